@@ -1,0 +1,18 @@
+package abi
+
+// Limits of one path walk and one plan. Twin: bpf/kern/limits.h.
+const (
+	// MaxComponents is the deepest path the walk follows; a deeper one is
+	// denied with ReasonTooDeep.
+	MaxComponents = 128
+	// MaxName is the longest component in bytes (NAME_MAX).
+	MaxName = 255
+	// MaxPath is the longest path, in bytes, that an event or a policy holds.
+	MaxPath = 4096
+	// InlineName is the longest component that a table slot holds itself.
+	InlineName = 16
+	// MaxClasses is the most verdict classes one plan may have.
+	MaxClasses = 1 << 16
+	// MaxWorkloads is the most workloads one set of maps can hold.
+	MaxWorkloads = 256
+)

@@ -1,0 +1,68 @@
+// Package rule is the intermediate representation between Cedar text and
+// tables: one Rule a policy, its condition a boolean formula over the type and
+// the path of the resource. It is pure data and imports nothing of ours.
+package rule
+
+import "fmt"
+
+// Effect is what a policy does when its condition holds.
+type Effect uint8
+
+// Permit and Forbid are Cedar's effects.
+const (
+	Permit Effect = iota
+	Forbid
+)
+
+// String returns "permit" or "forbid".
+func (e Effect) String() string {
+	if e == Forbid {
+		return "forbid"
+	}
+	return "permit"
+}
+
+// Policy says where a rule comes from.
+type Policy struct {
+	// ID is the @id annotation, else FILE#N with N counted from 0.
+	ID string
+	// File, Line and Column locate the policy's first byte; lines and columns
+	// count from 1, columns in bytes.
+	File         string
+	Line, Column int
+	Effect       Effect
+	// Annotations are the policy's annotations without their @.
+	Annotations map[string]string
+}
+
+// Reason returns the @reason annotation, or "".
+func (p *Policy) Reason() string { return p.Annotations["reason"] }
+
+// Position returns FILE:LINE:COLUMN.
+func (p *Policy) Position() string { return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column) }
+
+// Rule is one policy seen by one principal for a set of actions.
+type Rule struct {
+	// Policy indexes Set.Policies.
+	Policy int
+	Effect Effect
+	// Actions has bit N set for the action with code N.
+	Actions uint32
+	// Cond holds where the policy is satisfied. Where evaluation of the
+	// policy errors, Cond is false: such a policy does not apply.
+	Cond Cond
+}
+
+// String renders the rule for a dump.
+func (r Rule) String() string {
+	return fmt.Sprintf("%s policy=%d actions=%08x when %s", r.Effect, r.Policy, r.Actions, r.Cond)
+}
+
+// Set is everything that the table builder needs for one principal.
+type Set struct {
+	Policies []Policy
+	Rules    []Rule
+	// Unenforced lists, sorted, what policies name and no kernel hook
+	// decides, for example sysctl::Action::"load".
+	Unenforced []string
+}

@@ -1,0 +1,99 @@
+// Package table turns rules into the bytes that the kernel walks, and walks
+// them in Go. docs/table-format.md specifies every byte; bpf/kern/match.h is
+// the walker's twin.
+//
+// Stages: rules → trie of path components → verdict classes at every node →
+// pruned trie → cuckoo table of (parent, component) → words.
+package table
+
+import (
+	"encoding/binary"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
+)
+
+// Magic is the first word of every table: "STKDTBL" and the format's version.
+const Magic = 0x01_4c_42_54_44_4b_54_53
+
+// Word positions in the header. Sizes and offsets count 64-bit words from the
+// table's first word.
+const (
+	hdrMagic   = 0 // Magic
+	hdrSize    = 1 // words in all (low 32 bits) | buckets (high 32 bits)
+	hdrSeed    = 2 // hash seed
+	hdrEdges   = 3 // offset of the buckets (low) | offset of the long names (high)
+	hdrClasses = 4 // offset of the class rows (low) | number of rows (high)
+	hdrSubs    = 5 // offset of the subtree rows (low) | number of rows (high)
+	hdrRoot    = 6 // slot word 1 of the root
+	hdrHandled = 7 // handled actions (low 32 bits)
+	hdrFile    = 8 // actions allowed on every file (low) and on every directory (high)
+
+	headerWords = 16
+)
+
+// Sizes of the parts, in words.
+const (
+	slotWords   = 4
+	bucketSlots = 2
+	bucketWords = slotWords * bucketSlots
+	rowWords    = 2
+)
+
+// Bits of slot word 1.
+const (
+	slotBelow    = 16 // shift of the class of what lies below
+	slotSub      = 32 // shift of the subtree row
+	slotLen      = 48 // shift of the component's length in bytes
+	slotChildren = 1 << 56
+)
+
+// RootNode is the node id of "/". Ids of other nodes are larger than their
+// parent's, so a chain of parents ends.
+const RootNode = 1
+
+// Row holds the verdicts of one class: bit A of a mask is the action with
+// code A. An action in neither mask is denied.
+type Row struct {
+	Allow, Ask [abi.NumKinds]abi.ActionMask
+}
+
+// Sub sums up a whole subtree, its root included: Any has the actions that are
+// allowed or asked somewhere in it, All those that are allowed everywhere.
+type Sub struct {
+	Any, All [abi.NumKinds]abi.ActionMask
+}
+
+// Table is one compiled and verified policy table.
+type Table struct {
+	words []uint64
+	// Nodes and Classes count what the table holds, for reports.
+	Nodes, Classes, Subs, Buckets, LongNames int
+}
+
+// Words returns the table as the kernel reads it. Do not change it.
+func (t *Table) Words() []uint64 { return t.words }
+
+// Bytes returns the table in little-endian order.
+func (t *Table) Bytes() []byte {
+	out := make([]byte, 0, len(t.words)*8)
+	for _, w := range t.words {
+		out = binary.LittleEndian.AppendUint64(out, w)
+	}
+	return out
+}
+
+// Handled returns the actions that the table decides.
+func (t *Table) Handled() abi.ActionMask { return abi.ActionMask(t.words[hdrHandled]) }
+
+// Everywhere returns the actions that are allowed on every path of a kind: the
+// hooks answer them before the path is walked, and grant nothing else to a
+// path that does not lead to the workload's root.
+func (t *Table) Everywhere(k abi.Kind) abi.ActionMask {
+	return abi.ActionMask(t.words[hdrFile] >> (32 * uint(k)))
+}
+
+func lo(w uint64) int { return int(uint32(w)) }
+func hi(w uint64) int { return int(w >> 32) }
+func pair(low, high int) uint64 {
+	return uint64(uint32(low)) | uint64(uint32(high))<<32
+}

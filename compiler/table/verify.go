@@ -1,0 +1,162 @@
+package table
+
+import (
+	"fmt"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
+)
+
+// Verify checks that a walk of w stays inside w and ends, whatever path is
+// asked: sizes, offsets, classes, and that each edge stands in a bucket where
+// the walker looks, under a parent that exists and has a smaller id.
+func Verify(w []uint64) error {
+	if err := verifyHeader(w); err != nil {
+		return err
+	}
+	edges, buckets := lo(w[hdrEdges]), hi(w[hdrSize])
+	meta := map[int]uint64{RootNode: w[hdrRoot]}
+	type edge struct {
+		parent int
+		slot   []uint64
+		bucket int
+	}
+	var all []edge
+	for i := range buckets * bucketSlots {
+		slot := w[edges+i*slotWords:][:slotWords]
+		if slot[0] == 0 {
+			if slot[1]|slot[2]|slot[3] != 0 {
+				return bad("slot %d is empty but not zero", i)
+			}
+			continue
+		}
+		id := hi(slot[0])
+		if _, twice := meta[id]; twice || id <= lo(slot[0]) || lo(slot[0]) < RootNode {
+			return bad("slot %d has node %d under %d", i, id, lo(slot[0]))
+		}
+		meta[id] = slot[1]
+		all = append(all, edge{lo(slot[0]), slot, i / bucketSlots})
+	}
+	seen := make(map[string]bool, len(all))
+	for _, e := range all {
+		parent, ok := meta[e.parent]
+		if !ok || parent&slotChildren == 0 {
+			return bad("node %d has parent %d, which has no children", hi(e.slot[0]), e.parent)
+		}
+		name, err := verifySlot(w, e.slot)
+		if err != nil {
+			return err
+		}
+		one, two := bucketsOf(hash(w[hdrSeed], e.parent, len(name), nameWords(name)), buckets)
+		if e.bucket != one && e.bucket != two {
+			return bad("node %d stands where no walk looks", hi(e.slot[0]))
+		}
+		key := fmt.Sprintf("%d/%s", e.parent, name)
+		if seen[key] {
+			return bad("two nodes for one path component under node %d", e.parent)
+		}
+		seen[key] = true
+	}
+	return nil
+}
+
+func verifyHeader(w []uint64) error {
+	if len(w) < headerWords || w[hdrMagic] != Magic {
+		return bad("no header, or of another format")
+	}
+	size, buckets := lo(w[hdrSize]), hi(w[hdrSize])
+	edges, names := lo(w[hdrEdges]), hi(w[hdrEdges])
+	classes, nclasses := lo(w[hdrClasses]), hi(w[hdrClasses])
+	subs, nsubs := lo(w[hdrSubs]), hi(w[hdrSubs])
+	switch {
+	case size != len(w) || size > maxWords:
+		return bad("header says %d words, there are %d", size, len(w))
+	case buckets < 1 || buckets > maxWords/bucketWords || edges != headerWords:
+		return bad("%d buckets at word %d", buckets, edges)
+	case names != edges+buckets*bucketWords || classes < names:
+		return bad("long names at word %d, classes at %d", names, classes)
+	case nclasses < 1 || nclasses > abi.MaxClasses || subs != classes+nclasses*rowWords:
+		return bad("%d classes at word %d", nclasses, classes)
+	case nsubs < 1 || nsubs > abi.MaxClasses || size != subs+nsubs*rowWords:
+		return bad("%d subtree rows at word %d", nsubs, subs)
+	case w[hdrHandled]>>32 != 0:
+		return bad("handled actions %#x", w[hdrHandled])
+	}
+	for i := hdrFile + 1; i < headerWords; i++ {
+		if w[i] != 0 {
+			return bad("reserved word %d is %#x", i, w[i])
+		}
+	}
+	if err := verifyRows(w, classes, nclasses, subs, nsubs); err != nil {
+		return err
+	}
+	return verifyMeta(w, w[hdrRoot])
+}
+
+// verifyRows checks that no row grants what is not handled, and that the
+// everywhere word is what the root's subtree says.
+func verifyRows(w []uint64, classes, nclasses, subs, nsubs int) error {
+	handled := w[hdrHandled] | w[hdrHandled]<<32
+	for i := classes; i < subs+nsubs*rowWords; i++ {
+		if w[i]&^handled != 0 {
+			return bad("word %d grants actions that are not handled", i)
+		}
+	}
+	for i := classes; i < classes+nclasses*rowWords; i++ {
+		if uint32(w[i])&uint32(w[i]>>32) != 0 {
+			return bad("word %d both allows and asks", i)
+		}
+	}
+	root := int(w[hdrRoot] >> slotSub & 0xffff)
+	if root >= nsubs {
+		return bad("root has subtree row %d of %d", root, nsubs)
+	}
+	row := w[subs+root*rowWords:]
+	if w[hdrFile] != row[0]>>32|row[1]>>32<<32 {
+		return bad("word %d disagrees with the root's subtree", hdrFile)
+	}
+	return nil
+}
+
+func verifyMeta(w []uint64, m uint64) error {
+	nclasses, nsubs := uint64(hi(w[hdrClasses])), uint64(hi(w[hdrSubs]))
+	if m&0xffff >= nclasses || m>>slotBelow&0xffff >= nclasses || m>>slotSub&0xffff >= nsubs || m>>57 != 0 {
+		return bad("meta word %#x is out of range", m)
+	}
+	return nil
+}
+
+// verifySlot checks one slot and returns its name.
+func verifySlot(w, slot []uint64) (string, error) {
+	if err := verifyMeta(w, slot[1]); err != nil {
+		return "", err
+	}
+	length := int(slot[1] >> slotLen & 0xff)
+	words := []uint64{slot[2], slot[3]}
+	if length > abi.InlineName {
+		rest := (length+7)/8 - 1
+		names, end := hi(w[hdrEdges]), lo(w[hdrClasses])
+		if slot[3] > uint64(end-names-rest) || end-names < rest {
+			return "", bad("long name at %d runs out of %d words", slot[3], end-names)
+		}
+		words = append(words[:1], w[names+int(slot[3]):][:rest]...)
+	}
+	name := unpack(words)
+	for i, c := range name {
+		if (i < length) != (c != 0) || c == '/' {
+			return "", bad("name of node %d is not %d bytes", hi(slot[0]), length)
+		}
+	}
+	if length == 0 {
+		return "", bad("node %d has no name", hi(slot[0]))
+	}
+	return string(name[:length]), nil
+}
+
+func unpack(words []uint64) []byte {
+	t := Table{words: words}
+	return t.Bytes()
+}
+
+func bad(format string, args ...any) error {
+	return fmt.Errorf("policy table: "+format+": it is not installed; compile the policy again with this version", args...)
+}

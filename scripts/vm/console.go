@@ -1,0 +1,78 @@
+//go:build linux
+
+package main
+
+import (
+	"os"
+	"regexp"
+	"strings"
+
+	"github.com/stockade-dev/stockade/scripts/vm/wire"
+)
+
+// Console is what the log of the kernel's console tells.
+type Console struct {
+	Mark     bool     // init has started
+	Fault    string   // why init gave up
+	Panics   []string // lines that say the kernel cannot go on
+	Oopses   []string // lines that say the kernel is damaged
+	Warnings []string // lines that say the kernel is worried
+	Lines    []string // all of it
+}
+
+var (
+	stamp       = regexp.MustCompile(`^(<\d+>)?\[ *\d+\.\d+\](\[[ TC]*\d+\])? ?`)
+	panicLine   = regexp.MustCompile(`^(Kernel panic - |end Kernel panic)`)
+	oopsLine    = regexp.MustCompile(`^(BUG: |kernel BUG at |Oops: |Oops\b.*: \d|general protection fault|double fault|stack segment|invalid opcode: |int3: |divide error: |traps: PANIC|KASAN: |UBSAN: |list_(add|del) corruption|Internal error: )`)
+	warningLine = regexp.MustCompile(`^(WARNING: |watchdog: BUG: |rcu: INFO: |INFO: task .* blocked for more|possible recursive locking|refcount_t: )`)
+	escapes     = regexp.MustCompile(`\x1b(\[[0-9;?=]*[A-Za-z]|c)`)
+)
+
+// readConsole reads a log; one that is missing is empty.
+func readConsole(name string) *Console {
+	text, _ := os.ReadFile(name)
+	return parseConsole(string(text))
+}
+
+func parseConsole(text string) *Console {
+	c := new(Console)
+	text = escapes.ReplaceAllString(strings.ReplaceAll(text, "\r", ""), "")
+	for _, line := range strings.Split(strings.TrimRight(text, "\n"), "\n") {
+		if line == "" {
+			continue
+		}
+		c.Lines = append(c.Lines, line)
+		bare := stamp.ReplaceAllString(line, "")
+		switch {
+		case strings.Contains(line, wire.Mark):
+			c.Mark = true
+		case strings.HasPrefix(line, wire.Fault):
+			c.Fault = strings.TrimPrefix(line, wire.Fault)
+		case panicLine.MatchString(bare):
+			c.Panics = append(c.Panics, bare)
+		case warningLine.MatchString(bare):
+			c.Warnings = append(c.Warnings, bare)
+		case oopsLine.MatchString(bare):
+			c.Oopses = append(c.Oopses, bare)
+		}
+	}
+	return c
+}
+
+// Reason is the line that best says why the kernel died, or empty.
+func (c *Console) Reason() string {
+	switch {
+	case c.Fault != "":
+		return c.Fault
+	case len(c.Oopses) > 0:
+		return c.Oopses[0]
+	case len(c.Panics) > 0:
+		return c.Panics[0]
+	}
+	return ""
+}
+
+// Tail is the end of the log.
+func (c *Console) Tail(lines int) []string {
+	return c.Lines[max(0, len(c.Lines)-lines):]
+}

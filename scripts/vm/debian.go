@@ -1,0 +1,263 @@
+//go:build linux
+
+package main
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sort"
+	"strings"
+	"time"
+)
+
+// debianPackages are what the debian root is asked to hold; apt adds what
+// they depend on. Their scripts never run: finishDebian does what is needed.
+var debianPackages = strings.Fields(`
+	acl attr base-files base-passwd bash bubblewrap bsdutils ca-certificates
+	coreutils curl dash debianutils diffutils e2fsprogs findutils fuse3 git
+	gzip hostname iproute2 jq libc-bin libcap2-bin login mawk mount
+	ncurses-base passwd procps psmisc python3 sed socat strace tar time
+	util-linux xz-utils grep less tzdata`)
+
+// debianRecipe changes when finishDebian does, to make old images stale.
+const debianRecipe = "1"
+
+const debianSpare = 1536 // MiB free in the image, which is sparse
+
+func debianImage(cache *Cache) string {
+	sum := sha256.Sum256([]byte(debianRecipe + strings.Join(userlandSuites, " ") + strings.Join(debianPackages, " ")))
+	return cache.path("roots", fmt.Sprintf("debian-%x", sum[:6]), "root.ext4")
+}
+
+// buildDebian makes an ext4 image of a Debian userland, without installing
+// anything and without chroot.
+func buildDebian(cache *Cache) error {
+	image := debianImage(cache)
+	if _, err := os.Stat(image); err == nil {
+		fmt.Println("vm: debian root: is there")
+		return nil
+	}
+	if os.Geteuid() != 0 {
+		fmt.Fprintln(os.Stderr, "vm: debian root: built by a plain user: its files belong to that user in the guest; run vm fetch debian as root, or under fakeroot, to have them belong to root")
+	}
+	began := time.Now()
+	apt, err := openApt(cache, "userland", userlandSuites)
+	if err != nil {
+		return err
+	}
+	fmt.Println("vm: debian root: fetching")
+	packages, err := apt.closure(debianPackages)
+	if err != nil {
+		return fmt.Errorf("debian root: %w: not built", err)
+	}
+	fmt.Printf("vm: debian root: building from %d packages\n", len(packages))
+	err = cache.install(filepath.Dir(image), func(dir string) error {
+		tree := filepath.Join(dir, "tree")
+		if err := unpackDebian(tree, packages); err != nil {
+			return err
+		}
+		if err := finishDebian(tree); err != nil {
+			return err
+		}
+		if err := writeManifest(filepath.Join(dir, "packages"), packages); err != nil {
+			return err
+		}
+		if err := packDebian(tree, filepath.Join(dir, "root.ext4")); err != nil {
+			return err
+		}
+		return os.RemoveAll(tree)
+	})
+	if err != nil {
+		return fmt.Errorf("debian root: %w: not built", err)
+	}
+	removeOldImages(cache, filepath.Dir(image))
+	os.RemoveAll(filepath.Join(apt.dir, "cache", "archives"))
+	fmt.Printf("vm: debian root: built in %.0f s\n", time.Since(began).Seconds())
+	return nil
+}
+
+// closure downloads packages and all they depend on.
+func (a *Apt) closure(names []string) ([]string, error) {
+	archives := filepath.Join(a.dir, "cache", "archives")
+	if err := os.RemoveAll(archives); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Join(archives, "partial"), 0o755); err != nil {
+		return nil, err
+	}
+	args := append([]string{"install", "--yes", "--download-only", "--no-install-recommends"}, names...)
+	if _, err := a.run("", "apt-get", args...); err != nil {
+		return nil, err
+	}
+	packages, err := filepath.Glob(filepath.Join(archives, "*.deb"))
+	if err == nil && len(packages) < len(names) {
+		err = fmt.Errorf("%d packages downloaded, %d were asked for", len(packages), len(names))
+	}
+	return packages, err
+}
+
+// unpackDebian unpacks over a merged /usr: packages that still ship /bin or
+// /lib must follow the links, which dpkg-deb -x would replace.
+func unpackDebian(tree string, packages []string) error {
+	for _, name := range []string{"bin", "sbin", "lib", "lib64"} {
+		if err := os.MkdirAll(filepath.Join(tree, "usr", name), 0o755); err != nil {
+			return err
+		}
+		if err := os.Symlink("usr/"+name, filepath.Join(tree, name)); err != nil {
+			return err
+		}
+	}
+	for _, name := range packages {
+		unpack := exec.Command("dpkg-deb", "--fsys-tarfile", name)
+		extract := exec.Command("tar", "-x", "--keep-directory-symlink", "-C", tree)
+		var messages strings.Builder
+		unpack.Stderr, extract.Stderr = &messages, &messages
+		pipe, err := unpack.StdoutPipe()
+		if err != nil {
+			return err
+		}
+		extract.Stdin = pipe
+		if err := unpack.Start(); err != nil {
+			return err
+		}
+		err = errors.Join(extract.Run(), unpack.Wait())
+		if err != nil {
+			return fmt.Errorf("%s: unpacking failed: %w: %s", filepath.Base(name), err, messages.String())
+		}
+	}
+	return nil
+}
+
+// finishDebian does what the scripts of the packages would have done.
+func finishDebian(tree string) error {
+	at := func(name string) string { return filepath.Join(tree, name) }
+	read := func(name string) string {
+		text, _ := os.ReadFile(at(name))
+		return string(text)
+	}
+	certificates, err := concatenate(at("usr/share/ca-certificates/mozilla"), ".crt")
+	if err != nil {
+		return err
+	}
+	user := "user:x:1000:1000:user:/home/user:/bin/bash\n"
+	passwd := strings.Replace(read("usr/share/base-passwd/passwd.master"), "root:*:", "root:x:", 1)
+	for name, text := range map[string]string{
+		"etc/passwd":                        passwd + user,
+		"etc/group":                         read("usr/share/base-passwd/group.master") + "user:x:1000:\n",
+		"etc/shadow":                        "root:*:20000:0:99999:7:::\nuser:*:20000:0:99999:7:::\n",
+		"etc/hosts":                         hostsFile,
+		"etc/hostname":                      "vm\n",
+		"etc/nsswitch.conf":                 "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n",
+		"etc/resolv.conf":                   "",
+		"etc/machine-id":                    "00000000000000000000000000000001\n",
+		"etc/ssl/certs/ca-certificates.crt": certificates,
+		"root/.bashrc":                      "PS1='\\u@\\h:\\w\\$ '\n",
+		"root/.profile":                     ". ~/.bashrc\n",
+	} {
+		if err := os.MkdirAll(filepath.Dir(at(name)), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(at(name), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	for name, mode := range map[string]fs.FileMode{
+		"root": 0o700, "home/user": 0o755, "tmp": 0o777 | fs.ModeSticky, "var/tmp": 0o777 | fs.ModeSticky,
+		"proc": 0o755, "sys": 0o755, "dev": 0o755, "run": 0o755, "etc/shadow": 0o600,
+	} {
+		if name != "etc/shadow" {
+			if err := os.MkdirAll(at(name), 0o755); err != nil {
+				return err
+			}
+		}
+		if err := os.Chmod(at(name), mode); err != nil {
+			return err
+		}
+	}
+	if os.Geteuid() == 0 {
+		if err := os.Chown(at("home/user"), 1000, 1000); err != nil {
+			return err
+		}
+	}
+	for name, target := range map[string]string{
+		"usr/bin/awk": "mawk", "usr/bin/which": "which.debianutils", "usr/bin/pager": "less",
+		"etc/localtime": "/usr/share/zoneinfo/Etc/UTC",
+	} {
+		if _, err := os.Lstat(at(name)); err != nil {
+			if err := os.Symlink(target, at(name)); err != nil {
+				return err
+			}
+		}
+	}
+	return makeLinkerCache(tree)
+}
+
+func makeLinkerCache(tree string) error {
+	ldconfig, err := lookTool("ldconfig")
+	if err != nil {
+		return err
+	}
+	_, err = tool("", nil, ldconfig, "-r", tree)
+	return err
+}
+
+func concatenate(dir, ending string) (string, error) {
+	names, err := filepath.Glob(filepath.Join(dir, "*"+ending))
+	sort.Strings(names)
+	var all strings.Builder
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return "", err
+		}
+		all.Write(text)
+	}
+	return all.String(), err
+}
+
+func writeManifest(name string, packages []string) error {
+	var text strings.Builder
+	for _, path := range packages {
+		fmt.Fprintln(&text, strings.TrimSuffix(filepath.Base(path), ".deb"))
+	}
+	return os.WriteFile(name, []byte(text.String()), 0o644)
+}
+
+func packDebian(tree, image string) error {
+	mke2fs, err := lookTool("mke2fs")
+	if err != nil {
+		return err
+	}
+	var used int64
+	err = filepath.WalkDir(tree, func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err == nil {
+			used += (info.Size() + 4095) &^ 4095
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	size := fmt.Sprintf("%dM", used>>20*5/4+debianSpare)
+	_, err = tool("", nil, mke2fs, "-q", "-t", "ext4", "-d", tree, "-L", "root", "-m", "0",
+		"-O", "^has_journal", "-E", "lazy_itable_init=0", image, size)
+	return err
+}
+
+func removeOldImages(cache *Cache, keep string) {
+	folders, _ := filepath.Glob(cache.path("roots", "debian-*"))
+	for _, folder := range folders {
+		if folder != keep {
+			os.RemoveAll(folder)
+		}
+	}
+}
