@@ -63,6 +63,7 @@ func (a *Apt) settings() string {
 		`APT::Architectures { "amd64"; };`,
 		`APT::Sandbox::User "root";`,
 		`APT::Install-Recommends "false";`,
+		`Acquire::GzipIndexes "true";`,
 		`Acquire::Languages "none";`,
 		`Acquire::Retries "3";`,
 		`Debug::NoLocking "true";`, // the fetch holds the lock of the cache
@@ -87,6 +88,13 @@ func hostTransport() (string, error) {
 		}
 	}
 	return kept.String(), nil
+}
+
+// trim removes apt's own caches, which it can always make again.
+func (a *Apt) trim() {
+	for _, name := range []string{"pkgcache.bin", "srcpkgcache.bin", "archives"} {
+		os.RemoveAll(filepath.Join(a.dir, "cache", name))
+	}
 }
 
 // run runs an apt program with the private configuration.

@@ -82,7 +82,18 @@ func (c *Cache) lock() (func(), error) {
 			return nil, fmt.Errorf("%s: locking failed: %w", file.Name(), err)
 		}
 	}
+	c.removeHalves()
 	return func() { file.Close() }, nil
+}
+
+// removeHalves removes what a killed fetch left behind. The lock is held.
+func (c *Cache) removeHalves() {
+	for _, pattern := range []string{"kernels/.new-*", "roots/.new-*", "apt/*/download-*"} {
+		names, _ := filepath.Glob(c.path(pattern))
+		for _, name := range names {
+			os.RemoveAll(name)
+		}
+	}
 }
 
 // install calls make with an empty folder, and renames that folder to its

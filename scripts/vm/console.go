@@ -18,6 +18,7 @@ type Console struct {
 	Oopses   []string // lines that say the kernel is damaged
 	Warnings []string // lines that say the kernel is worried
 	Lines    []string // all of it
+	bad      int      // index of the first line in Panics or Oopses, or -1
 }
 
 var (
@@ -35,7 +36,7 @@ func readConsole(name string) *Console {
 }
 
 func parseConsole(text string) *Console {
-	c := new(Console)
+	c := &Console{bad: -1}
 	text = escapes.ReplaceAllString(strings.ReplaceAll(text, "\r", ""), "")
 	for _, line := range strings.Split(strings.TrimRight(text, "\n"), "\n") {
 		if line == "" {
@@ -55,6 +56,9 @@ func parseConsole(text string) *Console {
 		case oopsLine.MatchString(bare):
 			c.Oopses = append(c.Oopses, bare)
 		}
+		if c.bad < 0 && len(c.Panics)+len(c.Oopses) > 0 {
+			c.bad = len(c.Lines) - 1
+		}
 	}
 	return c
 }
@@ -72,7 +76,12 @@ func (c *Console) Reason() string {
 	return ""
 }
 
-// Tail is the end of the log.
-func (c *Console) Tail(lines int) []string {
-	return c.Lines[max(0, len(c.Lines)-lines):]
+// Excerpt is the part of the log that matters: from shortly before the first
+// line of bad news, or the end where there is none.
+func (c *Console) Excerpt(lines int) []string {
+	from := max(0, len(c.Lines)-lines)
+	if c.bad >= 0 {
+		from = max(0, c.bad-2)
+	}
+	return c.Lines[from:min(len(c.Lines), from+lines)]
 }

@@ -25,7 +25,7 @@ var debianPackages = strings.Fields(`
 	util-linux xz-utils grep less tzdata`)
 
 // debianRecipe changes when finishDebian does, to make old images stale.
-const debianRecipe = "1"
+const debianRecipe = "2"
 
 const debianSpare = 1536 // MiB free in the image, which is sparse
 
@@ -50,6 +50,7 @@ func buildDebian(cache *Cache) error {
 	if err != nil {
 		return err
 	}
+	defer apt.trim()
 	fmt.Println("vm: debian root: fetching")
 	packages, err := apt.closure(debianPackages)
 	if err != nil {
@@ -76,7 +77,6 @@ func buildDebian(cache *Cache) error {
 		return fmt.Errorf("debian root: %w: not built", err)
 	}
 	removeOldImages(cache, filepath.Dir(image))
-	os.RemoveAll(filepath.Join(apt.dir, "cache", "archives"))
 	fmt.Printf("vm: debian root: built in %.0f s\n", time.Since(began).Seconds())
 	return nil
 }
@@ -144,6 +144,9 @@ func finishDebian(tree string) error {
 	if err != nil {
 		return err
 	}
+	if err := writePAM(at("etc/pam.d")); err != nil {
+		return err
+	}
 	user := "user:x:1000:1000:user:/home/user:/bin/bash\n"
 	passwd := strings.Replace(read("usr/share/base-passwd/passwd.master"), "root:*:", "root:x:", 1)
 	for name, text := range map[string]string{
@@ -195,6 +198,20 @@ func finishDebian(tree string) error {
 		}
 	}
 	return makeLinkerCache(tree)
+}
+
+// writePAM writes what pam-auth-update would have: it lets su work.
+func writePAM(dir string) error {
+	for name, kind := range map[string]string{
+		"common-auth": "auth", "common-account": "account", "common-password": "password",
+		"common-session": "session", "common-session-noninteractive": "session",
+	} {
+		text := kind + " required pam_unix.so\n"
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func makeLinkerCache(tree string) error {

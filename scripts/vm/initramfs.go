@@ -30,6 +30,7 @@ func fetchBusybox(cache *Cache) error {
 	if err != nil {
 		return err
 	}
+	defer apt.trim()
 	fmt.Println("vm: busybox: fetching")
 	return cache.install(busyboxDir(cache), func(dir string) error {
 		tree := filepath.Join(dir, "tree")

@@ -126,6 +126,7 @@ func (k *Kernel) fetch(cache *Cache) error {
 	if err != nil {
 		return err
 	}
+	defer apt.trim()
 	about, err := apt.run("", "apt-cache", "show", "--no-all-versions", kernelPackage)
 	if err != nil {
 		return fmt.Errorf("kernel %s: %w: not fetched", k.Label, err)

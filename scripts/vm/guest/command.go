@@ -38,10 +38,14 @@ func runCommand(config *wire.Config, out *port) (status int, fault string) {
 }
 
 func failedStart(err error) (int, string) {
+	status := 126
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
-		return 127, err.Error()
+		status = 127
 	}
-	return 126, err.Error()
+	if inner := errors.Unwrap(err); inner != nil { // the host names the command
+		err = inner
+	}
+	return status, err.Error()
 }
 
 func runOnPipe(config *wire.Config, path string, out *port) (int, string) {

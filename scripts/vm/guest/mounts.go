@@ -77,6 +77,14 @@ func prepare(config *wire.Config) error {
 	if err := mountAll(late); err != nil {
 		return err
 	}
+	for name, target := range map[string]string{
+		"fd": "fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2",
+	} {
+		if err := os.Symlink("/proc/self/"+target, "/dev/"+name); err != nil {
+			return err
+		}
+	}
+	os.Chown("/home/user", 1000, 1000) // the archive knows root only
 	if err := syscall.Sethostname([]byte("vm")); err != nil {
 		return fmt.Errorf("host name: %w", err)
 	}

@@ -1,0 +1,176 @@
+package abi
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"strings"
+	"unsafe"
+)
+
+// Mode is how a workload's verdicts are applied.
+type Mode uint32
+
+// Enforce denies what the policy denies; Audit only reports it; Lockdown
+// denies every handled action.
+const (
+	Enforce Mode = iota
+	Audit
+	Lockdown
+)
+
+// String returns the mode as it is written on the command line.
+func (m Mode) String() string {
+	switch m {
+	case Audit:
+		return "audit"
+	case Lockdown:
+		return "lockdown"
+	}
+	return "enforce"
+}
+
+// Reason says why an operation was refused.
+type Reason uint8
+
+// Twin: enum reason in bpf/kern/abi.h.
+const (
+	ReasonPolicy Reason = iota
+	ReasonGain
+	ReasonOutside
+	ReasonTooDeep
+	ReasonTorn
+	ReasonBusy
+	ReasonNoPlan
+	ReasonLockdown
+	ReasonBoundary
+)
+
+var reasonTexts = [...]string{
+	ReasonPolicy:   "denied by policy",
+	ReasonGain:     "the new place would grant more than the old one",
+	ReasonOutside:  "the path does not lead to the workload's root",
+	ReasonTooDeep:  "the path has more components than the limit",
+	ReasonTorn:     "renames raced with every walk of the path",
+	ReasonBusy:     "no scratch memory was free",
+	ReasonNoPlan:   "no plan is installed",
+	ReasonLockdown: "the workload is locked down",
+	ReasonBoundary: "no policy can grant this",
+}
+
+// String returns the reason as a phrase for a reader.
+func (r Reason) String() string {
+	if int(r) < len(reasonTexts) {
+		return reasonTexts[r]
+	}
+	return fmt.Sprintf("reason %d", r)
+}
+
+// PathStatus says how the walk of a path went.
+type PathStatus uint8
+
+// Twin: enum path_status in bpf/kern/abi.h.
+const (
+	PathNone    PathStatus = iota // no path was walked
+	PathOK                        // absolute, from the workload's root
+	PathOutside                   // from some other root
+	PathTooDeep                   // its last components only
+	PathTorn                      // as seen by the last walk
+	PathCut                       // its last components, up to MaxPath bytes
+)
+
+// Counters are a workload's totals since it was installed.
+type Counters struct {
+	// Allowed and Denied count operations. In audit mode Denied counts what
+	// would have been refused.
+	Allowed, Denied uint64
+	// Dropped counts the events, of those Denied, that found no room.
+	Dropped uint64
+}
+
+// Event is one refused operation.
+type Event struct {
+	Seq        uint64 // per workload, from 1; a gap is a dropped event
+	Time       uint64 // nanoseconds, CLOCK_MONOTONIC
+	Cgroup     uint64 // id of the task's cgroup
+	Inode      uint64 // 0 where there is none
+	Device     uint32 // major<<20 | minor
+	Workload   uint32
+	Generation uint32
+	PID, TID   uint32
+	UID, GID   uint32
+	Missing    ActionMask // every action that was refused
+	Action     Action     // the first of them
+	Kind       Kind
+	Reason     Reason
+	Mode       Mode
+	Comm       string // thread name: the task chooses it, never trust it
+
+	Path, Dest, Exe                   string // Dest: of a rename or link
+	PathStatus, DestStatus, ExeStatus PathStatus
+}
+
+// wireEvent is the fixed part. Twin: struct event in bpf/kern/abi.h.
+type wireEvent struct {
+	Seq, Time, Cgroup, Inode          uint64
+	Device, Workload, Generation      uint32
+	PID, TID, UID, GID                uint32
+	Missing                           uint32
+	Action, Kind, Reason, Mode        uint8
+	PathStatus, DestStatus, ExeStatus uint8
+	_                                 uint8
+	PathLen, DestLen, ExeLen          uint32
+	_                                 uint32
+	Comm                              [16]byte
+}
+
+// EventHeader is the size in bytes of an event's fixed part.
+const EventHeader = int(unsafe.Sizeof(wireEvent{}))
+
+// DecodeEvent decodes one record of the ring buffer.
+func DecodeEvent(raw []byte) (Event, error) {
+	var w wireEvent
+	if _, err := binary.Decode(raw, binary.LittleEndian, &w); err != nil {
+		return Event{}, fmt.Errorf("event: %d bytes, the header alone has %d: it is not shown; kernel and user side are of different versions", len(raw), EventHeader)
+	}
+	rest := raw[EventHeader:]
+	if uint64(w.PathLen)+uint64(w.DestLen)+uint64(w.ExeLen) > uint64(len(rest)) {
+		return Event{}, fmt.Errorf("event %d: paths of %d+%d+%d bytes in %d: it is not shown; kernel and user side are of different versions",
+			w.Seq, w.PathLen, w.DestLen, w.ExeLen, len(rest))
+	}
+	path, rest := rest[:w.PathLen], rest[w.PathLen:]
+	dest, rest := rest[:w.DestLen], rest[w.DestLen:]
+	comm, _, _ := bytes.Cut(w.Comm[:], []byte{0})
+	e := Event{
+		Seq: w.Seq, Time: w.Time, Cgroup: w.Cgroup, Inode: w.Inode, Device: w.Device,
+		Workload: w.Workload, Generation: w.Generation,
+		PID: w.PID, TID: w.TID, UID: w.UID, GID: w.GID,
+		Missing: ActionMask(w.Missing), Action: Action(w.Action), Kind: Kind(w.Kind),
+		Reason: Reason(w.Reason), Mode: Mode(w.Mode), Comm: string(comm),
+		PathStatus: PathStatus(w.PathStatus), DestStatus: PathStatus(w.DestStatus), ExeStatus: PathStatus(w.ExeStatus),
+	}
+	e.Path = unwind(path, e.PathStatus)
+	e.Dest = unwind(dest, e.DestStatus)
+	e.Exe = unwind(rest[:w.ExeLen], e.ExeStatus)
+	return e, nil
+}
+
+// unwind turns components, leaf first and each ended by NUL, into a path.
+func unwind(b []byte, status PathStatus) string {
+	if status == PathNone {
+		return ""
+	}
+	parts := bytes.Split(bytes.TrimSuffix(b, []byte{0}), []byte{0})
+	var s strings.Builder
+	switch status {
+	case PathOutside:
+		s.WriteString("(outside)")
+	case PathTooDeep, PathCut:
+		s.WriteString("...")
+	}
+	for i := len(parts) - 1; i >= 0; i-- {
+		s.WriteByte('/')
+		s.Write(parts[i])
+	}
+	return s.String()
+}

@@ -1,0 +1,52 @@
+package bpf
+
+import (
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+)
+
+// object is one compiled BPF file.
+type object struct {
+	name string
+	load func() (*ebpf.CollectionSpec, error)
+}
+
+// objects in the order in which they are attached: who is confined comes
+// before what is decided.
+var objects = []object{
+	{"identity", loadIdentity},
+	{"file", loadFile},
+	{"exec", loadExec},
+}
+
+// optional hooks exist on some kernels only. consequence says what follows
+// where one is missing; "" means that another hook covers it.
+var optional = map[string]string{
+	"file_truncate": "", // 6.1: path_truncate fires for ftruncate too
+}
+
+// hasHook reports whether this kernel's BTF has an LSM hook.
+func hasHook(kernel *btf.Spec, hook string) bool {
+	var f *btf.Func
+	return kernel.TypeByName("bpf_lsm_"+hook, &f) == nil
+}
+
+// dropMissing removes from spec the programs of optional hooks that the kernel
+// lacks, and returns what follows from that.
+func dropMissing(spec *ebpf.CollectionSpec, kernel *btf.Spec) []string {
+	var gaps []string
+	for name, p := range spec.Programs {
+		if p.Type != ebpf.LSM || hasHook(kernel, p.AttachTo) {
+			continue
+		}
+		consequence, known := optional[p.AttachTo]
+		if !known {
+			continue // a hook that must be there: loading reports it
+		}
+		delete(spec.Programs, name)
+		if consequence != "" {
+			gaps = append(gaps, p.AttachTo+": "+consequence)
+		}
+	}
+	return gaps
+}

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Twin of package bpf/abi; a test compares both through this object's BTF. */
+#pragma once
+
+enum action {
+	ACT_OPEN,
+	ACT_READ,
+	ACT_WRITE,
+	ACT_CREATE,
+	ACT_DELETE,
+	ACT_CHMOD,
+	ACT_CHOWN,
+	ACT_TOUCH,
+	ACT_SET_X_ATTR,
+	ACT_STAT,
+	ACT_EXECUTE,
+	ACT_MAP,
+	ACT_MOVE,
+	ACT_MOUNT,
+	ACT_UNMOUNT,
+	ACT_CHROOT,
+	ACT_USERNS,
+	ACT_TRACE,
+	ACT_INTERRUPT,
+	ACT_KILL,
+};
+#define BIT(a) (1U << (a))
+
+enum mode { MODE_ENFORCE, MODE_AUDIT, MODE_LOCKDOWN };
+
+enum reason {
+	REASON_POLICY,	 /* the table says deny */
+	REASON_GAIN,	 /* the new place would grant more than the old one */
+	REASON_OUTSIDE,	 /* the path does not lead to the workload's root */
+	REASON_TOO_DEEP, /* more than MAX_COMPONENTS */
+	REASON_TORN,	 /* renames raced with every walk */
+	REASON_BUSY,	 /* no scratch memory free */
+	REASON_NO_PLAN,	 /* no plan installed */
+	REASON_LOCKDOWN, /* the workload is locked down */
+	REASON_BOUNDARY, /* no policy can grant this */
+};
+
+enum path_status { PATH_NONE, PATH_OK, PATH_OUTSIDE, PATH_TOO_DEEP, PATH_TORN, PATH_CUT };
+
+/* One confined workload. plan is the word offset of its table in the arena
+ * (low 32 bits; 0: none) and the generation (high): one load, so a verdict
+ * uses one generation. */
+struct workload {
+	u64 plan;
+	u64 root_mnt;	 /* struct vfsmount * of the registered root */
+	u64 root_dentry; /* struct dentry * of the registered root */
+	u32 mode;
+	u32 pad;
+};
+
+struct counters {
+	u64 allowed;
+	u64 denied;  /* refused operations, and in audit mode those that would be */
+	u64 dropped; /* of these, events that found no room */
+	u64 pad;
+};
+
+/* The fixed part of an event. The paths follow: components leaf first, each
+ * ended by a NUL; path_len, dest_len and exe_len bytes. */
+struct event {
+	u64 seq;  /* per workload, from 1, without gaps but for dropped events */
+	u64 time; /* nanoseconds, CLOCK_MONOTONIC */
+	u64 cgroup;
+	u64 inode;
+	u32 device; /* kernel's encoding: major << 20 | minor */
+	u32 workload;
+	u32 generation;
+	u32 pid, tid;
+	u32 uid, gid;
+	u32 missing; /* mask of the actions that were refused */
+	u8 action;   /* the first of them */
+	u8 kind;     /* 1: directory */
+	u8 reason;
+	u8 mode;
+	u8 path_status, dest_status, exe_status;
+	u8 pad;
+	u32 path_len, dest_len, exe_len;
+	u32 pad2;
+	char comm[16];
+};

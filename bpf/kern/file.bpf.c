@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/* File operations.
+ *
+ * file_open       every open, also io_uring's and O_PATH reopens: open, read, write, create for
+ *                 O_TMPFILE; execute for the opens that exec itself makes
+ * path_mknod      O_CREAT of a new name, mknod, bind of a unix socket: create
+ * path_mkdir      create                 path_symlink   create
+ * path_unlink     delete                 path_rmdir     delete
+ * path_rename     move, create, delete of the target; both ways for exchange; no gain
+ * path_link       create; no gain
+ * path_truncate   truncate(2), on 6.1 also ftruncate: write
+ * file_truncate   ftruncate and O_TRUNC, since 6.2: write
+ * path_chmod      chmod                  path_chown     chown
+ */
+#include "move.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+static __always_inline u32 open_need(struct file *file)
+{
+	u32 flags = file->f_flags, mode = file->f_mode, need = BIT(ACT_OPEN);
+
+	if (flags & FMODE_EXEC)
+		return BIT(ACT_EXECUTE);
+	if (mode & FMODE_READ)
+		need |= BIT(ACT_READ);
+	if (mode & FMODE_WRITE || flags & O_TRUNC)
+		need |= BIT(ACT_WRITE);
+	if (flags & O_TMPFILE_BIT)
+		need |= BIT(ACT_CREATE);
+	return need;
+}
+
+SEC("lsm/file_open")
+int BPF_PROG(file_open, struct file *file)
+{
+	struct dentry *dentry;
+	u32 w = who();
+
+	if (!w)
+		return 0;
+	dentry = file->f_path.dentry;
+	/* An anonymous pipe has no path: its ends are reopened through /proc by
+	 * tasks that hold them. */
+	if (dentry->d_sb->s_magic == PIPEFS_MAGIC)
+		return 0;
+	return decide(w, file->f_path.mnt, dentry, kind_of(file->f_inode), open_need(file));
+}
+
+#define ON_ENTRY(hook, kind, act, ...)                                                                 \
+	SEC("lsm/" #hook)                                                                              \
+	int BPF_PROG(hook, struct path *dir, struct dentry *dentry, ##__VA_ARGS__)                     \
+	{                                                                                              \
+		u32 w = who();                                                                         \
+                                                                                                       \
+		return w ? decide(w, dir->mnt, dentry, kind, BIT(act)) : 0;                            \
+	}
+
+ON_ENTRY(path_mknod, 0, ACT_CREATE)
+ON_ENTRY(path_mkdir, KIND_DIR, ACT_CREATE)
+ON_ENTRY(path_symlink, 0, ACT_CREATE)
+ON_ENTRY(path_unlink, 0, ACT_DELETE)
+ON_ENTRY(path_rmdir, KIND_DIR, ACT_DELETE)
+
+#define ON_PATH(hook, act)                                                                             \
+	SEC("lsm/" #hook)                                                                              \
+	int BPF_PROG(hook, struct path *path)                                                          \
+	{                                                                                              \
+		u32 w = who();                                                                         \
+                                                                                                       \
+		return w ? decide(w, path->mnt, path->dentry, kind_of(path->dentry->d_inode),          \
+				  BIT(act)) :                                                          \
+			   0;                                                                          \
+	}
+
+ON_PATH(path_truncate, ACT_WRITE)
+ON_PATH(path_chmod, ACT_CHMOD)
+ON_PATH(path_chown, ACT_CHOWN)
+
+SEC("lsm/file_truncate")
+int BPF_PROG(file_truncate, struct file *file)
+{
+	u32 w = who();
+
+	return w ? decide(w, file->f_path.mnt, file->f_path.dentry, 0, BIT(ACT_WRITE)) : 0;
+}
+
+SEC("lsm/path_rename")
+int BPF_PROG(path_rename, struct path *old_dir, struct dentry *old, struct path *new_dir, struct dentry *new,
+	     unsigned int flags)
+{
+	u32 w = who();
+
+	return w ? decide_move(w, new_dir->mnt, old, new, flags & RENAME_EXCHANGE ? OP_EXCHANGE : OP_RENAME) : 0;
+}
+
+SEC("lsm/path_link")
+int BPF_PROG(path_link, struct dentry *old, struct path *new_dir, struct dentry *new)
+{
+	u32 w = who();
+
+	/* link(2) refuses two mounts: the old name is on the new one's. */
+	return w ? decide_move(w, new_dir->mnt, old, new, OP_LINK) : 0;
+}

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/* Who is confined.
+ *
+ * task_alloc          a confined task's child is marked before it exists; if that fails, fork fails
+ * task_free           forgets the mark
+ * tp cgroup_mkdir     a child cgroup of a workload belongs to it before a task can enter
+ * tp cgroup_rmdir     forgets the cgroup
+ * register_root       (called by the loader) notes the caller's root as a workload's root
+ */
+#include "identity.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+SEC("lsm/task_alloc")
+int BPF_PROG(task_alloc, struct task_struct *task)
+{
+	u32 w = who();
+
+	if (!w)
+		return 0;
+	return mark(task, w) ? -EAGAIN : 0;
+}
+
+SEC("lsm/task_free")
+int BPF_PROG(task_free, struct task_struct *task)
+{
+	u64 key = (u64)task;
+
+	bpf_map_delete_elem(&members, &key);
+	return 0;
+}
+
+static __always_inline bool on_v2(struct cgroup *cgrp)
+{
+	return cgrp->root->hierarchy_id == 0;
+}
+
+SEC("tp_btf/cgroup_mkdir")
+int BPF_PROG(cgroup_mkdir, struct cgroup *cgrp)
+{
+	u64 id = cgrp->kn->id, parent, *full;
+	u32 zero = 0, *w;
+
+	if (!on_v2(cgrp) || !cgrp->self.parent)
+		return 0;
+	parent = cgrp->self.parent->cgroup->kn->id;
+	w = bpf_map_lookup_elem(&cgroups, &parent);
+	if (!w || !bpf_map_update_elem(&cgroups, &id, w, BPF_ANY))
+		return 0;
+	full = bpf_map_lookup_elem(&degraded, &zero);
+	if (full)
+		*full = 1;
+	return 0;
+}
+
+SEC("tp_btf/cgroup_rmdir")
+int BPF_PROG(cgroup_rmdir, struct cgroup *cgrp)
+{
+	u64 id = cgrp->kn->id;
+
+	if (on_v2(cgrp))
+		bpf_map_delete_elem(&cgroups, &id);
+	return 0;
+}
+
+struct register_args {
+	u32 workload;
+	u32 result; /* 1 when done */
+};
+
+SEC("syscall")
+int register_root(struct register_args *args)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	u32 key = args->workload;
+	struct workload *wl = bpf_map_lookup_elem(&workloads, &key);
+
+	if (!wl)
+		return 1;
+	wl->root_mnt = (u64)BPF_CORE_READ(task, fs, root.mnt);
+	wl->root_dentry = (u64)BPF_CORE_READ(task, fs, root.dentry);
+	args->result = 1;
+	return 0;
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Which workload does the current task belong to? A task once confined stays
+ * so, whatever cgroup it goes to. An unconfined task costs one hash lookup:
+ * without any task storage (one load tells) it cannot be marked, and its
+ * cgroup decides. */
+#pragma once
+
+#include "maps.h"
+
+/* mark makes w's hold on a task permanent. 0, or -EAGAIN when neither index
+ * took it. */
+static __always_inline int mark(struct task_struct *task, u32 w)
+{
+	u64 key = (u64)task;
+	u32 *slot = bpf_task_storage_get(&tasks, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+	if (slot)
+		*slot = w;
+	if (bpf_map_update_elem(&members, &key, &w, BPF_ANY) && !slot)
+		return -EAGAIN;
+	return 0;
+}
+
+static __always_inline u32 marked(struct task_struct *task)
+{
+	u64 key = (u64)task;
+	u32 *w;
+
+	if (!task->bpf_storage)
+		return 0;
+	w = bpf_task_storage_get(&tasks, task, 0, 0);
+	if (!w)
+		w = bpf_map_lookup_elem(&members, &key);
+	return w ? *w : 0;
+}
+
+static __noinline u32 by_ancestor(void)
+{
+	for (int level = 0; level < MAX_ANCESTORS; level++) {
+		u64 id = bpf_get_current_ancestor_cgroup_id(level);
+		u32 *w;
+
+		if (!id)
+			break;
+		w = bpf_map_lookup_elem(&cgroups, &id);
+		if (w)
+			return *w;
+	}
+	return 0;
+}
+
+/* who returns the current task's workload, 0 if it is not confined. */
+static __always_inline u32 who(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	u32 zero = 0, w = marked(task), *found;
+	u64 id, *full;
+
+	if (w)
+		return w;
+	id = bpf_get_current_cgroup_id();
+	found = bpf_map_lookup_elem(&cgroups, &id);
+	if (found) {
+		w = *found;
+	} else {
+		full = bpf_map_lookup_elem(&degraded, &zero);
+		if (!full || *full)
+			w = by_ancestor();
+	}
+	if (w)
+		mark(task, w);
+	return w;
+}

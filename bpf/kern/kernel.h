@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* The few kernel types and fields in use, relocated at load (CO-RE). */
+#pragma once
+
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef int s32;
+typedef long long s64;
+typedef u8 __u8;
+typedef u16 __u16;
+typedef u32 __u32;
+typedef u64 __u64;
+typedef s32 __s32;
+typedef s64 __s64;
+typedef u16 __be16;
+typedef u32 __be32;
+typedef u32 __wsum;
+typedef u16 umode_t;
+typedef _Bool bool;
+#define true 1
+#define false 0
+#define NULL ((void *)0)
+
+enum {
+	BPF_MAP_TYPE_HASH = 1,
+	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_RINGBUF = 27,
+	BPF_MAP_TYPE_TASK_STORAGE = 29,
+};
+enum { BPF_ANY, BPF_NOEXIST, BPF_EXIST };
+enum {
+	BPF_F_NO_PREALLOC = 1,
+	BPF_F_MMAPABLE = 1024,
+};
+enum { BPF_LOCAL_STORAGE_GET_F_CREATE = 1 };
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct super_block {
+	u32 s_dev;
+	unsigned long s_flags;
+	unsigned long s_magic;
+};
+struct inode {
+	umode_t i_mode;
+	struct super_block *i_sb;
+	unsigned long i_ino;
+};
+struct qstr {
+	union {
+		struct {
+			u32 hash;
+			u32 len;
+		};
+		u64 hash_len;
+	};
+	const unsigned char *name;
+};
+struct dentry {
+	struct dentry *d_parent;
+	struct qstr d_name;
+	struct inode *d_inode;
+	unsigned char d_iname[32]; /* until 6.13 */
+	struct super_block *d_sb;
+};
+union shortname_store {
+	unsigned char string[40];
+	unsigned long words[5];
+};
+struct dentry___short { /* since 6.14 */
+	union shortname_store d_shortname;
+};
+struct vfsmount {
+	struct dentry *mnt_root;
+	struct super_block *mnt_sb;
+};
+struct mnt_namespace;
+struct mount {
+	struct mount *mnt_parent;
+	struct dentry *mnt_mountpoint;
+	struct vfsmount mnt;
+	struct mnt_namespace *mnt_ns;
+};
+struct path {
+	struct vfsmount *mnt;
+	struct dentry *dentry;
+};
+struct file {
+	u32 f_mode;
+	u32 f_flags;
+	struct path f_path;
+	struct inode *f_inode;
+};
+struct backing_file { /* since 6.5 */
+	struct path user_path;
+};
+struct mm_struct {
+	struct file *exe_file;
+};
+struct vm_area_struct {
+	unsigned long vm_flags;
+	struct file *vm_file;
+};
+struct kernfs_node {
+	u64 id;
+};
+struct cgroup_root {
+	int hierarchy_id;
+};
+struct cgroup;
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+	struct cgroup_subsys_state *parent;
+};
+struct cgroup {
+	struct cgroup_subsys_state self;
+	struct kernfs_node *kn;
+	struct cgroup_root *root;
+	int level;
+};
+struct css_set {
+	struct cgroup *dfl_cgrp;
+};
+struct fs_struct {
+	struct path root;
+	struct path pwd;
+};
+struct bpf_local_storage;
+struct task_struct {
+	struct mm_struct *mm;
+	struct fs_struct *fs;
+	struct css_set *cgroups;
+	struct bpf_local_storage *bpf_storage;
+	int pid;
+	int tgid;
+	u32 flags;
+};
+struct linux_binprm {
+	struct file *file;
+};
+
+#pragma clang attribute pop
+
+struct bpf_raw_tracepoint_args;
+
+#define EPERM 1
+#define EAGAIN 11
+#define EACCES 13
+#define EXDEV 18
+
+#define S_IFMT 0170000
+#define S_IFDIR 0040000
+#define S_IFIFO 0010000
+#define FMODE_READ 1U
+#define FMODE_WRITE 2U
+#define FMODE_NOACCOUNT 0x20000000U
+#define O_TRUNC 01000
+#define O_TMPFILE_BIT 020000000
+#define FMODE_EXEC 040 /* __FMODE_EXEC, in f_flags */
+#define PROT_EXEC 4
+#define VM_EXEC 4
+#define SB_KERNMOUNT (1UL << 22)
+#define RENAME_EXCHANGE 2
+#define PIPEFS_MAGIC 0x50495045
+#define MNT_NS_INTERNAL ((unsigned long)-22)

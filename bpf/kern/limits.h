@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Every limit of the kernel side. Twin: bpf/abi/limits.go. */
+#pragma once
+
+#define MAX_COMPONENTS 128 /* deepest path; power of two */
+#define MAX_DIRECT 32	   /* of these, components read without helper calls */
+#define MAX_NAME 255	   /* NAME_MAX */
+#define MAX_PATH 4096	   /* longest path in an event */
+#define INLINE_NAME 16	   /* longest name held in a table slot */
+#define NAME_WORDS 32	   /* MAX_NAME in 64-bit words */
+#define MAX_WORKLOADS 256
+#define MAX_CGROUPS 16384
+#define MAX_TASKS 65536
+#define MAX_ANCESTORS 32 /* cgroup levels looked at in degraded mode */
+#define WALK_TRIES 3	 /* walks torn by a rename before denying */
+#define MAX_MOUNTS 32	 /* mounts crossed in one walk */
+#define SCRATCH_SLOTS 8	 /* programs preempted on one CPU at once; power of two */
+#define EVENT_SLOTS 32	 /* events being written at once; power of two */
+#define ARENA_WORDS 65536 /* default; the loader sets the real size */

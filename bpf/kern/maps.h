@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* The maps, shared by every object: the loader makes each once. */
+#pragma once
+
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+#include "limits.h"
+#include "abi.h"
+
+/* Set by the loader: words in the arena, a power of two, less one. */
+const volatile u64 arena_mask = ARENA_WORDS - 1;
+
+struct arena {
+	u64 w[ARENA_WORDS];
+};
+
+/* All policy tables. Word 0 stays empty, so that offset 0 means "no plan". */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, u32);
+	__type(value, struct arena);
+} arena SEC(".maps");
+
+/* Workload N is entry N; entry 0 is never used, so 0 means "not confined". */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_WORKLOADS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, u32);
+	__type(value, struct workload);
+} workloads SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_WORKLOADS);
+	__type(key, u32);
+	__type(value, struct counters);
+} counts SEC(".maps");
+
+/* Event sequence numbers, one a workload. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_WORKLOADS);
+	__type(key, u32);
+	__type(value, u64);
+} seqs SEC(".maps");
+
+/* cgroup id → workload: the workload's cgroup and every cgroup beneath it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_CGROUPS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, u64);
+	__type(value, u32);
+} cgroups SEC(".maps");
+
+/* task → workload, for life. */
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, u32);
+} tasks SEC(".maps");
+
+/* struct task_struct * → workload: the second index, for when task storage
+ * answers NULL because it is busy. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_TASKS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, u64);
+	__type(value, u32);
+} members SEC(".maps");
+
+/* Word 0: a new cgroup could not be noted, so look at ancestors too. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, u64);
+} degraded SEC(".maps");
+
+/* One component of a walked path. A short name stands in a and b, padded with
+ * zeros; of a longer one, a is the address. */
+struct component {
+	u64 len;
+	u64 a, b;
+};
+struct walked {
+	u32 status; /* enum path_status */
+	u32 n;
+	struct { /* where the walk is, once it has left the first mount */
+		u64 mnt, mnt_root, dentry;
+		u64 root_mnt, root_dentry;
+	} at;
+	struct component c[MAX_COMPONENTS]; /* leaf first */
+};
+struct scratch {
+	u64 busy;
+	struct walked path, dest;
+	struct { /* where match is */
+		u64 plan, node, meta, hit;
+	} at;
+	u64 name[NAME_WORDS + 1];
+};
+
+/* Walks in progress. A program can be preempted by another on its CPU, so each
+ * claims a slot: nothing here is private by being per CPU alone. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SCRATCH_SLOTS);
+	__type(key, u32);
+	__type(value, struct scratch);
+} scratches SEC(".maps");
+
+#define EVENT_BYTES 16384
+struct event_buf {
+	u64 busy;
+	u64 at, start; /* where pack writes, and where this path began */
+	struct walked exe;
+	char bytes[EVENT_BYTES];
+};
+_Static_assert(sizeof(struct event) + 3 * MAX_PATH + MAX_NAME + INLINE_NAME <= EVENT_BYTES, "event buffer too small");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, EVENT_SLOTS);
+	__type(key, u32);
+	__type(value, struct event_buf);
+} event_bufs SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} events SEC(".maps");
+
+static __always_inline u64 *arena_base(void)
+{
+	u32 zero = 0;
+	struct arena *a = bpf_map_lookup_elem(&arena, &zero);
+
+	return a ? a->w : NULL;
+}

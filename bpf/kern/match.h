@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* The table walk: twin of compiler/table/walk.go; docs/table-format.md
+ * specifies the words. From the root down, one hash and at most two buckets
+ * of two slots a component; slots compare every byte. */
+#pragma once
+
+#include "maps.h"
+
+#define HDR_SIZE 1
+#define HDR_SEED 2
+#define HDR_EDGES 3
+#define HDR_CLASSES 4
+#define HDR_SUBS 5
+#define HDR_ROOT 6
+#define HDR_HANDLED 7
+#define HDR_FILE 8
+#define ROOT_NODE 1
+#define SLOT_CHILDREN (1ULL << 56)
+#define HASH_MUL 0x9E3779B97F4A7C15ULL
+
+/* Where a path ends: the class of its verdicts; sub is the subtree row, or -1
+ * where everything beneath has the same class. */
+struct matched {
+	u32 class;
+	s32 sub;
+};
+
+#define W(i) (t[((u64)(i)) & mask])
+
+static __always_inline u64 hash_word(u64 h, u64 w)
+{
+	h = (h ^ w) * HASH_MUL;
+	return h ^ h >> 32;
+}
+
+/* long_rest compares a long name's words from the second on with the pool. */
+static __always_inline bool long_rest(const u64 *t, u64 mask, const u64 *name, u64 at, u32 words)
+{
+	for (u32 i = 1; i < NAME_WORDS; i++) {
+		if (i >= words)
+			break;
+		if (W(at + i - 1) != name[i])
+			return false;
+	}
+	return true;
+}
+
+/* load_long reads a long name into s->name, padded, and hashes it. */
+static __always_inline u64 load_long(struct scratch *s, const struct component *c, u64 h)
+{
+	u32 len = c->len, words = (len + 7) / 8;
+
+	if (len > MAX_NAME || len <= INLINE_NAME)
+		return 0;
+	s->name[(words - 1) & (NAME_WORDS - 1)] = 0;
+	asm volatile("%0 &= 255" : "+r"(len));
+	if (bpf_probe_read_kernel(s->name, len, (void *)c->a))
+		return 0;
+	for (u32 i = 0; i < NAME_WORDS; i++) {
+		if (i >= words)
+			break;
+		h = hash_word(h, s->name[i]);
+	}
+	return h;
+}
+
+static __always_inline u64 slot_at(u64 h, u64 buckets, int i)
+{
+	return (((i < 2 ? h & 0xffffffff : h >> 32) * buckets) >> 32) * 8 + (i & 1) * 4;
+}
+
+/* long_edge is edge for a name that no slot holds whole. */
+static __noinline bool long_edge(const u64 *t, struct scratch *s, const struct component *c)
+{
+	u64 mask = arena_mask, plan = s->at.plan, node = s->at.node, len = c->len;
+	u64 edges = W(plan + HDR_EDGES), buckets = W(plan + HDR_SIZE) >> 32;
+	u64 h = load_long(s, c, W(plan + HDR_SEED) ^ (node | len << 32));
+
+	for (int i = 0; i < 4; i++) {
+		u64 at = plan + (u32)edges + slot_at(h, buckets, i);
+
+		if ((u32)W(at) != node || W(at + 2) != s->name[0] || (W(at + 1) >> 48 & 0xff) != len)
+			continue;
+		if (!long_rest(t, mask, s->name, plan + (edges >> 32) + W(at + 3), (len + 7) / 8))
+			continue;
+		s->at.meta = W(at + 1);
+		s->at.node = W(at) >> 32;
+		return true;
+	}
+	return false;
+}
+
+/* edge looks for the child of s->at.node with component c. On a hit s->at
+ * becomes the child. */
+static __always_inline bool edge(const u64 *t, struct scratch *s, const struct component *c)
+{
+	u64 mask = arena_mask, plan = s->at.plan, node = s->at.node, a = c->a, b = c->b, len = c->len;
+	u64 edges, buckets, h;
+
+	if (len > INLINE_NAME)
+		return long_edge(t, s, c);
+	edges = plan + (u32)W(plan + HDR_EDGES);
+	buckets = W(plan + HDR_SIZE) >> 32;
+	h = hash_word(hash_word(W(plan + HDR_SEED) ^ (node | len << 32), a), b);
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		u64 at = edges + slot_at(h, buckets, i);
+
+		if ((u32)W(at) != node || W(at + 2) != a || W(at + 3) != b)
+			continue;
+		if ((W(at + 1) >> 48 & 0xff) != len)
+			continue;
+		s->at.meta = W(at + 1);
+		s->at.node = W(at) >> 32;
+		return true;
+	}
+	return false;
+}
+
+struct descent {
+	const u64 *t;
+	struct scratch *s;
+	const struct walked *p;
+};
+
+/* descend takes one component. s->at.hit counts those that matched. */
+static int descend(u64 i, struct descent *ctx)
+{
+	struct scratch *s = ctx->s;
+	const struct walked *p = ctx->p;
+	u32 n = p->n - 1 - (u32)i;
+
+	if (i >= p->n || !(s->at.meta & SLOT_CHILDREN))
+		return 1;
+	if (!edge(ctx->t, s, &p->c[n & (MAX_COMPONENTS - 1)]))
+		return 1;
+	s->at.hit++;
+	return 0;
+}
+
+/* match walks the table along p, whose status is PATH_OK. The state of the loop
+ * is in s: see step in path.h. */
+static __noinline int match(struct scratch *s, const struct walked *p, u64 plan, struct matched *m)
+{
+	u64 mask = arena_mask, *t = arena_base();
+	struct descent ctx = { .t = t, .s = s, .p = p };
+
+	if (!t)
+		return -1;
+	s->at.plan = plan;
+	s->at.node = ROOT_NODE;
+	s->at.meta = W(plan + HDR_ROOT);
+	s->at.hit = 0;
+	if (p->n && s->at.meta & SLOT_CHILDREN)
+		bpf_loop(MAX_COMPONENTS, descend, &ctx, 0);
+	if (s->at.hit == p->n) {
+		m->class = s->at.meta & 0xffff;
+		m->sub = s->at.meta >> 32 & 0xffff;
+	} else {
+		m->class = s->at.meta >> 16 & 0xffff;
+		m->sub = -1;
+	}
+	return 0;
+}
+
+/* row returns allow (low) and ask (high) of a class for a kind. */
+static __always_inline u64 row(const u64 *t, u64 mask, u64 plan, u32 class, u32 kind)
+{
+	return W(plan + (u32)W(plan + HDR_CLASSES) + class * 2 + kind);
+}
+
+/* sub_row returns, for everything at and beneath a match, the actions allowed
+ * or asked somewhere (low) and those allowed everywhere (high). */
+static __always_inline u64 sub_row(const u64 *t, u64 mask, u64 plan, const struct matched *m, u32 kind)
+{
+	u64 r;
+
+	if (m->sub >= 0)
+		return W(plan + (u32)W(plan + HDR_SUBS) + (u32)m->sub * 2 + kind);
+	r = row(t, mask, plan, m->class, kind);
+	return (u32)(r | r >> 32) | r << 32;
+}
+
+/* gains: could the resource, or anything beneath it, do more at now than at
+ * old? The no-gain rule. */
+static __always_inline bool gains(const u64 *t, u64 mask, u64 plan, const struct matched *old,
+				  const struct matched *now, u32 kind)
+{
+	u64 a, b;
+
+	if (!kind) {
+		a = row(t, mask, plan, old->class, 0);
+		b = row(t, mask, plan, now->class, 0);
+		return (u32)((b | b >> 32) & ~a);
+	}
+	a = sub_row(t, mask, plan, old, 0);
+	b = sub_row(t, mask, plan, now, 0);
+	if ((u32)(b & ~(a >> 32)))
+		return true;
+	a = sub_row(t, mask, plan, old, 1);
+	b = sub_row(t, mask, plan, now, 1);
+	return (u32)(b & ~(a >> 32));
+}

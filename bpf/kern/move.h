@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Rename, exchange and link: two paths, and the no-gain rule. */
+#pragma once
+
+#include "verdict.h"
+
+enum { OP_RENAME, OP_EXCHANGE, OP_LINK };
+
+struct move {
+	u32 op;
+	u32 kind;      /* of what is moved */
+	u32 overwrite; /* a target exists */
+	u32 target;    /* and its kind */
+};
+
+/* missing_of returns the actions that the two places do not grant. */
+static __always_inline u32 missing_of(const u64 *t, u64 mask, u64 plan, const struct matched *old,
+				      const struct matched *new, const struct move *mv)
+{
+	u32 handled = W(plan + HDR_HANDLED), missing;
+	u32 move = handled & BIT(ACT_MOVE), create = handled & BIT(ACT_CREATE), del = handled & BIT(ACT_DELETE);
+
+	missing = lacks(t, mask, plan, new->class, mv->kind, create);
+	if (mv->op == OP_LINK)
+		return missing;
+	missing |= lacks(t, mask, plan, old->class, mv->kind, move);
+	if (!mv->overwrite)
+		return missing;
+	if (mv->op == OP_RENAME)
+		return missing | lacks(t, mask, plan, new->class, mv->target, del);
+	missing |= lacks(t, mask, plan, new->class, mv->target, move);
+	return missing | lacks(t, mask, plan, old->class, mv->target, create);
+}
+
+static __always_inline int judge_move(struct scratch *s, u64 plan, const struct move *mv, struct denial *d)
+{
+	u64 mask = arena_mask, *t = arena_base();
+	struct matched old = {}, new = {};
+
+	d->reason = REASON_POLICY;
+	if (s->path.status != PATH_OK || s->dest.status != PATH_OK) {
+		d->reason = status_reason(s->path.status != PATH_OK ? s->path.status : s->dest.status);
+		return EACCES;
+	}
+	if (!t || match(s, &s->path, plan, &old) || match(s, &s->dest, plan, &new))
+		return EACCES;
+	d->missing = missing_of(t, mask, plan, &old, &new, mv);
+	if (d->missing)
+		return EACCES;
+	if (gains(t, mask, plan, &old, &new, mv->kind) ||
+	    (mv->op == OP_EXCHANGE && gains(t, mask, plan, &new, &old, mv->target))) {
+		d->reason = REASON_GAIN;
+		d->missing = mv->op == OP_LINK ? BIT(ACT_CREATE) : BIT(ACT_MOVE);
+		return EXDEV;
+	}
+	return 0;
+}
+
+/* decide_move judges rename, exchange or link of old to new, both on mnt. */
+static __noinline int decide_move(u32 w, struct vfsmount *mnt, struct dentry *old, struct dentry *new, u32 op)
+{
+	u32 need = op == OP_LINK ? BIT(ACT_CREATE) : BIT(ACT_MOVE) | BIT(ACT_CREATE) | BIT(ACT_DELETE);
+	struct move mv = { .op = op, .kind = kind_of(old->d_inode), .overwrite = new->d_inode != NULL,
+			   .target = kind_of(new->d_inode) };
+	struct workload *wl = NULL;
+	struct denial d = {};
+	struct scratch *s;
+	int err;
+
+	err = enter(w, mv.kind, need, &wl, &d);
+	if (!wl)
+		return -EACCES;
+	d.inode = old->d_inode;
+	d.has_dest = 1;
+	if (err < 0)
+		return deny(&d, NULL, wl, EACCES);
+	s = claim();
+	if (!s) {
+		d.reason = REASON_BUSY;
+		return deny(&d, NULL, wl, EACCES);
+	}
+	walk(&s->path, mnt, old, wl);
+	walk(&s->dest, mnt, new, wl);
+	err = d.mode == MODE_LOCKDOWN ? EACCES : judge_move(s, (u32)d.plan, &mv, &d);
+	if (err)
+		err = deny(&d, s, wl, err);
+	else
+		count_allowed(w);
+	release(s);
+	return err < 0 ? (err == -EXDEV ? -EXDEV : -EACCES) : 0;
+}

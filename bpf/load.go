@@ -1,0 +1,270 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"math/bits"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/rlimit"
+)
+
+// Options of Load. Zero values are good defaults.
+type Options struct {
+	// PinDir is a folder on bpffs in which links and maps are pinned: they
+	// then outlive this process. It must not exist. "" pins nothing.
+	PinDir string
+	// TableWords is how many 64-bit words all installed tables may take at
+	// once; a reload needs room for the old and the new one.
+	TableWords int
+	// EventBytes is the size of the ring buffer, a power of two and a
+	// multiple of the page size.
+	EventBytes int
+}
+
+const (
+	defaultTableWords = 1 << 16
+	defaultEventBytes = 4 << 20
+)
+
+// Enforcer is one loaded and attached set of programs with its maps.
+type Enforcer struct {
+	pinDir   string
+	maps     map[string]*ebpf.Map
+	links    map[string]link.Link
+	register *ebpf.Program
+	gaps     []string
+	*store
+}
+
+// Load loads every program, attaches all hooks or none, and pins them.
+func Load(o Options) (*Enforcer, error) {
+	if o.TableWords <= 0 {
+		o.TableWords = defaultTableWords
+	}
+	if o.EventBytes <= 0 {
+		o.EventBytes = defaultEventBytes
+	}
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, fmt.Errorf("locked memory limit: %w: no program is loaded; run as root or with CAP_SYS_RESOURCE", err)
+	}
+	kernel, err := btf.LoadKernelSpec()
+	if err != nil {
+		return nil, fmt.Errorf("kernel BTF: %w: no program is loaded; use a kernel with CONFIG_DEBUG_INFO_BTF", err)
+	}
+	e := &Enforcer{maps: map[string]*ebpf.Map{}, links: map[string]link.Link{}}
+	var programs []*ebpf.Program
+	for _, obj := range objects {
+		more, err := e.loadObject(obj, o, kernel)
+		programs = append(programs, more...)
+		if err != nil {
+			closeAll(programs)
+			return nil, errors.Join(err, e.Close())
+		}
+	}
+	if e.store, err = openStore(e.maps); err != nil {
+		closeAll(programs)
+		return nil, errors.Join(err, e.Close())
+	}
+	err = e.attach(programs)
+	closeAll(programs) // links hold what they need
+	if err == nil && o.PinDir != "" {
+		err = e.pin(o.PinDir)
+	}
+	if err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	return e, nil
+}
+
+func closeAll(programs []*ebpf.Program) {
+	for _, p := range programs {
+		p.Close()
+	}
+}
+
+// loadObject loads one object; maps that an earlier object made are shared.
+func (e *Enforcer) loadObject(obj object, o Options, kernel *btf.Spec) ([]*ebpf.Program, error) {
+	spec, err := obj.load()
+	if err != nil {
+		return nil, fmt.Errorf("BPF object %s: %w: nothing is loaded; rebuild stockade", obj.name, err)
+	}
+	if err := size(spec, o); err != nil {
+		return nil, fmt.Errorf("BPF object %s: %w: nothing is loaded; rebuild stockade", obj.name, err)
+	}
+	e.gaps = append(e.gaps, dropMissing(spec, kernel)...)
+	shared := map[string]*ebpf.Map{}
+	for name := range spec.Maps {
+		if m := e.maps[name]; m != nil {
+			shared[name] = m
+		}
+	}
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
+		MapReplacements: shared,
+		Programs:        ebpf.ProgramOptions{KernelTypes: kernel},
+	})
+	if err != nil {
+		return nil, loadError(obj.name, err)
+	}
+	defer coll.Close()
+	for name := range coll.Maps {
+		if e.maps[name] == nil && !internal(name) {
+			e.maps[name] = coll.DetachMap(name)
+		}
+	}
+	var programs []*ebpf.Program
+	for name := range spec.Programs {
+		programs = append(programs, coll.DetachProgram(name))
+	}
+	slices.SortFunc(programs, func(a, b *ebpf.Program) int { return strings.Compare(a.String(), b.String()) })
+	return programs, nil
+}
+
+// internal tells .rodata and its like, of which each object has its own.
+func internal(name string) bool { return len(name) > 0 && name[0] == '.' }
+
+// size sets the sizes that are known only now.
+func size(spec *ebpf.CollectionSpec, o Options) error {
+	words := uint64(1) << bits.Len(uint(o.TableWords)) // more than TableWords: word 0 is unused
+	if m := spec.Maps["arena"]; m != nil {
+		m.ValueSize = uint32(words * 8)
+		m.Key, m.Value = nil, nil // BTF knows the default size only
+	}
+	if m := spec.Maps["events"]; m != nil {
+		m.MaxEntries = uint32(o.EventBytes)
+	}
+	if v := spec.Variables["arena_mask"]; v != nil {
+		return v.Set(words - 1)
+	}
+	return nil
+}
+
+func loadError(object string, err error) error {
+	var verifier *ebpf.VerifierError
+	hint := "this host lacks what `stockade doctor` names"
+	if errors.As(err, &verifier) && len(verifier.Log) > 0 {
+		hint = "please report the kernel's version with this message"
+	}
+	return fmt.Errorf("BPF object %s: %w: nothing is enforced; %s", object, err, hint)
+}
+
+// attach attaches all programs or none.
+func (e *Enforcer) attach(programs []*ebpf.Program) error {
+	for _, p := range programs {
+		info, err := p.Info()
+		if err != nil {
+			return fmt.Errorf("BPF program: %w: nothing is enforced; check the kernel log", err)
+		}
+		var l link.Link
+		switch p.Type() {
+		case ebpf.LSM:
+			l, err = link.AttachLSM(link.LSMOptions{Program: p})
+		case ebpf.Tracing:
+			l, err = link.AttachTracing(link.TracingOptions{Program: p})
+		case ebpf.Syscall:
+			e.register, err = p.Clone()
+		default:
+			err = fmt.Errorf("unexpected program type %s", p.Type())
+		}
+		if err != nil {
+			return fmt.Errorf("hook %s: %w: nothing is enforced; check that the kernel's lsm= list has bpf (`stockade doctor`)", info.Name, err)
+		}
+		if l != nil {
+			e.links[info.Name] = l
+		}
+	}
+	return nil
+}
+
+// Hooks lists the attached hooks.
+func (e *Enforcer) Hooks() []string {
+	list := make([]string, 0, len(e.links))
+	for name := range e.links {
+		list = append(list, name)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// Gaps lists the hooks that this kernel lacks and that nothing else covers,
+// each with its consequence.
+func (e *Enforcer) Gaps() []string { return e.gaps }
+
+// pin makes dir and pins every map and link in it.
+func (e *Enforcer) pin(dir string) error {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
+		return pinError(dir, err)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return pinError(dir, err)
+	}
+	e.pinDir = dir
+	for name, m := range e.maps {
+		if err := m.Pin(filepath.Join(dir, "map_"+name)); err != nil {
+			return pinError(dir, err)
+		}
+	}
+	for name, l := range e.links {
+		if err := l.Pin(filepath.Join(dir, "link_"+name)); err != nil {
+			return pinError(dir, err)
+		}
+	}
+	return nil
+}
+
+func pinError(dir string, err error) error {
+	return fmt.Errorf("%s: %w: nothing is enforced; mount bpffs with `mount -t bpf bpf /sys/fs/bpf`, and stop the run that uses this name", dir, err)
+}
+
+// Close ends enforcement: it removes the pins and closes everything.
+func (e *Enforcer) Close() error {
+	var err error
+	if e.pinDir != "" {
+		err = Remove(e.pinDir)
+	}
+	return errors.Join(err, e.Abandon())
+}
+
+// Abandon closes this process's hold. What is pinned goes on enforcing.
+func (e *Enforcer) Abandon() error {
+	var errs []error
+	for _, l := range e.links {
+		errs = append(errs, l.Close())
+	}
+	for _, m := range e.maps {
+		errs = append(errs, m.Close())
+	}
+	if e.register != nil {
+		errs = append(errs, e.register.Close())
+	}
+	if e.store != nil {
+		errs = append(errs, e.store.close())
+	}
+	return errors.Join(errs...)
+}
+
+// Remove removes the pins in dir, links first. Enforcement by that set ends:
+// stop its workload before.
+func Remove(dir string) error {
+	for _, pattern := range []string{"link_*", "map_*"} {
+		pins, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			return fmt.Errorf("%s: %w", dir, err)
+		}
+		for _, pin := range pins {
+			if err := os.Remove(pin); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return fmt.Errorf("pin: %w: it still enforces; remove it by hand", err)
+			}
+		}
+	}
+	if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("pin folder: %w; remove it by hand", err)
+	}
+	return nil
+}

@@ -1,0 +1,165 @@
+package bpf
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
+)
+
+// workload is the twin of struct workload in kern/abi.h.
+type workload struct {
+	plan                uint64 // word offset of the table | generation<<32
+	rootMnt, rootDentry uint64
+	mode                uint32
+	_                   uint32
+}
+
+type counters struct{ Allowed, Denied, Dropped, _ uint64 }
+
+// region is a part of the arena that an installed table takes.
+type region struct{ at, words int }
+
+// store installs plans: it writes the arena and the workloads through memory
+// that it shares with the kernel, so that one aligned store flips a plan.
+type store struct {
+	arena     []byte
+	workloads []byte
+	used      map[uint32]region
+	maps      map[string]*ebpf.Map
+}
+
+func openStore(maps map[string]*ebpf.Map) (*store, error) {
+	s := &store{used: map[uint32]region{}, maps: maps}
+	var err error
+	if s.arena, err = mapMemory(maps["arena"]); err != nil {
+		return nil, err
+	}
+	if s.workloads, err = mapMemory(maps["workloads"]); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// mapMemory maps an array map into this process.
+func mapMemory(m *ebpf.Map) ([]byte, error) {
+	size := (int(m.ValueSize())+7)&^7*int(m.MaxEntries()) + unix.Getpagesize() - 1
+	mem, err := unix.Mmap(m.FD(), 0, size&^(unix.Getpagesize()-1), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("map %s: mmap: %w: no plan can be installed", m, err)
+	}
+	return mem, nil
+}
+
+func (s *store) close() error {
+	return errors.Join(unix.Munmap(s.arena), unix.Munmap(s.workloads))
+}
+
+func (s *store) workload(id uint32) (*workload, error) {
+	if id == 0 || id >= abi.MaxWorkloads {
+		return nil, fmt.Errorf("workload %d: not in 1..%d", id, abi.MaxWorkloads-1)
+	}
+	return (*workload)(unsafe.Pointer(&s.workloads[uintptr(id)*unsafe.Sizeof(workload{})])), nil
+}
+
+// Install makes words, a verified table, the plan of workload id: it fills an
+// unused part of the arena and flips one word. Verdicts in progress finish on
+// the old plan. On an error nothing changes.
+func (s *store) Install(id uint32, words []uint64, mode abi.Mode) (generation uint32, err error) {
+	w, err := s.workload(id)
+	if err != nil {
+		return 0, err
+	}
+	at := s.free(len(words))
+	if at == 0 {
+		return 0, fmt.Errorf("workload %d: its table takes %d KiB and the arena of %d KiB has no such gap: the old plan stays; raise the arena's size",
+			id, len(words)*8>>10, len(s.arena)>>10)
+	}
+	for i, word := range words {
+		binary.NativeEndian.PutUint64(s.arena[(at+i)*8:], word)
+	}
+	atomic.StoreUint32(&w.mode, uint32(mode))
+	generation = uint32(atomic.LoadUint64(&w.plan)>>32) + 1
+	atomic.StoreUint64(&w.plan, uint64(at)|uint64(generation)<<32)
+	// Programs that read the old offset may still walk its words: its region
+	// is not free before they are done.
+	if err := graceperiod(); err != nil {
+		return generation, nil
+	}
+	s.used[id] = region{at, len(words)}
+	return generation, nil
+}
+
+// graceperiod waits until every program that runs now has ended.
+func graceperiod() error {
+	const cmdGlobal = 1 // MEMBARRIER_CMD_GLOBAL is synchronize_rcu
+	_, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, cmdGlobal, 0, 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// free finds the first gap of n words; 0 if there is none.
+func (s *store) free(n int) int {
+	taken := make([]region, 0, len(s.used))
+	for _, r := range s.used {
+		taken = append(taken, r)
+	}
+	slices.SortFunc(taken, func(a, b region) int { return a.at - b.at })
+	at := 1
+	for _, r := range taken {
+		if r.at-at >= n {
+			return at
+		}
+		at = r.at + r.words
+	}
+	if len(s.arena)/8-at >= n {
+		return at
+	}
+	return 0
+}
+
+// SetMode changes how verdicts of a workload are applied, from now on.
+func (s *store) SetMode(id uint32, mode abi.Mode) error {
+	w, err := s.workload(id)
+	if err != nil {
+		return err
+	}
+	atomic.StoreUint32(&w.mode, uint32(mode))
+	return nil
+}
+
+// Confine assigns a cgroup, by its id, to a workload. Cgroups made beneath it
+// from now on follow it.
+func (s *store) Confine(cgroup uint64, id uint32) error {
+	if _, err := s.workload(id); err != nil {
+		return err
+	}
+	if err := s.maps["cgroups"].Update(cgroup, id, ebpf.UpdateAny); err != nil {
+		return fmt.Errorf("cgroup %d: %w: it is not confined", cgroup, err)
+	}
+	return nil
+}
+
+// Counters returns the totals of a workload.
+func (s *store) Counters(id uint32) (abi.Counters, error) {
+	var perCPU []counters
+	if err := s.maps["counts"].Lookup(id, &perCPU); err != nil {
+		return abi.Counters{}, fmt.Errorf("counters of workload %d: %w", id, err)
+	}
+	var sum abi.Counters
+	for _, c := range perCPU {
+		sum.Allowed += c.Allowed
+		sum.Denied += c.Denied
+		sum.Dropped += c.Dropped
+	}
+	return sum, nil
+}

@@ -1,0 +1,26 @@
+package bpf
+
+import (
+	"fmt"
+
+	"github.com/cilium/ebpf"
+)
+
+// registerArgs is the twin of struct register_args in kern/identity.bpf.c.
+type registerArgs struct{ Workload, Result uint32 }
+
+// RegisterRoot makes the calling thread's root directory, in its mount
+// namespace, the root of workload id: paths of policies start there.
+func (e *Enforcer) RegisterRoot(id uint32) error { return registerRoot(e.register, id) }
+
+func registerRoot(p *ebpf.Program, id uint32) error {
+	in := registerArgs{Workload: id}
+	ret, err := p.Run(&ebpf.RunOptions{Context: in})
+	if err == nil && ret != 0 {
+		err = fmt.Errorf("no such workload")
+	}
+	if err != nil {
+		return fmt.Errorf("root of workload %d: %w: it is not confined", id, err)
+	}
+	return nil
+}

@@ -1,0 +1,196 @@
+// Package compiler turns Cedar policies into plans: pure data that the kernel
+// side walks. What it cannot compile exactly it refuses.
+//
+// The stages, a file each: parse.go (text to syntax tree), check.go (schema
+// and literals), lower.go (conditions over the resource), split.go (small
+// rules), then package table. Dump shows what each leaves.
+package compiler
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/cedar-policy/cedar-go/types"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/compiler/rule"
+	"github.com/stockade-dev/stockade/compiler/schema"
+	"github.com/stockade-dev/stockade/compiler/table"
+)
+
+// Input is everything that a plan depends on.
+type Input struct {
+	Sources []Source
+	// Entities is Cedar JSON, or nil.
+	Entities []byte
+	// EntitiesName is the name that errors give to Entities.
+	EntitiesName string
+	// Principal is Cedar text, for example User::"alice".
+	Principal string
+	// Handled are the actions to enforce; 0 means abi.EnforcedActions.
+	Handled abi.ActionMask
+}
+
+func (in Input) entitiesName() string {
+	if in.EntitiesName == "" {
+		return "entities"
+	}
+	return in.EntitiesName
+}
+
+func (in Input) handled() abi.ActionMask {
+	if in.Handled == 0 {
+		return abi.EnforcedActions
+	}
+	return in.Handled
+}
+
+// front is what the stages before lowering leave.
+type front struct {
+	principal types.EntityUID
+	data      types.EntityMap
+	policies  []*policy
+}
+
+// read parses and validates all of the input.
+func read(in Input) (*front, error) {
+	principal, err := ParsePrincipal(in.Principal)
+	if err != nil {
+		return nil, err
+	}
+	var errs collector
+	if extra := in.handled() &^ abi.EnforcedActions; extra != 0 {
+		errs.addf(Position{File: "handled"}, "%s: no hook of this version decides it: nothing is compiled; leave it out", extra)
+	}
+	f := &front{principal: principal, data: loadEntities(in, &errs)}
+	f.policies = parse(in.Sources, &errs)
+	if errs.err() != nil {
+		return nil, errs.err()
+	}
+	s, bad := schema.New(principal, f.data)
+	src := newSource(Source{in.entitiesName(), in.Entities})
+	for _, e := range bad {
+		errs.addf(entityPosition(src, e.UID), "%s", e.Error())
+	}
+	if s != nil {
+		check(f.policies, s, &errs)
+	}
+	return f, errs.err()
+}
+
+// Compile turns a policy set into the plan of one principal, or into nothing:
+// its error lists everything that is wrong (type Errors).
+func Compile(in Input) (*Plan, error) {
+	f, err := read(in)
+	if err != nil {
+		return nil, err
+	}
+	set, err := f.lower(in.handled())
+	if err != nil {
+		return nil, err
+	}
+	t, err := table.Build(&set, in.handled())
+	if err != nil {
+		return nil, err
+	}
+	return &Plan{
+		Principal: f.principal.String(),
+		Digest:    digest(in),
+		Rules:     set,
+		Table:     t,
+		Handled:   in.handled(),
+		Warnings:  f.warnings(in.handled()),
+	}, nil
+}
+
+func (f *front) lower(handled abi.ActionMask) (rule.Set, error) {
+	var errs collector
+	set := lower(f.policies, f.principal, f.data, handled, &errs)
+	return set, errs.err()
+}
+
+// warnings names the actions that policies are about, hooks could decide and
+// this plan does not handle.
+func (f *front) warnings(handled abi.ActionMask) []string {
+	covers := coverage()
+	named := make(map[string]bool)
+	for _, p := range f.policies {
+		for _, uid := range p.actionsNamed() {
+			if m := covers[uid]; m&abi.EnforcedActions != 0 && m&handled == 0 {
+				named[p.meta.Position()+": "+uid.String()+": the action is not among the handled ones: it is not enforced; handle "+string(uid.ID)] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(named))
+}
+
+// unenforced lists the actions that policies name and no hook decides.
+func unenforced(policies []*policy, covers map[types.EntityUID]abi.ActionMask) []string {
+	names := make(map[types.EntityUID]bool)
+	for _, p := range policies {
+		for _, uid := range p.actionsNamed() {
+			if covers[uid]&abi.EnforcedActions == 0 {
+				names[uid] = true
+			}
+		}
+	}
+	var list []string
+	for uid := range names {
+		list = append(list, uid.String())
+	}
+	slices.Sort(list)
+	return list
+}
+
+// actionsNamed lists the actions that a policy writes out.
+func (p *policy) actionsNamed() []types.EntityUID {
+	var named []types.EntityUID
+	switch scope := p.action.(type) {
+	case scopeEq:
+		named = append(named, scope.Entity)
+	case scopeIn:
+		named = append(named, scope.Entity)
+	case scopeInSet:
+		named = append(named, scope.Entities...)
+	}
+	for _, c := range p.conditions {
+		inspect(c.body, func(n node) bool {
+			if v, ok := n.(nodeValue); ok {
+				if uid, ok := v.Value.(types.EntityUID); ok && strings.HasSuffix(string(uid.Type), "::Action") {
+					named = append(named, uid)
+				}
+			}
+			return true
+		})
+	}
+	return named
+}
+
+// digest identifies the policy set: sources in any order, entities, schema.
+func digest(in Input) string {
+	sources := slices.Clone(in.Sources)
+	slices.SortFunc(sources, func(a, b Source) int {
+		if a.Name != b.Name {
+			return strings.Compare(a.Name, b.Name)
+		}
+		return bytes.Compare(a.Text, b.Text)
+	})
+	h := sha256.New()
+	put := func(b []byte) {
+		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(b))))
+		h.Write(b)
+	}
+	h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(sources))))
+	for _, s := range sources {
+		put([]byte(s.Name))
+		put(s.Text)
+	}
+	put(in.Entities)
+	put(schema.Text)
+	return hex.EncodeToString(h.Sum(nil))
+}

@@ -1,0 +1,84 @@
+package compiler
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+
+	"github.com/cedar-policy/cedar-go/types"
+
+	"github.com/stockade-dev/stockade/compiler/schema"
+)
+
+// loadEntities reads the entities file and adds the actions of the schema.
+func loadEntities(in Input, errs *collector) types.EntityMap {
+	src := newSource(Source{in.entitiesName(), in.Entities})
+	data := types.EntityMap{}
+	if len(bytes.TrimSpace(in.Entities)) > 0 {
+		if err := data.UnmarshalJSON(in.Entities); err != nil {
+			errs.addf(jsonPosition(src, err), "entities: %v: nothing is compiled; correct the Cedar JSON", err)
+			return data
+		}
+	}
+	for uid, entity := range data {
+		checkEntity(src, uid, entity, errs)
+	}
+	for uid, action := range schema.Actions() {
+		data[uid] = action
+	}
+	return data
+}
+
+// jsonPosition finds the place of a syntax error.
+func jsonPosition(src *source, err error) Position {
+	var v any
+	if e, ok := json.Unmarshal(src.text, &v).(*json.SyntaxError); ok && err != nil {
+		return src.position(min(max(int(e.Offset)-1, 0), len(src.text)))
+	}
+	return Position{File: src.name}
+}
+
+// checkEntity refuses what would give paths or actions another meaning, and
+// paths that cannot match.
+func checkEntity(src *source, uid types.EntityUID, entity types.Entity, errs *collector) {
+	pos := entityPosition(src, uid)
+	switch {
+	case isPath(uid.Type):
+		errs.add(&UnsupportedError{pos, uid.String(), "entity data of files and directories is not compiled yet", "remove it"})
+		return
+	case uid.Type == "Action" || strings.HasSuffix(string(uid.Type), "::Action"):
+		errs.addf(pos, "%s: an action in the entities file: nothing is compiled; remove it, actions come from the schema", uid)
+		return
+	}
+	var visit func(v types.Value)
+	visit = func(v types.Value) {
+		switch v := v.(type) {
+		case types.EntityUID:
+			if problem, mend := checkPath(string(v.ID)); isPath(v.Type) && problem != "" {
+				errs.addf(entityPosition(src, v), "%s: %s never matches: nothing is compiled; %s", v, problem, mend)
+			}
+		case types.Set:
+			for x := range v.All() {
+				visit(x)
+			}
+		case types.Record:
+			for x := range v.Values() {
+				visit(x)
+			}
+		}
+	}
+	visit(entity.Attributes)
+	visit(entity.Tags)
+	for parent := range entity.Parents.All() {
+		visit(parent)
+	}
+}
+
+// entityPosition finds where the file first writes an entity's id.
+func entityPosition(src *source, uid types.EntityUID) Position {
+	quoted, err := json.Marshal(string(uid.ID))
+	if i := bytes.Index(src.text, quoted); err == nil && i >= 0 {
+		return src.position(i)
+	}
+	return Position{File: src.name}
+}

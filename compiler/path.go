@@ -1,0 +1,81 @@
+package compiler
+
+import (
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/cedar-policy/cedar-go/types"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/compiler/schema"
+)
+
+// checkPath says why no resource can have this path, and what to write
+// instead; both are empty if one can.
+func checkPath(p string) (problem, mend string) {
+	switch {
+	case !strings.HasPrefix(p, "/"):
+		return "a path that is not absolute", "write the absolute path"
+	case strings.ContainsRune(p, 0):
+		return "a path with a NUL byte", "remove the NUL"
+	case len(p) > abi.MaxPath:
+		return fmt.Sprintf("a path of %d bytes (at most %d)", len(p), abi.MaxPath), "use a shorter path"
+	}
+	if clean := path.Clean(p); clean != p {
+		problem = "a path that is not normalised"
+		if strings.HasSuffix(p, "/") && clean == p[:len(p)-1] {
+			problem = "a path with a trailing slash"
+		}
+		return problem, "write " + strconv.Quote(clean)
+	}
+	depth := 0
+	for name := range strings.SplitSeq(p[1:], "/") {
+		if depth++; len(name) > abi.MaxName {
+			return fmt.Sprintf("a path with a name of %d bytes (at most %d)", len(name), abi.MaxName), "use a shorter name"
+		}
+	}
+	if depth > abi.MaxComponents {
+		return fmt.Sprintf("a path of %d names (at most %d)", depth, abi.MaxComponents), "use a shorter path"
+	}
+	return "", ""
+}
+
+// isPath reports the entity types whose ids are paths.
+func isPath(t types.EntityType) bool { return t == schema.File || t == schema.Dir }
+
+// resourceType returns the Cedar type of a kind.
+func resourceType(k abi.Kind) types.EntityType {
+	if k == abi.Dir {
+		return schema.Dir
+	}
+	return schema.File
+}
+
+// world is what Cedar may know: the entities file, the actions of the schema,
+// and a File and a Dir for every possible path, whether it exists or not: a
+// decision does not depend on what the file system holds.
+type world struct {
+	data types.EntityMap
+}
+
+// Get implements types.EntityGetter.
+func (w world) Get(uid types.EntityUID) (types.Entity, bool) {
+	if !isPath(uid.Type) {
+		entity, ok := w.data[uid]
+		return entity, ok
+	}
+	p := string(uid.ID)
+	if problem, _ := checkPath(p); problem != "" {
+		return types.Entity{}, false
+	}
+	entity := types.Entity{
+		UID:        uid,
+		Attributes: types.NewRecord(types.RecordMap{"path": uid.ID}),
+	}
+	if p != "/" {
+		entity.Parents = types.NewEntityUIDSet(types.NewEntityUID(schema.Dir, types.String(path.Dir(p))))
+	}
+	return entity, true
+}

@@ -1,0 +1,172 @@
+package examples
+
+import (
+	. "github.com/stockade-dev/stockade/bpf/abi"
+)
+
+const (
+	tree = "/tmp/stockade_example"
+	home = "/home/agent"
+	shop = "/home/agent/work/shop"
+	ws   = "/home/agent/work"
+)
+
+var change = []Action{Write, Create, Delete, Move, Chmod}
+
+var expectations = map[string]expectation{
+	"read-only-tree.cedar": {
+		allowed: join(
+			dir(tree, Open, Read),
+			file(tree+"/a/b.txt", Open, Read),
+		),
+		denied: join(
+			file(tree+"/a/b.txt", Write, Create, Delete, Move, Chmod, Chown, Execute, Map),
+			file(tree+"2/b.txt", Open, Read),
+			dir("/tmp", Open, Read),
+			dir("/", Open, Read),
+		),
+	},
+	"read-write-tree.cedar": {
+		allowed: join(
+			dir(tree, Open, Read, Create),
+			file(tree+"/new", Open, Read, Write, Create, Delete, Move),
+			file(tree+"/originals/a", Open, Read),
+			file(tree+"/originals2", Write, Delete),
+		),
+		denied: join(
+			file(tree+"/originals/a", Write, Create, Delete, Move),
+			dir(tree+"/originals", Delete, Move),
+			file(tree+"/new", Chmod, Chown, Execute, Map),
+			file("/tmp/other", Open, Read, Write, Create),
+		),
+	},
+	"exec-usr-bin.cedar": {
+		allowed: join(
+			file("/usr/bin/git", Execute),
+			file("/usr/bin/python3.11", Execute),
+		),
+		denied: join(
+			file("/usr/bin/sudo", Execute, Map),
+			file("/usr/bin/su", Execute, Map),
+			file("/usr/sbin/nft", Execute),
+			file("/usr/bin-evil", Execute),
+			file("/usr/bin/git", Write, Delete, Open, Read),
+			file("/tmp/git", Execute, Map),
+		),
+	},
+	"coding-agent.cedar": {
+		allowed: join(
+			dir(shop, Open, Read),
+			file(shop+"/main.py", append(change, Open, Read)...),
+			file(shop+"/.git/index.lock", append(change, Open, Read)...),
+			file(shop+"/.git/hooks/pre-commit", Open, Read),
+			file(shop+"/.git/config", Open, Read),
+			file(home+"/.gitconfig", Open, Read),
+			file("/usr/bin/git", Execute, Open, Read),
+			file("/usr/bin/python3.13", Execute),
+			file("/usr/lib/python3.11/os.py", Open, Read),
+			file("/etc/passwd", Open, Read),
+		),
+		denied: join(
+			file(home+"/.ssh/id_ed25519", Open, Read, Write, Create, Execute),
+			dir(home+"/.ssh", Open, Read),
+			file(home+"/.aws/credentials", Open, Read),
+			file(home+"/.netrc", Open, Read),
+			file("/etc/shadow", Open, Read),
+			file("/etc/ssh/ssh_host_ed25519_key", Open, Read),
+			file("/etc/ssl/private/key.pem", Open, Read),
+			file("/etc/passwd", Write, Chmod),
+			file(home+"/.gitconfig", Write),
+			file(home+"/work/bank/ledger.csv", append(change, Open, Read)...),
+			dir(home+"/work/bank", Open, Read, Delete, Move),
+			file(shop+"/.git/hooks/pre-commit", change...),
+			file(shop+"/.git/config", change...),
+			file(shop+"/upload", Execute, Map),
+			file("/usr/bin/curl", Execute, Map),
+			file("/usr/bin/sudo", Execute, Map),
+			file("/usr/bin/git", Write, Map),
+			file("/proc/1/environ", Open, Read),
+		),
+	},
+	"claude-code.cedar": {
+		allowed: join(
+			file(ws+"/src/main.go", append(change, Open, Read)...),
+			file(home+"/.claude/projects/a.jsonl", append(change, Open, Read)...),
+			file(home+"/.claude.json.tmp.4711.a0b1", append(change, Open, Read)...),
+			dir(home+"/.claude.json.lock", Create, Delete),
+			dir("/tmp/claude-1000", Open, Read, Create),
+			file(home+"/.claude/settings.json", Open, Read),
+			file("/usr/bin/node", Execute, Open, Read),
+			file("/usr/lib/x86_64-linux-gnu/libc.so.6", Execute),
+			file("/proc/self/stat", Open, Read),
+			file("/etc/machine-id", Open, Read),
+			file("/etc/ssl/certs/ca-certificates.crt", Open, Read),
+			file("/dev/null", Open, Read, Write),
+			file("/dev/pts/3", Open, Read, Write),
+		),
+		denied: join(
+			secrets,
+			file(home+"/.claude/settings.json", append(change, Chown)...),
+			file(ws+"/.claude/settings.local.json", change...),
+			laterCode,
+			file(home+"/.claude/tool", Execute, Map),
+			file(ws+"/tool", Execute, Map),
+			file("/tmp/tool", Execute, Map),
+			file("/usr/bin/git", Write, Delete),
+			file("/etc/cron.d/job", Create, Write),
+			file("/home/other/notes", Open, Read),
+			file("/dev/sda", Open, Read),
+			file("/proc/sys/kernel/core_pattern", Write),
+		),
+	},
+	"codex.cedar": {
+		allowed: join(
+			file(ws+"/src/main.go", append(change, Open, Read)...),
+			file(home+"/.codex/state.sqlite-wal", append(change, Open, Read)...),
+			file(home+"/.cache/x", Create, Write, Open),
+			file(home+"/.npm/_cacache/x", Create, Write, Open),
+			file("/var/tmp/#1234", Open, Read, Write, Create),
+			file(home+"/.codex/config.toml", Open, Read),
+			file(home+"/.gitconfig", Open, Read),
+			file(home+"/.config/git/ignore", Open, Read),
+			file("/usr/bin/lsb_release", Execute),
+			file("/usr/bin/mawk", Execute),
+			file("/sys/fs/cgroup/cpu.max", Open, Read),
+			file("/dev/urandom", Open, Read),
+		),
+		denied: join(
+			secrets,
+			file(home+"/.codex/config.toml", append(change, Chown)...),
+			laterCode,
+			file(home+"/letters/a.txt", Open, Read, Write),
+			dir(home, Read, Create),
+			file(home+"/.codex/tool", Execute, Map),
+			file(home+"/.gitconfig", Write),
+			file("/home/other/notes", Open, Read),
+		),
+	},
+}
+
+// secrets and laterCode are what no agent of these profiles may touch.
+var (
+	secrets = join(
+		file(home+"/.ssh/id_rsa", Open, Read, Write, Create, Move),
+		dir(home+"/.ssh", Open, Read, Move),
+		file(home+"/.gnupg/private-keys-v1.d/k", Open, Read),
+		file(home+"/.aws/credentials", Open, Read),
+		file(home+"/.kube/config", Open, Read),
+		file(home+"/.config/gcloud/credentials.db", Open, Read),
+		file(home+"/.netrc", Open, Read),
+		file("/etc/shadow", Open, Read),
+		file("/etc/gshadow-", Open, Read),
+		file("/etc/ssl/private/key.pem", Open, Read),
+	)
+	laterCode = join(
+		file(ws+"/.git/hooks/pre-commit", change...),
+		dir(ws+"/.git/hooks", Delete, Move),
+		file(ws+"/.git/config", change...),
+		file(home+"/.bashrc", change...),
+		file(home+"/.zshenv", change...),
+		file(home+"/.profile", change...),
+	)
+)

@@ -1,0 +1,103 @@
+// Package examples holds policies to start from; here each is tested.
+package examples
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/compiler"
+)
+
+// A request is written as "action kind path".
+type request struct {
+	action abi.Action
+	kind   abi.Kind
+	path   string
+}
+
+func file(path string, actions ...abi.Action) []request { return requests(abi.File, path, actions) }
+func dir(path string, actions ...abi.Action) []request  { return requests(abi.Dir, path, actions) }
+
+func requests(kind abi.Kind, path string, actions []abi.Action) []request {
+	var list []request
+	for _, a := range actions {
+		list = append(list, request{a, kind, path})
+	}
+	return list
+}
+
+func join(lists ...[]request) []request {
+	var all []request
+	for _, l := range lists {
+		all = append(all, l...)
+	}
+	return all
+}
+
+// expectation lists what one example must allow and must deny.
+type expectation struct{ allowed, denied []request }
+
+func compile(t *testing.T, name string) *compiler.Plan {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := compiler.Compile(compiler.Input{
+		Sources:   []compiler.Source{{Name: name, Text: text}},
+		Principal: `User::"agent"`,
+	})
+	if err != nil {
+		t.Fatalf("%s: does not compile:\n%v", name, err)
+	}
+	return plan
+}
+
+// TestExamplesDecide asks every example what it must allow and deny, and
+// demands that each of its policies determined some answer.
+func TestExamplesDecide(t *testing.T) {
+	names, err := filepath.Glob("*.cedar")
+	if err != nil || len(names) != len(expectations) {
+		t.Fatalf("%d examples, %d expectations (%v): every example is tested, every test has its example", len(names), len(expectations), err)
+	}
+	for _, name := range names {
+		t.Run(name, func(t *testing.T) {
+			plan := compile(t, name)
+			want, ok := expectations[name]
+			if !ok {
+				t.Fatalf("%s: no expectations: add them to cases_test.go", name)
+			}
+			used := make(map[string]bool)
+			ask := func(list []request, verdict abi.Verdict) {
+				for _, r := range list {
+					for _, p := range plan.Satisfied(r.action, r.kind, r.path) {
+						used[p.ID] = true
+					}
+					if got := plan.Decide(r.action, r.kind, r.path); got != verdict {
+						t.Errorf("%s %s %s: %s, want %s", r.action, r.kind, r.path, got, verdict)
+					}
+				}
+			}
+			ask(want.allowed, abi.Allow)
+			ask(want.denied, abi.Deny)
+			for _, p := range plan.Rules.Policies {
+				if !used[p.ID] {
+					t.Errorf("policy %s: no request of the test depends on it: add one", p.ID)
+				}
+			}
+		})
+	}
+}
+
+// TestExamplesNameTheirPolicies: a denial line shows the id, so each has one.
+func TestExamplesNameTheirPolicies(t *testing.T) {
+	for name := range expectations {
+		for _, p := range compile(t, name).Rules.Policies {
+			if p.Annotations["id"] == "" {
+				t.Errorf("%s: a policy has no @id", p.Position())
+			}
+		}
+	}
+}
