@@ -39,7 +39,7 @@ func gather(p *policy, s *schema.Schema, messages []string) []*Error {
 		list = append(list, err)
 	}
 	for err, n := range others {
-		err.Message += fmt.Sprintf(" (so on %d more types or actions: name the actions or the resource type in the scope)", n)
+		err.Message += fmt.Sprintf(" (so on %d more types)", n)
 	}
 	return list
 }
@@ -55,6 +55,8 @@ func explain(p *policy, s *schema.Schema, message string) *Error {
 	subject := quotedPart.FindStringSubmatch(message)
 	text := message + ": the policy set is refused; correct the policy"
 	switch {
+	case message == schema.NotApplicable:
+		text = "no action in its scope applies to its principal and its resource: the policy set is refused; correct the scope, or write `action in` for a group"
 	case subject == nil:
 	case strings.HasPrefix(message, "unrecognized action "):
 		var uid types.EntityUID
@@ -94,14 +96,17 @@ func actionNames() []string {
 
 // suggest proposes the known name that is nearest to a wrong one.
 func suggest(wrong string, known []string) string {
-	best, least := "", max(2, len(wrong)/4)+1
+	best, least := "", min(3, max(1, len(wrong)/5))+1
 	for _, name := range known {
 		if d := distance(wrong, name); d < least || d == least && best != "" && name < best {
 			best, least = name, d
 		}
 	}
-	if best == "" || best == wrong {
+	switch best {
+	case "":
 		return "; correct the name"
+	case wrong:
+		return "; name the actions or the resource type in the scope, or test it with `has` first"
 	}
 	return "; did you mean " + best + "?"
 }

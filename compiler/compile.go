@@ -90,6 +90,11 @@ func Compile(in Input) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	return f.compile(in)
+}
+
+// compile runs the stages after reading.
+func (f *front) compile(in Input) (*Plan, error) {
 	set, err := f.lower(in.handled())
 	if err != nil {
 		return nil, err

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 )
 
 // maxErrors bounds what one compile reports.
@@ -32,7 +34,7 @@ type Error struct {
 }
 
 // Error returns the position and the message.
-func (e *Error) Error() string { return e.Position.String() + ": " + e.Message }
+func (e *Error) Error() string { return printable(e.Position.String() + ": " + e.Message) }
 
 // UnsupportedError is a valid Cedar expression that this version cannot
 // compile exactly.
@@ -46,7 +48,21 @@ type UnsupportedError struct {
 
 // Error returns the position, the expression, the reason and the mend.
 func (e *UnsupportedError) Error() string {
-	return fmt.Sprintf("%s: `%s`: %s: the policy set is refused; %s", e.Position, e.Expr, e.Reason, e.Mend)
+	return printable(fmt.Sprintf("%s: `%s`: %s: the policy set is refused; %s", e.Position, e.Expr, e.Reason, e.Mend))
+}
+
+// printable escapes what a policy or a file name could do to a terminal or a
+// log line.
+func printable(s string) string {
+	var b strings.Builder
+	for _, r := range strings.ToValidUTF8(s, "\uFFFD") {
+		if unicode.IsPrint(r) {
+			b.WriteRune(r)
+		} else {
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		}
+	}
+	return b.String()
 }
 
 // Errors are all errors of one compile, sorted by position.

@@ -26,11 +26,15 @@ func NewOracle(in Input) (*Oracle, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newOracle(f), nil
+}
+
+func newOracle(f *front) *Oracle {
 	o := &Oracle{policies: cedar.NewPolicySet(), principal: f.principal, data: f.data}
 	for _, p := range f.policies {
 		o.policies.Add(cedar.PolicyID(p.meta.ID), p.cedar)
 	}
-	return o, nil
+	return o
 }
 
 // Authorize decides one request with an empty context. determining lists the
@@ -41,11 +45,16 @@ func (o *Oracle) Authorize(a abi.Action, k abi.Kind, name string) (allow bool, d
 		return false, nil, &Error{Position{File: "request"}, problem + ": it is not decided; " + mend}
 	}
 	decision, diagnostic := o.diagnose(a, k, name)
-	for _, reason := range diagnostic.Reasons {
-		determining = append(determining, string(reason.PolicyID))
+	return bool(decision), reasons(diagnostic), nil
+}
+
+func reasons(d cedar.Diagnostic) []string {
+	var ids []string
+	for _, reason := range d.Reasons {
+		ids = append(ids, string(reason.PolicyID))
 	}
-	slices.Sort(determining)
-	return bool(decision), determining, nil
+	slices.Sort(ids)
+	return ids
 }
 
 // diagnose also tells which policies error.

@@ -28,9 +28,10 @@ int BPF_PROG(mmap_file, struct file *file, unsigned long reqprot, unsigned long 
 
 	if (!(prot & PROT_EXEC))
 		return 0;
-	/* 6.12 takes the argument for never NULL and would drop a plain test. */
+	/* 6.12 takes the argument for never NULL and drops the plain test, which
+	 * 7.2 wants; anonymous memory has no file. */
 	bpf_get_func_arg(ctx, 0, &raw);
-	if (!raw)
+	if (!raw || !file)
 		return 0;
 	w = who();
 	if (!w)

@@ -4,6 +4,7 @@
 package schema
 
 import (
+	"cmp"
 	_ "embed"
 	"maps"
 	"slices"
@@ -44,6 +45,7 @@ type Schema struct {
 	resolved   *resolved.Schema
 	principal  types.EntityType
 	principals []types.EntityType
+	order      []types.EntityUID // the actions, sorted
 	validators map[string]*validate.Validator
 	verdicts   map[string][]string
 }
@@ -71,6 +73,9 @@ func New(principal types.EntityUID, entities types.EntityMap) (*Schema, []Entity
 		s.principals = append(s.principals, name)
 	}
 	slices.Sort(s.principals)
+	s.order = slices.SortedFunc(maps.Keys(b.Actions), func(a, b types.EntityUID) int {
+		return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.ID, b.ID))
+	})
 	return s, append(errs, s.checkDeclared(b, entities)...)
 }
 

@@ -12,8 +12,8 @@ import (
 	"github.com/cedar-policy/cedar-go/x/exp/schema/validate"
 )
 
-// notApplicable is what the validator adds once more after a better error.
-const notApplicable = "unable to find an applicable action given the policy scope constraints"
+// NotApplicable is the message about a scope that no action fits.
+const NotApplicable = "unable to find an applicable action given the policy scope constraints"
 
 // Validate type-checks one policy strictly and returns the sorted, distinct
 // messages of what is wrong with it.
@@ -113,9 +113,7 @@ func (s *Schema) validator(v view) *validate.Validator {
 	narrowed := *s.resolved
 	narrowed.Actions = maps.Clone(s.resolved.Actions)
 	seen := make(map[string]bool)
-	for _, uid := range slices.SortedFunc(maps.Keys(narrowed.Actions), func(a, b types.EntityUID) int {
-		return strings.Compare(a.String(), b.String())
-	}) {
+	for _, uid := range s.order {
 		action := narrowed.Actions[uid]
 		if action.AppliesTo == nil {
 			continue
@@ -173,8 +171,9 @@ func messages(err error) []string {
 		return nil
 	}
 	flatten(err)
+	// An unknown name is the better error of the two.
 	if slices.ContainsFunc(list, func(m string) bool { return strings.HasPrefix(m, "unrecognized ") }) {
-		list = slices.DeleteFunc(list, func(m string) bool { return m == notApplicable })
+		list = slices.DeleteFunc(list, func(m string) bool { return m == NotApplicable })
 	}
 	slices.Sort(list)
 	return slices.Compact(list)

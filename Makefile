@@ -1,0 +1,53 @@
+# Every target installs what it needs, through scripts/setup.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.PHONY: help build test demo bench generate lint vm-shell setup clean vm
+
+export CGO_ENABLED := 0
+export PATH := $(PATH):/usr/local/go/bin
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+KERNEL ?= 6.12
+
+help: ## show this help
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target about; do printf '  make %-10s %s\n' "$$target" "$$about"; done
+
+build: ## one static binary, bin/stockade
+	@scripts/setup build
+	@go build -trimpath -ldflags '$(LDFLAGS)' -o bin/stockade ./cmd/stockade
+	@printf 'built bin/stockade (%s, %s bytes)\n' '$(VERSION)' "$$(stat -c %s bin/stockade)"
+
+test: ## all tests: native, then on kernels 6.1, 6.12 and 7.2 (root; about half an hour)
+	@scripts/setup test
+	@go run ./scripts/verify $(TESTFLAGS)
+
+demo: build ## an injected coding agent meets a policy (root; in a VM if this host lacks BPF LSM)
+	@scripts/demo/demo
+
+bench: ## what a verdict costs, in ratios
+	@scripts/setup bench
+	@go run ./scripts/bench $(BENCHFLAGS)
+
+generate: ## compile the BPF programs anew (clang-14)
+	@scripts/setup generate
+	go generate ./bpf
+
+lint: ## format, vet, file lengths, BPF objects up to date
+	@scripts/setup lint
+	@scripts/lint
+
+vm-shell: build vm ## a shell in a VM, stockade in it (KERNEL=6.1, 6.12 or 7.2)
+	@bin/vm fetch $(KERNEL) debian
+	@bin/vm shell --kernel $(KERNEL) --file bin/stockade:/usr/bin/stockade --file scripts/examples:/root/examples --file scripts/demo:/root/demo
+
+vm:
+	@scripts/setup vm
+	@go build -o bin/vm ./scripts/vm
+
+setup: ## install what every target needs (Debian, root)
+	@scripts/setup all
+
+clean: ## remove what was built; kernels stay in .cache
+	rm -rf bin .cache/verify .cache/bench .cache/generate.*

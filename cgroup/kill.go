@@ -1,0 +1,83 @@
+package cgroup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// killRepeat is how long a kill may take before it is sent again: a process
+// that another one moves into the group meanwhile has escaped the first.
+const killRepeat = 200 * time.Millisecond
+
+// Kill kills every process of the group and beneath it, and returns once none
+// is left, or an error after the limit. killed counts those that were seen. A
+// group that is gone has none.
+func (g *Group) Kill(limit time.Duration) (killed int, err error) {
+	if pids, err := g.Procs(); err == nil {
+		killed = len(pids)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	for {
+		err := g.write("cgroup.kill", "1")
+		if errors.Is(err, fs.ErrNotExist) && g.absent() {
+			return 0, nil
+		}
+		if err != nil {
+			return 0, fmt.Errorf("cgroup %s: %w: its processes were not killed; kill them by hand", g.path, err)
+		}
+		round, done := context.WithTimeout(ctx, killRepeat)
+		err = g.await(round, "populated", false)
+		done()
+		if err == nil {
+			return killed, nil
+		}
+		if ctx.Err() != nil {
+			return killed, fmt.Errorf("cgroup %s: still holds processes %v after its kill: they stay confined; look for processes in state D", g.path, limit)
+		}
+		if !errors.Is(err, context.DeadlineExceeded) {
+			return killed, fmt.Errorf("cgroup %s: %w: whether it is empty is not known; look at its cgroup.procs", g.path, err)
+		}
+	}
+}
+
+// Freeze stops every process of the group and beneath it, and returns once
+// they stand still, or an error after the limit.
+func (g *Group) Freeze(limit time.Duration) error { return g.freeze("1", true, limit) }
+
+// Thaw undoes Freeze.
+func (g *Group) Thaw(limit time.Duration) error { return g.freeze("0", false, limit) }
+
+func (g *Group) freeze(value string, want bool, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	err := g.write("cgroup.freeze", value)
+	if err == nil {
+		err = g.await(ctx, "frozen", want)
+	}
+	if err != nil {
+		return fmt.Errorf("cgroup %s: cgroup.freeze=%s: %w: its processes may run on; kill them or try again", g.path, value, err)
+	}
+	return nil
+}
+
+func (g *Group) write(file, value string) error {
+	f, err := os.OpenFile(filepath.Join(g.path, file), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.WriteString(value)
+	return err
+}
+
+// absent reports whether the group does not exist.
+func (g *Group) absent() bool {
+	_, err := os.Stat(g.path)
+	return errors.Is(err, fs.ErrNotExist)
+}

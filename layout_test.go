@@ -1,0 +1,195 @@
+// Package stockade holds no code: the tests here are about the whole
+// repository.
+package stockade
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/stockade-dev/stockade"
+
+// layout lists what each package may import of this module. "X/*" stands for
+// every package below X. A package that no line matches may import nothing of
+// ours, and nobody may import it.
+var layout = []struct {
+	from string
+	may  []string
+}{
+	{"bpf/abi", nil},
+	{"cgroup", nil},
+	{"compiler/rule", nil},
+	{"compiler/pattern", nil},
+	{"compiler/schema", nil},
+	{"compiler/gen", []string{"bpf/abi"}}, // random cases, for tests
+	{"compiler/table", []string{"compiler/rule", "compiler/pattern", "bpf/abi"}},
+	{"compiler", []string{"compiler/rule", "compiler/pattern", "compiler/schema", "compiler/table", "bpf/abi"}},
+	{"bpf", []string{"bpf/abi"}},
+	{"bpf/vmtest/*", []string{"bpf/vmtest/*", "bpf/abi"}}, // small programs for tests
+	{"agent/*", []string{"bpf/abi"}},
+	{"agent", []string{"agent/*", "compiler", "bpf", "bpf/abi", "cgroup"}},
+	{"cmd/stockade", []string{"agent", "compiler", "cgroup", "bpf", "bpf/abi"}},
+	{"scripts/*", []string{"*"}},
+}
+
+// outside lists what must not be reached at all, not even through others: a
+// policy is checked on a laptop, and only two packages touch the kernel.
+var outside = []struct{ from, never string }{
+	{"compiler", "github.com/cilium/ebpf"},
+	{"compiler/*", "github.com/cilium/ebpf"},
+	{"cgroup", "github.com/cilium/ebpf"},
+	{"agent/*", "github.com/cilium/ebpf"},
+}
+
+func matches(pattern, name string) bool {
+	below, star := strings.CutSuffix(pattern, "*")
+	return pattern == name || star && strings.HasPrefix(name, below)
+}
+
+// forbidden says why the package from may not import the package to, both
+// relative to the module; "" if it may.
+func forbidden(from, to string) string {
+	if matches("scripts/*", to) && !matches("scripts/*", from) {
+		return "scripts are tools: nothing imports them"
+	}
+	// Among the lines that match, the longest pattern is the package's own.
+	best := -1
+	for i, line := range layout {
+		if matches(line.from, from) && (best < 0 || len(line.from) > len(layout[best].from)) {
+			best = i
+		}
+	}
+	if best < 0 {
+		return "the importing package is not in the layout"
+	}
+	if slices.ContainsFunc(layout[best].may, func(p string) bool { return matches(p, to) }) {
+		return ""
+	}
+	return fmt.Sprintf("it may import %q", layout[best].may)
+}
+
+// pkg is what `go list -json` says of a package.
+type pkg struct {
+	ImportPath    string
+	Imports, Deps []string
+}
+
+// violations checks a list of packages: imports of non-test code only.
+func violations(packages []pkg) []string {
+	var list []string
+	for _, p := range packages {
+		from, ours := relative(p.ImportPath)
+		if !ours {
+			continue
+		}
+		for _, path := range p.Imports {
+			if to, ours := relative(path); ours {
+				if why := forbidden(from, to); why != "" {
+					list = append(list, fmt.Sprintf("%s imports %s: forbidden; %s", from, to, why))
+				}
+			}
+		}
+		for _, path := range p.Deps {
+			for _, rule := range outside {
+				if matches(rule.from, from) && matches(rule.never+"*", path) {
+					list = append(list, fmt.Sprintf("%s reaches %s: forbidden", from, path))
+				}
+			}
+		}
+	}
+	return list
+}
+
+func relative(path string) (string, bool) {
+	if path == module {
+		return ".", true
+	}
+	return strings.CutPrefix(path, module+"/")
+}
+
+func TestImportsFollowTheLayout(t *testing.T) {
+	for _, arch := range []string{"amd64", "arm64"} {
+		cmd := exec.Command("go", "list", "-json=ImportPath,Imports,Deps", "./...")
+		cmd.Env = append(cmd.Environ(), "GOOS=linux", "GOARCH="+arch, "CGO_ENABLED=0")
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("go list: %v: imports are not checked\n%s", err, stderr.Bytes())
+		}
+		var packages []pkg
+		for d := json.NewDecoder(bytes.NewReader(out)); ; {
+			var p pkg
+			if err := d.Decode(&p); errors.Is(err, io.EOF) {
+				break
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			packages = append(packages, p)
+		}
+		if len(packages) < 8 {
+			t.Fatalf("go list: %d packages: too few to be the whole module", len(packages))
+		}
+		for _, v := range violations(packages) {
+			t.Errorf("%s: %s", arch, v)
+		}
+	}
+}
+
+// TestPlantedViolationIsFound proves that the rules refuse what they should.
+func TestPlantedViolationIsFound(t *testing.T) {
+	const ebpf = "github.com/cilium/ebpf"
+	for _, c := range []struct {
+		from  string
+		to    string
+		legal bool
+	}{
+		{"compiler/table", "compiler/rule", true},
+		{"compiler", "compiler/table", true},
+		{"bpf", "bpf/abi", true},
+		{"bpf", ebpf, true},
+		{"agent", "agent/sink", true},
+		{"agent/sink", "bpf/abi", true},
+		{"cmd/stockade", "agent", true},
+		{"scripts/bench", "compiler", true},
+		{"scripts/vm/guest", "scripts/vm/wire", true},
+
+		{"bpf/abi", "compiler/rule", false},
+		{"cgroup", "bpf/abi", false},
+		{"compiler/rule", "bpf/abi", false},
+		{"compiler/rule", "compiler/table", false},
+		{"compiler/table", "compiler", false},
+		{"compiler/schema", "bpf/abi", false},
+		{"compiler", "bpf", false},
+		{"compiler", "compiler/gen", false},
+		{"compiler", ebpf, false},
+		{"compiler/table", ebpf + "/btf", false},
+		{"bpf", "compiler", false},
+		{"agent/sink", "agent", false},
+		{"agent/sink", "bpf", false},
+		{"agent/sink", "agent/api", false},
+		{"agent", "cmd/stockade", false},
+		{"cmd/stockade", "compiler/table", false},
+		{"cmd/stockade", "agent/sink", false},
+		{"cmd/stockade", "scripts/examples", false},
+		{"bpf", "scripts/vm/wire", false},
+		{"surprise", "bpf/abi", false},
+		{".", "bpf/abi", false},
+	} {
+		path := module + "/" + c.to
+		if strings.HasPrefix(c.to, "github.com/") {
+			path = c.to
+		}
+		found := violations([]pkg{{ImportPath: module + "/" + c.from, Imports: []string{path}, Deps: []string{path}}})
+		if (len(found) == 0) != c.legal {
+			t.Errorf("%s imports %s: found %q, legal is %v", c.from, c.to, found, c.legal)
+		}
+	}
+}
