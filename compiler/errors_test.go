@@ -62,7 +62,7 @@ func TestWrongPoliciesAreRefusedWithTheirPlace(t *testing.T) {
 			"p.cedar:1:18: `action`: syntax error, expected \",\": the policy set is refused; correct the Cedar text\n" +
 				"p.cedar:2:8: `principl`: syntax error, expected \"principal\": the policy set is refused; correct the Cedar text"},
 		{"columns are bytes", `permit(principal, action, resource) when { "é" == "日本" == };`,
-			"p.cedar:1:59: `==`: syntax error, expected \"}\": the policy set is refused; correct the Cedar text"},
+			"p.cedar:1:61: `==`: syntax error, expected \"}\": the policy set is refused; correct the Cedar text"},
 		{"taken id", "@id(\"a\")permit(principal, action, resource);\n @id(\"a\")forbid(principal, action, resource);",
 			`p.cedar:2:2: policy "a": the id is already taken by the policy at p.cedar:1:1: the policy set is refused; give each policy its own @id`},
 		{"empty id", `@id permit(principal, action, resource);`,
@@ -124,7 +124,7 @@ func TestWrongEntitiesAreRefused(t *testing.T) {
 		{"path that never matches", `[{"uid": {"type": "Agent", "id": "a"}, "attrs": {"home": {"__entity": {"type": "file_system::Dir", "id": "/h/"}}}, "parents": []}]`,
 			`e.json:1:106: file_system::Dir::"/h/": a path with a trailing slash never matches: nothing is compiled; write "/h"`},
 		{"two types for one attribute", `[{"uid": {"type": "Agent", "id": "a"}, "attrs": {"x": 1}, "parents": []}, {"uid": {"type": "Agent", "id": "b"}, "attrs": {"x": "1"}, "parents": []}]`,
-			`e.json:1:100: Agent::"b": x: is String here and Long elsewhere: nothing is compiled; give all of them one type`},
+			`e.json:1:107: Agent::"b": x: is String here and Long elsewhere: nothing is compiled; give all of them one type`},
 		{"mixed set", `[{"uid": {"type": "Agent", "id": "a"}, "attrs": {"r": {"x": [1, "1"]}}, "parents": []}]`,
 			`e.json:1:34: Agent::"a": r.x: element: is `},
 		{"declared type", `[{"uid": {"type": "systemd::Service", "id": "s"}, "attrs": {"name": 1}, "parents": []}]`,

@@ -1,0 +1,227 @@
+package bpf
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/rlimit"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
+)
+
+// component and walkInput are the twins of the structures in kern/maps.h and
+// kern/walk.bpf.c.
+type component struct{ len, a, b uint64 }
+
+type inputPath struct {
+	n     uint64
+	c     [abi.MaxComponents]component
+	names [32768]byte
+}
+
+type walkInput struct {
+	plan, kind, repeat, status uint32
+	class, destClass           uint32
+	sub, destSub               int32
+	row, destRow               uint64
+	gains, walked              uint32
+	path, dest                 inputPath
+}
+
+// Walker runs the decision core of the hooks, in the kernel, for callers in
+// user space: tests and benchmarks use it where no LSM program can be loaded.
+// It is not safe for concurrent use.
+type Walker struct {
+	*store
+	programs map[string]*ebpf.Program
+	memory   []byte
+	in       *walkInput
+}
+
+// NewWalker loads the decision core. tableWords is the largest table, in
+// 64-bit words, that Place will be given.
+func NewWalker(tableWords int) (*Walker, error) {
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, fmt.Errorf("locked memory limit: %w: the walker cannot be loaded; run as root", err)
+	}
+	w := &Walker{programs: map[string]*ebpf.Program{}}
+	maps := map[string]*ebpf.Map{}
+	kernel, err := btf.LoadKernelSpec()
+	if err != nil {
+		return nil, fmt.Errorf("kernel BTF: %w: the walker cannot be loaded; use a kernel with CONFIG_DEBUG_INFO_BTF", err)
+	}
+	for _, load := range []func() (*ebpf.CollectionSpec, error){loadWalk, loadIdentity} {
+		spec, err := load()
+		if err != nil {
+			return nil, fmt.Errorf("BPF object: %w", err)
+		}
+		for name, p := range spec.Programs {
+			if p.Type != ebpf.Syscall {
+				delete(spec.Programs, name)
+			}
+		}
+		if err := size(spec, Options{TableWords: tableWords, EventBytes: 4096}); err != nil {
+			return nil, err
+		}
+		shared := map[string]*ebpf.Map{}
+		for name := range spec.Maps {
+			if maps[name] != nil {
+				shared[name] = maps[name]
+			}
+		}
+		coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared,
+			Programs: ebpf.ProgramOptions{KernelTypes: kernel}})
+		if err != nil {
+			return nil, loadError("walk", err)
+		}
+		for name := range coll.Maps {
+			if maps[name] == nil && !internal(name) {
+				maps[name] = coll.DetachMap(name)
+			}
+		}
+		for name := range spec.Programs {
+			w.programs[name] = coll.DetachProgram(name)
+		}
+		coll.Close()
+	}
+	if w.store, err = openStore(maps); err != nil {
+		return nil, err
+	}
+	if w.memory, err = mapMemory(maps["walk_input"]); err != nil {
+		return nil, err
+	}
+	w.in = (*walkInput)(unsafe.Pointer(&w.memory[0]))
+	return w, nil
+}
+
+// Place copies a verified table into the arena.
+func (w *Walker) Place(words []uint64) error {
+	if 8*(len(words)+1) > len(w.arena) {
+		return fmt.Errorf("walker: a table of %d words does not fit", len(words))
+	}
+	for i, word := range words {
+		binary.NativeEndian.PutUint64(w.arena[(1+i)*8:], word)
+	}
+	w.in.plan = 1
+	return nil
+}
+
+// Decide answers a request as the hooks would.
+func (w *Walker) Decide(a abi.Action, k abi.Kind, path string) (abi.Verdict, error) {
+	w.in.kind = uint32(k)
+	w.in.repeat = 0
+	w.in.dest.n = 0
+	if err := w.in.path.set(path); err != nil {
+		return abi.Deny, err
+	}
+	if err := w.run("match_path"); err != nil {
+		return abi.Deny, err
+	}
+	switch {
+	case abi.ActionMask(w.in.row >> 32).Has(a):
+		return abi.Ask, nil
+	case abi.ActionMask(w.in.row).Has(a):
+		return abi.Allow, nil
+	}
+	return abi.Deny, nil
+}
+
+// Gains asks the no-gain rule.
+func (w *Walker) Gains(k abi.Kind, from, to string) (bool, error) {
+	w.in.kind = uint32(k)
+	w.in.repeat = 0
+	if err := errors.Join(w.in.path.set(from), w.in.dest.set(to)); err != nil {
+		return true, err
+	}
+	if to == "/" {
+		return true, errors.New("walker: / is no destination")
+	}
+	err := w.run("match_path")
+	return w.in.gains != 0, err
+}
+
+// Repeat matches a path n times in one call, for benchmarks.
+func (w *Walker) Repeat(path string, n int) error {
+	w.in.dest.n = 0
+	if err := w.in.path.set(path); err != nil {
+		return err
+	}
+	return w.repeat("match_path", n)
+}
+
+// maxLoops is below what bpf_loop refuses.
+const maxLoops = 1 << 22
+
+func (w *Walker) repeat(program string, n int) error {
+	for n > 0 {
+		w.in.repeat = uint32(min(n, maxLoops))
+		n -= maxLoops
+		if err := w.run(program); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// WalkCwd walks the path of the working directory n times, matching it each
+// time if a table is placed. It returns the number of components.
+func (w *Walker) WalkCwd(n int) (int, error) {
+	if err := registerRoot(w.programs["register_root"], 1); err != nil {
+		return 0, err
+	}
+	err := w.repeat("walk_cwd", n)
+	if err == nil && abi.PathStatus(w.in.status) != abi.PathOK {
+		err = fmt.Errorf("walker: path status %d", w.in.status)
+	}
+	return int(w.in.walked), err
+}
+
+// Empty runs a program that does nothing: the floor of a benchmark.
+func (w *Walker) Empty() error {
+	_, err := w.programs["empty"].Run(&ebpf.RunOptions{})
+	return err
+}
+
+func (w *Walker) run(name string) error {
+	w.in.status = 0
+	if _, err := w.programs[name].Run(&ebpf.RunOptions{}); err != nil {
+		return fmt.Errorf("walker: %s: %w", name, err)
+	}
+	if w.in.status == 0 {
+		return fmt.Errorf("walker: %s gave no answer", name)
+	}
+	return nil
+}
+
+// set fills in a path, leaf first.
+func (p *inputPath) set(path string) error {
+	p.n = 0
+	if path == "/" {
+		return nil
+	}
+	parts := strings.Split(path[1:], "/")
+	if len(parts) > abi.MaxComponents {
+		return fmt.Errorf("walker: %d components, of at most %d", len(parts), abi.MaxComponents)
+	}
+	at := 0
+	for i := range parts {
+		name := parts[len(parts)-1-i]
+		c := &p.c[i]
+		*c = component{len: uint64(len(name))}
+		if len(name) > abi.InlineName {
+			c.a = uint64(at)
+			at += copy(p.names[at:], name)
+			continue
+		}
+		var buf [abi.InlineName]byte
+		copy(buf[:], name)
+		c.a, c.b = binary.LittleEndian.Uint64(buf[:]), binary.LittleEndian.Uint64(buf[8:])
+	}
+	p.n = uint64(len(parts))
+	return nil
+}

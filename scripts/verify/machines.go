@@ -1,0 +1,107 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// work is where everything that is built for the tests goes.
+const work = ".cache/verify"
+
+// machineTest is one test binary on one kernel.
+type machineTest struct {
+	kernel, pkg, binary string
+	root                string   // of the VM: initramfs or debian
+	files               []string // HOST:GUEST
+}
+
+// suites are the packages whose tests run in VMs: those whose name ends in
+// vmtest. A folder testdata in them goes along; those in debianSuites get a
+// whole Debian around them.
+var debianSuites = map[string]bool{"agent/vmtest": true, "cmd/stockade/vmtest": true}
+
+// prepare gets the kernels and builds what runs on them. A kernel that cannot
+// be had is one failure and does not hide the others.
+func prepare(ctx context.Context, o options, r *report) []machineTest {
+	if len(o.kernels) == 0 {
+		return nil
+	}
+	if err := os.MkdirAll(work, 0o755); err != nil {
+		r.broken("prepare", err.Error())
+		return nil
+	}
+	packages, ok := r.output(ctx, "list VM tests", "go", "list", "-f", "{{if or .TestGoFiles .XTestGoFiles}}{{.Dir}}{{end}}", "./...")
+	if !ok || !r.step(ctx, "build scripts/vm", "go", "build", "-o", "bin/vm", "./scripts/vm") {
+		return nil
+	}
+	var suites []machineTest
+	debian := false
+	here, _ := os.Getwd()
+	for dir := range strings.FieldsSeq(packages) {
+		pkg, err := filepath.Rel(here, dir)
+		if err != nil || filepath.Base(pkg) != "vmtest" {
+			continue
+		}
+		s := machineTest{pkg: pkg, root: "initramfs", binary: filepath.Join(work, strings.ReplaceAll(pkg, "/", "-")+".test")}
+		if !r.step(ctx, "build "+pkg, "go", "test", "-c", "-o", s.binary, "./"+pkg) {
+			continue
+		}
+		if info, err := os.Stat(filepath.Join(pkg, "testdata")); err == nil && info.IsDir() {
+			s.files = append(s.files, filepath.Join(pkg, "testdata")+":/vmtest/testdata")
+		}
+		if debianSuites[pkg] {
+			s.root, debian = "debian", true
+			if !r.step(ctx, "build bin/stockade", "go", "build", "-trimpath", "-o", work+"/stockade", "./cmd/stockade") {
+				continue
+			}
+			s.files = append(s.files, work+"/stockade:/usr/bin/stockade", "scripts/examples:/vmtest/examples")
+		}
+		suites = append(suites, s)
+	}
+	if len(suites) == 0 {
+		r.broken("VM tests", "no package named vmtest has tests: nothing runs in the VMs")
+		return nil
+	}
+	if debian {
+		r.step(ctx, "fetch debian root", "bin/vm", "fetch", "debian")
+	}
+	var list []machineTest
+	for _, kernel := range o.kernels {
+		if !r.step(ctx, "fetch kernel "+kernel, "bin/vm", "fetch", kernel) {
+			continue
+		}
+		for _, s := range suites {
+			s.kernel = kernel
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// machine runs one test binary on one kernel.
+func (r *report) machine(ctx context.Context, o options, m machineTest) {
+	args := []string{"run", "--kernel", m.kernel, "--root", m.root, "--verbose", "--timeout", "12m",
+		"--file", m.binary + ":/vmtest/vmtest.test"}
+	for _, f := range m.files {
+		args = append(args, "--file", f)
+	}
+	args = append(args, "--dir", "/vmtest", "--", "/vmtest/vmtest.test", "-test.v=test2json", "-test.timeout=11m")
+	if o.run != "" {
+		args = append(args, "-test.run="+o.run)
+	}
+	r.tests(ctx, fmt.Sprintf("%s on %s", m.pkg, m.kernel), true, "bin/vm", args...)
+}
+
+// native runs the tests of every package on this host.
+func (r *report) native(ctx context.Context, o options) {
+	args := []string{"test", "-json", "-count=1", "-timeout=15m"}
+	if o.run != "" {
+		args = append(args, "-run="+o.run)
+	}
+	r.tests(ctx, "native", false, "go", append(args, "./...")...)
+}

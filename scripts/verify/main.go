@@ -1,0 +1,80 @@
+//go:build linux
+
+// Command verify runs every test there is, natively and in VMs, and sums up:
+// what failed with its output, what was skipped and why, and as its last line
+// "N passed, N failed". One failure never keeps the rest from running.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const usage = `verify runs all tests, natively and in VMs, and prints a summary.
+
+  go run ./scripts/verify [OPTION]...
+
+`
+
+type options struct {
+	kernels []string
+	jobs    int
+	native  bool
+	run     string
+}
+
+func main() {
+	o := options{}
+	kernels := flag.String("kernels", "6.1,6.12,7.2", "`LIST` of kernels to test on; empty for none")
+	flag.IntVar(&o.jobs, "jobs", min(2, runtime.NumCPU()), "`NUMBER` of VMs at once")
+	flag.BoolVar(&o.native, "native", true, "run go vet and the native tests")
+	flag.StringVar(&o.run, "run", "", "only tests that match this `PATTERN`")
+	flag.Usage = func() { fmt.Fprint(os.Stderr, usage); flag.PrintDefaults() }
+	flag.Parse()
+	o.kernels = strings.FieldsFunc(*kernels, func(r rune) bool { return r == ',' || r == ' ' })
+
+	if _, err := os.Stat("go.mod"); err != nil {
+		fmt.Fprintln(os.Stderr, "verify: not at the root of the repository: nothing is run; run: make test")
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	began := time.Now()
+	failed := verify(ctx, o).print(os.Stdout, time.Since(began))
+	if failed {
+		os.Exit(1)
+	}
+}
+
+// verify runs everything. The VMs are prepared while the native tests run, and
+// start after them: both together would be too slow for what is timed.
+func verify(ctx context.Context, o options) *report {
+	r := &report{}
+	ready := make(chan []machineTest, 1)
+	go func() { ready <- prepare(ctx, o, r) }()
+	if o.native {
+		r.step(ctx, "go vet", "go", "vet", "./...")
+		r.native(ctx, o)
+	}
+	slots := make(chan struct{}, max(1, o.jobs))
+	var all sync.WaitGroup
+	for _, m := range <-ready {
+		all.Add(1)
+		slots <- struct{}{}
+		go func() {
+			defer all.Done()
+			defer func() { <-slots }()
+			r.machine(ctx, o, m)
+		}()
+	}
+	all.Wait()
+	return r
+}

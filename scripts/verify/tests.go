@@ -1,0 +1,225 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// event is a line of test2json.
+type event struct {
+	Action, Package, ImportPath, Test, Output string
+	Elapsed                                   float64
+}
+
+// outcome is what became of one test.
+type outcome struct {
+	where, test string // "bpf/vmtest on 6.1", "TestOpen/read"
+	action      string // pass, fail or skip
+	output      string
+}
+
+// command makes a command that is asked to end, and then made to, when ctx is
+// done; so is everything it started.
+func command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = 10 * time.Second
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	return cmd
+}
+
+// tests runs a command that reports tests, in JSON or (raw) as a test binary
+// does with -test.v=test2json, and records each.
+func (r *report) tests(ctx context.Context, where string, raw bool, name string, args ...string) {
+	fmt.Printf("verify: %s: running\n", where)
+	began := time.Now()
+	cmd := command(ctx, name, args...)
+	var notes bytes.Buffer // what is no test's output
+	cmd.Stderr = &notes
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		r.broken(where, err.Error())
+		return
+	}
+	from, wait := io.Reader(out), func() error { return nil }
+	if raw {
+		from, wait, err = convert(ctx, out)
+		if err != nil {
+			r.broken(where, err.Error())
+			from = out
+		}
+	}
+	c := newCollector(where)
+	c.read(from, &notes)
+	err = wait()
+	if e := cmd.Wait(); e != nil {
+		err = e
+	}
+	r.add(c.finish(err, notes.String()), where, time.Since(began))
+}
+
+// convert pipes the output of a test binary through test2json.
+func convert(ctx context.Context, from io.Reader) (io.Reader, func() error, error) {
+	cmd := command(ctx, "go", "tool", "test2json", "-t")
+	cmd.Stdin, cmd.Stderr = from, os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	return out, cmd.Wait, cmd.Start()
+}
+
+// collector gathers the events of one run.
+type collector struct {
+	where   string
+	output  map[string]*strings.Builder // by package and test
+	order   []string
+	action  map[string]string
+	parents map[string]bool
+	failed  map[string]bool // packages that failed
+}
+
+func newCollector(where string) *collector {
+	return &collector{where: where, output: map[string]*strings.Builder{}, action: map[string]string{},
+		parents: map[string]bool{}, failed: map[string]bool{}}
+}
+
+func (c *collector) read(from io.Reader, notes io.Writer) {
+	lines := bufio.NewReader(from)
+	for {
+		line, err := lines.ReadBytes('\n')
+		var e event
+		if len(line) > 0 {
+			if json.Unmarshal(line, &e) != nil {
+				notes.Write(line)
+			} else {
+				c.note(e)
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (c *collector) note(e event) {
+	pkg := strings.TrimPrefix(e.Package, "github.com/stockade-dev/stockade/")
+	if e.ImportPath != "" { // output of the compiler
+		pkg, _, _ = strings.Cut(strings.TrimPrefix(e.ImportPath, "github.com/stockade-dev/stockade/"), " ")
+	}
+	key := pkg + "\x00" + e.Test
+	if c.output[key] == nil {
+		c.output[key] = &strings.Builder{}
+		c.order = append(c.order, key)
+		for i := strings.LastIndexByte(e.Test, '/'); i > 0; i = strings.LastIndexByte(e.Test[:i], '/') {
+			c.parents[pkg+"\x00"+e.Test[:i]] = true
+		}
+	}
+	switch e.Action {
+	case "output", "build-output":
+		c.output[key].WriteString(e.Output)
+	case "run":
+		c.action[key] = "run"
+	case "pass", "fail", "skip":
+		c.action[key] = e.Action
+	case "build-fail":
+		c.action[key] = "fail"
+	}
+	if e.Action == "fail" && e.Test == "" {
+		c.failed[pkg] = true
+	}
+}
+
+// finish turns the events into outcomes. Only leaves count, and parents that
+// fail by themselves; a package that fails without a failing test, or a run
+// that ends badly without one, is a failure of its own.
+func (c *collector) finish(err error, notes string) []outcome {
+	var list []outcome
+	blamed := map[string]bool{} // packages, and parents, in which something failed
+	for i := len(c.order) - 1; i >= 0; i-- {
+		key := c.order[i]
+		pkg, test, _ := strings.Cut(key, "\x00")
+		action := c.action[key]
+		if test == "" {
+			continue
+		}
+		if action == "run" || action == "" {
+			action = "fail" // the run ended in the middle of it
+			c.output[key].WriteString("    it did not end\n")
+		}
+		if c.parents[key] && (action != "fail" || blamed[key]) {
+			continue
+		}
+		if action == "fail" {
+			blamed[pkg] = true
+			for i := strings.LastIndexByte(test, '/'); i > 0; i = strings.LastIndexByte(test[:i], '/') {
+				blamed[pkg+"\x00"+test[:i]] = true
+			}
+		}
+		list = append(list, outcome{c.name(pkg), test, action, c.output[key].String()})
+	}
+	for i, j := 0, len(list)-1; i < j; i, j = i+1, j-1 {
+		list[i], list[j] = list[j], list[i]
+	}
+	for _, key := range c.order {
+		if pkg, test, _ := strings.Cut(key, "\x00"); test == "" && c.failed[pkg] && !blamed[pkg] {
+			blamed[pkg] = true
+			list = append(list, outcome{c.name(pkg), "(package)", "fail", c.output[key].String()})
+		}
+	}
+	switch {
+	case err != nil && len(blamed) == 0:
+		list = append(list, outcome{c.where, "(run)", "fail", tail(notes, 40) + "    " + err.Error() + "\n"})
+	case err == nil && len(list) == 0:
+		list = append(list, outcome{c.where, "(run)", "fail", tail(notes, 40) + "    no test reported anything\n"})
+	case err != nil && notes != "":
+		last := &list[len(list)-1]
+		last.output += tail(notes, 40)
+	}
+	return list
+}
+
+func (c *collector) name(pkg string) string {
+	if c.where == "native" {
+		return pkg
+	}
+	return c.where
+}
+
+func tail(text string, lines int) string {
+	all := strings.SplitAfter(text, "\n")
+	if len(all) > lines {
+		all = append([]string{"    …\n"}, all[len(all)-lines:]...)
+	}
+	return strings.Join(all, "")
+}
+
+// report is everything that happened. Its methods may run at once.
+type report struct {
+	mu       sync.Mutex
+	outcomes []outcome
+	runs     []run
+}
+
+// run is one line of the summary.
+type run struct {
+	where                   string
+	passed, failed, skipped int
+	took                    time.Duration
+}
