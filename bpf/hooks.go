@@ -17,6 +17,8 @@ var objects = []object{
 	{"identity", loadIdentity},
 	{"file", loadFile},
 	{"exec", loadExec},
+	{"escape", loadEscape},
+	{"guard", loadGuard},
 }
 
 // optional hooks exist on some kernels only. consequence says what follows

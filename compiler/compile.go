@@ -166,7 +166,7 @@ func (p *policy) actionsNamed() []types.EntityUID {
 	for _, c := range p.conditions {
 		inspect(c.body, func(n node) bool {
 			if v, ok := n.(nodeValue); ok {
-				if uid, ok := v.Value.(types.EntityUID); ok && strings.HasSuffix(string(uid.Type), "::Action") {
+				if uid, ok := v.Value.(types.EntityUID); ok && isAction(uid.Type) {
 					named = append(named, uid)
 				}
 			}

@@ -161,4 +161,3 @@ func checkPlaces(t *testing.T, text string, err error) {
 		}
 	}
 }
-

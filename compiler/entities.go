@@ -46,7 +46,7 @@ func checkEntity(src *source, uid types.EntityUID, entity types.Entity, errs *co
 	case isPath(uid.Type):
 		errs.add(&UnsupportedError{pos, uid.String(), "entity data of files and directories is not compiled yet", "remove it"})
 		return
-	case uid.Type == "Action" || strings.HasSuffix(string(uid.Type), "::Action"):
+	case isAction(uid.Type):
 		errs.addf(pos, "%s: an action in the entities file: nothing is compiled; remove it, actions come from the schema", uid)
 		return
 	}
@@ -72,6 +72,10 @@ func checkEntity(src *source, uid types.EntityUID, entity types.Entity, errs *co
 	for parent := range entity.Parents.All() {
 		visit(parent)
 	}
+}
+
+func isAction(t types.EntityType) bool {
+	return t == "Action" || strings.HasSuffix(string(t), "::Action")
 }
 
 // entityPosition finds where the file first writes an entity's id.

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// read1 and the like are scopes that the cases below share.
+// read1 is the scope that many cases below share.
 const read1 = `permit(principal, action == file_system::Action::"read", resource)`
 
 func TestWrongPoliciesAreRefusedWithTheirPlace(t *testing.T) {
@@ -140,7 +140,7 @@ func TestWrongEntitiesAreRefused(t *testing.T) {
 }
 
 func TestWrongPrincipalIsRefused(t *testing.T) {
-	for _, text := range []string{"", "alice", `User::alice`, `User::"a" x`} {
+	for _, text := range []string{"", "alice", `User::alice`, `User::"a" x`, `file_system::Dir::"/"`, `x::Action::"y"`} {
 		if _, err := Compile(Input{Principal: text}); err == nil {
 			t.Errorf("%q: compiled", text)
 		}

@@ -22,7 +22,7 @@ type atom struct {
 type outline struct {
 	text  []byte
 	atoms []atom
-	// scope is the number of atoms of the scope; conditions start at these.
+	// conditions holds the index of each condition's first atom.
 	conditions []int
 }
 

@@ -197,5 +197,9 @@ func ParsePrincipal(text string) (types.EntityUID, error) {
 		return uid, &Error{Position{File: "principal"}, strconv.Quote(text) +
 			` is not a Cedar entity: nothing is compiled; write TYPE::"NAME", for example User::"alice"`}
 	}
+	if isPath(uid.Type) || isAction(uid.Type) {
+		return uid, &Error{Position{File: "principal"}, uid.String() +
+			": a path or an action is no principal: nothing is compiled; name who acts"}
+	}
 	return uid, nil
 }

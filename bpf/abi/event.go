@@ -66,6 +66,43 @@ func (r Reason) String() string {
 	return fmt.Sprintf("reason %d", r)
 }
 
+// Boundary says which limit of the workload an operation refused with
+// ReasonBoundary would have crossed.
+type Boundary uint8
+
+// Twin: enum boundary in bpf/kern/abi.h.
+const (
+	BoundaryNone Boundary = iota
+	BoundaryBPF
+	BoundaryPerf
+	BoundaryModule
+	BoundaryControl
+	BoundaryDevice
+	BoundaryProcess
+	BoundarySignal
+	BoundaryUring
+)
+
+var boundaryTexts = [...]string{
+	BoundaryNone:    "",
+	BoundaryBPF:     "bpf(2)",
+	BoundaryPerf:    "perf_event_open(2)",
+	BoundaryModule:  "loading code into the kernel",
+	BoundaryControl: "a file that controls the kernel or other workloads",
+	BoundaryDevice:  "a device that bypasses every path",
+	BoundaryProcess: "tracing a process outside the workload",
+	BoundarySignal:  "a signal to a process outside the workload",
+	BoundaryUring:   "an io_uring made outside the workload",
+}
+
+// String returns the boundary as a phrase for a reader.
+func (b Boundary) String() string {
+	if int(b) < len(boundaryTexts) {
+		return boundaryTexts[b]
+	}
+	return fmt.Sprintf("boundary %d", b)
+}
+
 // PathStatus says how the walk of a path went.
 type PathStatus uint8
 
@@ -100,9 +137,10 @@ type Event struct {
 	PID, TID   uint32
 	UID, GID   uint32
 	Missing    ActionMask // every action that was refused
-	Action     Action     // the first of them
+	Action     Action     // the first of them; NumActions or more where there is none
 	Kind       Kind
 	Reason     Reason
+	Boundary   Boundary
 	Mode       Mode
 	Comm       string // thread name: the task chooses it, never trust it
 
@@ -118,7 +156,7 @@ type wireEvent struct {
 	Missing                           uint32
 	Action, Kind, Reason, Mode        uint8
 	PathStatus, DestStatus, ExeStatus uint8
-	_                                 uint8
+	Boundary                          uint8
 	PathLen, DestLen, ExeLen          uint32
 	_                                 uint32
 	Comm                              [16]byte
@@ -146,7 +184,7 @@ func DecodeEvent(raw []byte) (Event, error) {
 		Workload: w.Workload, Generation: w.Generation,
 		PID: w.PID, TID: w.TID, UID: w.UID, GID: w.GID,
 		Missing: ActionMask(w.Missing), Action: Action(w.Action), Kind: Kind(w.Kind),
-		Reason: Reason(w.Reason), Mode: Mode(w.Mode), Comm: string(comm),
+		Reason: Reason(w.Reason), Boundary: Boundary(w.Boundary), Mode: Mode(w.Mode), Comm: string(comm),
 		PathStatus: PathStatus(w.PathStatus), DestStatus: PathStatus(w.DestStatus), ExeStatus: PathStatus(w.ExeStatus),
 	}
 	e.Path = unwind(path, e.PathStatus)

@@ -40,6 +40,19 @@ enum reason {
 	REASON_BOUNDARY, /* no policy can grant this */
 };
 
+/* What no policy can grant. */
+enum boundary {
+	BOUNDARY_NONE,
+	BOUNDARY_BPF,	  /* bpf(2) */
+	BOUNDARY_PERF,	  /* perf_event_open(2) */
+	BOUNDARY_MODULE,  /* kernel modules, kexec and their like */
+	BOUNDARY_CONTROL, /* files that control the kernel or other workloads */
+	BOUNDARY_DEVICE,  /* block devices and memory devices */
+	BOUNDARY_PROCESS, /* tracing a process outside the workload */
+	BOUNDARY_SIGNAL,  /* signals to a process outside the workload */
+	BOUNDARY_URING,	  /* an io_uring made outside the workload */
+};
+
 enum path_status { PATH_NONE, PATH_OK, PATH_OUTSIDE, PATH_TOO_DEEP, PATH_TORN, PATH_CUT };
 
 /* One confined workload. plan is the word offset of its table in the arena
@@ -78,7 +91,7 @@ struct event {
 	u8 reason;
 	u8 mode;
 	u8 path_status, dest_status, exe_status;
-	u8 pad;
+	u8 boundary; /* enum boundary, for REASON_BOUNDARY */
 	u32 path_len, dest_len, exe_len;
 	u32 pad2;
 	char comm[16];

@@ -14,6 +14,7 @@ struct denial {
 	u32 reason;
 	u32 mode;
 	u32 has_dest;
+	u32 boundary;
 	struct inode *inode; /* or NULL */
 };
 
@@ -114,6 +115,7 @@ static __always_inline void fill(struct event *ev, const struct denial *d, struc
 	ev->kind = d->kind;
 	ev->reason = d->reason;
 	ev->mode = d->mode;
+	ev->boundary = d->boundary;
 	ev->inode = 0;
 	ev->device = 0;
 	if (inode) {

@@ -12,6 +12,7 @@
  * file_truncate   ftruncate and O_TRUNC, since 6.2: write
  * path_chmod      chmod                  path_chown     chown
  */
+#include "boundary.h"
 #include "move.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -34,26 +35,38 @@ static __always_inline u32 open_need(struct file *file)
 SEC("lsm/file_open")
 int BPF_PROG(file_open, struct file *file)
 {
+	u32 w = who(), need, what;
 	struct dentry *dentry;
-	u32 w = who();
 
 	if (!w)
 		return 0;
 	dentry = file->f_path.dentry;
+	need = open_need(file);
 	/* An anonymous pipe has no path: its ends are reopened through /proc by
 	 * tasks that hold them. */
 	if (dentry->d_sb->s_magic == PIPEFS_MAGIC)
 		return 0;
-	return decide(w, file->f_path.mnt, dentry, kind_of(file->f_inode), open_need(file));
+	what = forbidden(dentry, file->f_inode, need & BIT(ACT_WRITE));
+	if (what)
+		return refuse_path(w, file->f_path.mnt, dentry, what, need);
+	return decide(w, file->f_path.mnt, dentry, kind_of(file->f_inode), need);
 }
 
-#define ON_ENTRY(hook, kind, act, ...)                                                                 \
+/* on_entry judges making or removing a name. Nothing in bpffs may change. */
+static __noinline int on_entry(u32 w, struct path *dir, struct dentry *dentry, u32 kind, u32 need)
+{
+	if (dir->dentry->d_sb->s_magic == BPF_FS_MAGIC)
+		return refuse_path(w, dir->mnt, dentry, BOUNDARY_CONTROL, need);
+	return decide(w, dir->mnt, dentry, kind, need);
+}
+
+#define ON_ENTRY(hook, kind, act)                                                                      \
 	SEC("lsm/" #hook)                                                                              \
-	int BPF_PROG(hook, struct path *dir, struct dentry *dentry, ##__VA_ARGS__)                     \
+	int BPF_PROG(hook, struct path *dir, struct dentry *dentry)                                    \
 	{                                                                                              \
 		u32 w = who();                                                                         \
                                                                                                        \
-		return w ? decide(w, dir->mnt, dentry, kind, BIT(act)) : 0;                            \
+		return w ? on_entry(w, dir, dentry, kind, BIT(act)) : 0;                               \
 	}
 
 ON_ENTRY(path_mknod, 0, ACT_CREATE)
@@ -91,7 +104,11 @@ int BPF_PROG(path_rename, struct path *old_dir, struct dentry *old, struct path 
 {
 	u32 w = who();
 
-	return w ? decide_move(w, new_dir->mnt, old, new, flags & RENAME_EXCHANGE ? OP_EXCHANGE : OP_RENAME) : 0;
+	if (!w)
+		return 0;
+	if (new_dir->dentry->d_sb->s_magic == BPF_FS_MAGIC)
+		return refuse_path(w, new_dir->mnt, old, BOUNDARY_CONTROL, BIT(ACT_MOVE));
+	return decide_move(w, new_dir->mnt, old, new, flags & RENAME_EXCHANGE ? OP_EXCHANGE : OP_RENAME);
 }
 
 SEC("lsm/path_link")

@@ -48,6 +48,7 @@ struct inode {
 	umode_t i_mode;
 	struct super_block *i_sb;
 	unsigned long i_ino;
+	u32 i_rdev;
 };
 struct qstr {
 	union {
@@ -138,6 +139,9 @@ struct task_struct {
 	int tgid;
 	u32 flags;
 };
+struct kernel_siginfo {
+	int si_signo;
+};
 struct linux_binprm {
 	struct file *file;
 };
@@ -154,6 +158,12 @@ struct bpf_raw_tracepoint_args;
 #define S_IFMT 0170000
 #define S_IFDIR 0040000
 #define S_IFIFO 0010000
+#define S_IFBLK 0060000
+#define S_IFCHR 0020000
+#define FMODE_PATH 0x4000U
+#define PTRACE_MODE_NOAUDIT 4
+#define SIGHUP 1
+#define SIGINT 2
 #define FMODE_READ 1U
 #define FMODE_WRITE 2U
 #define FMODE_NOACCOUNT 0x20000000U
@@ -165,4 +175,15 @@ struct bpf_raw_tracepoint_args;
 #define SB_KERNMOUNT (1UL << 22)
 #define RENAME_EXCHANGE 2
 #define PIPEFS_MAGIC 0x50495045
+#define SOCKFS_MAGIC 0x534f434b
+#define ANON_INODE_FS_MAGIC 0x09041934
+#define BPF_FS_MAGIC 0xcafe4a11
+#define CGROUP_MAGIC 0x27e0eb
+#define CGROUP2_MAGIC 0x63677270
+#define DEBUGFS_MAGIC 0x64626720
+#define TRACEFS_MAGIC 0x74726163
+#define SECURITYFS_MAGIC 0x73636673
+#define SYSFS_MAGIC 0x62656572
+#define BINFMTFS_MAGIC 0x42494e4d
+#define PROC_MAGIC 0x9fa0
 #define MNT_NS_INTERNAL ((unsigned long)-22)

@@ -16,4 +16,5 @@
 #define MAX_MOUNTS 32	 /* mounts crossed in one walk */
 #define SCRATCH_SLOTS 8	 /* programs preempted on one CPU at once; power of two */
 #define EVENT_SLOTS 32	 /* events being written at once; power of two */
+#define MAX_PROC_DEPTH 16 /* dentries looked at to find the top of a procfs path */
 #define ARENA_WORDS 65536 /* default; the loader sets the real size */

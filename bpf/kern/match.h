@@ -17,6 +17,7 @@
 #define ROOT_NODE 1
 #define SLOT_CHILDREN (1ULL << 56)
 #define HASH_MUL 0x9E3779B97F4A7C15ULL
+#define HASH_END 0xD6E8FEB86659FD93ULL
 
 /* Where a path ends: the class of its verdicts; sub is the subtree row, or -1
  * where everything beneath has the same class. */
@@ -30,6 +31,13 @@ struct matched {
 static __always_inline u64 hash_word(u64 h, u64 w)
 {
 	h = (h ^ w) * HASH_MUL;
+	return h ^ h >> 32;
+}
+
+/* hash_end lets the last word's high bytes choose both buckets. */
+static __always_inline u64 hash_end(u64 h)
+{
+	h *= HASH_END;
 	return h ^ h >> 32;
 }
 
@@ -61,7 +69,7 @@ static __always_inline u64 load_long(struct scratch *s, const struct component *
 			break;
 		h = hash_word(h, s->name[i]);
 	}
-	return h;
+	return hash_end(h);
 }
 
 static __always_inline u64 slot_at(u64 h, u64 buckets, int i)
@@ -101,7 +109,7 @@ static __always_inline bool edge(const u64 *t, struct scratch *s, const struct c
 		return long_edge(t, s, c);
 	edges = plan + (u32)W(plan + HDR_EDGES);
 	buckets = W(plan + HDR_SIZE) >> 32;
-	h = hash_word(hash_word(W(plan + HDR_SEED) ^ (node | len << 32), a), b);
+	h = hash_end(hash_word(hash_word(W(plan + HDR_SEED) ^ (node | len << 32), a), b));
 #pragma unroll
 	for (int i = 0; i < 4; i++) {
 		u64 at = edges + slot_at(h, buckets, i);

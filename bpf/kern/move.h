@@ -62,30 +62,16 @@ static __noinline int decide_move(u32 w, struct vfsmount *mnt, struct dentry *ol
 	u32 need = op == OP_LINK ? BIT(ACT_CREATE) : BIT(ACT_MOVE) | BIT(ACT_CREATE) | BIT(ACT_DELETE);
 	struct move mv = { .op = op, .kind = kind_of(old->d_inode), .overwrite = new->d_inode != NULL,
 			   .target = kind_of(new->d_inode) };
-	struct workload *wl = NULL;
-	struct denial d = {};
-	struct scratch *s;
-	int err;
+	struct decision c = {};
+	/* Even where these actions are allowed everywhere, others may be gained. */
+	int err = admit(&c, w, mv.kind, need | NEED_WALK, old->d_inode);
 
-	err = enter(w, mv.kind, need, &wl, &d);
-	if (!wl)
-		return -EACCES;
-	d.inode = old->d_inode;
-	d.has_dest = 1;
-	if (err < 0)
-		return deny(&d, NULL, wl, EACCES);
-	s = claim();
-	if (!s) {
-		d.reason = REASON_BUSY;
-		return deny(&d, NULL, wl, EACCES);
-	}
-	walk(&s->path, mnt, old, wl);
-	walk(&s->dest, mnt, new, wl);
-	err = d.mode == MODE_LOCKDOWN ? EACCES : judge_move(s, (u32)d.plan, &mv, &d);
-	if (err)
-		err = deny(&d, s, wl, err);
-	else
-		count_allowed(w);
-	release(s);
-	return err < 0 ? (err == -EXDEV ? -EXDEV : -EACCES) : 0;
+	if (err <= 0)
+		return err;
+	c.d.has_dest = 1;
+	c.d.missing = need;
+	walk(&c.s->path, mnt, old, c.wl);
+	walk(&c.s->dest, mnt, new, c.wl);
+	err = c.d.mode == MODE_LOCKDOWN ? EACCES : judge_move(c.s, (u32)c.d.plan, &mv, &c.d);
+	return conclude(&c, err);
 }

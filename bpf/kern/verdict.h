@@ -9,7 +9,9 @@
 #include "event.h"
 
 #define KIND_DIR 1U
-#define NEED_ANY (1U << 31) /* in need: one of the actions suffices */
+#define NEED_ANY (1U << 31)  /* in need: one of the actions suffices */
+#define NEED_WALK (1U << 30) /* in need: walk, whatever is allowed everywhere */
+#define NEED_FLAGS (NEED_ANY | NEED_WALK)
 
 static __always_inline struct scratch *claim(void)
 {
@@ -123,7 +125,7 @@ static __always_inline int enter(u32 w, u32 kind, u32 need, struct workload **wl
 
 	d->workload = key;
 	d->kind = kind & 1;
-	d->missing = need & ~NEED_ANY;
+	d->missing = need & ~NEED_FLAGS;
 	d->reason = REASON_NO_PLAN;
 	*wl = bpf_map_lookup_elem(&workloads, &key);
 	if (!*wl || !t)
@@ -140,8 +142,8 @@ static __always_inline int enter(u32 w, u32 kind, u32 need, struct workload **wl
 		d->reason = REASON_LOCKDOWN;
 		return 0;
 	}
-	need &= handled | NEED_ANY;
-	if (!(need & NEED_ANY) && !(need & ~(u32)(W(plan + HDR_FILE) >> 32 * d->kind)))
+	need &= handled | NEED_FLAGS;
+	if (!(need & NEED_FLAGS) && !(need & ~(u32)(W(plan + HDR_FILE) >> 32 * d->kind)))
 		return 1;
 	return 0;
 }
@@ -153,77 +155,140 @@ static __always_inline u32 handled_of(u64 need, u64 plan)
 	return t ? need & (W((u32)plan + HDR_HANDLED) | NEED_ANY) : need;
 }
 
+/* A decision in progress. */
+struct decision {
+	struct workload *wl;
+	struct scratch *s;
+	struct denial d;
+};
+
+/* admit begins a decision. Returns 1 when there is a path to judge, with
+ * scratch memory claimed; else 0 or the negative errno that settles it. */
+static __always_inline int admit(struct decision *c, u32 w, u32 kind, u32 need, struct inode *inode)
+{
+	int state = enter(w, kind, need, &c->wl, &c->d);
+
+	if (state > 0)
+		return count_allowed(w);
+	if (!c->wl)
+		return -EACCES;
+	c->d.inode = inode;
+	if (state < 0)
+		return deny(&c->d, NULL, c->wl, EACCES);
+	c->s = claim();
+	if (c->s)
+		return 1;
+	c->d.reason = REASON_BUSY;
+	return deny(&c->d, NULL, c->wl, EACCES);
+}
+
+/* conclude ends a decision: err is 0 or a positive errno. */
+static __always_inline int conclude(struct decision *c, int err)
+{
+	if (err)
+		err = deny(&c->d, c->s, c->wl, err);
+	else
+		count_allowed(c->d.workload);
+	release(c->s);
+	if (!err)
+		return 0;
+	return err == -EXDEV ? -EXDEV : err == -EPERM ? -EPERM : -EACCES;
+}
+
+static __always_inline int judge_walked(struct decision *c, u32 need)
+{
+	if (c->d.mode == MODE_LOCKDOWN)
+		return EACCES;
+	return judge(c->s, (u32)c->d.plan, handled_of(need, c->d.plan), &c->d);
+}
+
 /* decide judges one operation on one path. */
 static __noinline int decide(u32 w, struct vfsmount *mnt, struct dentry *dentry, u32 kind, u32 need)
 {
-	struct workload *wl = NULL;
-	struct denial d = {};
-	struct scratch *s;
-	int err;
+	struct decision c = {};
+	int err = admit(&c, w, kind, need, dentry->d_inode);
 
-	err = enter(w, kind, need, &wl, &d);
-	if (err > 0)
-		return count_allowed(w);
-	if (!wl)
-		return -EACCES;
-	d.inode = dentry->d_inode;
-	if (err < 0)
-		return deny(&d, NULL, wl, EACCES);
-	s = claim();
-	if (!s) {
-		d.reason = REASON_BUSY;
-		return deny(&d, NULL, wl, EACCES);
-	}
-	walk(&s->path, mnt, dentry, wl);
-	if (d.mode == MODE_LOCKDOWN)
-		err = EACCES;
-	else
-		err = judge(s, (u32)d.plan, handled_of(need, d.plan), &d);
-	if (err && d.reason == REASON_OUTSIDE && layer((u64)mnt))
+	if (err <= 0)
+		return err;
+	walk(&c.s->path, mnt, dentry, c.wl);
+	err = judge_walked(&c, need);
+	if (err && c.d.reason == REASON_OUTSIDE && layer((u64)mnt))
 		err = 0;
-	if (err)
-		err = deny(&d, s, wl, err);
-	else
-		count_allowed(w);
-	release(s);
-	return err < 0 ? (err == -EXDEV ? -EXDEV : -EACCES) : 0;
+	return conclude(&c, err);
 }
 
 /* decide_file is decide for a file that may be overlayfs's inner one: its path
  * is then the one the user opened. */
 static __noinline int decide_file(u32 w, struct file *file, u32 need)
 {
-	struct workload *wl = NULL;
-	struct denial d = {};
-	struct scratch *s;
 	u64 mnt = (u64)file->f_path.mnt, dentry = (u64)file->f_path.dentry;
-	int err;
+	struct decision c = {};
+	int err = admit(&c, w, 0, need, file->f_inode);
 
+	if (err <= 0)
+		return err;
 	if (bpf_core_type_exists(struct backing_file) && layer(mnt)) {
 		struct backing_file *b = (struct backing_file *)file;
 
 		bpf_probe_read_kernel(&mnt, sizeof(mnt), &b->user_path.mnt);
 		bpf_probe_read_kernel(&dentry, sizeof(dentry), &b->user_path.dentry);
 	}
-	err = enter(w, 0, need, &wl, &d);
-	if (err > 0)
-		return count_allowed(w);
-	if (!wl)
-		return -EACCES;
-	d.inode = file->f_inode;
-	if (err < 0)
-		return deny(&d, NULL, wl, EACCES);
-	s = claim();
-	if (!s) {
-		d.reason = REASON_BUSY;
-		return deny(&d, NULL, wl, EACCES);
-	}
-	walk_addr(&s->path, mnt, dentry, wl);
-	err = d.mode == MODE_LOCKDOWN ? EACCES : judge(s, (u32)d.plan, handled_of(need, d.plan), &d);
-	if (err)
-		err = deny(&d, s, wl, err);
-	else
-		count_allowed(w);
-	release(s);
-	return err < 0 ? -EACCES : 0;
+	walk_addr(&c.s->path, mnt, dentry, c.wl);
+	return conclude(&c, judge_walked(&c, need));
+}
+
+/* decide_root judges an operation that has no path: its resource is Dir::"/". */
+static __noinline int decide_root(u32 w, u32 need)
+{
+	struct decision c = {};
+	int err = admit(&c, w, KIND_DIR, need, NULL);
+
+	if (err <= 0)
+		return err;
+	c.s->path.n = 0;
+	c.s->path.status = PATH_OK;
+	return conclude(&c, judge_walked(&c, need));
+}
+
+/* begin_refusal prepares a denial that no policy decides. */
+static __always_inline int begin_refusal(struct decision *c, u32 w, u32 what, u32 actions)
+{
+	u32 key = w & (MAX_WORKLOADS - 1);
+
+	c->d.workload = key;
+	c->d.missing = actions;
+	c->d.reason = REASON_BOUNDARY;
+	c->d.boundary = what;
+	c->wl = bpf_map_lookup_elem(&workloads, &key);
+	if (!c->wl)
+		return -EPERM;
+	c->d.plan = c->wl->plan;
+	c->d.mode = c->wl->mode;
+	return 0;
+}
+
+/* refuse denies what would end or bypass enforcement. */
+static __noinline int refuse(u32 w, u32 what, u32 actions)
+{
+	struct decision c = {};
+
+	if (begin_refusal(&c, w, what, actions))
+		return -EPERM;
+	return deny(&c.d, NULL, c.wl, EPERM) ? -EPERM : 0;
+}
+
+/* refuse_path is refuse with a path for the event. */
+static __noinline int refuse_path(u32 w, struct vfsmount *mnt, struct dentry *dentry, u32 what, u32 actions)
+{
+	struct decision c = {};
+
+	if (begin_refusal(&c, w, what, actions))
+		return -EPERM;
+	c.d.inode = dentry->d_inode;
+	c.d.kind = kind_of(dentry->d_inode);
+	c.s = claim();
+	if (!c.s)
+		return deny(&c.d, NULL, c.wl, EPERM) ? -EPERM : 0;
+	walk(&c.s->path, mnt, dentry, c.wl);
+	return conclude(&c, EPERM) ? -EPERM : 0;
 }

@@ -30,6 +30,7 @@ func (e EntityError) Error() string {
 func infer(b *resolved.Schema, principal types.EntityUID, entities types.EntityMap) (map[types.EntityType]resolved.Entity, []EntityError) {
 	var errs []EntityError
 	groups := map[types.EntityType][]types.Entity{User: nil, principal.Type: nil}
+	parents := make(map[types.EntityType]bool)
 	mention := func(t types.EntityType) {
 		if _, ok := groups[t]; !ok {
 			groups[t] = nil
@@ -39,6 +40,7 @@ func infer(b *resolved.Schema, principal types.EntityUID, entities types.EntityM
 		groups[uid.Type] = append(groups[uid.Type], entity)
 		for parent := range entity.Parents.All() {
 			mention(parent.Type)
+			parents[parent.Type] = true
 		}
 		mentioned(entity.Attributes, mention)
 		mentioned(entity.Tags, mention)
@@ -48,9 +50,12 @@ func infer(b *resolved.Schema, principal types.EntityUID, entities types.EntityM
 		return declared && t != User || isAction(t)
 	})
 	names := slices.Sorted(maps.Keys(groups))
+	for _, name := range names {
+		parents[name] = true
+	}
 	out := make(map[types.EntityType]resolved.Entity, len(groups))
 	for _, name := range names {
-		entity := resolved.Entity{Name: name, ParentTypes: slices.Concat(names, []types.EntityType{File, Dir})}
+		entity := resolved.Entity{Name: name, ParentTypes: slices.Sorted(maps.Keys(parents))}
 		var bad []EntityError
 		entity.Shape, entity.Tags, bad = shape(groups[name])
 		errs = append(errs, bad...)

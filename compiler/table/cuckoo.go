@@ -11,7 +11,10 @@ func hash(seed uint64, parent int, length int, words []uint64) uint64 {
 		h = (h ^ w) * 0x9E3779B97F4A7C15
 		h ^= h >> 32
 	}
-	return h
+	// The last word's high bytes reach the low half only here: without this
+	// step the two buckets of such names would be a fixed pair.
+	h *= 0xD6E8FEB86659FD93
+	return h ^ h>>32
 }
 
 // bucketsOf returns the two buckets where an edge may stand.

@@ -212,6 +212,22 @@ func TestTenThousandRulesStayUnderTwoMiB(t *testing.T) {
 	}
 }
 
+// Names that differ in their last bytes only, 200,000 in one folder: a weak
+// hash gives them all the same pairs of buckets.
+func TestManySimilarNamesFindAPlace(t *testing.T) {
+	s := &rule.Set{}
+	for i := range 200000 {
+		s.Rules = append(s.Rules, rule.Rule{Policy: i, Actions: 1, Cond: rule.PathEq{Path: fmt.Sprintf("/data/item-%011d", i)}})
+	}
+	tab, err := Build(s, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if load := float64(tab.Nodes) / float64(tab.Buckets*bucketSlots); load < 0.7 {
+		t.Errorf("table is %.0f %% full: it grew", load*100)
+	}
+}
+
 func BenchmarkBuild(b *testing.B) {
 	for _, n := range []int{10, 1000, 100000} {
 		s := manyRules(n)

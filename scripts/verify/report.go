@@ -31,6 +31,14 @@ func (r *report) add(list []outcome, where string, took time.Duration) {
 	fmt.Printf("verify: %s: %d passed, %d failed, %d skipped in %.0f s\n", where, sum.passed, sum.failed, sum.skipped, took.Seconds())
 }
 
+// retry notes a boot that died before any test began.
+func (r *report) retry(line string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.retries++
+	fmt.Print("verify: ", line)
+}
+
 // broken records that something other than a test failed.
 func (r *report) broken(where, text string) {
 	if !strings.HasSuffix(text, "\n") {
@@ -88,7 +96,7 @@ func (r *report) print(out io.Writer, took time.Duration) bool {
 		fmt.Fprintf(out, "  %-34s %7d %7d %8d %4.0f s\n", s.where, s.passed, s.failed, s.skipped, s.took.Seconds())
 		passed += s.passed
 	}
-	fmt.Fprintf(out, "  in all %.1f minutes\n\n", took.Minutes())
+	fmt.Fprintf(out, "  in all %.1f minutes; boots that died under emulation and were tried again: %d\n\n", took.Minutes(), r.retries)
 	fmt.Fprintf(out, "%d passed, %d failed\n", passed, failed)
 	return failed > 0 || passed == 0
 }

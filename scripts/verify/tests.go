@@ -71,6 +71,11 @@ func (r *report) tests(ctx context.Context, where string, raw bool, name string,
 	if e := cmd.Wait(); e != nil {
 		err = e
 	}
+	for line := range strings.Lines(notes.String()) {
+		if strings.Contains(line, "trying again") {
+			r.retry(line)
+		}
+	}
 	r.add(c.finish(err, notes.String()), where, time.Since(began))
 }
 
@@ -215,6 +220,7 @@ type report struct {
 	mu       sync.Mutex
 	outcomes []outcome
 	runs     []run
+	retries  int // boots that died under emulation and were tried again
 }
 
 // run is one line of the summary.

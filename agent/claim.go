@@ -1,0 +1,184 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Places that the run of a workload uses; cgroups lie in cgroup.Parent.
+const (
+	stateRoot = "/run/stockade"
+	pinRoot   = "/sys/fs/bpf/stockade"
+)
+
+// claimLimit bounds how long a start waits for another one's.
+const claimLimit = 30 * time.Second
+
+// claim is the right to a name. It is a lock on the name's state file, held by
+// `stockade run` and by its reaper: while it is held one of them lives, and
+// when it is not, whatever has that name is left over.
+type claim struct {
+	name string
+	file *os.File
+}
+
+// state is what the file tells a human.
+type state struct {
+	Name  string `json:"name"`
+	PID   int    `json:"pid"`
+	Start string `json:"start"` // in clock ticks since boot, /proc/PID/stat
+	Pins  string `json:"pins"`
+}
+
+func statePath(name string) string { return filepath.Join(stateRoot, name+".json") }
+
+// takeName claims a name, after it cleaned up what dead runs left. note is
+// told of what it found.
+func takeName(name string, note func(name, text string)) (*claim, error) {
+	if err := os.MkdirAll(stateRoot, 0o700); err != nil {
+		return nil, fmt.Errorf("%w: nothing was started; run as root", err)
+	}
+	unlock, err := lockStarts()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	sweep(note)
+	for {
+		c, err := tryClaim(name, os.O_CREATE)
+		if errors.Is(err, errMoved) {
+			continue
+		}
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("name %s: in use by process %s: nothing was started; choose another --name", name, holder(name))
+		}
+		if err == nil {
+			err = c.record()
+		}
+		if err != nil {
+			return nil, fmt.Errorf("name %s: %w: nothing was started; run as root", name, err)
+		}
+		return c, nil
+	}
+}
+
+// lockStarts keeps two starts from cleaning up and claiming at once.
+func lockStarts() (unlock func(), err error) {
+	dir, err := os.Open(stateRoot)
+	if err != nil {
+		return nil, fmt.Errorf("%w: nothing was started; run as root", err)
+	}
+	for end := time.Now().Add(claimLimit); ; time.Sleep(10 * time.Millisecond) {
+		err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return func() { dir.Close() }, nil
+		}
+		if time.Now().After(end) {
+			dir.Close()
+			return nil, fmt.Errorf("%s: locked for %v by another start: nothing was started; try again: %w", stateRoot, claimLimit, err)
+		}
+	}
+}
+
+// errMoved says that the state file was replaced while it was being locked.
+var errMoved = errors.New("state file was replaced")
+
+// tryClaim locks a state file; the error is EWOULDBLOCK if a live run has it.
+func tryClaim(name string, flag int) (*claim, error) {
+	file, err := os.OpenFile(statePath(name), os.O_RDWR|syscall.O_NOFOLLOW|flag, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		file.Close()
+		return nil, err
+	}
+	mine, err := file.Stat()
+	now, err2 := os.Stat(statePath(name))
+	if err != nil || err2 != nil || !os.SameFile(mine, now) {
+		file.Close()
+		return nil, errMoved
+	}
+	return &claim{name, file}, nil
+}
+
+// record writes who holds the name.
+func (c *claim) record() error {
+	text, err := json.Marshal(state{c.name, os.Getpid(), startTime(), pinDir(c.name)})
+	if err != nil {
+		return err
+	}
+	if err := c.file.Truncate(0); err != nil {
+		return err
+	}
+	_, err = c.file.WriteAt(append(text, '\n'), 0)
+	return err
+}
+
+// release gives the name back: nothing is left of the workload.
+func (c *claim) release() error {
+	err := os.Remove(statePath(c.name))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return errors.Join(err, c.file.Close())
+}
+
+// startTime returns when this process started, which with its pid names it.
+func startTime() string {
+	text, err := os.ReadFile("/proc/self/stat")
+	if err != nil {
+		return ""
+	}
+	// The second field is the program's name, and may hold anything.
+	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+	if len(fields) < 20 {
+		return ""
+	}
+	return fields[19]
+}
+
+// holder returns the pid that a state file names.
+func holder(name string) string {
+	var s state
+	text, err := os.ReadFile(statePath(name))
+	if err != nil || json.Unmarshal(text, &s) != nil {
+		return "unknown"
+	}
+	return fmt.Sprint(s.PID)
+}
+
+// sweep cleans up after runs that died together with their reaper. What cannot
+// be cleaned up stays, and stays confined.
+func sweep(note func(name, text string)) {
+	entries, _ := os.ReadDir(stateRoot)
+	for _, entry := range entries {
+		name, ok := strings.CutSuffix(entry.Name(), ".json")
+		if !ok || CheckName(name) != nil {
+			continue
+		}
+		c, err := tryClaim(name, 0)
+		if err != nil {
+			if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, errMoved) && !errors.Is(err, fs.ErrNotExist) {
+				note(name, err.Error()+": what a dead run may have left is not looked at; look at "+stateRoot)
+			}
+			continue
+		}
+		killed, err := c.wipe(wipeLimit)
+		if err != nil {
+			note(name, "left by a run that died: "+err.Error())
+			c.file.Close()
+			continue
+		}
+		note(name, fmt.Sprintf("left by a run that died: %d processes killed, then its enforcement removed", killed))
+	}
+}

@@ -1,0 +1,55 @@
+package agent
+
+import (
+	"fmt"
+
+	"github.com/stockade-dev/stockade/bpf"
+	"github.com/stockade-dev/stockade/bpf/abi"
+)
+
+// enforcer is what a run needs of the kernel: bpf.Enforcer, or in tests
+// something else.
+type enforcer interface {
+	RegisterRoot(id uint32) error
+	Install(id uint32, words []uint64, mode abi.Mode) (uint32, error)
+	Confine(cgroup uint64, id uint32) error
+	Counters(id uint32) (abi.Counters, error)
+	Gaps() []string
+	Close() error
+	Abandon() error
+	events() (eventReader, error)
+}
+
+// host is the machine that a run is on.
+type host struct {
+	check  func() error
+	load   func(bpf.Options) (enforcer, error)
+	reaper []string // the command that ends in Reap, less the name
+}
+
+// thisHost is the machine itself.
+var thisHost = host{
+	check: checkHost,
+	load: func(o bpf.Options) (enforcer, error) {
+		e, err := bpf.Load(o)
+		if err != nil {
+			return nil, err
+		}
+		return loaded{e}, nil
+	},
+	reaper: []string{"/proc/self/exe", "reap"},
+}
+
+type loaded struct{ *bpf.Enforcer }
+
+func (l loaded) events() (eventReader, error) { return l.Enforcer.Events() }
+
+// checkHost names the first thing that this host lacks.
+func checkHost() error {
+	for _, f := range bpf.Probe() {
+		if f.Required && !f.OK {
+			return fmt.Errorf("%s: %s: %s, nothing was started; %s", f.Name, f.Detail, f.Consequence, f.Fix)
+		}
+	}
+	return nil
+}

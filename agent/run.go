@@ -1,0 +1,105 @@
+// Package agent runs workloads: it confines a command by a plan, shows what
+// was refused, and cleans up.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/stockade-dev/stockade/agent/sink"
+	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/compiler"
+)
+
+// RunConfig describes a run.
+type RunConfig struct {
+	// Name is the workload's, unique on the host; "" makes one up.
+	Name string
+	Plan *compiler.Plan
+	Mode abi.Mode
+	// Args is the command; its program is looked up in $PATH.
+	Args []string
+	// Env is the command's environment; nil means this process's.
+	Env []string
+	// Dir is the command's working directory; "" means this process's.
+	Dir string
+	// User is NAME or UID, optionally with :GID; "" means this process's.
+	User string
+	// Stdin, Stdout and Stderr are the command's, untouched.
+	Stdin, Stdout, Stderr *os.File
+	// Sink takes the denials and the summary.
+	Sink sink.Sink
+}
+
+func (cfg *RunConfig) check() error {
+	switch {
+	case len(cfg.Args) == 0 || cfg.Args[0] == "":
+		return errors.New("command: none given: nothing was started; write it after --")
+	case cfg.Plan == nil || cfg.Sink == nil:
+		return errors.New("run: no plan or no sink given: nothing was started; set both")
+	}
+	if cfg.Name == "" {
+		cfg.Name = DefaultName(cfg.Args[0])
+	}
+	if cfg.User != "" {
+		if _, err := lookupUser(cfg.User); err != nil {
+			return err
+		}
+	}
+	return CheckName(cfg.Name)
+}
+
+// ExitFailed is the exit code of a run that failed by itself.
+const ExitFailed = 125
+
+// RunResult is the outcome of a run. Its ExitCode is the command's, as a shell
+// shows it: 128+N if signal N ended it, 127 and 126 if it could not be started;
+// ExitFailed if the run itself failed.
+type RunResult struct{ sink.Summary }
+
+// Run runs a command confined by a plan and returns when it and all it started
+// have ended. The command never runs unconfined: where confinement fails, it
+// does not run. If this process is killed, its reaper kills the workload
+// before it removes the enforcement. Descriptors of this process become
+// close-on-exec.
+func Run(ctx context.Context, cfg RunConfig) (RunResult, error) {
+	return thisHost.run(ctx, cfg)
+}
+
+func (h *host) run(ctx context.Context, cfg RunConfig) (result RunResult, err error) {
+	result.ExitCode = ExitFailed
+	if err := cfg.check(); err != nil {
+		return result, err
+	}
+	if err := h.check(); err != nil {
+		return result, err
+	}
+	signals := catchSignals()
+	defer signals.release()
+	s := &session{host: h, cfg: &cfg}
+	defer func() { // also in a panic
+		err = errors.Join(err, s.end())
+	}()
+	if err := s.begin(); err != nil {
+		return result, err
+	}
+	if sig := signals.pending(); sig != nil {
+		result.ExitCode = 128 + int(sig.(syscall.Signal))
+		return result, fmt.Errorf("%s: %v before the command was started: nothing ran; start it again", cfg.Name, sig)
+	}
+	started := time.Now()
+	status, startErr := s.runCommand(ctx, signals)
+	if status == 0 && startErr != nil {
+		return result, startErr
+	}
+	result.ExitCode = status
+	result.Elapsed = time.Since(started)
+	if err = s.finish(&result.Summary); err == nil {
+		cfg.Sink.Summary(&result.Summary)
+	}
+	return result, errors.Join(startErr, err)
+}

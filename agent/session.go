@@ -1,0 +1,166 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+
+	"github.com/stockade-dev/stockade/agent/sink"
+	"github.com/stockade-dev/stockade/bpf"
+	"github.com/stockade-dev/stockade/cgroup"
+)
+
+// workloadID is the number of the one workload that an enforcer of ours has.
+const workloadID = 1
+
+// session is a run in progress: all that end has to undo.
+type session struct {
+	host       *host
+	cfg        *RunConfig
+	claim      *claim
+	group      *cgroup.Group
+	reaper     *reaper
+	enforcer   enforcer
+	watch      *watch
+	generation uint32
+	dead       bool // nothing is left in the group
+}
+
+// begin makes everything ready for the command to be started.
+func (s *session) begin() (err error) {
+	if s.claim, err = takeName(s.cfg.Name, s.cfg.Sink.Note); err != nil {
+		return err
+	}
+	if s.group, err = cgroup.Create(s.cfg.Name); err != nil {
+		return err
+	}
+	if s.reaper, err = startReaper(s.host.reaper, s.claim); err != nil {
+		return err
+	}
+	if err = s.confine(); err != nil {
+		return err
+	}
+	events, err := s.enforcer.events()
+	if err != nil {
+		return err
+	}
+	s.watch = startWatch(s.cfg.Name, s.cfg.Plan, s.cfg.Sink, events)
+	return nil
+}
+
+// confine loads the programs and puts the empty group under the plan.
+func (s *session) confine() (err error) {
+	pins, words := pinDir(s.cfg.Name), s.cfg.Plan.Table.Words()
+	// The group is new: pins of that name confine nobody.
+	if err = bpf.Remove(pins); err != nil {
+		return err
+	}
+	if s.enforcer, err = s.host.load(bpf.Options{PinDir: pins, TableWords: len(words)}); err != nil {
+		return err
+	}
+	for _, gap := range s.enforcer.Gaps() {
+		s.cfg.Sink.Note(s.cfg.Name, "warning: "+gap)
+	}
+	if err = s.enforcer.RegisterRoot(workloadID); err != nil {
+		return err
+	}
+	if s.generation, err = s.enforcer.Install(workloadID, words, s.cfg.Mode); err != nil {
+		return err
+	}
+	id, err := s.group.ID()
+	if err != nil {
+		return err
+	}
+	return s.enforcer.Confine(id, workloadID)
+}
+
+// runCommand runs the command to its end. A command that could not be started
+// has a status and an error; status 0 with an error is a failure of our own.
+func (s *session) runCommand(ctx context.Context, signals *relay) (status int, err error) {
+	cmd, err := launch(s.cfg, s.group)
+	if err != nil {
+		return startError(s.cfg.Args[0], err)
+	}
+	signals.forward(cmd.Process)
+	defer signals.stop()
+	stop := context.AfterFunc(ctx, func() { _, _ = s.group.Kill(wipeLimit) })
+	defer stop()
+	var exit *exec.ExitError
+	if err := cmd.Wait(); err != nil && !errors.As(err, &exit) {
+		return 0, fmt.Errorf("%s: %w: how it ended is not known; try again", quoteArg(s.cfg.Args[0]), err)
+	}
+	return exitStatus(cmd.ProcessState), nil
+}
+
+// finish kills what the command left, reads the last denials and sums up.
+func (s *session) finish(sum *sink.Summary) error {
+	killed, err := s.kill()
+	if err != nil {
+		return err
+	}
+	if err := s.watch.drain(); err != nil {
+		return err
+	}
+	counters, err := s.enforcer.Counters(workloadID)
+	if err != nil {
+		return err
+	}
+	sum.Workload, sum.Mode, sum.Killed = s.cfg.Name, s.cfg.Mode, killed
+	sum.Digest, sum.Generation = s.cfg.Plan.Digest, s.generation
+	sum.Counters, sum.Received = counters, s.watch.received()
+	sum.Distinct, sum.Partial = s.watch.tally.Distinct()
+	sum.Top = s.watch.tally.Top()
+	return nil
+}
+
+// kill empties the group.
+func (s *session) kill() (killed int, err error) {
+	if s.dead || s.group == nil {
+		return 0, nil
+	}
+	killed, err = s.group.Kill(wipeLimit)
+	s.dead = err == nil
+	return killed, err
+}
+
+// end undoes begin, in an order that leaves no process unconfined. Where one
+// will not die the enforcement stays, and the reaper goes on trying.
+func (s *session) end() error {
+	if s.claim == nil {
+		return nil
+	}
+	if _, err := s.kill(); err != nil {
+		if s.enforcer != nil {
+			err = errors.Join(err, s.enforcer.Abandon())
+		}
+		return errors.Join(err, s.handOver())
+	}
+	var errs []error
+	if s.watch != nil {
+		errs = append(errs, s.watch.events.Close())
+		<-s.watch.done
+	}
+	if s.enforcer != nil {
+		errs = append(errs, s.enforcer.Close())
+	}
+	if s.group != nil {
+		errs = append(errs, s.group.Remove())
+	}
+	if err := errors.Join(errs...); err != nil {
+		return errors.Join(err, s.handOver())
+	}
+	err := s.claim.release()
+	if s.reaper != nil {
+		s.reaper.dismiss()
+	}
+	return err
+}
+
+// handOver leaves the rest to the reaper, or without one to the next run.
+func (s *session) handOver() error {
+	if s.reaper != nil {
+		s.reaper.pipe.Close()
+	}
+	return s.claim.file.Close()
+}

@@ -1,0 +1,88 @@
+package sink
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
+)
+
+// Summary is the outcome of a run.
+type Summary struct {
+	Workload   string
+	ExitCode   int
+	Mode       abi.Mode
+	Counters   abi.Counters
+	Received   uint64 // events read from the ring
+	Killed     int    // processes that were left and killed
+	Elapsed    time.Duration
+	Digest     string
+	Generation uint32
+	Distinct   int
+	// Partial says that there were more distinct denials than were kept.
+	Partial bool
+	Top     []Group
+}
+
+// Group is a set of equal denials.
+type Group struct {
+	Count uint64 `json:"count"`
+	What  string `json:"what"` // actions, path and executable
+	Why   string `json:"why"`
+}
+
+// topThreshold is the number of denials above which a reader wants groups.
+const topThreshold = 10
+
+// Exact reports whether every denial is accounted for: seen or counted as
+// dropped.
+func (s *Summary) Exact() bool {
+	return s.Received+s.Counters.Dropped == s.Counters.Denied
+}
+
+// Text renders the summary as lines.
+func (s *Summary) Text() string {
+	var b strings.Builder
+	word, more := "denied", ""
+	if s.Mode == abi.Audit {
+		word = "would be denied"
+	}
+	if s.Partial {
+		more = " or more"
+	}
+	fmt.Fprintf(&b, "stockade: %s: exit %d, %s %s (%d%s distinct), %s dropped, %d allowed, %.1f s; policy sha256:%s generation %d\n",
+		s.Workload, s.ExitCode, plural(s.Counters.Denied, "operation"), word, s.Distinct, more,
+		plural(s.Counters.Dropped, "event"), s.Counters.Allowed, s.Elapsed.Seconds(), short(s.Digest), s.Generation)
+	if s.Killed > 0 {
+		fmt.Fprintf(&b, "stockade: %s: %s left after the command ended: killed\n", s.Workload, plural(uint64(s.Killed), "process"))
+	}
+	if s.Received > topThreshold {
+		for _, g := range s.Top {
+			fmt.Fprintf(&b, "stockade: %s: %6d x %s: %s\n", s.Workload, g.Count, g.What, g.Why)
+		}
+	}
+	if !s.Exact() {
+		fmt.Fprintf(&b, "stockade: %s: error: %d events seen and %d dropped, but %d denials counted: the record above is not complete; please report it\n",
+			s.Workload, s.Received, s.Counters.Dropped, s.Counters.Denied)
+	}
+	return b.String()
+}
+
+func short(digest string) string {
+	if len(digest) > 12 {
+		return digest[:12] + "…"
+	}
+	return digest
+}
+
+func plural(n uint64, word string) string {
+	switch {
+	case n == 1:
+	case strings.HasSuffix(word, "s"):
+		word += "es"
+	default:
+		word += "s"
+	}
+	return fmt.Sprintf("%d %s", n, word)
+}

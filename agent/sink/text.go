@@ -1,0 +1,29 @@
+package sink
+
+import (
+	"fmt"
+	"io"
+)
+
+// Text writes lines for a reader.
+type Text struct {
+	W io.Writer
+	// Quiet leaves out the denials; the summary stays.
+	Quiet bool
+}
+
+// Denial writes one line.
+func (t *Text) Denial(d *Denial) {
+	if !t.Quiet {
+		fmt.Fprintln(t.W, d.Line())
+	}
+}
+
+// Note writes one line.
+func (t *Text) Note(workload, text string) {
+	fmt.Fprintf(t.W, "stockade: %s: %s\n", workload, text)
+}
+
+// Summary writes the totals and, where there were many denials, the most
+// frequent ones.
+func (t *Text) Summary(s *Summary) { fmt.Fprint(t.W, s.Text()) }

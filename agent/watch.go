@@ -1,0 +1,156 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stockade-dev/stockade/agent/sink"
+	"github.com/stockade-dev/stockade/bpf"
+	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/compiler"
+	"github.com/stockade-dev/stockade/compiler/rule"
+)
+
+// eventReader is where denials come from: bpf.Events.
+type eventReader interface {
+	Read() (abi.Event, error)
+	Flush() error
+	Close() error
+}
+
+// maxReadErrors bounds how often in a row reading may fail.
+const maxReadErrors = 100
+
+// watch reads the denials of one run, explains them and counts them.
+type watch struct {
+	name   string
+	plan   *compiler.Plan
+	sink   sink.Sink
+	events eventReader
+	tally  sink.Tally
+	known  map[question][]sink.Policy
+	broken uint64 // records that could not be decoded
+	done   chan struct{}
+}
+
+// question is what an explanation depends on.
+type question struct {
+	missing    abi.ActionMask
+	kind       abi.Kind
+	path, dest string
+}
+
+// maxKnown bounds the explanations that are kept.
+const maxKnown = 1024
+
+func startWatch(name string, plan *compiler.Plan, to sink.Sink, events eventReader) *watch {
+	w := &watch{name: name, plan: plan, sink: to, events: events, known: make(map[question][]sink.Policy), done: make(chan struct{})}
+	go func() {
+		defer close(w.done)
+		w.loop()
+	}()
+	return w
+}
+
+func (w *watch) loop() {
+	for failures := 0; failures < maxReadErrors; {
+		e, err := w.events.Read()
+		switch {
+		case errors.Is(err, bpf.ErrFlushed), errors.Is(err, os.ErrClosed):
+			return
+		case err != nil:
+			failures++
+			w.broken++
+			w.sink.Note(w.name, "error: "+err.Error())
+			continue
+		}
+		failures = 0
+		d := &sink.Denial{Event: e, Wall: wallTime(e.Time), Workload: w.name, Digest: w.plan.Digest, Policies: w.explain(&e)}
+		w.tally.Add(d)
+		w.sink.Denial(d)
+	}
+}
+
+// drain reads what is pending and ends the loop. The workload must be dead.
+func (w *watch) drain() error {
+	err := w.events.Flush()
+	if err == nil {
+		<-w.done
+	}
+	if err := errors.Join(err, w.events.Close()); err != nil {
+		return fmt.Errorf("events: %w: the last denials may be missing; see the counters", err)
+	}
+	<-w.done
+	return nil
+}
+
+// received counts the records that were read.
+func (w *watch) received() uint64 { return w.tally.Total() + w.broken }
+
+// wallTime turns CLOCK_MONOTONIC into the time of day. Reading both clocks
+// each time follows a clock that was set.
+func wallTime(monotonic uint64) time.Time {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		return time.Now()
+	}
+	return time.Now().Add(time.Duration(int64(monotonic) - ts.Nano()))
+}
+
+// explain returns the forbids that a denial rests on. None means that no
+// policy permits it.
+func (w *watch) explain(e *abi.Event) []sink.Policy {
+	if e.Reason != abi.ReasonPolicy || e.PathStatus != abi.PathOK {
+		return nil
+	}
+	q := question{e.Missing, e.Kind, e.Path, e.Dest}
+	if found, ok := w.known[q]; ok {
+		return found
+	}
+	if len(w.known) >= maxKnown {
+		clear(w.known)
+	}
+	found := forbids(w.plan, e)
+	w.known[q] = found
+	return found
+}
+
+// forbids lists the forbids that are satisfied for any action that was refused.
+func forbids(plan *compiler.Plan, e *abi.Event) []sink.Policy {
+	missing := e.Missing
+	if missing.Has(abi.Map) { // execute permits it as well
+		missing |= abi.MaskOf(abi.Execute)
+	}
+	var list []sink.Policy
+	for _, a := range missing.Actions() {
+		for _, p := range plan.Satisfied(a, e.Kind, subject(plan, e, a)) {
+			s := sink.Policy{ID: p.ID, Reason: p.Reason(), Severity: p.Annotations["severity"], Effect: p.Effect.String()}
+			if p.Effect == rule.Forbid && !slices.Contains(list, s) {
+				list = append(list, s)
+			}
+		}
+	}
+	return list
+}
+
+// subject returns the path that an action of an event is about. A rename moves
+// the old path, creates the new one and deletes what was there; an exchange
+// does so both ways.
+func subject(plan *compiler.Plan, e *abi.Event, a abi.Action) string {
+	if e.DestStatus != abi.PathOK {
+		return e.Path
+	}
+	first, second := e.Dest, e.Path
+	if a == abi.Move {
+		first, second = e.Path, e.Dest
+	}
+	if plan.Decide(a, e.Kind, first) == abi.Allow {
+		return second
+	}
+	return first
+}

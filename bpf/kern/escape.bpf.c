@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/* What could forge a path or an identity.
+ *
+ * sb_mount            mount(2): new, bind, move, remount, propagation: mount on the target
+ * move_mount          move_mount(2): mount on the target
+ * sb_pivotroot        mount on the new root
+ * sb_umount           unmount
+ * path_chroot         chroot
+ * userns_create       userns, on the root directory
+ * ptrace_access_check ptrace, process_vm_*, pidfd_getfd, /proc/PID/{mem,root,cwd,fd,...}: outside the
+ *                     workload never
+ * ptrace_traceme      a parent outside the workload as tracer: never
+ * task_kill           signals out of the workload: never
+ * file_receive        descriptors by SCM_RIGHTS or pidfd_getfd: as if opened here; an io_uring made
+ *                     outside would act with its maker's identity: never
+ */
+#include "boundary.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* on_mountpoint judges a change of what is mounted at a place. */
+static __noinline int on_mountpoint(u32 w, struct vfsmount *mnt, struct dentry *dentry, u32 action)
+{
+	if (dentry->d_sb->s_magic == BPF_FS_MAGIC)
+		return refuse_path(w, mnt, dentry, BOUNDARY_CONTROL, action);
+	return decide(w, mnt, dentry, kind_of(dentry->d_inode), action);
+}
+
+SEC("lsm/sb_mount")
+int BPF_PROG(sb_mount, const char *dev, struct path *path)
+{
+	u32 w = who();
+
+	return w ? on_mountpoint(w, path->mnt, path->dentry, BIT(ACT_MOUNT)) : 0;
+}
+
+SEC("lsm/move_mount")
+int BPF_PROG(move_mount, struct path *from, struct path *to)
+{
+	u32 w = who();
+
+	return w ? on_mountpoint(w, to->mnt, to->dentry, BIT(ACT_MOUNT)) : 0;
+}
+
+SEC("lsm/sb_pivotroot")
+int BPF_PROG(sb_pivotroot, struct path *old, struct path *new)
+{
+	u32 w = who();
+
+	return w ? on_mountpoint(w, new->mnt, new->dentry, BIT(ACT_MOUNT)) : 0;
+}
+
+SEC("lsm/sb_umount")
+int BPF_PROG(sb_umount, struct vfsmount *mnt)
+{
+	u32 w = who();
+
+	return w ? on_mountpoint(w, mnt, mnt->mnt_root, BIT(ACT_UNMOUNT)) : 0;
+}
+
+SEC("lsm/path_chroot")
+int BPF_PROG(path_chroot, struct path *path)
+{
+	u32 w = who();
+
+	return w ? decide(w, path->mnt, path->dentry, KIND_DIR, BIT(ACT_CHROOT)) : 0;
+}
+
+SEC("lsm/userns_create")
+int BPF_PROG(userns_create)
+{
+	u32 w = who();
+
+	return w ? decide_root(w, BIT(ACT_USERNS)) : 0;
+}
+
+SEC("lsm/ptrace_access_check")
+int BPF_PROG(ptrace_access_check, struct task_struct *child, unsigned int mode)
+{
+	u32 w = who();
+
+	if (!w || inside(w, child))
+		return 0;
+	/* The kernel asks so while it prints /proc/PID/stat: hidden, not refused. */
+	if (mode & PTRACE_MODE_NOAUDIT)
+		return -EPERM;
+	return refuse(w, BOUNDARY_PROCESS, BIT(ACT_TRACE));
+}
+
+SEC("lsm/ptrace_traceme")
+int BPF_PROG(ptrace_traceme, struct task_struct *parent)
+{
+	u32 w = who();
+
+	return w && !inside(w, parent) ? refuse(w, BOUNDARY_PROCESS, BIT(ACT_TRACE)) : 0;
+}
+
+SEC("lsm/task_kill")
+int BPF_PROG(task_kill, struct task_struct *p, struct kernel_siginfo *info, int sig)
+{
+	u32 w;
+
+	if (!sig)
+		return 0;
+	w = who();
+	if (!w || inside(w, p))
+		return 0;
+	return refuse(w, BOUNDARY_SIGNAL, sig == SIGINT || sig == SIGHUP ? BIT(ACT_INTERRUPT) : BIT(ACT_KILL));
+}
+
+static __always_inline bool is_uring(struct dentry *d)
+{
+	u64 name = 0;
+
+	bpf_probe_read_kernel(&name, sizeof(name), d->d_name.name);
+	return name == NAME8('[', 'i', 'o', '_', 'u', 'r', 'i', 'n');
+}
+
+SEC("lsm/file_receive")
+int BPF_PROG(file_receive, struct file *file)
+{
+	u32 w = who(), need = BIT(ACT_OPEN), mode, what;
+	struct dentry *d;
+
+	if (!w)
+		return 0;
+	d = file->f_path.dentry;
+	mode = file->f_mode;
+	switch (d->d_sb->s_magic) {
+	case PIPEFS_MAGIC:
+	case SOCKFS_MAGIC:
+		return 0;
+	case ANON_INODE_FS_MAGIC:
+		return is_uring(d) ? refuse(w, BOUNDARY_URING, 0) : 0;
+	}
+	/* Memory without a name, such as a memfd; and O_PATH, which grants nothing
+	 * that open would not ask for. */
+	if (d->d_sb->s_flags & SB_KERNMOUNT || mode & FMODE_PATH)
+		return 0;
+	what = forbidden(d, file->f_inode, mode & FMODE_WRITE);
+	if (what)
+		return refuse_path(w, file->f_path.mnt, d, what, need);
+	if (mode & FMODE_READ)
+		need |= BIT(ACT_READ);
+	if (mode & FMODE_WRITE)
+		need |= BIT(ACT_WRITE);
+	return decide(w, file->f_path.mnt, d, kind_of(file->f_inode), need);
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/* What can end enforcement, denied always; no policy can grant it. Files with
+ * that power are refused in file_open (boundary.h).
+ *
+ * bpf               our programs, maps, links and pins
+ * perf_event_open   kprobes and their like
+ * kernel_read_file  finit_module, kexec_file_load
+ * kernel_load_data  init_module, kexec_load
+ */
+#include "verdict.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+SEC("lsm/bpf")
+int BPF_PROG(bpf_syscall)
+{
+	u32 w = who();
+
+	return w ? refuse(w, BOUNDARY_BPF, 0) : 0;
+}
+
+SEC("lsm/perf_event_open")
+int BPF_PROG(perf_event_open)
+{
+	u32 w = who();
+
+	return w ? refuse(w, BOUNDARY_PERF, 0) : 0;
+}
+
+SEC("lsm/kernel_read_file")
+int BPF_PROG(kernel_read_file)
+{
+	u32 w = who();
+
+	return w ? refuse(w, BOUNDARY_MODULE, 0) : 0;
+}
+
+SEC("lsm/kernel_load_data")
+int BPF_PROG(kernel_load_data)
+{
+	u32 w = who();
+
+	return w ? refuse(w, BOUNDARY_MODULE, 0) : 0;
+}

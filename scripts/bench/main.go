@@ -1,0 +1,133 @@
+//go:build linux
+
+// Command bench measures what Stockade costs and prints tables of ratios: all
+// figures of a table come from one run, for only ratios within a run mean
+// anything on a shared machine.
+//
+//	native   one verdict, in the kernel, by the number of rules (nanoseconds)
+//	VM       open+close, by depth and by who is confined (guest instructions)
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+const usage = `bench measures what a verdict costs.
+
+  go run ./scripts/bench [OPTION]...
+
+`
+
+const work = ".cache/bench"
+
+func main() {
+	native := flag.Bool("native", true, "measure natively")
+	kernels := flag.String("kernels", "6.1,6.12,7.2", "`LIST` of kernels to count instructions on; empty for none")
+	count := flag.Int("count", 5, "`NUMBER` of native runs; the median is shown")
+	flag.Usage = func() { fmt.Fprint(os.Stderr, usage); flag.PrintDefaults() }
+	flag.Parse()
+	if err := bench(*native, *count, strings.FieldsFunc(*kernels, func(r rune) bool { return r == ',' || r == ' ' })); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// bench runs everything; a failure of one part is told at the end.
+func bench(native bool, count int, kernels []string) error {
+	var failed []string
+	missed := 0
+	if native {
+		results, err := runNative(count)
+		if err != nil {
+			failed = append(failed, "native: "+err.Error())
+		} else {
+			results.print(os.Stdout, nativeTable)
+			missed += results.judge(os.Stdout, "native", nativeTargets)
+		}
+	}
+	if len(kernels) > 0 {
+		if err := prepare(kernels); err != nil {
+			return err
+		}
+	}
+	for _, k := range kernels {
+		results, err := runMachine(k)
+		if err != nil {
+			failed = append(failed, "kernel "+k+": "+err.Error())
+			continue
+		}
+		t := machineTable
+		t.title = "Kernel " + k + ": " + t.title
+		results.print(os.Stdout, t)
+		missed += results.judge(os.Stdout, "kernel "+k, machineTargets)
+	}
+	fmt.Printf("\n%d targets missed, %d parts failed\n", missed, len(failed))
+	if len(failed) > 0 {
+		return fmt.Errorf("%s", strings.Join(failed, "\nbench: "))
+	}
+	return nil
+}
+
+// runNative runs the benchmarks of this host: the match in the kernel, and
+// cedar-go's own decision beside it.
+func runNative(count int) (results, error) {
+	fmt.Println("bench: native: running, about a minute")
+	verdicts, err := output("go", "test", "./bpf", "-run", "-", "-bench", "Verdict|Walk", "-benchtime", "0.3s", fmt.Sprint("-count=", count))
+	if err != nil {
+		return nil, err
+	}
+	cedar, err := output("go", "test", "./scripts/bench", "-run", "-", "-bench", "Authorize", "-benchtime", "0.3s", fmt.Sprint("-count=", count))
+	if err != nil {
+		return nil, err
+	}
+	return parse(verdicts + cedar), nil
+}
+
+func prepare(kernels []string) error {
+	if err := os.MkdirAll(work, 0o755); err != nil {
+		return err
+	}
+	for _, args := range [][]string{
+		{"go", "build", "-o", "bin/vm", "./scripts/vm"},
+		{"go", "test", "-c", "-o", filepath.Join(work, "vmtest.test"), "./bpf/vmtest"},
+		append([]string{"bin/vm", "fetch"}, kernels...),
+	} {
+		if _, err := output(args[0], args[1:]...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// runMachine counts instructions in a VM. TestBenchOpen of bpf/vmtest prints
+// lines as Go's benchmarks do; there a nanosecond is an instruction.
+func runMachine(kernel string) (results, error) {
+	fmt.Printf("bench: kernel %s: running, some minutes\n", kernel)
+	text, err := output("bin/vm", "run", "--kernel", kernel, "--icount", "--timeout", "15m", "--env", "STOCKADE_BENCH=1",
+		"--file", filepath.Join(work, "vmtest.test")+":/vmtest/vmtest.test", "--dir", "/vmtest", "--",
+		"/vmtest/vmtest.test", "-test.run", "^TestBenchOpen$", "-test.v")
+	if err != nil {
+		return nil, err
+	}
+	r := parse(text)
+	if len(r) == 0 {
+		return nil, fmt.Errorf("TestBenchOpen of bpf/vmtest printed no benchmark line: nothing is measured; see its output with bin/vm run")
+	}
+	return r, nil
+}
+
+func output(name string, args ...string) (string, error) {
+	cmd := exec.Command(name, args...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	text, err := cmd.CombinedOutput()
+	if err != nil {
+		lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+		return "", fmt.Errorf("%s %s: %w:\n%s", name, strings.Join(args, " "), err, strings.Join(lines[max(0, len(lines)-20):], "\n"))
+	}
+	return string(text), nil
+}
