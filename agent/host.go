@@ -1,8 +1,6 @@
 package agent
 
 import (
-	"fmt"
-
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
 )
@@ -29,7 +27,7 @@ type host struct {
 
 // thisHost is the machine itself.
 var thisHost = host{
-	check: checkHost,
+	check: bpf.Ready,
 	load: func(o bpf.Options) (enforcer, error) {
 		e, err := bpf.Load(o)
 		if err != nil {
@@ -43,13 +41,3 @@ var thisHost = host{
 type loaded struct{ *bpf.Enforcer }
 
 func (l loaded) events() (eventReader, error) { return l.Enforcer.Events() }
-
-// checkHost names the first thing that this host lacks.
-func checkHost() error {
-	for _, f := range bpf.Probe() {
-		if f.Required && !f.OK {
-			return fmt.Errorf("%s: %s: %s, nothing was started; %s", f.Name, f.Detail, f.Consequence, f.Fix)
-		}
-	}
-	return nil
-}

@@ -43,11 +43,16 @@ func launch(cfg *RunConfig, group *cgroup.Group) (*exec.Cmd, error) {
 		cmd.Env = account.environ(cmd.Environ())
 		cmd.SysProcAttr.Credential = account.credential
 	}
-	// Descriptors that our own parent left open must not pass through.
-	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
-		return nil, fmt.Errorf("close_range: %w: nothing was started, inherited descriptors would bypass the policy; use Linux 5.11 or later", err)
-	}
 	return cmd, cmd.Start()
+}
+
+// keepDescriptors keeps descriptors that our own parent left open from being
+// passed on.
+func keepDescriptors() error {
+	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return fmt.Errorf("close_range: %w: nothing was started, inherited descriptors would bypass the policy; use Linux 5.11 or later", err)
+	}
+	return nil
 }
 
 // command prepares the command; its program is looked up as a shell does.

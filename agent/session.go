@@ -29,6 +29,9 @@ type session struct {
 
 // begin makes everything ready for the command to be started.
 func (s *session) begin() (err error) {
+	if err = keepDescriptors(); err != nil {
+		return err
+	}
 	if s.claim, err = takeName(s.cfg.Name, s.cfg.Sink.Note); err != nil {
 		return err
 	}

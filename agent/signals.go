@@ -13,6 +13,7 @@ import (
 // reaches the command by itself: both are in one process group.
 type relay struct {
 	caught chan os.Signal
+	pipes  chan os.Signal // SIGPIPE, read by nobody
 	done   chan struct{}
 	wait   sync.WaitGroup
 }
@@ -21,14 +22,14 @@ type relay struct {
 // before it has cleaned up. A signal that is ignored stays ignored, for the
 // command too.
 func catchSignals() *relay {
-	r := &relay{caught: make(chan os.Signal, 32), done: make(chan struct{})}
+	r := &relay{caught: make(chan os.Signal, 32), pipes: make(chan os.Signal, 1), done: make(chan struct{})}
 	for _, sig := range []os.Signal{unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2} {
 		if !signal.Ignored(sig) {
 			signal.Notify(r.caught, sig)
 		}
 	}
 	// Writing to a closed stderr must not end enforcement's owner.
-	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
+	signal.Notify(r.pipes, unix.SIGPIPE)
 	return r
 }
 
@@ -69,7 +70,10 @@ func (r *relay) stop() {
 }
 
 // release gives signals their usual effect again.
-func (r *relay) release() { signal.Stop(r.caught) }
+func (r *relay) release() {
+	signal.Stop(r.caught)
+	signal.Stop(r.pipes)
+}
 
 // fromTerminal reports that a signal came, as far as can be known, from the
 // terminal, which sent it to the command as well.

@@ -36,7 +36,9 @@ func lacking(name, detail, consequence, fix string) Fact {
 	return Fact{Name: name, Required: true, Detail: detail, Consequence: consequence, Fix: fix}
 }
 
-func holds(name, detail string) Fact { return Fact{Name: name, OK: true, Required: true, Detail: detail} }
+func holds(name, detail string) Fact {
+	return Fact{Name: name, OK: true, Required: true, Detail: detail}
+}
 
 const nothing = "nothing can be enforced on this host"
 
@@ -198,4 +200,3 @@ func Ready() error {
 	}
 	return nil
 }
-

@@ -6,7 +6,7 @@
  * sb_pivotroot        mount on the new root
  * sb_umount           unmount
  * path_chroot         chroot
- * userns_create       userns, on the root directory
+ * userns_create       userns, on the executable that makes it
  * ptrace_access_check ptrace, process_vm_*, pidfd_getfd, /proc/PID/{mem,root,cwd,fd,...}: outside the
  *                     workload never
  * ptrace_traceme      a parent outside the workload as tracer: never
@@ -71,7 +71,7 @@ int BPF_PROG(userns_create)
 {
 	u32 w = who();
 
-	return w ? decide_root(w, BIT(ACT_USERNS)) : 0;
+	return w ? decide_exe(w, BIT(ACT_USERNS)) : 0;
 }
 
 SEC("lsm/ptrace_access_check")

@@ -237,16 +237,17 @@ static __noinline int decide_file(u32 w, struct file *file, u32 need)
 	return conclude(&c, judge_walked(&c, need));
 }
 
-/* decide_root judges an operation that has no path: its resource is Dir::"/". */
-static __noinline int decide_root(u32 w, u32 need)
+/* decide_exe judges an operation that has no path of its own: its resource is
+ * the executable that asks for it. */
+static __noinline int decide_exe(u32 w, u32 need)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct decision c = {};
-	int err = admit(&c, w, KIND_DIR, need, NULL);
+	int err = admit(&c, w, 0, need, NULL);
 
 	if (err <= 0)
 		return err;
-	c.s->path.n = 0;
-	c.s->path.status = PATH_OK;
+	walk_exe(&c.s->path, task, c.wl);
 	return conclude(&c, judge_walked(&c, need));
 }
 

@@ -235,6 +235,10 @@ func (g *generator) request() Request {
 }
 
 // fileOnly are the enforced actions that apply to files alone.
-var fileOnly = []abi.Action{abi.Write, abi.Execute, abi.Map}
+var fileOnly = []abi.Action{abi.Write, abi.Execute, abi.Map, abi.Userns}
+
+// named are the actions that a policy names one by one: unmount, which applies
+// to directories alone, comes with its group.
+var named = (abi.EnforcedActions &^ abi.MaskOf(abi.Unmount)).Actions()
 
 func appliesToDir(a abi.Action) bool { return !slices.Contains(fileOnly, a) }

@@ -44,7 +44,7 @@ func (g *generator) principalScope() string {
 func (g *generator) actionScope() (text string, dirs bool) {
 	g.wide = false
 	one := func() string {
-		a := pick(g, abi.EnforcedActions.Actions()...)
+		a := pick(g, named...)
 		dirs = dirs || appliesToDir(a)
 		return a.Cedar()
 	}

@@ -46,8 +46,8 @@ func TestBenchmarkLinesAreRead(t *testing.T) {
 	got := parse("goos: linux\nBenchmarkVerdict/rules=10/hit-2  100  30.0 ns/op  3.00 KiB\n" +
 		"BenchmarkVerdict/rules=10/hit-2  100  10.0 ns/op  3.00 KiB\nBenchmarkVerdict/rules=10/hit-2  100  20.0 ns/op  3.00 KiB\n" +
 		"    x_test.go:1: BenchmarkOpen/depth=8/confined 1 9000 ns/op\nPASS\n")
-	if len(got) != 2 || got[0].name != "Verdict/rules=10/hit" || got[0].ns != 20 || got[0].other["KiB"] != 3 ||
-		got[1].name != "Open/depth=8/confined" || got[1].ns != 9000 {
+	if len(got) != 2 || got[1].name != "Verdict/rules=10/hit" || got[1].ns != 10 || got[1].other["KiB"] != 3 ||
+		got[0].name != "Open/depth=8/confined" || got[0].ns != 9000 {
 		t.Errorf("got %+v", got)
 	}
 }

@@ -28,7 +28,7 @@ const work = ".cache/bench"
 func main() {
 	native := flag.Bool("native", true, "measure natively")
 	kernels := flag.String("kernels", "6.1,6.12,7.2", "`LIST` of kernels to count instructions on; empty for none")
-	count := flag.Int("count", 5, "`NUMBER` of native runs; the median is shown")
+	count := flag.Int("count", 5, "`NUMBER` of native runs; the least is shown")
 	flag.Usage = func() { fmt.Fprint(os.Stderr, usage); flag.PrintDefaults() }
 	flag.Parse()
 	if err := bench(*native, *count, strings.FieldsFunc(*kernels, func(r rune) bool { return r == ',' || r == ' ' })); err != nil {

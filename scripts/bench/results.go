@@ -12,7 +12,8 @@ import (
 )
 
 // result is one benchmark: its name without "Benchmark" and the processor
-// count, the median of its runs, and what else it reports.
+// count, the least of its runs (others on the machine only add), and what else
+// it reports.
 type result struct {
 	name  string
 	ns    float64
@@ -47,9 +48,17 @@ func parse(text string) results {
 	for i := range list {
 		all := runs[list[i].name]
 		slices.Sort(all)
-		list[i].ns = all[len(all)/2]
+		list[i].ns = all[0]
 	}
+	slices.SortStableFunc(list, func(a, b result) int { return strings.Compare(a.key(), b.key()) })
 	return list
+}
+
+var number = regexp.MustCompile(`\d+`)
+
+// key sorts numbers by value.
+func (r result) key() string {
+	return number.ReplaceAllStringFunc(r.name, func(n string) string { return fmt.Sprintf("%012s", n) })
 }
 
 func (r results) find(name string) *result {

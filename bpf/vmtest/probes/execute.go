@@ -1,0 +1,116 @@
+package probes
+
+import (
+	"encoding/binary"
+	"os"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Payload returns a static program that exits with 0, as small as can be.
+func Payload() []byte {
+	const base, head = 0x400000, 64 + 56
+	code := []byte{0x31, 0xff, 0xb8, 60, 0, 0, 0, 0x0f, 0x05} // xor edi,edi; mov eax,60; syscall
+	b := make([]byte, head, head+len(code))
+	le := binary.LittleEndian
+	copy(b, "\x7fELF\x02\x01\x01")
+	le.PutUint16(b[16:], 2)         // executable
+	le.PutUint16(b[18:], 62)        // x86-64
+	le.PutUint32(b[20:], 1)         //
+	le.PutUint64(b[24:], base+head) // entry
+	le.PutUint64(b[32:], 64)        // program headers
+	le.PutUint16(b[52:], 64)
+	le.PutUint16(b[54:], 56)
+	le.PutUint16(b[56:], 1)
+	le.PutUint32(b[64:], 1) // load
+	le.PutUint32(b[68:], 5) // read, execute
+	le.PutUint64(b[80:], base)
+	le.PutUint64(b[88:], base)
+	le.PutUint64(b[96:], uint64(head+len(code)))
+	le.PutUint64(b[104:], uint64(head+len(code)))
+	le.PutUint64(b[112:], 4096)
+	return append(b, code...)
+}
+
+// executions are the ways to run a program or to map one.
+var executions = map[string]probe{
+	// exec PATH ARG...: ARG... begins with argv[0]
+	"exec": func(a args) error { return unix.Exec(a.str(0), a.rest(1), nil) },
+	// execfd PATH: by a descriptor
+	"execfd": func(a args) error {
+		fd := must1(unix.Open(a.str(0), unix.O_PATH|unix.O_CLOEXEC, 0))
+		return execFD(fd)
+	},
+	// execheld FD: an inherited descriptor
+	"execheld": func(a args) error { return execFD(a.num(0)) },
+	// execproc PATH: through /proc/self/fd
+	"execproc": func(a args) error {
+		fd := must1(unix.Open(a.str(0), unix.O_PATH, 0))
+		return unix.Exec(procFD(fd), []string{"true"}, nil)
+	},
+	// execcomm PATH COMM: after a change of the thread's name
+	"execcomm": func(a args) error {
+		must(os.WriteFile("/proc/self/comm", []byte(a.str(1)), 0))
+		return unix.Exec(a.str(0), []string{a.str(1)}, nil)
+	},
+	// execmem NAME
+	"execmem": func(a args) error {
+		fd := must1(unix.MemfdCreate(a.str(0), unix.MFD_CLOEXEC))
+		must1(unix.Write(fd, Payload()))
+		return execFD(fd)
+	},
+	// exectmp DIR: a file that never had a name
+	"exectmp": func(a args) error {
+		w := must1(unix.Open(a.str(0), unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o755))
+		must1(unix.Write(w, Payload()))
+		fd := must1(unix.Open(procFD(w), unix.O_RDONLY|unix.O_CLOEXEC, 0))
+		unix.Close(w)
+		return execFD(fd)
+	},
+	// execgone PATH: a program whose name is gone
+	"execgone": func(a args) error {
+		fd := must1(unix.Open(a.str(0), unix.O_PATH|unix.O_CLOEXEC, 0))
+		must(unix.Unlink(a.str(0)))
+		return execFD(fd)
+	},
+	// mmap PATH: executable
+	"mmap": func(a args) error { return mapFile(a.str(0), unix.PROT_READ|unix.PROT_EXEC) },
+	// mmapread PATH: readable only
+	"mmapread": func(a args) error { return mapFile(a.str(0), unix.PROT_READ) },
+	// implied PATH: readable only, with a personality that adds executable
+	"implied": func(a args) error {
+		const readImpliesExec = 0x0400000
+		if _, _, errno := unix.Syscall(unix.SYS_PERSONALITY, readImpliesExec, 0, 0); errno != 0 {
+			must(errno)
+		}
+		return mapFile(a.str(0), unix.PROT_READ)
+	},
+	// mprotect PATH: mapped readable, then made executable
+	"mprotect": func(a args) error {
+		fd := must1(unix.Open(a.str(0), unix.O_RDONLY|unix.O_CLOEXEC, 0))
+		mem := must1(unix.Mmap(fd, 0, 4096, unix.PROT_READ, unix.MAP_PRIVATE))
+		return unix.Mprotect(mem, unix.PROT_READ|unix.PROT_EXEC)
+	},
+	// anonymous memory made executable
+	"anonymous": func(args) error {
+		mem := must1(unix.Mmap(-1, 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON))
+		return unix.Mprotect(mem, unix.PROT_READ|unix.PROT_EXEC)
+	},
+}
+
+func execFD(fd int) error {
+	empty, name := [1]byte{}, []byte("true\x00")
+	argv := []*byte{&name[0], nil}
+	envp := []*byte{nil}
+	_, _, errno := syscall.RawSyscall6(unix.SYS_EXECVEAT, uintptr(fd), uintptr(unsafe.Pointer(&empty[0])),
+		uintptr(unsafe.Pointer(&argv[0])), uintptr(unsafe.Pointer(&envp[0])), unix.AT_EMPTY_PATH, 0)
+	return errno
+}
+
+func mapFile(path string, prot int) error {
+	fd := must1(unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0))
+	_, err := unix.Mmap(fd, 0, 4096, prot, unix.MAP_PRIVATE)
+	return err
+}

@@ -1,0 +1,155 @@
+// Package probes holds one small program a trick: what a confined task may try
+// in order to reach what its policy refuses. The enforcement tests run them by
+// executing their own binary again inside the workload's cgroup.
+//
+// A probe exits with 0 when the operation was allowed, 1 when it was denied
+// with the expected errno, 2 when it could not be tried (standard error says
+// why) and 3 when it was denied otherwise. The errno and the process that
+// tried go to standard output.
+package probes
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"syscall"
+)
+
+// The exit codes.
+const (
+	Allowed = iota
+	Denied
+	CannotTry
+	DeniedOtherwise
+)
+
+// Arg and LaunchArg, as first argument, make the test binary a probe or its
+// launcher.
+const (
+	Arg       = "-probe"
+	LaunchArg = "-launch"
+)
+
+// Gate before a probe's name makes it say "ready" and wait for a line on
+// standard input.
+const Gate = "gate"
+
+// args are a probe's arguments.
+type args []string
+
+func (a args) str(i int) string {
+	if i >= len(a) {
+		cannot("argument %d is missing", i)
+	}
+	return a[i]
+}
+
+func (a args) num(i int) int {
+	n, err := strconv.ParseInt(a.str(i), 0, 64)
+	must(err)
+	return int(n)
+}
+
+func (a args) rest(i int) args {
+	if i > len(a) {
+		cannot("argument %d is missing", i)
+	}
+	return a[i:]
+}
+
+type probe func(args) error
+
+var table map[string]probe
+
+func init() {
+	table = map[string]probe{}
+	for _, group := range []map[string]probe{opens, changes, moves, executions, rings, tasks, storms} {
+		for name, p := range group {
+			table[name] = p
+		}
+	}
+}
+
+// setup is the panic of a probe that cannot try.
+type setup struct{ error }
+
+func cannot(format string, a ...any) { panic(setup{fmt.Errorf(format, a...)}) }
+
+// must is for what comes before the operation itself.
+func must(err error) {
+	if err != nil {
+		panic(setup{err})
+	}
+}
+
+func must1[T any](v T, err error) T {
+	must(err)
+	return v
+}
+
+// exited is the outcome of a probe that another process tried.
+type exited int
+
+func (e exited) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+// Main runs the probe that argv, after Arg, names: [gate] ERRNO NAME ARG...
+func Main(argv []string) (code int) {
+	defer func() {
+		switch e := recover().(type) {
+		case nil:
+		case setup:
+			fmt.Fprintln(os.Stderr, "cannot try:", e)
+			code = CannotTry
+		default:
+			panic(e)
+		}
+	}()
+	a := args(argv)
+	if a.str(0) == Gate {
+		a = a.rest(1)
+		pass()
+	}
+	want := syscall.Errno(a.num(0))
+	fmt.Printf("pid=%d\n", os.Getpid())
+	return report(run(a.rest(1)), want)
+}
+
+// pass waits at the gate.
+func pass() {
+	fmt.Println("ready")
+	_, err := bufio.NewReader(os.Stdin).ReadString('\n')
+	must(err)
+}
+
+func run(a args) error {
+	p := table[a.str(0)]
+	if p == nil {
+		cannot("no probe %q", a[0])
+	}
+	return p(a.rest(1))
+}
+
+func report(err error, want syscall.Errno) int {
+	var errno syscall.Errno
+	var child exited
+	switch {
+	case err == nil:
+		return Allowed
+	case errors.As(err, &child):
+		return int(child)
+	case !errors.As(err, &errno):
+		fmt.Fprintln(os.Stderr, "cannot try:", err)
+		return CannotTry
+	}
+	fmt.Printf("errno=%d %v\n", int(errno), errno)
+	switch errno {
+	case want:
+		return Denied
+	case syscall.ENOSYS:
+		fmt.Fprintln(os.Stderr, "cannot try: this kernel has no such call")
+		return CannotTry
+	}
+	return DeniedOtherwise
+}

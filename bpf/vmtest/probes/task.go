@@ -1,0 +1,3 @@
+package probes
+
+var tasks = map[string]probe{}
