@@ -18,10 +18,16 @@ import (
 
 // Decider answers requests from compiled tables, as the kernel would.
 type Decider struct {
-	// Input is what to compile. Its principal is that of requests which name
-	// none.
-	Input compiler.Input
+	input compiler.Input
 	plans map[string]*compiler.Plan // by principal
+}
+
+// NewDecider compiles an input, whose principal is that of requests that name
+// none.
+func NewDecider(in compiler.Input) (*Decider, error) {
+	d := &Decider{input: in}
+	_, err := d.plan(nil)
+	return d, err
 }
 
 // maxPlans bounds the principals whose plans are kept.
@@ -208,15 +214,12 @@ func checkPath(p string) error {
 
 // plan returns the plan of a request's principal.
 func (d *Decider) plan(principal *entity) (*compiler.Plan, error) {
-	in := d.Input
+	in := d.input
 	if principal != nil {
 		in.Principal = types.NewEntityUID(types.EntityType(principal.typ), types.String(principal.id)).String()
 		if principal.typ == "" {
 			in.Principal = principal.id
 		}
-	}
-	if strings.TrimSpace(in.Principal) == "" {
-		return nil, fmt.Errorf("principal: missing: it is not decided; add one, or use --principal")
 	}
 	if plan := d.plans[in.Principal]; plan != nil {
 		return plan, nil

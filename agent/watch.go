@@ -13,7 +13,6 @@ import (
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/compiler"
-	"github.com/stockade-dev/stockade/compiler/rule"
 )
 
 // eventReader is where denials come from: bpf.Events.
@@ -130,7 +129,7 @@ func forbids(plan *compiler.Plan, e *abi.Event) []sink.Policy {
 	for _, a := range missing.Actions() {
 		for _, p := range plan.Satisfied(a, e.Kind, subject(plan, e, a)) {
 			s := sink.Policy{ID: p.ID, Reason: p.Reason(), Severity: p.Annotations["severity"], Effect: p.Effect.String()}
-			if p.Effect == rule.Forbid && !slices.Contains(list, s) {
+			if s.Effect == "forbid" && !slices.Contains(list, s) {
 				list = append(list, s)
 			}
 		}

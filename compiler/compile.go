@@ -109,8 +109,19 @@ func (f *front) compile(in Input) (*Plan, error) {
 		Rules:     set,
 		Table:     t,
 		Handled:   in.handled(),
-		Warnings:  f.warnings(in.handled()),
+		Warnings:  append(f.warnings(in.handled()), aliases(t)...),
 	}, nil
+}
+
+// aliases warns of rights that can give a path a second name. What a policy
+// says of the first name does not hold for the second.
+func aliases(t *table.Table) []string {
+	var list []string
+	some := t.SubOf(t.Find("/")).Any
+	if mask := (some[abi.File] | some[abi.Dir]) & abi.MaskOf(abi.Mount); mask != 0 {
+		list = append(list, "policies: mount is permitted somewhere: a bind mount shows a directory under another path, and policies see that path only; permit mount nowhere if anything is forbidden by path")
+	}
+	return list
 }
 
 func (f *front) lower(handled abi.ActionMask) (rule.Set, error) {

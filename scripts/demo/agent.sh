@@ -46,4 +46,5 @@ loader=/lib64/ld-linux-x86-64.so.2
 try load-copy "$loader" ./helper -T main.py https://203.0.113.1/
 shown="echo 'cat ~/.ssh/id_rsa' >.git/hooks/pre-commit" try hook plant
 try destroy rm -rf ../bank
+echo
 exit 0

@@ -67,12 +67,13 @@ func prepare(ctx context.Context, o options, r *report) []machineTest {
 		r.broken("VM tests", "no package named vmtest has tests: nothing runs in the VMs")
 		return nil
 	}
+	present, _ := r.output(ctx, "list kernels", "bin/vm", "list")
 	if debian {
-		r.step(ctx, "fetch debian root", "bin/vm", "fetch", "debian")
+		r.fetch(ctx, present, "debian")
 	}
 	var list []machineTest
 	for _, kernel := range o.kernels {
-		if !r.step(ctx, "fetch kernel "+kernel, "bin/vm", "fetch", kernel) {
+		if !r.fetch(ctx, present, kernel) {
 			continue
 		}
 		for _, s := range suites {
@@ -81,6 +82,20 @@ func prepare(ctx context.Context, o options, r *report) []machineTest {
 		}
 	}
 	return list
+}
+
+// fetch gets a kernel or the debian root, unless it is there: a machine that
+// has been set up once needs no network. present is what vm list prints.
+func (r *report) fetch(ctx context.Context, present, what string) bool {
+	for line := range strings.Lines(present) {
+		if strings.HasPrefix(line, what+" ") {
+			fmt.Print("verify: VM: ", strings.Join(strings.Fields(line), " "), "\n")
+			if !strings.Contains(line, "vm fetch") {
+				return true
+			}
+		}
+	}
+	return r.step(ctx, "fetch "+what, "bin/vm", "fetch", what)
 }
 
 // machine runs one test binary on one kernel.

@@ -14,7 +14,7 @@ import (
 // Launch prepares, unconfined, what a confined task could not, then enters the
 // workload and becomes the probe: PROCS EXE STEPS PROBE..., where PROCS and EXE
 // are descriptors of the cgroup's cgroup.procs and of this program, and STEPS
-// are chroot=DIR, chdir=DIR, newns, joined by commas.
+// are chroot=DIR, chdir=DIR, fchdir=FD, joined by commas.
 func Launch(argv []string) int {
 	a := args(argv)
 	procs, exe := a.num(0), a.num(1)

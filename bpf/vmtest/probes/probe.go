@@ -32,10 +32,6 @@ const (
 	LaunchArg = "-launch"
 )
 
-// Gate before a probe's name makes it say "ready" and wait for a line on
-// standard input.
-const Gate = "gate"
-
 // args are a probe's arguments.
 type args []string
 
@@ -65,6 +61,11 @@ var table map[string]probe
 
 func init() {
 	table = map[string]probe{}
+	// gate PROBE...: says "ready", and waits for a line on standard input
+	table["gate"] = func(a args) error {
+		pass()
+		return run(a)
+	}
 	for _, group := range []map[string]probe{opens, changes, moves, executions, rings, tasks, storms} {
 		for name, p := range group {
 			table[name] = p
@@ -94,7 +95,7 @@ type exited int
 
 func (e exited) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
-// Main runs the probe that argv, after Arg, names: [gate] ERRNO NAME ARG...
+// Main runs the probe that argv, after Arg, names: ERRNO NAME ARG...
 func Main(argv []string) (code int) {
 	defer func() {
 		switch e := recover().(type) {
@@ -107,10 +108,6 @@ func Main(argv []string) (code int) {
 		}
 	}()
 	a := args(argv)
-	if a.str(0) == Gate {
-		a = a.rest(1)
-		pass()
-	}
 	want := syscall.Errno(a.num(0))
 	fmt.Printf("pid=%d\n", os.Getpid())
 	return report(run(a.rest(1)), want)

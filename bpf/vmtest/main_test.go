@@ -1,0 +1,176 @@
+// Package vmtest tests enforcement: each trick of package probes is tried by a
+// confined task on a real kernel. One test is one workload with its own cgroup,
+// policy and fixture files; one trial is one operation, and must give the
+// wanted errno, exactly the wanted events and the counters to match.
+package vmtest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stockade-dev/stockade/bpf"
+	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/bpf/vmtest/probes"
+)
+
+func TestMain(m *testing.M) {
+	if len(os.Args) > 2 {
+		switch os.Args[1] {
+		case probes.Arg:
+			os.Exit(probes.Main(os.Args[2:]))
+		case probes.LaunchArg:
+			os.Exit(probes.Launch(os.Args[2:]))
+		}
+	}
+	code := m.Run()
+	results.print()
+	if l := theLab; l != nil {
+		l.events.Close()
+		l.Close()
+	}
+	os.Exit(code)
+}
+
+// lab is the one loaded set of programs.
+type lab struct {
+	*bpf.Enforcer
+	events  *bpf.Events
+	pending map[uint32][]abi.Event // by workload, not yet looked at
+	last    uint32                 // workload
+}
+
+var (
+	theLab  *lab
+	labErr  error
+	labOnce sync.Once
+)
+
+// open loads the programs, once, or skips the test: without BPF LSM there is
+// nothing to test. In the VM that is a failure.
+func open(t *testing.T) *lab {
+	t.Helper()
+	if why := missing(); why != "" {
+		if os.Getenv("STOCKADE_VM") == "1" {
+			t.Fatalf("this VM cannot enforce: %s", why)
+		}
+		t.Skipf("runs in the VM: %s", why)
+	}
+	labOnce.Do(func() { theLab, labErr = load(bpf.Options{}) })
+	if labErr != nil {
+		t.Fatal(labErr)
+	}
+	return theLab
+}
+
+func load(o bpf.Options) (*lab, error) {
+	e, err := bpf.Load(o)
+	if err != nil {
+		return nil, err
+	}
+	ev, err := e.Events()
+	if err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	return &lab{Enforcer: e, events: ev, pending: map[uint32][]abi.Event{}}, nil
+}
+
+// missing says what this host lacks for enforcement.
+func missing() string {
+	if os.Geteuid() != 0 {
+		return "not root"
+	}
+	list, err := os.ReadFile("/sys/kernel/security/lsm")
+	switch {
+	case err != nil:
+		return "the list of active security modules is not readable"
+	case !strings.Contains(","+strings.TrimSpace(string(list))+",", ",bpf,"):
+		return "BPF LSM is not active here"
+	}
+	return ""
+}
+
+// drain reads every event that is on the ring.
+func (l *lab) drain(t *testing.T) {
+	t.Helper()
+	if err := l.events.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		e, err := l.events.Read()
+		if errors.Is(err, bpf.ErrFlushed) {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.pending[e.Workload] = append(l.pending[e.Workload], e)
+	}
+}
+
+// take drains the ring and returns the events of one workload.
+func (l *lab) take(t *testing.T, workload uint32) []abi.Event {
+	t.Helper()
+	l.drain(t)
+	list := l.pending[workload]
+	delete(l.pending, workload)
+	return list
+}
+
+// kernel returns the running kernel's version, for example "6.12".
+func kernel() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return "unknown"
+	}
+	parts := strings.SplitN(unix.ByteSliceToString(u.Release[:]), ".", 3)
+	return strings.Join(parts[:min(2, len(parts))], ".")
+}
+
+// before reports whether the running kernel is older than the version.
+func before(major, minor int) bool {
+	var a, b int
+	if _, err := fmt.Sscanf(kernel(), "%d.%d", &a, &b); err != nil {
+		return false
+	}
+	return a < major || a == major && b < minor
+}
+
+// result of one trial, a column of the matrix.
+type result string
+
+const (
+	isDenied  result = "D"
+	isAllowed result = "A"
+	isLimit   result = "L"   // allowed, and documented as a limit
+	isAbsent  result = "n/a" // this kernel has no such call
+	isFailed  result = "FAILED"
+)
+
+// matrix collects the results in the order of the trials.
+type matrix struct {
+	names   []string
+	results map[string]result
+}
+
+var results = matrix{results: map[string]result{}}
+
+func (m *matrix) note(name string, r result) {
+	if m.results[name] == "" {
+		m.names = append(m.names, name)
+	}
+	m.results[name] = r
+}
+
+// print writes a line a trial, for readers and programs alike.
+func (m *matrix) print() {
+	k := kernel()
+	for _, name := range m.names {
+		fmt.Printf("matrix: %s %s %s\n", name, k, m.results[name])
+	}
+}

@@ -1,0 +1,249 @@
+package vmtest
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/bpf/vmtest/probes"
+)
+
+const cgroups = "/sys/fs/cgroup"
+
+// stage is one workload with what belongs to it.
+type stage struct {
+	*lab
+	t      *testing.T
+	id     uint32
+	dir    string // fixture directory, "@" in policies and arguments
+	cgroup string
+	group  *os.File // the cgroup's directory
+	exe    string   // this program
+	seq    uint64   // of the last event seen
+	denied uint64   // by the counter, so far
+}
+
+// newStage makes a workload with the given policies and no files.
+func newStage(t *testing.T, policies ...string) *stage {
+	t.Helper()
+	return stageOn(t, open(t), policies...)
+}
+
+func stageOn(t *testing.T, l *lab, policies ...string) *stage {
+	t.Helper()
+	s := bareStage(t, l)
+	s.install(abi.Enforce, policies...)
+	return s
+}
+
+// bareStage makes a workload without a plan.
+func bareStage(t *testing.T, l *lab) *stage {
+	t.Helper()
+	l.last++
+	s := &stage{lab: l, t: t, id: l.last, dir: fmt.Sprintf("/tmp/v%d", l.last)}
+	if l != theLab {
+		s.dir += "b"
+	}
+	s.cgroup = filepath.Join(cgroups, "vmtest-"+filepath.Base(s.dir))
+	s.exe = must1(os.Executable())(t)
+	must(t, os.Mkdir(s.dir, 0o755))
+	must(t, os.Mkdir(s.cgroup, 0o755))
+	s.group = must1(os.Open(s.cgroup))(t)
+	t.Cleanup(func() { s.group.Close() })
+	must(t, l.RegisterRoot(s.id))
+	must(t, l.Confine(cgroupID(t, s.cgroup), s.id))
+	return s
+}
+
+// install makes the policies the workload's plan and returns its generation.
+func (s *stage) install(mode abi.Mode, policies ...string) uint32 {
+	s.t.Helper()
+	plan, err := compile(s.exe, s.dir, policies...)
+	must(s.t, err)
+	return must1(s.Install(s.id, plan.Table.Words(), mode))(s.t)
+}
+
+func cgroupID(t *testing.T, path string) uint64 {
+	t.Helper()
+	var st unix.Stat_t
+	must(t, unix.Stat(path, &st))
+	return st.Ino
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// must1 is used as must1(f())(t).
+func must1[T any](v T, err error) func(*testing.T) T {
+	return func(t *testing.T) T {
+		t.Helper()
+		must(t, err)
+		return v
+	}
+}
+
+// at returns a path in the fixture directory.
+func (s *stage) at(path string) string { return strings.ReplaceAll(path, "@", s.dir) }
+
+func (s *stage) expand(list []string) []string {
+	out := make([]string, len(list))
+	for i, a := range list {
+		out[i] = s.at(a)
+	}
+	return out
+}
+
+// tree makes fixture files: "dir/" is a directory, "name -> target" a symbolic
+// link, anything else a file of one page. Parents are made as needed.
+func (s *stage) tree(entries ...string) {
+	s.t.Helper()
+	for _, e := range entries {
+		name, target, link := strings.Cut(e, " -> ")
+		path := filepath.Join(s.dir, name)
+		must(s.t, os.MkdirAll(filepath.Dir(path), 0o755))
+		switch {
+		case link:
+			must(s.t, os.Symlink(s.at(target), path))
+		case strings.HasSuffix(e, "/"):
+			must(s.t, os.MkdirAll(path, 0o755))
+		default:
+			must(s.t, os.WriteFile(path, bytes.Repeat([]byte{'x'}, 4096), 0o644))
+		}
+	}
+}
+
+// program makes an executable file that exits with 0.
+func (s *stage) program(names ...string) {
+	s.t.Helper()
+	for _, name := range names {
+		path := filepath.Join(s.dir, name)
+		must(s.t, os.MkdirAll(filepath.Dir(path), 0o755))
+		must(s.t, os.WriteFile(path, probes.Payload(), 0o755))
+	}
+}
+
+// attempt is a probe that runs or ran.
+type attempt struct {
+	s        *stage
+	cmd      *exec.Cmd
+	in       io.WriteCloser // opens the gate
+	out      *bufio.Reader
+	notes    bytes.Buffer
+	startErr error // the kernel did not even let it start
+
+	code  int
+	pid   int // of the process that tried
+	errno syscall.Errno
+}
+
+func (s *stage) command(kind string, argv []string) *attempt {
+	a := &attempt{s: s, cmd: exec.Command(s.exe)}
+	a.cmd.Args = append([]string{s.exe, kind}, s.expand(argv)...)
+	a.cmd.Stderr = &a.notes
+	a.in = must1(a.cmd.StdinPipe())(s.t)
+	a.out = bufio.NewReader(must1(a.cmd.StdoutPipe())(s.t))
+	return a
+}
+
+// start starts a probe in the workload. The probe gets files from descriptor 3.
+func (s *stage) start(files []*os.File, errno syscall.Errno, argv ...string) *attempt {
+	s.t.Helper()
+	a := s.command(probes.Arg, withErrno(errno, argv))
+	a.cmd.ExtraFiles = files
+	a.cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(s.group.Fd())}
+	a.startErr = a.cmd.Start()
+	return a
+}
+
+// launch starts a probe through the launcher, which takes the steps before it
+// enters the workload. Files are at the same descriptors as with start.
+func (s *stage) launch(steps string, files []*os.File, errno syscall.Errno, argv ...string) *attempt {
+	s.t.Helper()
+	procs := must1(os.OpenFile(s.cgroup+"/cgroup.procs", os.O_WRONLY, 0))(s.t)
+	defer procs.Close()
+	self := must1(os.Open(s.exe))(s.t)
+	defer self.Close()
+	head := []string{fmt.Sprint(3 + len(files)), fmt.Sprint(4 + len(files)), steps}
+	a := s.command(probes.LaunchArg, append(head, withErrno(errno, argv)...))
+	a.cmd.ExtraFiles = append(append([]*os.File{}, files...), procs, self)
+	a.startErr = a.cmd.Start()
+	return a
+}
+
+// outsider starts a probe that nothing confines.
+func (s *stage) outsider(argv ...string) *attempt {
+	s.t.Helper()
+	a := s.command(probes.Arg, withErrno(0, argv))
+	a.startErr = a.cmd.Start()
+	return a
+}
+
+// withErrno puts the expected errno before a probe's name.
+func withErrno(errno syscall.Errno, argv []string) []string {
+	return append([]string{fmt.Sprint(int(errno))}, argv...)
+}
+
+// ready waits until a gated probe is at its gate.
+func (a *attempt) ready() {
+	a.s.t.Helper()
+	must(a.s.t, a.startErr)
+	for line := ""; line != "ready\n"; {
+		var err error
+		if line, err = a.out.ReadString('\n'); err != nil {
+			a.s.t.Fatalf("probe is not ready: %v", a.wait())
+		}
+	}
+}
+
+// pass opens the gate.
+func (a *attempt) pass() {
+	a.s.t.Helper()
+	_, err := io.WriteString(a.in, "go\n")
+	must(a.s.t, err)
+}
+
+// proc returns the probe's folder in /proc.
+func (a *attempt) proc() string { return fmt.Sprintf("/proc/%d", a.cmd.Process.Pid) }
+
+// wait lets the probe end and notes its outcome.
+func (a *attempt) wait() *attempt {
+	if a.startErr != nil {
+		return a
+	}
+	out, _ := io.ReadAll(a.out)
+	a.in.Close()
+	a.cmd.Wait()
+	a.code = a.cmd.ProcessState.ExitCode()
+	a.pid = a.cmd.Process.Pid
+	for line := range strings.Lines(string(out)) {
+		var n int
+		if _, err := fmt.Sscanf(line, "pid=%d", &n); err == nil {
+			a.pid = n
+		}
+		if _, err := fmt.Sscanf(line, "errno=%d", &n); err == nil {
+			a.errno = syscall.Errno(n)
+		}
+	}
+	return a
+}
+
+func (a *attempt) String() string {
+	if a.startErr != nil {
+		return fmt.Sprintf("%v: did not start: %v", a.cmd.Args[2:], a.startErr)
+	}
+	return fmt.Sprintf("%v: exit code %d, errno %d (%v) %s", a.cmd.Args[2:], a.code, int(a.errno), a.errno, a.notes.String())
+}

@@ -1,0 +1,227 @@
+package vmtest
+
+import (
+	"os"
+	"syscall"
+	"testing"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/bpf/vmtest/probes"
+)
+
+// denial is the event that a refused operation must give. In its paths "@"
+// stands for the fixture directory.
+type denial struct {
+	actions string // every action refused, in the order of their codes
+	path    string
+	dest    string
+	dir     bool // the resource is a Dir
+	reason  abi.Reason
+	exe     string // "" is the probe itself
+	status  abi.PathStatus
+}
+
+// trial is one operation. The probe's arguments may hold "@".
+type trial struct {
+	name    string   // states the wanted verdict
+	control []string // the same operation where the policy permits it
+	probe   []string
+	errno   syscall.Errno // 0: allowed
+	want    denial        // of a denied one
+	files   []*os.File    // the probe's descriptors from 3 on
+	launch  string        // steps of the launcher
+	absent  syscall.Errno // what a kernel without this feature answers
+	limit   bool          // allowed, as a documented limit
+	undo    func()        // after the control, and before the probe
+}
+
+const eacces, exdev = syscall.EACCES, syscall.EXDEV
+
+// run runs trials one after the other.
+func (s *stage) run(trials ...trial) {
+	s.t.Helper()
+	for _, tr := range trials {
+		ok := s.t.Run(tr.name, func(t *testing.T) {
+			s.sub(t, func() { s.try(tr) })
+		})
+		if !ok {
+			results.note(s.t.Name()+"/"+rewrite(tr.name), isFailed)
+		}
+	}
+}
+
+// rewrite turns a subtest's name into what testing makes of it.
+func rewrite(name string) string {
+	b := []byte(name)
+	for i, c := range b {
+		if c == ' ' {
+			b[i] = '_'
+		}
+	}
+	return string(b)
+}
+
+// sub makes t the stage's test while f runs.
+func (s *stage) sub(t *testing.T, f func()) {
+	outer := s.t
+	s.t = t
+	defer func() { s.t = outer }()
+	f()
+}
+
+func (s *stage) try(tr trial) {
+	t := s.t
+	t.Helper()
+	s.quiet("before the trial")
+	if tr.control != nil {
+		a := s.begin(tr, 0, tr.control).wait()
+		if !s.possible(a, tr) {
+			return
+		}
+		s.expectAllowed(a)
+		if tr.undo != nil {
+			tr.undo()
+		}
+	}
+	a := s.begin(tr, tr.errno, tr.probe).wait()
+	if !s.possible(a, tr) {
+		return
+	}
+	switch {
+	case tr.errno != 0:
+		s.expectDenied(a, tr.want)
+		results.note(t.Name(), isDenied)
+	case tr.limit:
+		s.expectAllowed(a)
+		results.note(t.Name(), isLimit)
+	default:
+		s.expectAllowed(a)
+		results.note(t.Name(), isAllowed)
+	}
+	if t.Failed() {
+		results.note(t.Name(), isFailed)
+	}
+}
+
+func (s *stage) begin(tr trial, errno syscall.Errno, argv []string) *attempt {
+	s.t.Helper()
+	if tr.launch != "" {
+		return s.launch(s.at(tr.launch), tr.files, errno, argv...)
+	}
+	return s.start(tr.files, errno, argv...)
+}
+
+// possible is false, and the trial is over, when the kernel has no such call.
+func (s *stage) possible(a *attempt, tr trial) bool {
+	if a.errno != syscall.ENOSYS && (tr.absent == 0 || a.errno != tr.absent) {
+		return true
+	}
+	s.t.Helper()
+	s.t.Logf("n/a on this kernel: %v", a)
+	s.quiet("after an absent call")
+	results.note(s.t.Name(), isAbsent)
+	return false
+}
+
+// quiet asserts that no event is pending.
+func (s *stage) quiet(when string) {
+	s.t.Helper()
+	for _, e := range s.take(s.t, s.id) {
+		s.t.Errorf("%s: unwanted event: %s", when, show(e))
+		s.seq = e.Seq
+	}
+	s.balance(0)
+}
+
+// balance asserts that the counters moved by as many denials as events came.
+func (s *stage) balance(denied int) {
+	s.t.Helper()
+	c := must1(s.Counters(s.id))(s.t)
+	if c.Denied-s.denied != uint64(denied) {
+		s.t.Errorf("counter of denials rose by %d with %d events", c.Denied-s.denied, denied)
+	}
+	if c.Dropped != 0 {
+		s.t.Errorf("%d events dropped", c.Dropped)
+	}
+	s.denied = c.Denied
+}
+
+// expectAllowed asserts success without a trace.
+func (s *stage) expectAllowed(a *attempt) {
+	s.t.Helper()
+	if a.startErr != nil || a.code != probes.Allowed {
+		s.t.Errorf("not allowed: %v", a)
+	}
+	s.quiet("allowed operation")
+}
+
+// expectDenied asserts the errno and exactly the wanted events.
+func (s *stage) expectDenied(a *attempt, want ...denial) {
+	s.t.Helper()
+	if a.startErr != nil || a.code != probes.Denied {
+		s.t.Errorf("not denied as wanted: %v", a)
+	}
+	s.expectEvents(a.pid, want...)
+}
+
+// expectEvents asserts that exactly these events are pending, in order.
+func (s *stage) expectEvents(pid int, want ...denial) {
+	s.t.Helper()
+	got := s.take(s.t, s.id)
+	if len(got) != len(want) {
+		s.t.Errorf("%d events, want %d", len(got), len(want))
+	}
+	for i, e := range got {
+		if e.Seq != s.seq+1 {
+			s.t.Errorf("event %d after %d", e.Seq, s.seq)
+		}
+		s.seq = e.Seq
+		if i >= len(want) {
+			s.t.Errorf("unwanted event: %s", show(e))
+			continue
+		}
+		s.compare(e, want[i], pid)
+	}
+	s.balance(len(got))
+}
+
+func (s *stage) compare(e abi.Event, want denial, pid int) {
+	s.t.Helper()
+	kind, exe := abi.File, want.exe
+	if want.dir {
+		kind = abi.Dir
+	}
+	if exe == "" {
+		exe = s.exe
+	}
+	if want.status == abi.PathNone {
+		want.status = abi.PathOK
+	}
+	check := func(what string, got, want any) {
+		s.t.Helper()
+		if got != want {
+			s.t.Errorf("event's %s: got %q, want %q in %s", what, got, want, show(e))
+		}
+	}
+	check("actions", e.Missing.String(), want.actions)
+	if all := e.Missing.Actions(); len(all) > 0 {
+		check("action", e.Action, all[0])
+	}
+	check("path", e.Path, s.at(want.path))
+	check("destination", e.Dest, s.at(want.dest))
+	check("kind", e.Kind, kind)
+	check("reason", e.Reason, want.reason)
+	check("status", e.PathStatus, want.status)
+	check("executable", e.Exe, s.at(exe))
+	if e.PID != uint32(pid) {
+		s.t.Errorf("event's process: got %d, want %d", e.PID, pid)
+	}
+}
+
+func show(e abi.Event) string {
+	text := e.Missing.String() + " " + e.Kind.String() + " " + e.Path
+	if e.Dest != "" {
+		text += " to " + e.Dest
+	}
+	return text + " by " + e.Exe + " (" + e.Comm + "): " + e.Reason.String()
+}

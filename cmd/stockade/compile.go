@@ -1,0 +1,71 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/stockade-dev/stockade/compiler"
+)
+
+func compileVerb() *cli.Command {
+	stages := strings.Join(compiler.Stages, ", ")
+	return &cli.Command{
+		Name:      "compile",
+		Usage:     "show what policies become",
+		UsageText: "stockade compile [OPTIONS] FILE...",
+		Description: `Prints the figures of the compiled table, or with --dump what a stage of the
+compiler leaves: ` + stages + `. Policies that mean the same
+become the same bytes.
+
+EXIT CODE:
+   0, 1 if the policies do not compile, 2 if the command line is wrong
+
+` + examples(
+			`stockade compile policy.cedar`,
+			`stockade compile --dump rules policy.cedar`,
+			`stockade compile -o policy.table --baseline runtime policies/`,
+		),
+		Flags: append(inputFlags("none"),
+			&cli.StringFlag{Name: "dump", Usage: "print what `STAGE` leaves: " + stages},
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, TakesFile: true, Usage: "write the table, little-endian, to `FILE`"},
+		),
+		Action: compileAction,
+	}
+}
+
+func compileAction(c *cli.Context) error {
+	in, err := readInput(c, c.Args().Slice())
+	if err != nil {
+		return err
+	}
+	if stage := c.String("dump"); stage != "" {
+		return compiler.Dump(stage, in, c.App.Writer)
+	}
+	plan, err := compiler.Compile(in)
+	if err != nil {
+		return err
+	}
+	if path := c.String("output"); path != "" {
+		if err := os.WriteFile(path, plan.Table.Bytes(), 0o644); err != nil {
+			return fmt.Errorf("output: %w: the table is not written; name another file", err)
+		}
+	}
+	t := plan.Table
+	_, err = fmt.Fprintf(c.App.Writer, `principal   %s
+policies    %d
+rules       %d
+nodes       %d
+classes     %d
+subtrees    %d
+buckets     %d
+long names  %d
+bytes       %d
+handled     %s
+digest      sha256:%s
+`, plan.Principal, len(plan.Rules.Policies), len(plan.Rules.Rules), t.Nodes, t.Classes, t.Subs,
+		t.Buckets, t.LongNames, len(t.Words())*8, plan.Handled, plan.Digest)
+	return err
+}

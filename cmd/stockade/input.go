@@ -1,0 +1,107 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/stockade-dev/stockade/agent/baseline"
+	"github.com/stockade-dev/stockade/compiler"
+)
+
+// policyFlag names the policies; other verbs take them as arguments.
+func policyFlag() cli.Flag {
+	return &cli.StringSliceFlag{
+		Name: "policy", Aliases: []string{"p"}, TakesFile: true,
+		Usage: "Cedar policies: a `FILE`, or a folder of *.cedar files (repeatable)",
+	}
+}
+
+// inputFlags are what else a compile depends on.
+func inputFlags(defaultBaseline string) []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "entities", TakesFile: true, Usage: "entity data, a `FILE` of Cedar JSON"},
+		&cli.StringFlag{Name: "principal", Usage: "who acts, a Cedar `ENTITY` (default: User::\"NAME\", NAME being who called, also through sudo)"},
+		&cli.StringFlag{Name: "baseline", Value: defaultBaseline, Usage: "policies to add: `NAME` is runtime or none"},
+	}
+}
+
+// readInput reads all that a compile depends on.
+func readInput(c *cli.Context, policies []string) (compiler.Input, error) {
+	in := compiler.Input{Principal: c.String("principal"), EntitiesName: c.String("entities")}
+	if in.Principal == "" {
+		in.Principal = defaultPrincipal()
+	}
+	if len(policies) == 0 {
+		return in, usage(c, "policies: none given: nothing was done; name a file or a folder of *.cedar files")
+	}
+	for _, path := range policies {
+		sources, err := readPolicies(path)
+		if err != nil {
+			return in, err
+		}
+		in.Sources = append(in.Sources, sources...)
+	}
+	name := c.String("baseline")
+	text, err := baseline.Text(name)
+	if err != nil {
+		return in, usage(c, "%w", err)
+	}
+	if text != nil {
+		in.Sources = append(in.Sources, compiler.Source{Name: baseline.File(name), Text: text})
+	}
+	if in.EntitiesName != "" {
+		if in.Entities, err = os.ReadFile(in.EntitiesName); err != nil {
+			return in, fmt.Errorf("entities: %w: nothing is compiled; check the path", err)
+		}
+	}
+	return in, nil
+}
+
+// readPolicies reads a file, or the *.cedar files of a folder.
+func readPolicies(path string) ([]compiler.Source, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("policies: %w: nothing is compiled; check the path", err)
+	}
+	files := []string{path}
+	if info.IsDir() {
+		files, err = filepath.Glob(filepath.Join(escapeGlob(path), "*.cedar"))
+		if err != nil {
+			return nil, fmt.Errorf("policies: %s: %w: nothing is compiled; name the files", path, err)
+		}
+		if len(files) == 0 {
+			return nil, fmt.Errorf("policies: %s: no *.cedar file in this folder: nothing is compiled; name another", path)
+		}
+	}
+	var sources []compiler.Source
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("policies: %w: nothing is compiled; check the path", err)
+		}
+		sources = append(sources, compiler.Source{Name: file, Text: text})
+	}
+	return sources, nil
+}
+
+// escapeGlob makes a path match itself.
+func escapeGlob(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
+}
+
+// defaultPrincipal is the user who called, also through sudo.
+func defaultPrincipal() string {
+	name := os.Getenv("SUDO_USER")
+	if name == "" {
+		name = fmt.Sprint(os.Getuid())
+		if u, err := user.Current(); err == nil {
+			name = u.Username
+		}
+	}
+	return `User::"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(name) + `"`
+}

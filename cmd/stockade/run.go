@@ -1,0 +1,106 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/stockade-dev/stockade/agent"
+	"github.com/stockade-dev/stockade/agent/sink"
+	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/compiler"
+)
+
+func runVerb() *cli.Command {
+	return &cli.Command{
+		Name:      "run",
+		Usage:     "run a command confined by policies",
+		UsageText: "stockade run --policy FILE [OPTIONS] -- COMMAND [ARGUMENT]...",
+		Description: `The command starts inside a new cgroup in which every file operation, its own
+and that of all it starts, is decided by the policies: what no policy permits
+is denied. Input, output, terminal and signals pass through. Each denial is a
+line on standard error; a summary follows at the end, when everything the
+command left running is killed. The command never runs unconfined: on a host
+that cannot confine, it does not run (see stockade doctor).
+
+Needs root. Only a user who trusts the command with standard error should read
+denials there: use --log FILE to keep them apart from what it prints.
+
+EXIT CODE:
+   that of the command; 128+N if signal N ended it; 127 if it was not found, 126
+   if it could not be started; 125 if stockade itself failed
+
+` + examples(
+			`stockade run --policy policy.cedar -- python3 build.py`,
+			`stockade run --policy policies/ --user alice -- bash`,
+			`stockade run --policy policy.cedar --mode audit --quiet -- make test`,
+			`stockade run --policy policy.cedar --json --log denials.jsonl -- ./agent`,
+			`stockade run --policy policy.cedar --principal 'User::"ci"' --entities users.json -- ./job`,
+		),
+		Flags: append([]cli.Flag{policyFlag()}, append(inputFlags("runtime"),
+			&cli.StringFlag{Name: "name", Usage: "a `NAME` for the workload, unique on this host (default: the command's and a random number)"},
+			&cli.StringFlag{Name: "mode", Value: "enforce", Usage: "`MODE` is enforce, or audit to report only"},
+			&cli.StringFlag{Name: "user", Usage: "run the command as `USER`, a name or UID, optionally with :GROUP (default: who runs stockade)"},
+			&cli.StringFlag{Name: "log", TakesFile: true, Usage: "append denials and summary to `FILE`, not standard error"},
+			&cli.BoolFlag{Name: "json", Usage: "print one JSON object a line"},
+			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "leave out the denials; the summary stays"},
+		)...),
+		Action: runAction,
+	}
+}
+
+func runAction(c *cli.Context) error {
+	failed := func(err error) error { return status{err, agent.ExitFailed} }
+	cfg := agent.RunConfig{
+		Name: c.String("name"), Args: c.Args().Slice(), User: c.String("user"),
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+	}
+	switch mode := c.String("mode"); mode {
+	case "enforce":
+	case "audit":
+		cfg.Mode = abi.Audit
+	default:
+		return usage(c, "mode %q: unknown: nothing was started; use enforce or audit", mode)
+	}
+	if len(cfg.Args) == 0 {
+		return usage(c, "command: none given: nothing was started; write it after --")
+	}
+	in, err := readInput(c, c.StringSlice("policy"))
+	if err != nil {
+		return failed(err)
+	}
+	if cfg.Plan, err = compiler.Compile(in); err != nil {
+		return failed(err)
+	}
+	out, err := openLog(c)
+	if err != nil {
+		return failed(err)
+	}
+	cfg.Sink = &sink.Text{W: out, Quiet: c.Bool("quiet")}
+	if c.Bool("json") {
+		cfg.Sink = &sink.JSON{W: out, Quiet: c.Bool("quiet")}
+	}
+	result, err := agent.Run(c.Context, cfg)
+	if err != nil {
+		return status{err, result.ExitCode}
+	}
+	if result.ExitCode != 0 {
+		return quietly(result.ExitCode)
+	}
+	return nil
+}
+
+// openLog returns where denials go.
+func openLog(c *cli.Context) (io.Writer, error) {
+	path := c.String("log")
+	if path == "" {
+		return c.App.ErrWriter, nil
+	}
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("log: %w: nothing was started; name another file", err)
+	}
+	return file, nil
+}
