@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"runtime/debug"
 
 	"github.com/stockade-dev/stockade/agent/sink"
 	"github.com/stockade-dev/stockade/bpf"
@@ -49,6 +50,7 @@ func (s *session) begin() (err error) {
 		return err
 	}
 	s.watch = startWatch(s.cfg.Name, s.cfg.Plan, s.cfg.Sink, events)
+	debug.FreeOSMemory() // loading took several times what running needs
 	return nil
 }
 

@@ -39,6 +39,8 @@ const (
 	escapeProgUsernsCreate      = "userns_create"
 	escapeVarArenaMask          = "arena_mask"
 	escapeVarNameMasks          = "name_masks"
+	escapeVarOpaque             = "opaque"
+	escapeVarWithoutRenameLock  = "without_rename_lock"
 )
 
 // loadEscape returns the embedded CollectionSpec for escape.
@@ -116,8 +118,10 @@ type escapeMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type escapeVariableSpecs struct {
-	ArenaMask *ebpf.VariableSpec `ebpf:"arena_mask"`
-	NameMasks *ebpf.VariableSpec `ebpf:"name_masks"`
+	ArenaMask         *ebpf.VariableSpec `ebpf:"arena_mask"`
+	NameMasks         *ebpf.VariableSpec `ebpf:"name_masks"`
+	Opaque            *ebpf.VariableSpec `ebpf:"opaque"`
+	WithoutRenameLock *ebpf.VariableSpec `ebpf:"without_rename_lock"`
 }
 
 // escapeObjects contains all objects after they have been loaded into the kernel.
@@ -173,8 +177,10 @@ func (m *escapeMaps) Close() error {
 //
 // It can be passed to loadEscapeObjects or ebpf.CollectionSpec.LoadAndAssign.
 type escapeVariables struct {
-	ArenaMask *ebpf.Variable `ebpf:"arena_mask"`
-	NameMasks *ebpf.Variable `ebpf:"name_masks"`
+	ArenaMask         *ebpf.Variable `ebpf:"arena_mask"`
+	NameMasks         *ebpf.Variable `ebpf:"name_masks"`
+	Opaque            *ebpf.Variable `ebpf:"opaque"`
+	WithoutRenameLock *ebpf.Variable `ebpf:"without_rename_lock"`
 }
 
 // escapePrograms contains all programs after they have been loaded into the kernel.

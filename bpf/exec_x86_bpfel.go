@@ -32,6 +32,8 @@ const (
 	execProgMmapFile          = "mmap_file"
 	execVarArenaMask          = "arena_mask"
 	execVarNameMasks          = "name_masks"
+	execVarOpaque             = "opaque"
+	execVarWithoutRenameLock  = "without_rename_lock"
 )
 
 // loadExec returns the embedded CollectionSpec for exec.
@@ -102,8 +104,10 @@ type execMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type execVariableSpecs struct {
-	ArenaMask *ebpf.VariableSpec `ebpf:"arena_mask"`
-	NameMasks *ebpf.VariableSpec `ebpf:"name_masks"`
+	ArenaMask         *ebpf.VariableSpec `ebpf:"arena_mask"`
+	NameMasks         *ebpf.VariableSpec `ebpf:"name_masks"`
+	Opaque            *ebpf.VariableSpec `ebpf:"opaque"`
+	WithoutRenameLock *ebpf.VariableSpec `ebpf:"without_rename_lock"`
 }
 
 // execObjects contains all objects after they have been loaded into the kernel.
@@ -159,8 +163,10 @@ func (m *execMaps) Close() error {
 //
 // It can be passed to loadExecObjects or ebpf.CollectionSpec.LoadAndAssign.
 type execVariables struct {
-	ArenaMask *ebpf.Variable `ebpf:"arena_mask"`
-	NameMasks *ebpf.Variable `ebpf:"name_masks"`
+	ArenaMask         *ebpf.Variable `ebpf:"arena_mask"`
+	NameMasks         *ebpf.Variable `ebpf:"name_masks"`
+	Opaque            *ebpf.Variable `ebpf:"opaque"`
+	WithoutRenameLock *ebpf.Variable `ebpf:"without_rename_lock"`
 }
 
 // execPrograms contains all programs after they have been loaded into the kernel.

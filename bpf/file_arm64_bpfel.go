@@ -16,31 +16,33 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	fileMapArena         = "arena"
-	fileMapCgroups       = "cgroups"
-	fileMapCounts        = "counts"
-	fileMapDegraded      = "degraded"
-	fileMapEventBufs     = "event_bufs"
-	fileMapEvents        = "events"
-	fileMapMembers       = "members"
-	fileMapScratches     = "scratches"
-	fileMapSeqs          = "seqs"
-	fileMapTasks         = "tasks"
-	fileMapWorkloads     = "workloads"
-	fileProgFileOpen     = "file_open"
-	fileProgFileTruncate = "file_truncate"
-	fileProgPathChmod    = "path_chmod"
-	fileProgPathChown    = "path_chown"
-	fileProgPathLink     = "path_link"
-	fileProgPathMkdir    = "path_mkdir"
-	fileProgPathMknod    = "path_mknod"
-	fileProgPathRename   = "path_rename"
-	fileProgPathRmdir    = "path_rmdir"
-	fileProgPathSymlink  = "path_symlink"
-	fileProgPathTruncate = "path_truncate"
-	fileProgPathUnlink   = "path_unlink"
-	fileVarArenaMask     = "arena_mask"
-	fileVarNameMasks     = "name_masks"
+	fileMapArena             = "arena"
+	fileMapCgroups           = "cgroups"
+	fileMapCounts            = "counts"
+	fileMapDegraded          = "degraded"
+	fileMapEventBufs         = "event_bufs"
+	fileMapEvents            = "events"
+	fileMapMembers           = "members"
+	fileMapScratches         = "scratches"
+	fileMapSeqs              = "seqs"
+	fileMapTasks             = "tasks"
+	fileMapWorkloads         = "workloads"
+	fileProgFileOpen         = "file_open"
+	fileProgFileTruncate     = "file_truncate"
+	fileProgPathChmod        = "path_chmod"
+	fileProgPathChown        = "path_chown"
+	fileProgPathLink         = "path_link"
+	fileProgPathMkdir        = "path_mkdir"
+	fileProgPathMknod        = "path_mknod"
+	fileProgPathRename       = "path_rename"
+	fileProgPathRmdir        = "path_rmdir"
+	fileProgPathSymlink      = "path_symlink"
+	fileProgPathTruncate     = "path_truncate"
+	fileProgPathUnlink       = "path_unlink"
+	fileVarArenaMask         = "arena_mask"
+	fileVarNameMasks         = "name_masks"
+	fileVarOpaque            = "opaque"
+	fileVarWithoutRenameLock = "without_rename_lock"
 )
 
 // loadFile returns the embedded CollectionSpec for file.
@@ -120,8 +122,10 @@ type fileMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type fileVariableSpecs struct {
-	ArenaMask *ebpf.VariableSpec `ebpf:"arena_mask"`
-	NameMasks *ebpf.VariableSpec `ebpf:"name_masks"`
+	ArenaMask         *ebpf.VariableSpec `ebpf:"arena_mask"`
+	NameMasks         *ebpf.VariableSpec `ebpf:"name_masks"`
+	Opaque            *ebpf.VariableSpec `ebpf:"opaque"`
+	WithoutRenameLock *ebpf.VariableSpec `ebpf:"without_rename_lock"`
 }
 
 // fileObjects contains all objects after they have been loaded into the kernel.
@@ -177,8 +181,10 @@ func (m *fileMaps) Close() error {
 //
 // It can be passed to loadFileObjects or ebpf.CollectionSpec.LoadAndAssign.
 type fileVariables struct {
-	ArenaMask *ebpf.Variable `ebpf:"arena_mask"`
-	NameMasks *ebpf.Variable `ebpf:"name_masks"`
+	ArenaMask         *ebpf.Variable `ebpf:"arena_mask"`
+	NameMasks         *ebpf.Variable `ebpf:"name_masks"`
+	Opaque            *ebpf.Variable `ebpf:"opaque"`
+	WithoutRenameLock *ebpf.Variable `ebpf:"without_rename_lock"`
 }
 
 // filePrograms contains all programs after they have been loaded into the kernel.

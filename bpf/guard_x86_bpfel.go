@@ -16,23 +16,25 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	guardMapArena           = "arena"
-	guardMapCgroups         = "cgroups"
-	guardMapCounts          = "counts"
-	guardMapDegraded        = "degraded"
-	guardMapEventBufs       = "event_bufs"
-	guardMapEvents          = "events"
-	guardMapMembers         = "members"
-	guardMapScratches       = "scratches"
-	guardMapSeqs            = "seqs"
-	guardMapTasks           = "tasks"
-	guardMapWorkloads       = "workloads"
-	guardProgBpfSyscall     = "bpf_syscall"
-	guardProgKernelLoadData = "kernel_load_data"
-	guardProgKernelReadFile = "kernel_read_file"
-	guardProgPerfEventOpen  = "perf_event_open"
-	guardVarArenaMask       = "arena_mask"
-	guardVarNameMasks       = "name_masks"
+	guardMapArena             = "arena"
+	guardMapCgroups           = "cgroups"
+	guardMapCounts            = "counts"
+	guardMapDegraded          = "degraded"
+	guardMapEventBufs         = "event_bufs"
+	guardMapEvents            = "events"
+	guardMapMembers           = "members"
+	guardMapScratches         = "scratches"
+	guardMapSeqs              = "seqs"
+	guardMapTasks             = "tasks"
+	guardMapWorkloads         = "workloads"
+	guardProgBpfSyscall       = "bpf_syscall"
+	guardProgKernelLoadData   = "kernel_load_data"
+	guardProgKernelReadFile   = "kernel_read_file"
+	guardProgPerfEventOpen    = "perf_event_open"
+	guardVarArenaMask         = "arena_mask"
+	guardVarNameMasks         = "name_masks"
+	guardVarOpaque            = "opaque"
+	guardVarWithoutRenameLock = "without_rename_lock"
 )
 
 // loadGuard returns the embedded CollectionSpec for guard.
@@ -104,8 +106,10 @@ type guardMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type guardVariableSpecs struct {
-	ArenaMask *ebpf.VariableSpec `ebpf:"arena_mask"`
-	NameMasks *ebpf.VariableSpec `ebpf:"name_masks"`
+	ArenaMask         *ebpf.VariableSpec `ebpf:"arena_mask"`
+	NameMasks         *ebpf.VariableSpec `ebpf:"name_masks"`
+	Opaque            *ebpf.VariableSpec `ebpf:"opaque"`
+	WithoutRenameLock *ebpf.VariableSpec `ebpf:"without_rename_lock"`
 }
 
 // guardObjects contains all objects after they have been loaded into the kernel.
@@ -161,8 +165,10 @@ func (m *guardMaps) Close() error {
 //
 // It can be passed to loadGuardObjects or ebpf.CollectionSpec.LoadAndAssign.
 type guardVariables struct {
-	ArenaMask *ebpf.Variable `ebpf:"arena_mask"`
-	NameMasks *ebpf.Variable `ebpf:"name_masks"`
+	ArenaMask         *ebpf.Variable `ebpf:"arena_mask"`
+	NameMasks         *ebpf.Variable `ebpf:"name_masks"`
+	Opaque            *ebpf.Variable `ebpf:"opaque"`
+	WithoutRenameLock *ebpf.Variable `ebpf:"without_rename_lock"`
 }
 
 // guardPrograms contains all programs after they have been loaded into the kernel.

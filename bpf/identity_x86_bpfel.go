@@ -33,6 +33,7 @@ const (
 	identityProgTaskAlloc    = "task_alloc"
 	identityProgTaskFree     = "task_free"
 	identityVarArenaMask     = "arena_mask"
+	identityVarOpaque        = "opaque"
 )
 
 // loadIdentity returns the embedded CollectionSpec for identity.
@@ -106,6 +107,7 @@ type identityMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type identityVariableSpecs struct {
 	ArenaMask *ebpf.VariableSpec `ebpf:"arena_mask"`
+	Opaque    *ebpf.VariableSpec `ebpf:"opaque"`
 }
 
 // identityObjects contains all objects after they have been loaded into the kernel.
@@ -162,6 +164,7 @@ func (m *identityMaps) Close() error {
 // It can be passed to loadIdentityObjects or ebpf.CollectionSpec.LoadAndAssign.
 type identityVariables struct {
 	ArenaMask *ebpf.Variable `ebpf:"arena_mask"`
+	Opaque    *ebpf.Variable `ebpf:"opaque"`
 }
 
 // identityPrograms contains all programs after they have been loaded into the kernel.

@@ -16,23 +16,25 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	walkMapArena      = "arena"
-	walkMapCgroups    = "cgroups"
-	walkMapCounts     = "counts"
-	walkMapDegraded   = "degraded"
-	walkMapEventBufs  = "event_bufs"
-	walkMapEvents     = "events"
-	walkMapMembers    = "members"
-	walkMapScratches  = "scratches"
-	walkMapSeqs       = "seqs"
-	walkMapTasks      = "tasks"
-	walkMapWalkInput  = "walk_input"
-	walkMapWorkloads  = "workloads"
-	walkProgEmpty     = "empty"
-	walkProgMatchPath = "match_path"
-	walkProgWalkCwd   = "walk_cwd"
-	walkVarArenaMask  = "arena_mask"
-	walkVarNameMasks  = "name_masks"
+	walkMapArena             = "arena"
+	walkMapCgroups           = "cgroups"
+	walkMapCounts            = "counts"
+	walkMapDegraded          = "degraded"
+	walkMapEventBufs         = "event_bufs"
+	walkMapEvents            = "events"
+	walkMapMembers           = "members"
+	walkMapScratches         = "scratches"
+	walkMapSeqs              = "seqs"
+	walkMapTasks             = "tasks"
+	walkMapWalkInput         = "walk_input"
+	walkMapWorkloads         = "workloads"
+	walkProgEmpty            = "empty"
+	walkProgMatchPath        = "match_path"
+	walkProgWalkCwd          = "walk_cwd"
+	walkVarArenaMask         = "arena_mask"
+	walkVarNameMasks         = "name_masks"
+	walkVarOpaque            = "opaque"
+	walkVarWithoutRenameLock = "without_rename_lock"
 )
 
 // loadWalk returns the embedded CollectionSpec for walk.
@@ -104,8 +106,10 @@ type walkMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type walkVariableSpecs struct {
-	ArenaMask *ebpf.VariableSpec `ebpf:"arena_mask"`
-	NameMasks *ebpf.VariableSpec `ebpf:"name_masks"`
+	ArenaMask         *ebpf.VariableSpec `ebpf:"arena_mask"`
+	NameMasks         *ebpf.VariableSpec `ebpf:"name_masks"`
+	Opaque            *ebpf.VariableSpec `ebpf:"opaque"`
+	WithoutRenameLock *ebpf.VariableSpec `ebpf:"without_rename_lock"`
 }
 
 // walkObjects contains all objects after they have been loaded into the kernel.
@@ -163,8 +167,10 @@ func (m *walkMaps) Close() error {
 //
 // It can be passed to loadWalkObjects or ebpf.CollectionSpec.LoadAndAssign.
 type walkVariables struct {
-	ArenaMask *ebpf.Variable `ebpf:"arena_mask"`
-	NameMasks *ebpf.Variable `ebpf:"name_masks"`
+	ArenaMask         *ebpf.Variable `ebpf:"arena_mask"`
+	NameMasks         *ebpf.Variable `ebpf:"name_masks"`
+	Opaque            *ebpf.Variable `ebpf:"opaque"`
+	WithoutRenameLock *ebpf.Variable `ebpf:"without_rename_lock"`
 }
 
 // walkPrograms contains all programs after they have been loaded into the kernel.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"reflect"
 	"strings"
 	"unsafe"
 )
@@ -161,6 +162,9 @@ type wireEvent struct {
 	_                                 uint32
 	Comm                              [16]byte
 }
+
+// WireEvent is the type of an event's fixed part, for comparison with its twin.
+var WireEvent = reflect.TypeFor[wireEvent]()
 
 // EventHeader is the size in bytes of an event's fixed part.
 const EventHeader = int(unsafe.Sizeof(wireEvent{}))

@@ -18,12 +18,13 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* on_mountpoint judges a change of what is mounted at a place. */
-static __noinline int on_mountpoint(u32 w, struct vfsmount *mnt, struct dentry *dentry, u32 action)
+/* on_mountpoint judges a change of what is mounted at a place: bpffs, with the
+ * pins in it, stays. */
+static __always_inline int on_mountpoint(u32 w, struct vfsmount *mnt, struct dentry *dentry, u32 action)
 {
-	if (dentry->d_sb->s_magic == BPF_FS_MAGIC)
-		return refuse_path(w, mnt, dentry, BOUNDARY_CONTROL, action);
-	return decide(w, mnt, dentry, kind_of(dentry->d_inode), action);
+	u32 what = REFUSE(dentry->d_sb->s_magic == BPF_FS_MAGIC ? BOUNDARY_CONTROL : 0);
+
+	return decide(w, mnt, dentry, kind_of(dentry->d_inode) | what, action);
 }
 
 SEC("lsm/sb_mount")
@@ -137,12 +138,10 @@ int BPF_PROG(file_receive, struct file *file)
 	 * that open would not ask for. */
 	if (d->d_sb->s_flags & SB_KERNMOUNT || mode & FMODE_PATH)
 		return 0;
-	what = forbidden(d, file->f_inode, mode & FMODE_WRITE);
-	if (what)
-		return refuse_path(w, file->f_path.mnt, d, what, need);
+	what = REFUSE(forbidden(d, file->f_inode, mode & FMODE_WRITE));
 	if (mode & FMODE_READ)
 		need |= BIT(ACT_READ);
 	if (mode & FMODE_WRITE)
 		need |= BIT(ACT_WRITE);
-	return decide(w, file->f_path.mnt, d, kind_of(file->f_inode), need);
+	return decide(w, file->f_path.mnt, d, kind_of(file->f_inode) | what, need);
 }

@@ -142,7 +142,7 @@ static __noinline int emit(const struct denial *d, struct scratch *s, const stru
 		count_dropped(w);
 		return 0;
 	}
-	ev = (struct event *)e->bytes;
+	ev = &e->event;
 	fill(ev, d, task);
 	ev->seq = n;
 	e->at = sizeof(struct event);

@@ -46,18 +46,14 @@ int BPF_PROG(file_open, struct file *file)
 	 * tasks that hold them. */
 	if (dentry->d_sb->s_magic == PIPEFS_MAGIC)
 		return 0;
-	what = forbidden(dentry, file->f_inode, need & BIT(ACT_WRITE));
-	if (what)
-		return refuse_path(w, file->f_path.mnt, dentry, what, need);
-	return decide(w, file->f_path.mnt, dentry, kind_of(file->f_inode), need);
+	what = REFUSE(forbidden(dentry, file->f_inode, need & BIT(ACT_WRITE)));
+	return decide(w, file->f_path.mnt, dentry, kind_of(file->f_inode) | what, need);
 }
 
-/* on_entry judges making or removing a name. Nothing in bpffs may change. */
-static __noinline int on_entry(u32 w, struct path *dir, struct dentry *dentry, u32 kind, u32 need)
+/* pins: names in bpffs are enforcement itself; none may change. */
+static __always_inline u32 pins(struct path *dir)
 {
-	if (dir->dentry->d_sb->s_magic == BPF_FS_MAGIC)
-		return refuse_path(w, dir->mnt, dentry, BOUNDARY_CONTROL, need);
-	return decide(w, dir->mnt, dentry, kind, need);
+	return REFUSE(dir->dentry->d_sb->s_magic == BPF_FS_MAGIC ? BOUNDARY_CONTROL : 0);
 }
 
 #define ON_ENTRY(hook, kind, act)                                                                      \
@@ -66,7 +62,7 @@ static __noinline int on_entry(u32 w, struct path *dir, struct dentry *dentry, u
 	{                                                                                              \
 		u32 w = who();                                                                         \
                                                                                                        \
-		return w ? on_entry(w, dir, dentry, kind, BIT(act)) : 0;                               \
+		return w ? decide(w, dir->mnt, dentry, kind | pins(dir), BIT(act)) : 0;                \
 	}
 
 ON_ENTRY(path_mknod, 0, ACT_CREATE)
@@ -102,13 +98,9 @@ SEC("lsm/path_rename")
 int BPF_PROG(path_rename, struct path *old_dir, struct dentry *old, struct path *new_dir, struct dentry *new,
 	     unsigned int flags)
 {
-	u32 w = who();
+	u32 w = who(), op = flags & RENAME_EXCHANGE ? OP_EXCHANGE : OP_RENAME;
 
-	if (!w)
-		return 0;
-	if (new_dir->dentry->d_sb->s_magic == BPF_FS_MAGIC)
-		return refuse_path(w, new_dir->mnt, old, BOUNDARY_CONTROL, BIT(ACT_MOVE));
-	return decide_move(w, new_dir->mnt, old, new, flags & RENAME_EXCHANGE ? OP_EXCHANGE : OP_RENAME);
+	return w ? decide_move(w, new_dir->mnt, old, new, op | pins(new_dir)) : 0;
 }
 
 SEC("lsm/path_link")
@@ -117,5 +109,5 @@ int BPF_PROG(path_link, struct dentry *old, struct path *new_dir, struct dentry 
 	u32 w = who();
 
 	/* link(2) refuses two mounts: the old name is on the new one's. */
-	return w ? decide_move(w, new_dir->mnt, old, new, OP_LINK) : 0;
+	return w ? decide_move(w, new_dir->mnt, old, new, OP_LINK | pins(new_dir)) : 0;
 }

@@ -12,6 +12,10 @@
 /* Set by the loader: words in the arena, a power of two, less one. */
 const volatile u64 arena_mask = ARENA_WORDS - 1;
 
+/* Always 0, but the verifier does not know: adding it makes branches that
+ * differ by a constant one state again, and halves what there is to verify. */
+volatile u32 opaque;
+
 struct arena {
 	u64 w[ARENA_WORDS];
 };
@@ -103,7 +107,7 @@ struct scratch {
 	u64 busy;
 	struct walked path, dest;
 	struct { /* where match is */
-		u64 plan, node, meta, hit;
+		u64 plan, node, meta, hit, differs;
 	} at;
 	u64 name[NAME_WORDS + 1];
 };
@@ -122,7 +126,10 @@ struct event_buf {
 	u64 busy;
 	u64 at, start; /* where pack writes, and where this path began */
 	struct walked exe;
-	char bytes[EVENT_BYTES];
+	union {
+		struct event event;
+		char bytes[EVENT_BYTES];
+	};
 };
 _Static_assert(sizeof(struct event) + 3 * MAX_PATH + MAX_NAME + INLINE_NAME <= EVENT_BYTES, "event buffer too small");
 

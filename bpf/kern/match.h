@@ -41,16 +41,33 @@ static __always_inline u64 hash_end(u64 h)
 	return h ^ h >> 32;
 }
 
-/* long_rest compares a long name's words from the second on with the pool. */
-static __always_inline bool long_rest(const u64 *t, u64 mask, const u64 *name, u64 at, u32 words)
+struct rest {
+	const u64 *t;
+	struct scratch *s;
+	u64 at;
+};
+
+/* differs compares one word of a long name with the pool. State in s: see step
+ * in path.h. */
+static int differs(u64 i, struct rest *ctx)
 {
-	for (u32 i = 1; i < NAME_WORDS; i++) {
-		if (i >= words)
-			break;
-		if (W(at + i - 1) != name[i])
-			return false;
-	}
-	return true;
+	u64 mask = arena_mask;
+	const u64 *t = ctx->t;
+
+	if (W(ctx->at + i) == ctx->s->name[(i + 1) & (NAME_WORDS - 1)])
+		return 0;
+	ctx->s->at.differs = 1;
+	return 1;
+}
+
+/* long_rest compares the name in s, from its second word on, with the pool. */
+static __always_inline bool long_rest(const u64 *t, struct scratch *s, u64 at, u32 words)
+{
+	struct rest ctx = { .t = t, .s = s, .at = at };
+
+	s->at.differs = 0;
+	bpf_loop(words - 1, differs, &ctx, 0);
+	return !s->at.differs;
 }
 
 /* load_long reads a long name into s->name, padded, and hashes it. */
@@ -89,7 +106,7 @@ static __noinline bool long_edge(const u64 *t, struct scratch *s, const struct c
 
 		if ((u32)W(at) != node || W(at + 2) != s->name[0] || (W(at + 1) >> 48 & 0xff) != len)
 			continue;
-		if (!long_rest(t, mask, s->name, plan + (edges >> 32) + W(at + 3), (len + 7) / 8))
+		if (!long_rest(t, s, plan + (edges >> 32) + W(at + 3), (len + 7) / 8))
 			continue;
 		s->at.meta = W(at + 1);
 		s->at.node = W(at) >> 32;

@@ -56,22 +56,31 @@ static __always_inline int judge_move(struct scratch *s, u64 plan, const struct 
 	return 0;
 }
 
-/* decide_move judges rename, exchange or link of old to new, both on mnt. */
+/* decide_move judges rename, exchange or link of old to new, both on mnt. Like
+ * a kind, op may hold REFUSE. */
 static __noinline int decide_move(u32 w, struct vfsmount *mnt, struct dentry *old, struct dentry *new, u32 op)
 {
-	u32 need = op == OP_LINK ? BIT(ACT_CREATE) : BIT(ACT_MOVE) | BIT(ACT_CREATE) | BIT(ACT_DELETE);
-	struct move mv = { .op = op, .kind = kind_of(old->d_inode), .overwrite = new->d_inode != NULL,
+	struct move mv = { .op = (op + opaque) & 255, .kind = kind_of(old->d_inode), .overwrite = new->d_inode != NULL,
 			   .target = kind_of(new->d_inode) };
+	u32 what = op & ~255U, need = BIT(ACT_CREATE);
 	struct decision c = {};
-	/* Even where these actions are allowed everywhere, others may be gained. */
-	int err = admit(&c, w, mv.kind, need | NEED_WALK, old->d_inode);
+	int err;
 
+	if (mv.op != OP_LINK)
+		need |= BIT(ACT_MOVE) | BIT(ACT_DELETE);
+	/* Even where these actions are allowed everywhere, others may be gained. */
+	err = admit(&c, w, mv.kind | what, need | NEED_WALK, old->d_inode);
 	if (err <= 0)
 		return err;
 	c.d.has_dest = 1;
 	c.d.missing = need;
 	walk(&c.s->path, mnt, old, c.wl);
 	walk(&c.s->dest, mnt, new, c.wl);
-	err = c.d.mode == MODE_LOCKDOWN ? EACCES : judge_move(c.s, (u32)c.d.plan, &mv, &c.d);
+	if (c.d.boundary)
+		err = EPERM;
+	else if (c.d.mode == MODE_LOCKDOWN)
+		err = EACCES;
+	else
+		err = judge_move(c.s, (u32)c.d.plan, &mv, &c.d);
 	return conclude(&c, err);
 }

@@ -12,6 +12,7 @@
 #define NEED_ANY (1U << 31)  /* in need: one of the actions suffices */
 #define NEED_WALK (1U << 30) /* in need: walk, whatever is allowed everywhere */
 #define NEED_FLAGS (NEED_ANY | NEED_WALK)
+#define REFUSE(what) ((what) << 8) /* in kind: refuse, whatever policy says */
 
 static __always_inline struct scratch *claim(void)
 {
@@ -125,6 +126,7 @@ static __always_inline int enter(u32 w, u32 kind, u32 need, struct workload **wl
 
 	d->workload = key;
 	d->kind = kind & 1;
+	d->boundary = kind >> 8;
 	d->missing = need & ~NEED_FLAGS;
 	d->reason = REASON_NO_PLAN;
 	*wl = bpf_map_lookup_elem(&workloads, &key);
@@ -135,6 +137,10 @@ static __always_inline int enter(u32 w, u32 kind, u32 need, struct workload **wl
 	plan = (u32)d->plan;
 	if (!plan)
 		return -1;
+	if (d->boundary) {
+		d->reason = REASON_BOUNDARY;
+		return 0;
+	}
 	handled = W(plan + HDR_HANDLED);
 	if (!(need & handled))
 		return 1;
@@ -159,6 +165,7 @@ static __always_inline u32 handled_of(u64 need, u64 plan)
 struct decision {
 	struct workload *wl;
 	struct scratch *s;
+	u32 need;
 	struct denial d;
 };
 
@@ -166,7 +173,10 @@ struct decision {
  * scratch memory claimed; else 0 or the negative errno that settles it. */
 static __always_inline int admit(struct decision *c, u32 w, u32 kind, u32 need, struct inode *inode)
 {
-	int state = enter(w, kind, need, &c->wl, &c->d);
+	int state;
+
+	c->need = need + opaque;
+	state = enter(w, kind + opaque, c->need, &c->wl, &c->d);
 
 	if (state > 0)
 		return count_allowed(w);
@@ -195,11 +205,13 @@ static __always_inline int conclude(struct decision *c, int err)
 	return err == -EXDEV ? -EXDEV : err == -EPERM ? -EPERM : -EACCES;
 }
 
-static __always_inline int judge_walked(struct decision *c, u32 need)
+static __always_inline int judge_walked(struct decision *c)
 {
+	if (c->d.boundary)
+		return EPERM;
 	if (c->d.mode == MODE_LOCKDOWN)
 		return EACCES;
-	return judge(c->s, (u32)c->d.plan, handled_of(need, c->d.plan), &c->d);
+	return judge(c->s, (u32)c->d.plan, handled_of(c->need, c->d.plan), &c->d);
 }
 
 /* decide judges one operation on one path. */
@@ -211,7 +223,7 @@ static __noinline int decide(u32 w, struct vfsmount *mnt, struct dentry *dentry,
 	if (err <= 0)
 		return err;
 	walk(&c.s->path, mnt, dentry, c.wl);
-	err = judge_walked(&c, need);
+	err = judge_walked(&c);
 	if (err && c.d.reason == REASON_OUTSIDE && layer((u64)mnt))
 		err = 0;
 	return conclude(&c, err);
@@ -234,7 +246,7 @@ static __noinline int decide_file(u32 w, struct file *file, u32 need)
 		bpf_probe_read_kernel(&dentry, sizeof(dentry), &b->user_path.dentry);
 	}
 	walk_addr(&c.s->path, mnt, dentry, c.wl);
-	return conclude(&c, judge_walked(&c, need));
+	return conclude(&c, judge_walked(&c));
 }
 
 /* decide_exe judges an operation that has no path of its own: its resource is
@@ -248,48 +260,16 @@ static __noinline int decide_exe(u32 w, u32 need)
 	if (err <= 0)
 		return err;
 	walk_exe(&c.s->path, task, c.wl);
-	return conclude(&c, judge_walked(&c, need));
+	return conclude(&c, judge_walked(&c));
 }
 
-/* begin_refusal prepares a denial that no policy decides. */
-static __always_inline int begin_refusal(struct decision *c, u32 w, u32 what, u32 actions)
-{
-	u32 key = w & (MAX_WORKLOADS - 1);
-
-	c->d.workload = key;
-	c->d.missing = actions;
-	c->d.reason = REASON_BOUNDARY;
-	c->d.boundary = what;
-	c->wl = bpf_map_lookup_elem(&workloads, &key);
-	if (!c->wl)
-		return -EPERM;
-	c->d.plan = c->wl->plan;
-	c->d.mode = c->wl->mode;
-	return 0;
-}
-
-/* refuse denies what would end or bypass enforcement. */
+/* refuse denies what would end or bypass enforcement and has no path. */
 static __noinline int refuse(u32 w, u32 what, u32 actions)
 {
-	struct decision c = {};
+	struct workload *wl = NULL;
+	struct denial d = {};
 
-	if (begin_refusal(&c, w, what, actions))
+	if (enter(w, what << 8, actions, &wl, &d) || !wl)
 		return -EPERM;
-	return deny(&c.d, NULL, c.wl, EPERM) ? -EPERM : 0;
-}
-
-/* refuse_path is refuse with a path for the event. */
-static __noinline int refuse_path(u32 w, struct vfsmount *mnt, struct dentry *dentry, u32 what, u32 actions)
-{
-	struct decision c = {};
-
-	if (begin_refusal(&c, w, what, actions))
-		return -EPERM;
-	c.d.inode = dentry->d_inode;
-	c.d.kind = kind_of(dentry->d_inode);
-	c.s = claim();
-	if (!c.s)
-		return deny(&c.d, NULL, c.wl, EPERM) ? -EPERM : 0;
-	walk(&c.s->path, mnt, dentry, c.wl);
-	return conclude(&c, EPERM) ? -EPERM : 0;
+	return deny(&d, NULL, wl, EPERM) ? -EPERM : 0;
 }

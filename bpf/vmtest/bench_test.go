@@ -169,6 +169,31 @@ func attachEmpty(t *testing.T, hooks []string) (detach func()) {
 	}
 }
 
+// printVerified prints how many instructions the verifier looked at.
+func printVerified(t *testing.T) {
+	t.Helper()
+	var total, largest uint32
+	var worst string
+	for id, err := ebpf.ProgramGetNextID(0); err == nil; id, err = ebpf.ProgramGetNextID(id) {
+		p, err := ebpf.NewProgramFromID(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := p.Info()
+		p.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, _ := info.VerifiedInstructions()
+		t.Logf("%s: %d instructions verified", info.Name, n)
+		total += n
+		if n > largest {
+			largest, worst = n, info.Name
+		}
+	}
+	fmt.Printf("bench: verifier: %d instructions in all, %d for the largest program, %s\n", total, largest, worst)
+}
+
 func benchPlan(t *testing.T, rules int) *table.Table {
 	set := &rule.Set{Rules: []rule.Rule{
 		{Actions: uint32(abi.EnforcedActions), Cond: rule.Disj(rule.PathBelow{Path: "/proc"}, rule.PathBelow{Path: "/sys"})},
@@ -219,6 +244,7 @@ func benchEnforced(t *testing.T, results map[string][]int64) {
 		t.Fatal(err)
 	}
 	t.Logf("load took %v", time.Since(start))
+	printVerified(t)
 	hooks := e.Hooks()
 	results["unconfined"] = benchChild(t, "plain", -1)
 	const cgroup = "/sys/fs/cgroup/bench"

@@ -20,13 +20,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if len(os.Args) > 2 {
-		switch os.Args[1] {
-		case probes.Arg:
-			os.Exit(probes.Main(os.Args[2:]))
-		case probes.LaunchArg:
-			os.Exit(probes.Launch(os.Args[2:]))
-		}
+	if len(os.Args) > 2 && os.Args[1] == probes.Arg {
+		os.Exit(probes.Main(os.Args[2:]))
 	}
 	code := m.Run()
 	results.print()

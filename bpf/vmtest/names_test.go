@@ -58,7 +58,7 @@ func TestNames(t *testing.T) {
 // peerDirectory opens the secret through /proc/PID/cwd of another task of the
 // same workload.
 func (s *stage) peerDirectory(want denial) {
-	peer := s.start(nil, 0, "in", "@/secret", "gate", "hold", "0")
+	peer := s.start("", nil, 0, "in", "@/secret", "gate", "hold", "0")
 	defer peer.wait()
 	peer.ready()
 	cwd := peer.proc() + "/cwd/key"

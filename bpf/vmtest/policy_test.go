@@ -68,8 +68,8 @@ const (
 	look   = "open read"
 )
 
-// base permits what a probe needs before it tries anything: Go's runtime reads
-// /proc and /sys when it starts, and the probe is this very program.
+// base permits what a probe needs besides what it tries: Go's runtime reads
+// /proc and /sys, and the probe is this very program.
 func base(exe string) string {
 	return permit(look, "/proc/", "/sys/") + permit("open read execute map", exe)
 }

@@ -150,36 +150,35 @@ type attempt struct {
 	errno syscall.Errno
 }
 
-func (s *stage) command(kind string, argv []string) *attempt {
+// command prepares a probe. The probe gets files from descriptor 3 on.
+func (s *stage) command(files []*os.File, procs, steps string, errno syscall.Errno, argv []string) *attempt {
 	a := &attempt{s: s, cmd: exec.Command(s.exe)}
-	a.cmd.Args = append([]string{s.exe, kind}, s.expand(argv)...)
+	a.cmd.Args = append([]string{s.exe, probes.Arg, procs, s.at(steps), fmt.Sprint(int(errno))}, s.expand(argv)...)
 	a.cmd.Stderr = &a.notes
+	a.cmd.ExtraFiles = files
 	a.in = must1(a.cmd.StdinPipe())(s.t)
 	a.out = bufio.NewReader(must1(a.cmd.StdoutPipe())(s.t))
 	return a
 }
 
-// start starts a probe in the workload. The probe gets files from descriptor 3.
-func (s *stage) start(files []*os.File, errno syscall.Errno, argv ...string) *attempt {
+// start starts a probe that takes the steps and then enters the workload. What
+// programs do when they start, such as the reading that Go's runtime does, is
+// over by then: all events are of the probe.
+func (s *stage) start(steps string, files []*os.File, errno syscall.Errno, argv ...string) *attempt {
 	s.t.Helper()
-	a := s.command(probes.Arg, withErrno(errno, argv))
-	a.cmd.ExtraFiles = files
-	a.cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(s.group.Fd())}
+	procs := must1(os.OpenFile(s.cgroup+"/cgroup.procs", os.O_WRONLY, 0))(s.t)
+	defer procs.Close()
+	a := s.command(append(files[:len(files):len(files)], procs), fmt.Sprint(3+len(files)), steps, errno, argv)
 	a.startErr = a.cmd.Start()
 	return a
 }
 
-// launch starts a probe through the launcher, which takes the steps before it
-// enters the workload. Files are at the same descriptors as with start.
-func (s *stage) launch(steps string, files []*os.File, errno syscall.Errno, argv ...string) *attempt {
+// born starts a probe inside the cgroup, as stockade starts workloads. Its
+// initialisation makes events of its own: take them at a gate.
+func (s *stage) born(cgroup *os.File, errno syscall.Errno, argv ...string) *attempt {
 	s.t.Helper()
-	procs := must1(os.OpenFile(s.cgroup+"/cgroup.procs", os.O_WRONLY, 0))(s.t)
-	defer procs.Close()
-	self := must1(os.Open(s.exe))(s.t)
-	defer self.Close()
-	head := []string{fmt.Sprint(3 + len(files)), fmt.Sprint(4 + len(files)), steps}
-	a := s.command(probes.LaunchArg, append(head, withErrno(errno, argv)...))
-	a.cmd.ExtraFiles = append(append([]*os.File{}, files...), procs, self)
+	a := s.command(nil, "-1", "", errno, argv)
+	a.cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(cgroup.Fd())}
 	a.startErr = a.cmd.Start()
 	return a
 }
@@ -187,14 +186,9 @@ func (s *stage) launch(steps string, files []*os.File, errno syscall.Errno, argv
 // outsider starts a probe that nothing confines.
 func (s *stage) outsider(argv ...string) *attempt {
 	s.t.Helper()
-	a := s.command(probes.Arg, withErrno(0, argv))
+	a := s.command(nil, "-1", "", 0, argv)
 	a.startErr = a.cmd.Start()
 	return a
-}
-
-// withErrno puts the expected errno before a probe's name.
-func withErrno(errno syscall.Errno, argv []string) []string {
-	return append([]string{fmt.Sprint(int(errno))}, argv...)
 }
 
 // ready waits until a gated probe is at its gate.
@@ -243,7 +237,7 @@ func (a *attempt) wait() *attempt {
 
 func (a *attempt) String() string {
 	if a.startErr != nil {
-		return fmt.Sprintf("%v: did not start: %v", a.cmd.Args[2:], a.startErr)
+		return fmt.Sprintf("%v: did not start: %v", a.cmd.Args[4:], a.startErr)
 	}
-	return fmt.Sprintf("%v: exit code %d, errno %d (%v) %s", a.cmd.Args[2:], a.code, int(a.errno), a.errno, a.notes.String())
+	return fmt.Sprintf("%v: exit code %d, errno %d (%v) %s", a.cmd.Args[4:], a.code, int(a.errno), a.errno, a.notes.String())
 }

@@ -2,6 +2,8 @@ package vmtest
 
 import (
 	"os"
+	"regexp"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -13,10 +15,11 @@ import (
 // stands for the fixture directory.
 type denial struct {
 	actions string // every action refused, in the order of their codes
-	path    string
+	path    string // "#*" at its end is an inode number: a file without a name
 	dest    string
 	dir     bool // the resource is a Dir
 	reason  abi.Reason
+	mode    abi.Mode
 	exe     string // "" is the probe itself
 	status  abi.PathStatus
 }
@@ -29,7 +32,7 @@ type trial struct {
 	errno   syscall.Errno // 0: allowed
 	want    denial        // of a denied one
 	files   []*os.File    // the probe's descriptors from 3 on
-	launch  string        // steps of the launcher
+	steps   string        // taken before the probe is confined
 	absent  syscall.Errno // what a kernel without this feature answers
 	limit   bool          // allowed, as a documented limit
 	undo    func()        // after the control, and before the probe
@@ -74,7 +77,7 @@ func (s *stage) try(tr trial) {
 	t.Helper()
 	s.quiet("before the trial")
 	if tr.control != nil {
-		a := s.begin(tr, 0, tr.control).wait()
+		a := s.start(tr.steps, tr.files, 0, tr.control...).wait()
 		if !s.possible(a, tr) {
 			return
 		}
@@ -83,7 +86,7 @@ func (s *stage) try(tr trial) {
 			tr.undo()
 		}
 	}
-	a := s.begin(tr, tr.errno, tr.probe).wait()
+	a := s.start(tr.steps, tr.files, tr.errno, tr.probe...).wait()
 	if !s.possible(a, tr) {
 		return
 	}
@@ -101,14 +104,6 @@ func (s *stage) try(tr trial) {
 	if t.Failed() {
 		results.note(t.Name(), isFailed)
 	}
-}
-
-func (s *stage) begin(tr trial, errno syscall.Errno, argv []string) *attempt {
-	s.t.Helper()
-	if tr.launch != "" {
-		return s.launch(s.at(tr.launch), tr.files, errno, argv...)
-	}
-	return s.start(tr.files, errno, argv...)
 }
 
 // possible is false, and the trial is over, when the kernel has no such call.
@@ -164,6 +159,15 @@ func (s *stage) expectDenied(a *attempt, want ...denial) {
 	s.expectEvents(a.pid, want...)
 }
 
+// expectAudited asserts success, with these events.
+func (s *stage) expectAudited(a *attempt, want ...denial) {
+	s.t.Helper()
+	if a.startErr != nil || a.code != probes.Allowed {
+		s.t.Errorf("not allowed: %v", a)
+	}
+	s.expectEvents(a.pid, want...)
+}
+
 // expectEvents asserts that exactly these events are pending, in order.
 func (s *stage) expectEvents(pid int, want ...denial) {
 	s.t.Helper()
@@ -207,9 +211,14 @@ func (s *stage) compare(e abi.Event, want denial, pid int) {
 	if all := e.Missing.Actions(); len(all) > 0 {
 		check("action", e.Action, all[0])
 	}
-	check("path", e.Path, s.at(want.path))
+	path := e.Path
+	if strings.HasSuffix(want.path, "#*") {
+		path = unnamed.ReplaceAllString(path, "#*")
+	}
+	check("path", path, s.at(want.path))
 	check("destination", e.Dest, s.at(want.dest))
 	check("kind", e.Kind, kind)
+	check("mode", e.Mode, want.mode)
 	check("reason", e.Reason, want.reason)
 	check("status", e.PathStatus, want.status)
 	check("executable", e.Exe, s.at(exe))
@@ -217,6 +226,8 @@ func (s *stage) compare(e abi.Event, want denial, pid int) {
 		s.t.Errorf("event's process: got %d, want %d", e.PID, pid)
 	}
 }
+
+var unnamed = regexp.MustCompile(`#[0-9]+$`)
 
 func show(e abi.Event) string {
 	text := e.Missing.String() + " " + e.Kind.String() + " " + e.Path

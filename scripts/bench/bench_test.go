@@ -52,6 +52,17 @@ func TestBenchmarkLinesAreRead(t *testing.T) {
 	}
 }
 
+func TestOpenTableIsRead(t *testing.T) {
+	got := parseOpen("bench: verifier: 9 instructions in all\n" +
+		"bench: open+close, kernel 6.12.1, depth [3 8 20]\n" +
+		"bench: no LSM program            7003 (+0)    9271 (+0)   13651 (+0)\n" +
+		"bench: confined, 1000 rules      8000 x1.10 (+997)    9999 x1.08 (+728)   14000 x1.00 (+349)   against unconfined\n")
+	if len(got) != 6 || got[1].name != "depth 8, no LSM program" || got[1].ns != 9271 ||
+		got[5].name != "depth 20, confined, 1000 rules" || got[5].ns != 14000 {
+		t.Errorf("got %+v", got)
+	}
+}
+
 func TestTargetsAreJudged(t *testing.T) {
 	r := results{{name: "a", ns: 30}, {name: "b", ns: 20, other: map[string]float64{"KiB": 5}}}
 	var out strings.Builder

@@ -54,6 +54,31 @@ func parse(text string) results {
 	return list
 }
 
+var (
+	openHead = regexp.MustCompile(`(?m)^bench: open\+close.* depth \[([\d ]+)\]$`)
+	openLine = regexp.MustCompile(`(?m)^bench: (.*?)\s{2,}(\d.*)$`)
+	openCell = regexp.MustCompile(`(\d+)(?: x[\d.]+)? \(\+-?\d+\)`)
+)
+
+// parseOpen reads the table of TestBenchOpen: a line a case, a figure a depth.
+func parseOpen(text string) results {
+	head := openHead.FindStringSubmatchIndex(text)
+	if head == nil {
+		return nil
+	}
+	depths := strings.Fields(text[head[2]:head[3]])
+	var list results
+	for _, m := range openLine.FindAllStringSubmatch(text[head[1]:], -1) {
+		name, cells := m[1], m[2]
+		for i, cell := range openCell.FindAllStringSubmatch(cells, -1) {
+			if n, err := strconv.ParseFloat(cell[1], 64); err == nil && i < len(depths) {
+				list = append(list, result{name: "depth " + depths[i] + ", " + name, ns: n})
+			}
+		}
+	}
+	return list
+}
+
 var number = regexp.MustCompile(`\d+`)
 
 // key sorts numbers by value.

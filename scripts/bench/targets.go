@@ -26,25 +26,11 @@ var nativeTargets = []target{
 	{what: "plan of 10,000 rules in the kernel", this: "Verdict/rules=10000/hit", unit: "KiB", max: 2048},
 }
 
-// The VM's table: BenchmarkOpen/depth=D/WHO, where WHO is none (no LSM
-// program), empty (empty programs on the same hooks), unconfined, confined or
-// landlock; every result beside the empty programs at its depth.
-var machineTable = table{
-	title:   "open+close",
-	unit:    "instructions",
-	against: "against empty programs",
-	base: func(name string) string {
-		if i := strings.LastIndexByte(name, '/'); i > 0 {
-			return name[:i] + "/empty"
-		}
-		return ""
-	},
-}
-
+// What the VM's table must show, at 1,000 rules unless it says otherwise.
 var machineTargets = []target{
-	{what: "unconfined against empty programs, depth 8", this: "Open/depth=8/unconfined", that: "Open/depth=8/empty", max: 1.10},
-	{what: "confined against unconfined, depth 8", this: "Open/depth=8/confined", that: "Open/depth=8/unconfined", max: 1.5},
-	{what: "confined against Landlock, depth 3", this: "Open/depth=3/confined", that: "Open/depth=3/landlock", max: 1, goal: true},
-	{what: "confined against Landlock, depth 8", this: "Open/depth=8/confined", that: "Open/depth=8/landlock", max: 1, goal: true},
-	{what: "confined against Landlock, depth 20", this: "Open/depth=20/confined", that: "Open/depth=20/landlock", max: 1, goal: true},
+	{what: "unconfined against empty programs, depth 8", this: "depth 8, unconfined", that: "depth 8, empty programs", max: 1.10},
+	{what: "confined against unconfined, depth 8", this: "depth 8, confined, 1000 rules", that: "depth 8, unconfined", max: 1.5},
+	{what: "confined against Landlock, depth 3", this: "depth 3, confined, 1000 rules", that: "depth 3, Landlock, 1000 rules", max: 1, goal: true},
+	{what: "confined against Landlock, depth 8", this: "depth 8, confined, 1000 rules", that: "depth 8, Landlock, 1000 rules", max: 1, goal: true},
+	{what: "confined against Landlock, depth 20", this: "depth 20, confined, 1000 rules", that: "depth 20, Landlock, 1000 rules", max: 1, goal: true},
 }

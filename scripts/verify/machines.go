@@ -100,7 +100,7 @@ func (r *report) fetch(ctx context.Context, present, what string) bool {
 
 // machine runs one test binary on one kernel.
 func (r *report) machine(ctx context.Context, o options, m machineTest) {
-	args := []string{"run", "--kernel", m.kernel, "--root", m.root, "--verbose", "--timeout", "12m",
+	args := []string{"run", "--kernel", m.kernel, "--root", m.root, "--verbose", "--timeout", "12m", "--env", "STOCKADE_VM=1",
 		"--file", m.binary + ":/vmtest/vmtest.test"}
 	for _, f := range m.files {
 		args = append(args, "--file", f)

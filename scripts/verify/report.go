@@ -78,6 +78,7 @@ func (r *report) print(out io.Writer, took time.Duration) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.printSkipped(out)
+	r.matrix.print(out)
 	failed := 0
 	for _, o := range r.outcomes {
 		if o.action != "fail" {

@@ -76,6 +76,7 @@ func (r *report) tests(ctx context.Context, where string, raw bool, name string,
 			r.retry(line)
 		}
 	}
+	r.keep(c.matrix)
 	r.add(c.finish(err, notes.String()), where, time.Since(began))
 }
 
@@ -98,6 +99,7 @@ type collector struct {
 	action  map[string]string
 	parents map[string]bool
 	failed  map[string]bool // packages that failed
+	matrix  []string        // "TRIAL KERNEL RESULT"
 }
 
 func newCollector(where string) *collector {
@@ -139,6 +141,9 @@ func (c *collector) note(e event) {
 	switch e.Action {
 	case "output", "build-output":
 		c.output[key].WriteString(e.Output)
+		if line, found := strings.CutPrefix(e.Output, "matrix: "); found {
+			c.matrix = append(c.matrix, strings.TrimSpace(line))
+		}
 	case "run":
 		c.action[key] = "run"
 	case "pass", "fail", "skip":
@@ -221,6 +226,7 @@ type report struct {
 	outcomes []outcome
 	runs     []run
 	retries  int // boots that died under emulation and were tried again
+	matrix   matrix
 }
 
 // run is one line of the summary.

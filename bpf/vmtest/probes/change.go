@@ -15,6 +15,15 @@ var changes = map[string]probe{
 		fd := must1(unix.Open(a.str(0), unix.O_RDWR|unix.O_CLOEXEC, 0))
 		return unix.Ftruncate(fd, 1)
 	},
+	"stat": func(a args) error {
+		var st unix.Stat_t
+		return unix.Lstat(a.str(0), &st)
+	},
+	"access": func(a args) error { return unix.Access(a.str(0), unix.R_OK) },
+	"readlink": func(a args) error {
+		_, err := unix.Readlink(a.str(0), make([]byte, 256))
+		return err
+	},
 	"mkdir":   func(a args) error { return unix.Mkdir(a.str(0), 0o755) },
 	"fifo":    func(a args) error { return unix.Mkfifo(a.str(0), 0o644) },
 	"mkreg":   func(a args) error { return unix.Mknod(a.str(0), unix.S_IFREG|0o644, 0) },

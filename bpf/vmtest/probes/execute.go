@@ -2,17 +2,26 @@ package probes
 
 import (
 	"encoding/binary"
-	"os"
 	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// Payload returns a static program that exits with 0, as small as can be.
+// Payload returns a static program, as small as can be: it opens its argument
+// for reading and exits with the errno.
 func Payload() []byte {
 	const base, head = 0x400000, 64 + 56
-	code := []byte{0x31, 0xff, 0xb8, 60, 0, 0, 0, 0x0f, 0x05} // xor edi,edi; mov eax,60; syscall
+	code := []byte{
+		0x48, 0x8b, 0x74, 0x24, 0x10, // mov rsi, [rsp+16]: argv[1]
+		0x6a, 0x9c, 0x5f, // push -100; pop rdi: AT_FDCWD
+		0x31, 0xd2, // xor edx, edx: O_RDONLY
+		0xb8, 0x01, 0x01, 0, 0, 0x0f, 0x05, // mov eax, 257; syscall: openat
+		0x31, 0xff, // xor edi, edi
+		0x85, 0xc0, 0x79, 0x04, // test eax, eax; jns exit
+		0xf7, 0xd8, 0x89, 0xc7, // neg eax; mov edi, eax: errno
+		0xb8, 0x3c, 0, 0, 0, 0x0f, 0x05, // exit: mov eax, 60; syscall
+	}
 	b := make([]byte, head, head+len(code))
 	le := binary.LittleEndian
 	copy(b, "\x7fELF\x02\x01\x01")
@@ -36,8 +45,14 @@ func Payload() []byte {
 
 // executions are the ways to run a program or to map one.
 var executions = map[string]probe{
-	// exec PATH ARG...: ARG... begins with argv[0]
-	"exec": func(a args) error { return unix.Exec(a.str(0), a.rest(1), nil) },
+	// exec PATH [ARG...]: ARG... begins with argv[0]; without, PATH is a payload
+	"exec": func(a args) error {
+		argv := payloadArgs
+		if len(a) > 1 {
+			argv = a.rest(1)
+		}
+		return unix.Exec(a.str(0), argv, nil)
+	},
 	// execfd PATH: by a descriptor
 	"execfd": func(a args) error {
 		fd := must1(unix.Open(a.str(0), unix.O_PATH|unix.O_CLOEXEC, 0))
@@ -48,12 +63,13 @@ var executions = map[string]probe{
 	// execproc PATH: through /proc/self/fd
 	"execproc": func(a args) error {
 		fd := must1(unix.Open(a.str(0), unix.O_PATH, 0))
-		return unix.Exec(procFD(fd), []string{"true"}, nil)
+		return unix.Exec(procFD(fd), payloadArgs, nil)
 	},
 	// execcomm PATH COMM: after a change of the thread's name
 	"execcomm": func(a args) error {
-		must(os.WriteFile("/proc/self/comm", []byte(a.str(1)), 0))
-		return unix.Exec(a.str(0), []string{a.str(1)}, nil)
+		name := must1(syscall.BytePtrFromString(a.str(1)))
+		must(unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(name)), 0, 0, 0))
+		return unix.Exec(a.str(0), []string{a.str(1), "/proc/self/comm"}, nil)
 	},
 	// execmem NAME
 	"execmem": func(a args) error {
@@ -100,9 +116,12 @@ var executions = map[string]probe{
 	},
 }
 
+// payloadArgs make the payload exit with 0.
+var payloadArgs = []string{"payload", "/proc/self/comm"}
+
 func execFD(fd int) error {
-	empty, name := [1]byte{}, []byte("true\x00")
-	argv := []*byte{&name[0], nil}
+	empty := [1]byte{}
+	argv := must1(syscall.SlicePtrFromStrings(payloadArgs))
 	envp := []*byte{nil}
 	_, _, errno := syscall.RawSyscall6(unix.SYS_EXECVEAT, uintptr(fd), uintptr(unsafe.Pointer(&empty[0])),
 		uintptr(unsafe.Pointer(&argv[0])), uintptr(unsafe.Pointer(&envp[0])), unix.AT_EMPTY_PATH, 0)

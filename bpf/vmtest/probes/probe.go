@@ -13,8 +13,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // The exit codes.
@@ -25,12 +30,8 @@ const (
 	DeniedOtherwise
 )
 
-// Arg and LaunchArg, as first argument, make the test binary a probe or its
-// launcher.
-const (
-	Arg       = "-probe"
-	LaunchArg = "-launch"
-)
+// Arg, as first argument, makes the test binary a probe.
+const Arg = "-probe"
 
 // args are a probe's arguments.
 type args []string
@@ -66,7 +67,16 @@ func init() {
 		pass()
 		return run(a)
 	}
-	for _, group := range []map[string]probe{opens, changes, moves, executions, rings, tasks, storms} {
+	// then PROBE... -- PROBE...: the first must succeed
+	table["then"] = func(a args) error {
+		i := slices.Index(a, "--")
+		if i < 0 {
+			cannot("no -- after then")
+		}
+		must(run(a[:i]))
+		return run(a[i+1:])
+	}
+	for _, group := range []map[string]probe{opens, changes, moves, mounts, executions, rings, tasks, storms} {
 		for name, p := range group {
 			table[name] = p
 		}
@@ -95,7 +105,10 @@ type exited int
 
 func (e exited) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
-// Main runs the probe that argv, after Arg, names: ERRNO NAME ARG...
+// Main runs a probe. After Arg, argv is PROCS STEPS ERRNO NAME ARG...: STEPS are
+// taken while nothing confines this process; then it enters the workload by
+// PROCS, a descriptor of the cgroup's cgroup.procs, or -1 if it was born there
+// or stays outside; ERRNO is the expected one.
 func Main(argv []string) (code int) {
 	defer func() {
 		switch e := recover().(type) {
@@ -108,9 +121,42 @@ func Main(argv []string) (code int) {
 		}
 	}()
 	a := args(argv)
-	want := syscall.Errno(a.num(0))
+	for step := range strings.SplitSeq(a.str(1), ",") {
+		must(prepare(step))
+	}
+	if procs := a.num(0); procs >= 0 {
+		must1(unix.Write(procs, []byte("0")))
+		unix.Close(procs)
+	}
+	want := syscall.Errno(a.num(2))
 	fmt.Printf("pid=%d\n", os.Getpid())
-	return report(run(a.rest(1)), want)
+	return report(run(a.rest(3)), want)
+}
+
+// prepare takes one step that a confined task could not.
+func prepare(step string) error {
+	what, arg, _ := strings.Cut(step, "=")
+	switch what {
+	case "":
+		return nil
+	case "chroot":
+		if err := unix.Chroot(arg); err != nil {
+			return err
+		}
+		return os.Chdir("/")
+	case "chdir":
+		return os.Chdir(arg)
+	case "fchdir":
+		fd, err := strconv.Atoi(arg)
+		if err != nil {
+			return err
+		}
+		return unix.Fchdir(fd)
+	case "newns":
+		runtime.LockOSThread()
+		return unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS)
+	}
+	return fmt.Errorf("no step %q", step)
 }
 
 // pass waits at the gate.

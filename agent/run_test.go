@@ -1,0 +1,313 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/cgroup"
+)
+
+// runArgs runs a command to its end and returns what it printed.
+func runArgs(t *testing.T, k *fakeKernel, rec *recorder, args ...string) (RunResult, string, error) {
+	t.Helper()
+	k.name = testName(t)
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	printed := make(chan string)
+	go func() {
+		text, _ := io.ReadAll(read)
+		read.Close()
+		printed <- string(text)
+	}()
+	result, err := k.host().run(context.Background(), RunConfig{
+		Name: k.name, Plan: emptyPlan(), Args: args, Sink: rec, Stdout: write, Stderr: write,
+	})
+	write.Close()
+	text := <-printed
+	wantGone(t, k.name)
+	if k.loadErr == nil && (!k.closed || k.alive) {
+		t.Errorf("enforcement ended: %v; with the workload alive: %v", k.closed, k.alive)
+	}
+	return result, text, err
+}
+
+func script(dir, name, text string, mode os.FileMode) string {
+	path := filepath.Join(dir, name)
+	if err := os.WriteFile(path, []byte(text), mode); err != nil {
+		panic(err)
+	}
+	return path
+}
+
+func TestRunPassesExitStatus(t *testing.T) {
+	dir := t.TempDir()
+	cases := []struct {
+		args []string
+		code int
+		text string // in the error, or "" for none
+	}{
+		{[]string{"true"}, 0, ""},
+		{[]string{"sh", "-c", "exit 7"}, 7, ""},
+		{[]string{"sh", "-c", "kill -9 $$"}, 137, ""},
+		{[]string{"sh", "-c", "kill -INT $$"}, 130, ""},
+		{[]string{"no-such-program"}, 127, "no-such-program: not found: nothing ran"},
+		{[]string{dir + "/no\nsuch"}, 127, `no\nsuch": not found: nothing ran`},
+		{[]string{script(dir, "plain", "x", 0o644)}, 126, "permission denied"},
+		{[]string{dir}, 126, "nothing ran"},
+		{[]string{script(dir, "lost", "#!/no/such/interpreter\n", 0o755)}, 127, "not found"},
+		{[]string{script(dir, "binary", "\x00\x01", 0o755)}, 126, "not a program"},
+	}
+	for _, c := range cases {
+		rec := &recorder{}
+		result, _, err := runArgs(t, &fakeKernel{}, rec, c.args...)
+		if result.ExitCode != c.code {
+			t.Errorf("%q: exit %d, want %d (%v)", c.args, result.ExitCode, c.code, err)
+		}
+		if (err != nil) != (c.text != "") || err != nil && !strings.Contains(err.Error(), c.text) {
+			t.Errorf("%q: error %v, want %q", c.args, err, c.text)
+		}
+		if rec.summary == nil || rec.summary.ExitCode != c.code {
+			t.Errorf("%q: summary %+v", c.args, rec.summary)
+		}
+	}
+}
+
+func TestRunStartsInsideTheCgroup(t *testing.T) {
+	k := &fakeKernel{}
+	_, text, err := runArgs(t, k, &recorder{}, "cat", "/proc/self/cgroup")
+	if want := "0::/stockade/" + k.name + "\n"; err != nil || !strings.HasSuffix(text, want) {
+		t.Errorf("cgroup %q, %v; want %q", text, err, want)
+	}
+}
+
+func TestRunPassesNoDescriptorsOn(t *testing.T) {
+	file, err := os.Open("/etc/passwd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if err := syscall.Dup3(int(file.Fd()), 77, 0); err != nil { // without close-on-exec
+		t.Fatal(err)
+	}
+	defer syscall.Close(77)
+	_, text, err := runArgs(t, &fakeKernel{}, &recorder{}, "sh", "-c", "echo /proc/$$/fd/*")
+	if err != nil || !strings.Contains(text, "/fd/2") || strings.Contains(text, "/fd/77") {
+		t.Errorf("descriptors %q, %v", text, err)
+	}
+}
+
+func TestRunKillsWhatIsLeft(t *testing.T) {
+	rec := &recorder{}
+	result, _, err := runArgs(t, &fakeKernel{}, rec, "sh", "-c", "sleep 1000 & setsid sleep 1000 & exit 3")
+	if err != nil || result.ExitCode != 3 || result.Killed != 2 {
+		t.Errorf("exit %d, %d killed, %v; want exit 3, 2 killed", result.ExitCode, result.Killed, err)
+	}
+}
+
+func TestRunAccountsForEveryDenial(t *testing.T) {
+	denials := []abi.Event{
+		{Seq: 1, Missing: abi.MaskOf(abi.Read), Action: abi.Read, Path: "/a", PathStatus: abi.PathOK},
+		{Seq: 3, Missing: abi.MaskOf(abi.Read), Action: abi.Read, Path: "/a", PathStatus: abi.PathOK},
+	}
+	for denied, exact := range map[uint64]bool{3: true, 4: false, 2: false} {
+		rec := &recorder{}
+		k := &fakeKernel{denials: denials, counters: abi.Counters{Denied: denied, Dropped: 1}}
+		result, _, err := runArgs(t, k, rec, "true")
+		if err != nil || result.Received != 2 || result.Distinct != 1 || len(rec.denials) != 2 {
+			t.Fatalf("%+v, %v", result, err)
+		}
+		if rec.summary.Exact() != exact {
+			t.Errorf("%d denied, 2 seen, 1 dropped: exact %v, want %v", denied, rec.summary.Exact(), exact)
+		}
+	}
+}
+
+func TestRunThatCannotConfineStartsNothing(t *testing.T) {
+	mark := filepath.Join(t.TempDir(), "ran")
+	k := &fakeKernel{loadErr: errors.New("hook x: not here")}
+	result, _, err := runArgs(t, k, &recorder{}, "touch", mark)
+	if result.ExitCode != ExitFailed || err == nil {
+		t.Errorf("exit %d, %v; want %d and an error", result.ExitCode, err, ExitFailed)
+	}
+	if _, err := os.Stat(mark); err == nil {
+		t.Error("the command ran")
+	}
+}
+
+func TestRunRefusesBadConfigs(t *testing.T) {
+	good := RunConfig{Name: "x", Plan: emptyPlan(), Args: []string{"true"}, Sink: &recorder{}}
+	for what, change := range map[string]func(*RunConfig){
+		"no command": func(c *RunConfig) { c.Args = nil },
+		"no plan":    func(c *RunConfig) { c.Plan = nil },
+		"bad name":   func(c *RunConfig) { c.Name = "../x" },
+		"bad user":   func(c *RunConfig) { c.User = "no-such-user" },
+	} {
+		cfg := good
+		change(&cfg)
+		if result, err := new(fakeKernel).host().run(context.Background(), cfg); err == nil || result.ExitCode != ExitFailed {
+			t.Errorf("%s: exit %d, %v", what, result.ExitCode, err)
+		}
+	}
+}
+
+// background runs a shell script that says when it is up; stop tells how it
+// ended.
+func background(t *testing.T, ctx context.Context, k *fakeKernel, text string) (stop func() (RunResult, error)) {
+	t.Helper()
+	k.name = testName(t)
+	up := filepath.Join(t.TempDir(), "up")
+	type outcome struct {
+		RunResult
+		error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		result, err := k.host().run(ctx, RunConfig{
+			Name: k.name, Plan: emptyPlan(), Sink: &recorder{},
+			Args: []string{"sh", "-c", "trap 'exit 9' TERM USR1 INT; touch " + up + "; " + text},
+		})
+		done <- outcome{result, err}
+	}()
+	waitFile(t, up)
+	return func() (RunResult, error) {
+		o := <-done
+		wantGone(t, k.name)
+		return o.RunResult, o.error
+	}
+}
+
+func waitFile(t *testing.T, path string) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if _, err := os.Stat(path); err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatal(path + " did not appear")
+		}
+	}
+}
+
+const sleepLoop = "while :; do sleep 0.02; done"
+
+func TestRunForwardsSignals(t *testing.T) {
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGUSR1} {
+		stop := background(t, context.Background(), &fakeKernel{}, sleepLoop)
+		if err := syscall.Kill(os.Getpid(), sig); err != nil {
+			t.Fatal(err)
+		}
+		if result, err := stop(); err != nil || result.ExitCode != 9 {
+			t.Errorf("%v: exit %d, %v; want the command's 9", sig, result.ExitCode, err)
+		}
+	}
+}
+
+func TestRunEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	stop := background(t, ctx, &fakeKernel{}, sleepLoop)
+	cancel()
+	if result, err := stop(); err != nil || result.ExitCode != 137 {
+		t.Errorf("exit %d, %v; want 137", result.ExitCode, err)
+	}
+}
+
+func TestRunRefusesNameInUse(t *testing.T) {
+	k := &fakeKernel{}
+	stop := background(t, context.Background(), k, sleepLoop)
+	_, err := k.host().run(context.Background(), RunConfig{Name: k.name, Plan: emptyPlan(), Args: []string{"true"}, Sink: &recorder{}})
+	if err == nil || !strings.Contains(err.Error(), "in use by process") {
+		t.Errorf("second run of one name: %v", err)
+	}
+	if group, err := cgroup.Open(k.name); err != nil {
+		t.Error(err)
+	} else if populated, _ := group.Populated(); !populated {
+		t.Error("the refused run ended the first one's workload")
+	}
+	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if result, err := stop(); err != nil || result.ExitCode != 9 {
+		t.Errorf("exit %d, %v", result.ExitCode, err)
+	}
+}
+
+func TestRunCleansUpInAPanic(t *testing.T) {
+	k := &fakeKernel{name: testName(t)}
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("no panic")
+			}
+		}()
+		_, _ = k.host().run(context.Background(), RunConfig{
+			Name: k.name, Plan: emptyPlan(), Args: []string{"true"},
+			Sink: &recorder{onEnd: func() { panic("sink") }},
+		})
+	}()
+	wantGone(t, k.name)
+	if !k.closed {
+		t.Error("enforcement was not ended")
+	}
+}
+
+// victim starts a run in another process.
+func victim(t *testing.T, text string) (name string, cmd *exec.Cmd) {
+	t.Helper()
+	name = testName(t)
+	up := filepath.Join(t.TempDir(), "up")
+	cmd = exec.Command(os.Args[0], "victim", name, "touch "+up+"; "+text)
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	waitFile(t, up)
+	return name, cmd
+}
+
+func TestKilledRunLeavesNothing(t *testing.T) {
+	name, cmd := victim(t, "setsid sleep 1000 & sleep 1000")
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	wantGone(t, name)
+}
+
+func TestNextRunCleansUpWhereTheReaperDiedToo(t *testing.T) {
+	name, cmd := victim(t, "sleep 1000")
+	reapers, err := exec.Command("pgrep", "-f", "^stockade "+name+"$|reap "+name+"$").Output()
+	if err != nil {
+		t.Fatalf("reaper not found: %v", err)
+	}
+	for pid := range strings.FieldsSeq(string(reapers)) {
+		if err := exec.Command("kill", "-9", pid).Run(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	time.Sleep(50 * time.Millisecond)
+	if group, err := cgroup.Open(name); err != nil {
+		t.Fatalf("cleaned up by nobody: %v", err)
+	} else if populated, _ := group.Populated(); !populated {
+		t.Fatal("killed by nobody")
+	}
+	rec := &recorder{}
+	k := &fakeKernel{name: testName(t)}
+	if _, err := k.host().run(context.Background(), RunConfig{Name: k.name, Plan: emptyPlan(), Args: []string{"true"}, Sink: rec}); err != nil {
+		t.Fatal(err)
+	}
+	wantGone(t, name)
+	if len(rec.notes) != 1 || !strings.HasPrefix(rec.notes[0], name+": left by a run that died: 2 processes killed") {
+		t.Errorf("notes %q", rec.notes)
+	}
+}

@@ -1,0 +1,215 @@
+package sink
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
+)
+
+// sample is a plain denial of reading a key.
+func sample() *Denial {
+	return &Denial{
+		Event: abi.Event{
+			Seq: 7, Workload: 1, Generation: 1, PID: 1234, TID: 1235, UID: 1000, GID: 1000, Cgroup: 99, Inode: 5, Device: 254 << 20,
+			Missing: abi.MaskOf(abi.Open, abi.Read), Action: abi.Open, Comm: "cat",
+			Path: "/home/u/.ssh/id_rsa", PathStatus: abi.PathOK, Exe: "/usr/bin/cat", ExeStatus: abi.PathOK,
+		},
+		Wall:     time.Date(2026, 5, 4, 12, 3, 4, 123456789, time.UTC),
+		Workload: "w", Digest: "abcdef0123456789",
+		Policies: []Policy{{ID: "no-secrets", Reason: "keys stay", Severity: "high", Effect: "forbid"}},
+	}
+}
+
+const prefix = "stockade: 12:03:04.123 "
+
+func TestLineNamesWhatWasDeniedAndWhy(t *testing.T) {
+	cases := []struct {
+		name   string
+		change func(*Denial)
+		want   string
+	}{
+		{"policy with reason", func(*Denial) {},
+			`denied read /home/u/.ssh/id_rsa by /usr/bin/cat[1234]: policy no-secrets ("keys stay")`},
+		{"policy without reason", func(d *Denial) { d.Policies[0].Reason = "" },
+			`denied read /home/u/.ssh/id_rsa by /usr/bin/cat[1234]: policy no-secrets`},
+		{"two policies", func(d *Denial) { d.Policies = append(d.Policies, Policy{ID: "p 2"}) },
+			`denied read /home/u/.ssh/id_rsa by /usr/bin/cat[1234]: policies no-secrets ("keys stay"), "p 2"`},
+		{"no policy", func(d *Denial) { d.Policies = nil },
+			`denied read /home/u/.ssh/id_rsa by /usr/bin/cat[1234]: no policy permits it`},
+		{"audit", func(d *Denial) { d.Mode = abi.Audit },
+			`would deny read /home/u/.ssh/id_rsa by /usr/bin/cat[1234]: policy no-secrets ("keys stay")`},
+		{"only open", func(d *Denial) { d.Missing = abi.MaskOf(abi.Open) },
+			`denied open /home/u/.ssh/id_rsa by /usr/bin/cat[1234]: policy no-secrets ("keys stay")`},
+		{"several actions", func(d *Denial) { d.Missing = abi.MaskOf(abi.Open, abi.Create, abi.Write) },
+			`denied write,create /home/u/.ssh/id_rsa by /usr/bin/cat[1234]: policy no-secrets ("keys stay")`},
+		{"map, which lacks execute too", func(d *Denial) { d.Missing = abi.MaskOf(abi.Execute, abi.Map) },
+			`denied map /home/u/.ssh/id_rsa by /usr/bin/cat[1234]: policy no-secrets ("keys stay")`},
+		{"rename", func(d *Denial) { d.Missing = abi.MaskOf(abi.Move); d.Dest = "/b c"; d.DestStatus = abi.PathOK },
+			`denied move /home/u/.ssh/id_rsa -> "/b c" by /usr/bin/cat[1234]: policy no-secrets ("keys stay")`},
+		{"no gain", func(d *Denial) { d.Reason = abi.ReasonGain; d.Policies = nil },
+			`denied read /home/u/.ssh/id_rsa by /usr/bin/cat[1234]: the new place would grant more than the old one`},
+		{"outside", func(d *Denial) {
+			d.Reason, d.PathStatus, d.Path, d.Policies = abi.ReasonOutside, abi.PathOutside, "(outside)/key", nil
+		}, `denied read (outside)/key by /usr/bin/cat[1234]: the path does not lead to the workload's root`},
+		{"no path, no executable", func(d *Denial) {
+			d.Reason, d.PathStatus, d.ExeStatus, d.Policies = abi.ReasonBusy, abi.PathNone, abi.PathNone, nil
+		}, `denied read inode 5 of device 254:0 by ?[1234]: no scratch memory was free`},
+	}
+	for _, c := range cases {
+		d := sample()
+		c.change(d)
+		if got := d.Line(); got != prefix+c.want {
+			t.Errorf("%s:\n got %s\nwant %s", c.name, got, prefix+c.want)
+		}
+	}
+}
+
+// hostile are names that try to forge a line or to drive the terminal.
+var hostile = []string{
+	"/a\nstockade: 00:00:00.000 denied nothing", "/a\r\x1b[2K", "/\x1b]0;title\x07", "/\xff\xfe", "/\u202e\u2066txt.exe",
+	"/\u009b31m", "/a b", `/"quoted"`, `/back\slash`, "/\x00", "/\u2028", "/\u00a0", "/é✓", "", "/x by /usr/bin/true[1]: policy none",
+	"/\U000e0001tag", "/\x7f",
+}
+
+func TestHostileNamesCannotForgeLines(t *testing.T) {
+	for _, name := range hostile {
+		d := sample()
+		d.Path, d.Exe, d.Comm, d.Dest, d.DestStatus = name, name, name, name, abi.PathOK
+		d.Policies[0] = Policy{ID: name, Reason: name}
+		line := d.Line()
+		for _, r := range line {
+			if !unicode.IsPrint(r) || r == utf8.RuneError {
+				t.Errorf("%q: line holds %U: %q", name, r, line)
+			}
+		}
+		token := Token(name)
+		if strings.ContainsRune(token, ' ') && token[0] != '"' {
+			t.Errorf("%q: token %q is more than one word", name, token)
+		}
+		if want := fmt.Sprintf("denied read %[1]s -> %[1]s by %[1]s[1234]: policy %[1]s", token); !strings.HasPrefix(line, prefix+want) {
+			t.Errorf("%q: line %q does not begin with %q", name, line, want)
+		}
+	}
+	for plain, want := range map[string]string{"/usr/bin/cat": "/usr/bin/cat", "/é✓": "/é✓", "/a b": `"/a b"`, "": `""`} {
+		if got := Token(plain); got != want {
+			t.Errorf("Token(%q) = %s, want %s", plain, got, want)
+		}
+	}
+}
+
+func TestJSONRoundTripsHostileNames(t *testing.T) {
+	for _, name := range hostile {
+		d := sample()
+		d.Path = name
+		text := d.JSON()
+		for _, r := range text {
+			if !unicode.IsPrint(r) && r != utf8.RuneError || r == 0x7f {
+				t.Errorf("%q: object holds %U", name, r)
+			}
+		}
+		var got map[string]any
+		if err := json.Unmarshal([]byte(text), &got); err != nil {
+			t.Fatalf("%q: %v: %s", name, err, text)
+		}
+		path := got["path"].(string)
+		if b64, ok := got["path_b64"].(string); ok {
+			raw, err := base64.StdEncoding.DecodeString(b64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			path = string(raw)
+		}
+		if path != name {
+			t.Errorf("path %q came back as %q", name, path)
+		}
+	}
+}
+
+func TestJSONHasEveryField(t *testing.T) {
+	want := `{"type":"denial","time":"2026-05-04T12:03:04.123456789Z","seq":7,"workload":"w","mode":"enforce",` +
+		`"action":"open","actions":["open","read"],"path":"/home/u/.ssh/id_rsa","path_status":"ok","kind":"File",` +
+		`"exe":"/usr/bin/cat","pid":1234,"tid":1235,"uid":1000,"gid":1000,"comm":"cat","cgroup":99,"inode":5,"device":"254:0",` +
+		`"reason":"denied by policy","policies":[{"id":"no-secrets","reason":"keys stay","severity":"high","effect":"forbid"}],` +
+		`"generation":1,"policy_digest":"sha256:abcdef0123456789"}`
+	if got := sample().JSON(); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestSummaryCountsGroupsAndChecksItself(t *testing.T) {
+	var tally Tally
+	for i := range 12 {
+		d := sample()
+		d.PID = uint32(i)
+		if i%4 == 0 {
+			d.Path = "/other"
+		}
+		tally.Add(d)
+	}
+	s := &Summary{
+		Workload: "w", ExitCode: 1, Counters: abi.Counters{Allowed: 48211, Denied: 13, Dropped: 1}, Received: tally.Total(),
+		Killed: 2, Elapsed: 3200 * time.Millisecond, Digest: "abcdef0123456789", Generation: 1, Top: tally.Top(),
+	}
+	s.Distinct, s.Partial = tally.Distinct()
+	want := `stockade: w: exit 1, 13 operations denied (2 distinct), 1 event dropped, 48211 allowed, 3.2 s; policy sha256:abcdef012345… generation 1
+stockade: w: 2 processes left after the command ended: killed
+stockade: w:      9 x read /home/u/.ssh/id_rsa by /usr/bin/cat: policy no-secrets ("keys stay")
+stockade: w:      3 x read /other by /usr/bin/cat: policy no-secrets ("keys stay")
+`
+	if got := s.Text(); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	s.Counters.Denied++
+	if text := s.Text(); !strings.Contains(text, "error: 12 events seen and 1 dropped, but 14 denials counted") {
+		t.Errorf("a lost event is not reported:\n%s", text)
+	}
+	var out bytes.Buffer
+	(&JSON{W: &out}).Summary(s)
+	if !strings.Contains(out.String(), `"exact":false`) || !strings.HasSuffix(out.String(), "}\n") {
+		t.Errorf("summary object: %s", out.String())
+	}
+}
+
+func TestTallyIsBounded(t *testing.T) {
+	var tally Tally
+	d := sample()
+	for i := range maxGroups + 100 {
+		d.Path = fmt.Sprintf("/%d", i)
+		tally.Add(d)
+	}
+	d.Path = "/" + strings.Repeat("x", 4000)
+	tally.Add(d)
+	if n, partial := tally.Distinct(); n != maxGroups || !partial || tally.Total() != maxGroups+101 {
+		t.Errorf("%d groups, partial %v, total %d", n, partial, tally.Total())
+	}
+	if len(tally.Top()) != topGroups {
+		t.Errorf("%d groups at the top, want %d", len(tally.Top()), topGroups)
+	}
+}
+
+func TestQuietLeavesTheSummary(t *testing.T) {
+	for _, json := range []bool{false, true} {
+		var out bytes.Buffer
+		var s Sink = &Text{W: &out, Quiet: true}
+		if json {
+			s = &JSON{W: &out, Quiet: true}
+		}
+		s.Denial(sample())
+		if out.Len() > 0 {
+			t.Errorf("quiet, but: %s", out.String())
+		}
+		s.Note("w", "a\nb")
+		s.Summary(&Summary{Workload: "w"})
+		if lines := strings.Count(out.String(), "\n"); json && lines != 2 {
+			t.Errorf("%d lines, want 2: %s", lines, out.String())
+		}
+	}
+}

@@ -1,0 +1,142 @@
+package bpf
+
+import (
+	"os"
+	"reflect"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
+)
+
+// structure finds a type in the BTF of the compiled objects.
+func structure(t *testing.T, name string) *btf.Struct {
+	t.Helper()
+	for _, obj := range append(objects, object{"walk", loadWalk}) {
+		spec, err := obj.load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var s *btf.Struct
+		if spec.Types.TypeByName(name, &s) == nil {
+			return s
+		}
+	}
+	t.Fatalf("no struct %s in any object", name)
+	return nil
+}
+
+// snake turns DestLen into dest_len, as the C side writes it.
+func snake(s string) string {
+	var b strings.Builder
+	for i, r := range s {
+		if unicode.IsUpper(r) && i > 0 && unicode.IsLower(rune(s[i-1])) {
+			b.WriteByte('_')
+		}
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return b.String()
+}
+
+func TestStructuresAreTwins(t *testing.T) {
+	for name, twin := range map[string]reflect.Type{
+		"event": abi.WireEvent, "workload": reflect.TypeFor[workload](), "counters": reflect.TypeFor[counters](),
+		"component": reflect.TypeFor[component](), "input": reflect.TypeFor[walkInput](), "input_path": reflect.TypeFor[inputPath](),
+	} {
+		s := structure(t, name)
+		if s.Size != uint32(twin.Size()) {
+			t.Errorf("struct %s has %d bytes in C, %d in Go", name, s.Size, twin.Size())
+		}
+		members := map[string]btf.Member{}
+		for _, m := range s.Members {
+			members[m.Name] = m
+		}
+		for i := range twin.NumField() {
+			f := twin.Field(i)
+			if f.Name == "_" {
+				continue
+			}
+			m, ok := members[snake(f.Name)]
+			if !ok || m.Offset.Bytes() != uint32(f.Offset) {
+				t.Errorf("struct %s: %s is at %d in Go, in C it is %+v", name, f.Name, f.Offset, m)
+				continue
+			}
+			if size, err := btf.Sizeof(m.Type); err != nil || size != int(f.Type.Size()) {
+				t.Errorf("struct %s: %s has %d bytes in Go, %d in C", name, f.Name, f.Type.Size(), size)
+			}
+		}
+	}
+}
+
+// Codes are compared by name: enum values in the C sources against the Go
+// constants' texts.
+func TestCodesAreTwins(t *testing.T) {
+	src, err := os.ReadFile("kern/abi.h")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for a := abi.Action(0); a < abi.NumActions; a++ {
+		if got := enumerator(t, src, "action", int(a)); got != "ACT_"+strings.ToUpper(a.String()) {
+			t.Errorf("action %d is %s in C, %s in Go", a, got, a)
+		}
+	}
+	for enum, count := range map[string]int{"action": int(abi.NumActions), "reason": int(abi.ReasonBoundary) + 1,
+		"path_status": int(abi.PathCut) + 1, "mode": int(abi.Lockdown) + 1, "boundary": int(abi.BoundaryUring) + 1} {
+		if n := len(enumerators(t, src, enum)); n != count {
+			t.Errorf("enum %s has %d values in C, %d in Go", enum, n, count)
+		}
+	}
+	for enum, values := range map[string][]string{
+		"reason": {"REASON_POLICY", "REASON_GAIN", "REASON_OUTSIDE", "REASON_TOO_DEEP", "REASON_TORN", "REASON_BUSY",
+			"REASON_NO_PLAN", "REASON_LOCKDOWN", "REASON_BOUNDARY"},
+		"path_status": {"PATH_NONE", "PATH_OK", "PATH_OUTSIDE", "PATH_TOO_DEEP", "PATH_TORN", "PATH_CUT"},
+		"mode":        {"MODE_ENFORCE", "MODE_AUDIT", "MODE_LOCKDOWN"},
+		"boundary": {"BOUNDARY_NONE", "BOUNDARY_BPF", "BOUNDARY_PERF", "BOUNDARY_MODULE", "BOUNDARY_CONTROL",
+			"BOUNDARY_DEVICE", "BOUNDARY_PROCESS", "BOUNDARY_SIGNAL", "BOUNDARY_URING"},
+	} {
+		for i, want := range values {
+			if got := enumerator(t, src, enum, i); got != want {
+				t.Errorf("enum %s: value %d is %s in C, Go has %s's place there", enum, i, got, want)
+			}
+		}
+	}
+}
+
+func enumerators(t *testing.T, src []byte, enum string) []string {
+	t.Helper()
+	m := regexp.MustCompile(`(?s)enum ` + enum + ` \{(.*?)\}`).FindSubmatch(src)
+	if m == nil {
+		t.Fatalf("no enum %s in kern/abi.h", enum)
+	}
+	body := regexp.MustCompile(`(?s)/\*.*?\*/`).ReplaceAllString(string(m[1]), "")
+	return regexp.MustCompile(`[A-Z_]+`).FindAllString(body, -1)
+}
+
+func enumerator(t *testing.T, src []byte, enum string, i int) string {
+	list := enumerators(t, src, enum)
+	if i >= len(list) {
+		return "nothing"
+	}
+	return list[i]
+}
+
+func TestLimitsAreTwins(t *testing.T) {
+	src, err := os.ReadFile("kern/limits.h")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]int{"MAX_COMPONENTS": abi.MaxComponents, "MAX_NAME": abi.MaxName, "MAX_PATH": abi.MaxPath,
+		"INLINE_NAME": abi.InlineName, "MAX_WORKLOADS": abi.MaxWorkloads, "ARENA_WORDS": defaultTableWords} {
+		m := regexp.MustCompile(`#define ` + name + ` (\d+)`).FindSubmatch(src)
+		if m == nil {
+			t.Errorf("no %s in kern/limits.h", name)
+		} else if got, _ := strconv.Atoi(string(m[1])); got != want {
+			t.Errorf("%s is %d in C, %d in Go", name, got, want)
+		}
+	}
+}

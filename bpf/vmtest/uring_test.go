@@ -1,0 +1,48 @@
+package vmtest
+
+import (
+	"testing"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
+)
+
+// TestRings does by io_uring what the policy refuses to system calls: in the
+// caller's thread, by a worker, by the polling thread, and into a file table.
+//
+//	@
+//	├── low/      open, read, create, delete, move
+//	├── high/     everything but execute
+//	└── secret/   nothing
+//	    └── key
+func TestRings(t *testing.T) {
+	s := newStage(t, permit("open read create delete move", "@/low/"), permit(anyUse, "@/high/"))
+	s.tree("secret/key", "low/victim")
+	for _, f := range []string{"a", "b"} {
+		s.tree("low/"+f, "high/"+f)
+	}
+	key := denial{actions: "open,read", path: "@/secret/key"}
+	for _, mode := range []string{"inline", "async", "sqpoll", "fixed"} {
+		op := func(words ...string) []string { return append([]string{"uring", mode}, words...) }
+		s.run(trial{name: "open " + mode + " is denied", control: op("open", "r", "@/high/a"), probe: op("open", "r", "@/secret/key"), errno: eacces, want: key})
+		if mode == "fixed" {
+			continue
+		}
+		s.run(
+			trial{name: "openat2 " + mode + " is denied", control: op("openat2", "r", "@/high/a"), probe: op("openat2", "r", "@/secret/key"), errno: eacces, want: key},
+			trial{name: "creating open " + mode + " is denied", control: op("open", "w|creat", "@/high/new"+mode),
+				probe: op("open", "w|creat", "@/secret/new"), errno: eacces, want: denial{actions: "create", path: "@/secret/new"}},
+			trial{name: "rename " + mode + " is denied", control: op("rename", "@/high/a", "@/high/a"), probe: op("rename", "@/secret/key", "@/high/key"), errno: eacces,
+				want: denial{actions: "move", path: "@/secret/key", dest: "@/high/key"}},
+			trial{name: "rename that gains " + mode + " is refused", control: op("rename", "@/low/a", "@/low/a"), probe: op("rename", "@/low/a", "@/high/c"), errno: exdev,
+				want: denial{actions: "move", path: "@/low/a", dest: "@/high/c", reason: abi.ReasonGain}},
+			trial{name: "link " + mode + " is refused", control: op("link", "@/high/b", "@/high/link"+mode), probe: op("link", "@/secret/key", "@/high/key"), errno: exdev,
+				want: denial{actions: "create", path: "@/secret/key", dest: "@/high/key", reason: abi.ReasonGain}},
+			trial{name: "symlink " + mode + " is denied", control: op("symlink", "x", "@/high/sym"+mode), probe: op("symlink", "x", "@/secret/sym"), errno: eacces,
+				want: denial{actions: "create", path: "@/secret/sym"}},
+			trial{name: "unlink " + mode + " is denied", control: op("unlink", "@/high/sym"+mode), probe: op("unlink", "@/secret/key"), errno: eacces,
+				want: denial{actions: "delete", path: "@/secret/key"}},
+			trial{name: "mkdir " + mode + " is denied", control: op("mkdir", "@/high/dir"+mode), probe: op("mkdir", "@/secret/dir"), errno: eacces,
+				want: denial{actions: "create", path: "@/secret/dir", dir: true}},
+		)
+	}
+}

@@ -1,0 +1,230 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// call runs one command line in this process.
+func call(stdin string, args ...string) (code int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	code = run(append([]string{"stockade"}, args...), strings.NewReader(stdin), &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestCheckSaysWhatIsInAFile(t *testing.T) {
+	code, out, errs := call("", "check", "--principal", `User::"alice"`, "testdata/good.cedar")
+	want := `testdata/good.cedar: ok: 3 policies (2 permit, 1 forbid), 3 rules
+not enforced here: sysctl::Action::"load": no kernel hook of this version decides it
+plan for User::"alice": `
+	if code != 0 || errs != "" || !strings.HasPrefix(out, want) {
+		t.Errorf("exit %d, %s\n%swant\n%s", code, errs, out, want)
+	}
+}
+
+func TestCheckPlacesErrors(t *testing.T) {
+	code, out, errs := call("", "check", "testdata/bad.cedar")
+	lines := strings.Split(strings.TrimSpace(errs), "\n")
+	if code != 1 || out != "" || len(lines) != 2 ||
+		!strings.HasPrefix(lines[0], "testdata/bad.cedar:1:30: ") || !strings.HasPrefix(lines[1], "testdata/bad.cedar:2:40: ") {
+		t.Errorf("exit %d, %q\n%s", code, out, errs)
+	}
+}
+
+func TestDecideAnswersFromTables(t *testing.T) {
+	args := []string{"decide", "--policy", "testdata/good.cedar", "--policy", "testdata/team.cedar", "--entities", "testdata/entities.json", "--principal", `User::"alice"`}
+	want := read(t, "testdata/answers.jsonl")
+	if code, out, errs := call("", append(args, "--requests", "testdata/requests.jsonl")...); code != 0 || out != want {
+		t.Errorf("exit %d, %s\n%swant\n%s", code, errs, out, want)
+	}
+	if code, out, errs := call(read(t, "testdata/requests.jsonl"), args...); code != 0 || out != want {
+		t.Errorf("from standard input: exit %d, %s\n%s", code, errs, out)
+	}
+}
+
+func TestDecideAnswersBadLinesInPlace(t *testing.T) {
+	bad := []string{
+		`bogus`,
+		`{"action":"read"}`,
+		`{"resource":{"type":"file_system::File","path":"/x"}}`,
+		`{"action":"raed","resource":{"type":"file_system::File","path":"/x"}}`,
+		`{"action":"sysctl::Action::\"load\"","resource":{"type":"file_system::File","path":"/x"}}`,
+		`{"action":"stat","resource":{"type":"file_system::File","path":"/x"}}`,
+		`{"action":"read","resource":{"type":"sysctl::Sysctl","id":"x"}}`,
+		`{"action":"read","resource":{"type":"file_system::File","path":"x"}}`,
+		`{"action":"read","resource":{"type":"file_system::File","path":"/x/"}}`,
+		`{"action":"read","resource":{"type":"file_system::File","path":"/a/../x"}}`,
+		`{"action":"read","resource":{"type":"file_system::File","path":"/x","id":"/y"}}`,
+		`{"action":"read","resource":{"type":"file_system::File","path":"/x"},"extra":1}`,
+		`{"action":"read","resource":{"type":"file_system::File","path":"/x"}} {}`,
+		`{"principal":"nobody","action":"read","resource":{"type":"file_system::File","path":"/x"}}`,
+		`{"principal":"file_system::File::\"/x\"","action":"read","resource":{"type":"file_system::File","path":"/x"}}`,
+	}
+	good := `{"action":"read","resource":{"type":"file_system::File","path":"/x"}}`
+	code, out, errs := call(strings.Join(append(bad, good), "\n"), "decide", "-p", "testdata/good.cedar")
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	if code != 1 || len(lines) != len(bad)+1 || !strings.Contains(errs, "requests: 15 could not be decided") {
+		t.Fatalf("exit %d, %s\n%s", code, errs, out)
+	}
+	for i := range bad {
+		if want := `{"error":"line ` + strconv.Itoa(i+1) + `: `; !strings.HasPrefix(lines[i], want) {
+			t.Errorf("%s\nis answered by %s", bad[i], lines[i])
+		}
+	}
+	if want := `{"verdict":"deny","policies":[]}`; lines[len(bad)] != want {
+		t.Errorf("the good line is answered by %s, want %s", lines[len(bad)], want)
+	}
+}
+
+func TestCompileWritesTheSameBytesForTheSameMeaning(t *testing.T) {
+	dir := t.TempDir()
+	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
+	other := filepath.Join(dir, "other.cedar")
+	text := `permit (principal, action in [file_system::Action::"read", file_system::Action::"open"], resource)
+	when { resource in file_system::Dir::"/etc" && !(resource == file_system::File::"/etc/shadow") };`
+	if err := os.WriteFile(other, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for out, policy := range map[string]string{a: "testdata/good.cedar", b: other} {
+		code, _, errs := call("", "compile", "-o", out, "--principal", `User::"alice"`, policy)
+		if code != 0 {
+			t.Fatalf("exit %d, %s", code, errs)
+		}
+	}
+	if read(t, a) != read(t, b) || len(read(t, a)) == 0 {
+		t.Error("two tables of one meaning differ")
+	}
+}
+
+func TestCompileDumpsEveryStage(t *testing.T) {
+	for _, stage := range []string{"ast", "rules", "table"} {
+		if code, out, errs := call("", "compile", "--dump", stage, "testdata/good.cedar"); code != 0 || out == "" {
+			t.Errorf("%s: exit %d, %s", stage, code, errs)
+		}
+	}
+	if code, _, errs := call("", "compile", "--dump", "x", "testdata/good.cedar"); code != 1 || !strings.Contains(errs, "ast, rules, table") {
+		t.Errorf("unknown stage: exit %d, %s", code, errs)
+	}
+}
+
+func TestBaselineCompilesAndAloneExecutesNoProgram(t *testing.T) {
+	_, text, _ := call("", "baseline")
+	file := filepath.Join(t.TempDir(), "baseline.cedar")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	requests := `{"action":"execute","resource":{"type":"file_system::File","path":"/usr/bin/cat"}}
+{"action":"map","resource":{"type":"file_system::File","path":"/tmp/evil"}}
+{"action":"write","resource":{"type":"file_system::File","path":"/usr/lib/x.so"}}
+{"action":"read","resource":{"type":"file_system::File","path":"/etc/shadow"}}
+{"action":"read","resource":{"type":"file_system::File","path":"/etc/ssl/private/key.pem"}}
+{"action":"read","resource":{"type":"file_system::File","path":"/proc/kcore"}}
+{"action":"execute","resource":{"type":"file_system::File","path":"/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"}}
+{"action":"map","resource":{"type":"file_system::File","path":"/usr/lib/x86_64-linux-gnu/libc.so.6"}}
+{"action":"write","resource":{"type":"file_system::File","path":"/dev/null"}}
+`
+	code, out, errs := call(requests, "decide", "-p", file)
+	var verdicts []string
+	for line := range strings.Lines(out) {
+		verdicts = append(verdicts, strings.Split(line, `"`)[3])
+	}
+	want := slices.Concat(slices.Repeat([]string{"deny"}, 6), slices.Repeat([]string{"allow"}, 3))
+	if code != 0 || !slices.Equal(verdicts, want) {
+		t.Errorf("exit %d, %s\n%s", code, errs, out)
+	}
+}
+
+func TestUsageErrorsHelp(t *testing.T) {
+	cases := []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"chek"}, 2, `stockade: chek: unknown verb: nothing was done; see ` + "`stockade --help`" + `. Did you mean "check"?`},
+		{[]string{"check"}, 2, "policies: none given"},
+		{[]string{"check", "--entitis", "x"}, 2, "Did you mean --entities?"},
+		{[]string{"check", "no-such-file"}, 1, "no such file"},
+		{[]string{"check", "--baseline", "x", "testdata/good.cedar"}, 2, "use one of runtime, none"},
+		{[]string{"check", "--principal", "x", "testdata/good.cedar"}, 1, "is not a Cedar entity"},
+		{[]string{"decide", "-p", "testdata/good.cedar", "x"}, 2, "unexpected argument"},
+		{[]string{"run"}, 125, "command: none given"},
+		{[]string{"run", "--", "true"}, 125, "policies: none given"},
+		{[]string{"run", "--nme", "x"}, 125, "Did you mean --name?"},
+		{[]string{"run", "-p", "testdata/good.cedar", "--mode", "x", "--", "true"}, 125, "use enforce or audit"},
+		{[]string{"run", "-p", "testdata/bad.cedar", "--", "true"}, 125, "testdata/bad.cedar:1:30: "},
+		{[]string{"run", "-p", "testdata/good.cedar", "--name", "A/B", "--", "true"}, 125, "not a workload's name"},
+		{[]string{"reap", "x"}, 1, "started by `stockade run` alone"},
+		{[]string{"completion", "tcsh"}, 2, "use bash, zsh or fish"},
+	}
+	for _, c := range cases {
+		if code, _, errs := call("", c.args...); code != c.code || !strings.Contains(errs, c.want) {
+			t.Errorf("%q: exit %d, want %d: %s", c.args, code, c.code, errs)
+		}
+	}
+}
+
+func TestEveryVerbHasExamplesThatBeginWithIt(t *testing.T) {
+	for _, verb := range newApp().Commands {
+		if verb.Hidden {
+			continue
+		}
+		code, out, _ := call("", verb.Name, "--help")
+		_, list, found := strings.Cut(out, "EXAMPLES:\n")
+		if code != 0 || !found || !strings.Contains(list, "stockade "+verb.Name) {
+			t.Errorf("%s --help: exit %d:\n%s", verb.Name, code, out)
+		}
+	}
+}
+
+func TestCompletionNamesVerbsAndFlags(t *testing.T) {
+	for _, shell := range []string{"bash", "zsh", "fish"} {
+		if code, out, errs := call("", "completion", shell); code != 0 || !strings.Contains(out, "stockade") {
+			t.Errorf("%s: exit %d, %s", shell, code, errs)
+		}
+	}
+	old := os.Args
+	defer func() { os.Args = old }()
+	os.Args = []string{"stockade", "--generate-bash-completion"} // urfave looks here
+	if _, out, _ := call("", "--generate-bash-completion"); !strings.Contains(out, "check\n") || strings.Contains(out, "reap") {
+		t.Errorf("verbs: %s", out)
+	}
+	os.Args = []string{"stockade", "run", "--m", "--generate-bash-completion"}
+	if _, out, _ := call("", "run", "--m", "--generate-bash-completion"); !strings.Contains(out, "--mode") {
+		t.Errorf("flags: %q", out)
+	}
+}
+
+func TestVersionNamesFormats(t *testing.T) {
+	code, out, errs := call("", "version")
+	for _, want := range []string{"stockade ", "commit ", "go1.", "format 1", "enforced: open,read"} {
+		if code != 0 || !strings.Contains(out, want) {
+			t.Errorf("exit %d, %s: no %q in\n%s", code, errs, want, out)
+		}
+	}
+}
+
+func TestPoliciesMayHaveCommasInTheirNames(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "a,b[1].cedar")
+	if err := os.WriteFile(file, []byte(read(t, "testdata/good.cedar")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{file, filepath.Dir(file)} {
+		if code, _, errs := call("", "decide", "--policy", path); code != 0 {
+			t.Errorf("%s: exit %d, %s", path, code, errs)
+		}
+	}
+}

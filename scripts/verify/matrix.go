@@ -1,0 +1,90 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// matrix has what each trial of the VM tests came to on each kernel: D denied,
+// A allowed, L a documented limit, n/a not on that kernel.
+type matrix struct {
+	trials, kernels []string
+	results         map[[2]string]string // by trial and kernel
+}
+
+// keep takes lines "TRIAL KERNEL RESULT"; a trial's name may have spaces.
+func (r *report) keep(lines []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := &r.matrix
+	if m.results == nil {
+		m.results = map[[2]string]string{}
+	}
+	for _, line := range lines {
+		f := strings.Fields(line)
+		if len(f) < 3 {
+			continue
+		}
+		trial, kernel, result := strings.Join(f[:len(f)-2], " "), f[len(f)-2], f[len(f)-1]
+		if !slices.Contains(m.trials, trial) {
+			m.trials = append(m.trials, trial)
+		}
+		if !slices.Contains(m.kernels, kernel) {
+			m.kernels = append(m.kernels, kernel)
+		}
+		m.results[[2]string{trial, kernel}] = result
+	}
+}
+
+// print writes the whole matrix to a file and its counts to out.
+func (m *matrix) print(out io.Writer) {
+	if len(m.trials) == 0 {
+		return
+	}
+	slices.Sort(m.kernels)
+	var text strings.Builder
+	row := func(name string, cells []string) {
+		fmt.Fprintf(&text, "%-60s", name)
+		for _, c := range cells {
+			fmt.Fprintf(&text, " %8s", c)
+		}
+		text.WriteByte('\n')
+	}
+	row("", m.kernels)
+	counts := map[[2]string]int{}
+	var kinds []string
+	for _, trial := range m.trials {
+		var cells []string
+		for _, k := range m.kernels {
+			result := m.results[[2]string{trial, k}]
+			if result == "" {
+				result = "not run"
+			}
+			if !slices.Contains(kinds, result) {
+				kinds = append(kinds, result)
+			}
+			counts[[2]string{k, result}]++
+			cells = append(cells, result)
+		}
+		row(trial, cells)
+	}
+	slices.Sort(kinds)
+	fmt.Fprintf(out, "\nTRIALS in VMs: %d (D denied, A allowed, L a documented limit, n/a not on that kernel)\n", len(m.trials))
+	for _, k := range m.kernels {
+		fmt.Fprintf(out, "  %-6s", k)
+		for _, kind := range kinds {
+			fmt.Fprintf(out, "  %s %d", kind, counts[[2]string{k, kind}])
+		}
+		fmt.Fprintln(out)
+	}
+	file := filepath.Join(work, "matrix")
+	if err := os.WriteFile(file, []byte(text.String()), 0o644); err == nil {
+		fmt.Fprintf(out, "  each of them: %s\n", file)
+	}
+}
