@@ -7,7 +7,7 @@ SHELL := /bin/bash
 export CGO_ENABLED := 0
 export PATH := $(PATH):/usr/local/go/bin
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-COMMIT := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+COMMIT := $(shell git rev-parse --quiet --verify HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 KERNEL ?= 6.12
 

@@ -17,7 +17,8 @@ import (
 	"github.com/stockade-dev/stockade/compiler"
 )
 
-// TestMain lets the test binary be the reaper, and a run that is to be killed.
+// TestMain lets the test binary be the reaper, a run that is to be killed, and
+// a command that counts interrupts.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == "reap" {
 		if err := Reap(os.Args[2]); err != nil {
@@ -25,12 +26,17 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if len(os.Args) == 2 && os.Args[1] == "interrupts" {
+		os.Exit(40 + countInterrupts())
+	}
 	if len(os.Args) == 4 && os.Args[1] == "victim" {
 		cfg := RunConfig{Name: os.Args[2], Plan: emptyPlan(), Args: []string{"/bin/sh", "-c", os.Args[3]}, Sink: &recorder{}}
-		if _, err := new(fakeKernel).host().run(context.Background(), cfg); err != nil {
+		cfg.Stdin, cfg.Stdout, cfg.Stderr = os.Stdin, os.Stdout, os.Stderr
+		result, err := new(fakeKernel).host().run(context.Background(), cfg)
+		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 		}
-		os.Exit(1)
+		os.Exit(result.ExitCode)
 	}
 	os.Exit(m.Run())
 }
@@ -50,6 +56,7 @@ type fakeKernel struct {
 	loadErr  error
 	denials  []abi.Event
 	counters abi.Counters
+	closeErr error
 
 	mu     sync.Mutex
 	closed bool
@@ -85,7 +92,7 @@ func (k *fakeKernel) Close() error {
 	if group, err := cgroup.Open(k.name); err == nil {
 		k.alive, _ = group.Populated()
 	}
-	return nil
+	return k.closeErr
 }
 
 type fakeEvents struct {

@@ -32,7 +32,7 @@ type RunConfig struct {
 	// Stdin, Stdout and Stderr are the command's, untouched.
 	Stdin, Stdout, Stderr *os.File
 	// Sink takes the denials and the summary.
-	Sink sink.Sink
+	Sink Sink
 }
 
 func (cfg *RunConfig) check() error {
@@ -82,7 +82,9 @@ func (h *host) run(ctx context.Context, cfg RunConfig) (result RunResult, err er
 	defer signals.release()
 	s := &session{host: h, cfg: &cfg}
 	defer func() { // also in a panic
-		err = errors.Join(err, s.end())
+		if failed := s.end(); failed != nil {
+			result.ExitCode, err = ExitFailed, errors.Join(err, failed)
+		}
 	}()
 	if err := s.begin(); err != nil {
 		return result, err
@@ -98,8 +100,10 @@ func (h *host) run(ctx context.Context, cfg RunConfig) (result RunResult, err er
 	}
 	result.ExitCode = status
 	result.Elapsed = time.Since(started)
-	if err = s.finish(&result.Summary); err == nil {
-		cfg.Sink.Summary(&result.Summary)
+	if err := s.finish(&result.Summary); err != nil {
+		result.ExitCode = ExitFailed
+		return result, errors.Join(startErr, err)
 	}
-	return result, errors.Join(startErr, err)
+	cfg.Sink.Summary(&result.Summary)
+	return result, startErr
 }

@@ -145,6 +145,34 @@ func TestRunThatCannotConfineStartsNothing(t *testing.T) {
 	}
 }
 
+func TestRunThatCannotCleanUpFailsAndLeavesItToTheReaper(t *testing.T) {
+	k := &fakeKernel{closeErr: errors.New("pin: busy")}
+	result, _, err := runArgs(t, k, &recorder{}, "true") // which sees everything gone
+	if result.ExitCode != ExitFailed || !errors.Is(err, k.closeErr) {
+		t.Errorf("exit %d, %v; want %d", result.ExitCode, err, ExitFailed)
+	}
+}
+
+func TestRunAsAnotherUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root may become another user")
+	}
+	name := testName(t)
+	out, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &fakeKernel{name: name}
+	_, err = k.host().run(context.Background(), RunConfig{
+		Name: name, Plan: emptyPlan(), Sink: &recorder{}, User: "65534:12", Stdout: out,
+		Args: []string{"sh", "-c", "id -u; id -G; echo $LOGNAME; grep CapEff /proc/self/status"},
+	})
+	text, _ := os.ReadFile(out.Name())
+	if want := "65534\n12\nnobody\nCapEff:\t0000000000000000\n"; err != nil || string(text) != want {
+		t.Errorf("%q, %v; want %q", text, err, want)
+	}
+}
+
 func TestRunRefusesBadConfigs(t *testing.T) {
 	good := RunConfig{Name: "x", Plan: emptyPlan(), Args: []string{"true"}, Sink: &recorder{}}
 	for what, change := range map[string]func(*RunConfig){

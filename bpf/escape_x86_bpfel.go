@@ -27,15 +27,21 @@ const (
 	escapeMapSeqs               = "seqs"
 	escapeMapTasks              = "tasks"
 	escapeMapWorkloads          = "workloads"
+	escapeProgFileIoctl         = "file_ioctl"
+	escapeProgFileIoctlCompat   = "file_ioctl_compat"
 	escapeProgFileReceive       = "file_receive"
 	escapeProgMoveMount         = "move_mount"
 	escapeProgPathChroot        = "path_chroot"
+	escapeProgPathNotify        = "path_notify"
 	escapeProgPtraceAccessCheck = "ptrace_access_check"
 	escapeProgPtraceTraceme     = "ptrace_traceme"
 	escapeProgSbMount           = "sb_mount"
 	escapeProgSbPivotroot       = "sb_pivotroot"
 	escapeProgSbUmount          = "sb_umount"
 	escapeProgTaskKill          = "task_kill"
+	escapeProgTaskSetrlimit     = "task_setrlimit"
+	escapeProgUnixMaySend       = "unix_may_send"
+	escapeProgUnixStreamConnect = "unix_stream_connect"
 	escapeProgUsernsCreate      = "userns_create"
 	escapeVarArenaMask          = "arena_mask"
 	escapeVarNameMasks          = "name_masks"
@@ -85,15 +91,21 @@ type escapeSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type escapeProgramSpecs struct {
+	FileIoctl         *ebpf.ProgramSpec `ebpf:"file_ioctl"`
+	FileIoctlCompat   *ebpf.ProgramSpec `ebpf:"file_ioctl_compat"`
 	FileReceive       *ebpf.ProgramSpec `ebpf:"file_receive"`
 	MoveMount         *ebpf.ProgramSpec `ebpf:"move_mount"`
 	PathChroot        *ebpf.ProgramSpec `ebpf:"path_chroot"`
+	PathNotify        *ebpf.ProgramSpec `ebpf:"path_notify"`
 	PtraceAccessCheck *ebpf.ProgramSpec `ebpf:"ptrace_access_check"`
 	PtraceTraceme     *ebpf.ProgramSpec `ebpf:"ptrace_traceme"`
 	SbMount           *ebpf.ProgramSpec `ebpf:"sb_mount"`
 	SbPivotroot       *ebpf.ProgramSpec `ebpf:"sb_pivotroot"`
 	SbUmount          *ebpf.ProgramSpec `ebpf:"sb_umount"`
 	TaskKill          *ebpf.ProgramSpec `ebpf:"task_kill"`
+	TaskSetrlimit     *ebpf.ProgramSpec `ebpf:"task_setrlimit"`
+	UnixMaySend       *ebpf.ProgramSpec `ebpf:"unix_may_send"`
+	UnixStreamConnect *ebpf.ProgramSpec `ebpf:"unix_stream_connect"`
 	UsernsCreate      *ebpf.ProgramSpec `ebpf:"userns_create"`
 }
 
@@ -187,29 +199,41 @@ type escapeVariables struct {
 //
 // It can be passed to loadEscapeObjects or ebpf.CollectionSpec.LoadAndAssign.
 type escapePrograms struct {
+	FileIoctl         *ebpf.Program `ebpf:"file_ioctl"`
+	FileIoctlCompat   *ebpf.Program `ebpf:"file_ioctl_compat"`
 	FileReceive       *ebpf.Program `ebpf:"file_receive"`
 	MoveMount         *ebpf.Program `ebpf:"move_mount"`
 	PathChroot        *ebpf.Program `ebpf:"path_chroot"`
+	PathNotify        *ebpf.Program `ebpf:"path_notify"`
 	PtraceAccessCheck *ebpf.Program `ebpf:"ptrace_access_check"`
 	PtraceTraceme     *ebpf.Program `ebpf:"ptrace_traceme"`
 	SbMount           *ebpf.Program `ebpf:"sb_mount"`
 	SbPivotroot       *ebpf.Program `ebpf:"sb_pivotroot"`
 	SbUmount          *ebpf.Program `ebpf:"sb_umount"`
 	TaskKill          *ebpf.Program `ebpf:"task_kill"`
+	TaskSetrlimit     *ebpf.Program `ebpf:"task_setrlimit"`
+	UnixMaySend       *ebpf.Program `ebpf:"unix_may_send"`
+	UnixStreamConnect *ebpf.Program `ebpf:"unix_stream_connect"`
 	UsernsCreate      *ebpf.Program `ebpf:"userns_create"`
 }
 
 func (p *escapePrograms) Close() error {
 	return _EscapeClose(
+		p.FileIoctl,
+		p.FileIoctlCompat,
 		p.FileReceive,
 		p.MoveMount,
 		p.PathChroot,
+		p.PathNotify,
 		p.PtraceAccessCheck,
 		p.PtraceTraceme,
 		p.SbMount,
 		p.SbPivotroot,
 		p.SbUmount,
 		p.TaskKill,
+		p.TaskSetrlimit,
+		p.UnixMaySend,
+		p.UnixStreamConnect,
 		p.UsernsCreate,
 	)
 }

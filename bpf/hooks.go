@@ -24,7 +24,8 @@ var objects = []object{
 // optional hooks exist on some kernels only. consequence says what follows
 // where one is missing; "" means that another hook covers it.
 var optional = map[string]string{
-	"file_truncate": "", // 6.1: path_truncate fires for ftruncate too
+	"file_truncate":     "", // 6.1: path_truncate fires for ftruncate too
+	"file_ioctl_compat": "", // before 6.8 file_ioctl fires for 32-bit callers too
 }
 
 // hasHook reports whether this kernel's BTF has an LSM hook.

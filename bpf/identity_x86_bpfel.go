@@ -16,24 +16,25 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	identityMapArena         = "arena"
-	identityMapCgroups       = "cgroups"
-	identityMapCounts        = "counts"
-	identityMapDegraded      = "degraded"
-	identityMapEventBufs     = "event_bufs"
-	identityMapEvents        = "events"
-	identityMapMembers       = "members"
-	identityMapScratches     = "scratches"
-	identityMapSeqs          = "seqs"
-	identityMapTasks         = "tasks"
-	identityMapWorkloads     = "workloads"
-	identityProgCgroupMkdir  = "cgroup_mkdir"
-	identityProgCgroupRmdir  = "cgroup_rmdir"
-	identityProgRegisterRoot = "register_root"
-	identityProgTaskAlloc    = "task_alloc"
-	identityProgTaskFree     = "task_free"
-	identityVarArenaMask     = "arena_mask"
-	identityVarOpaque        = "opaque"
+	identityMapArena             = "arena"
+	identityMapCgroups           = "cgroups"
+	identityMapCounts            = "counts"
+	identityMapDegraded          = "degraded"
+	identityMapEventBufs         = "event_bufs"
+	identityMapEvents            = "events"
+	identityMapMembers           = "members"
+	identityMapScratches         = "scratches"
+	identityMapSeqs              = "seqs"
+	identityMapTasks             = "tasks"
+	identityMapWorkloads         = "workloads"
+	identityProgCgroupAttachTask = "cgroup_attach_task"
+	identityProgCgroupMkdir      = "cgroup_mkdir"
+	identityProgCgroupRmdir      = "cgroup_rmdir"
+	identityProgRegisterRoot     = "register_root"
+	identityProgTaskAlloc        = "task_alloc"
+	identityProgTaskFree         = "task_free"
+	identityVarArenaMask         = "arena_mask"
+	identityVarOpaque            = "opaque"
 )
 
 // loadIdentity returns the embedded CollectionSpec for identity.
@@ -78,11 +79,12 @@ type identitySpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type identityProgramSpecs struct {
-	CgroupMkdir  *ebpf.ProgramSpec `ebpf:"cgroup_mkdir"`
-	CgroupRmdir  *ebpf.ProgramSpec `ebpf:"cgroup_rmdir"`
-	RegisterRoot *ebpf.ProgramSpec `ebpf:"register_root"`
-	TaskAlloc    *ebpf.ProgramSpec `ebpf:"task_alloc"`
-	TaskFree     *ebpf.ProgramSpec `ebpf:"task_free"`
+	CgroupAttachTask *ebpf.ProgramSpec `ebpf:"cgroup_attach_task"`
+	CgroupMkdir      *ebpf.ProgramSpec `ebpf:"cgroup_mkdir"`
+	CgroupRmdir      *ebpf.ProgramSpec `ebpf:"cgroup_rmdir"`
+	RegisterRoot     *ebpf.ProgramSpec `ebpf:"register_root"`
+	TaskAlloc        *ebpf.ProgramSpec `ebpf:"task_alloc"`
+	TaskFree         *ebpf.ProgramSpec `ebpf:"task_free"`
 }
 
 // identityMapSpecs contains maps before they are loaded into the kernel.
@@ -171,15 +173,17 @@ type identityVariables struct {
 //
 // It can be passed to loadIdentityObjects or ebpf.CollectionSpec.LoadAndAssign.
 type identityPrograms struct {
-	CgroupMkdir  *ebpf.Program `ebpf:"cgroup_mkdir"`
-	CgroupRmdir  *ebpf.Program `ebpf:"cgroup_rmdir"`
-	RegisterRoot *ebpf.Program `ebpf:"register_root"`
-	TaskAlloc    *ebpf.Program `ebpf:"task_alloc"`
-	TaskFree     *ebpf.Program `ebpf:"task_free"`
+	CgroupAttachTask *ebpf.Program `ebpf:"cgroup_attach_task"`
+	CgroupMkdir      *ebpf.Program `ebpf:"cgroup_mkdir"`
+	CgroupRmdir      *ebpf.Program `ebpf:"cgroup_rmdir"`
+	RegisterRoot     *ebpf.Program `ebpf:"register_root"`
+	TaskAlloc        *ebpf.Program `ebpf:"task_alloc"`
+	TaskFree         *ebpf.Program `ebpf:"task_free"`
 }
 
 func (p *identityPrograms) Close() error {
 	return _IdentityClose(
+		p.CgroupAttachTask,
 		p.CgroupMkdir,
 		p.CgroupRmdir,
 		p.RegisterRoot,

@@ -82,18 +82,24 @@ const (
 	BoundaryProcess
 	BoundarySignal
 	BoundaryUring
+	BoundarySocket
+	BoundaryTerminal
+	BoundaryWatch
 )
 
 var boundaryTexts = [...]string{
-	BoundaryNone:    "",
-	BoundaryBPF:     "bpf(2)",
-	BoundaryPerf:    "perf_event_open(2)",
-	BoundaryModule:  "loading code into the kernel",
-	BoundaryControl: "a file that controls the kernel or other workloads",
-	BoundaryDevice:  "a device that bypasses every path",
-	BoundaryProcess: "tracing a process outside the workload",
-	BoundarySignal:  "a signal to a process outside the workload",
-	BoundaryUring:   "an io_uring made outside the workload",
+	BoundaryNone:     "",
+	BoundaryBPF:      "bpf(2)",
+	BoundaryPerf:     "perf_event_open(2)",
+	BoundaryModule:   "loading code into the kernel",
+	BoundaryControl:  "a file that controls the kernel or other workloads",
+	BoundaryDevice:   "a device that bypasses every path",
+	BoundaryProcess:  "tracing a process outside the workload",
+	BoundarySignal:   "a signal to a process outside the workload",
+	BoundaryUring:    "an io_uring made outside the workload",
+	BoundarySocket:   "a unix socket without a path, of a process outside the workload",
+	BoundaryTerminal: "typing on a terminal in the user's place",
+	BoundaryWatch:    "watching or blocking a whole mount or filesystem",
 }
 
 // String returns the boundary as a phrase for a reader.

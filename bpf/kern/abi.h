@@ -51,6 +51,9 @@ enum boundary {
 	BOUNDARY_PROCESS, /* tracing a process outside the workload */
 	BOUNDARY_SIGNAL,  /* signals to a process outside the workload */
 	BOUNDARY_URING,	  /* an io_uring made outside the workload */
+	BOUNDARY_SOCKET,  /* a unix socket without a path, of a process outside */
+	BOUNDARY_TERMINAL, /* typing on a terminal in the user's place */
+	BOUNDARY_WATCH,	  /* watching or blocking a whole mount or filesystem */
 };
 
 enum path_status { PATH_NONE, PATH_OK, PATH_OUTSIDE, PATH_TOO_DEEP, PATH_TORN, PATH_CUT };

@@ -98,14 +98,12 @@ static __always_inline u32 forbidden(struct dentry *d, struct inode *inode, bool
 /* inside: is the other task of the same workload? */
 static __always_inline bool inside(u32 w, struct task_struct *other)
 {
-	u64 key = (u64)other, id;
-	u32 *found = bpf_task_storage_get(&tasks, other, 0, 0);
+	u32 of = marked(other), *found;
+	u64 id;
 
-	if (!found)
-		found = bpf_map_lookup_elem(&members, &key);
-	if (!found) {
-		id = BPF_CORE_READ(other, cgroups, dfl_cgrp, kn, id);
-		found = bpf_map_lookup_elem(&cgroups, &id);
-	}
+	if (of)
+		return of == w;
+	id = BPF_CORE_READ(other, cgroups, dfl_cgrp, kn, id);
+	found = bpf_map_lookup_elem(&cgroups, &id);
 	return found && *found == w;
 }

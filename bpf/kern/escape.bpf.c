@@ -11,6 +11,14 @@
  *                     workload never
  * ptrace_traceme      a parent outside the workload as tracer: never
  * task_kill           signals out of the workload: never
+ * task_setrlimit      limits of a process outside: never
+ * unix_stream_connect, unix_may_send
+ *                     a socket with a path, of a process outside: open and write there; without a
+ *                     path: never
+ * path_notify         inotify and fanotify: open and read; marks on mounts and filesystems, and
+ *                     events that block others: never
+ * file_ioctl, file_ioctl_compat
+ *                     TIOCSTI, TIOCLINUX: typing in the user's place: never
  * file_receive        descriptors by SCM_RIGHTS or pidfd_getfd: as if opened here; an io_uring made
  *                     outside would act with its maker's identity: never
  */
@@ -107,6 +115,85 @@ int BPF_PROG(task_kill, struct task_struct *p, struct kernel_siginfo *info, int 
 	if (!w || inside(w, p))
 		return 0;
 	return refuse(w, BOUNDARY_SIGNAL, sig == SIGINT || sig == SIGHUP ? BIT(ACT_INTERRUPT) : BIT(ACT_KILL));
+}
+
+SEC("lsm/task_setrlimit")
+int BPF_PROG(task_setrlimit, struct task_struct *p)
+{
+	u32 w = who();
+
+	return w && !inside(w, p) ? refuse(w, BOUNDARY_PROCESS, 0) : 0;
+}
+
+/* on_socket judges reaching the unix socket other. One without any name is
+ * reached by a descriptor that the task holds. */
+static __noinline int on_socket(u32 w, struct sock *other)
+{
+	struct unix_sock *u = (struct unix_sock *)other;
+	u64 id = BPF_CORE_READ(other, sk_cgrp_data.cgroup, kn, id);
+	u32 *owner = bpf_map_lookup_elem(&cgroups, &id);
+	u64 dentry;
+
+	if (owner && *owner == w)
+		return 0;
+	dentry = (u64)BPF_CORE_READ(u, path.dentry);
+	if (dentry)
+		return decide_at(w, (u64)BPF_CORE_READ(u, path.mnt), dentry, BIT(ACT_OPEN) | BIT(ACT_WRITE));
+	return BPF_CORE_READ(u, addr) ? refuse(w, BOUNDARY_SOCKET, 0) : 0;
+}
+
+SEC("lsm/unix_stream_connect")
+int BPF_PROG(unix_stream_connect, struct sock *sock, struct sock *other)
+{
+	u32 w = who();
+
+	return w ? on_socket(w, other) : 0;
+}
+
+SEC("lsm/unix_may_send")
+int BPF_PROG(unix_may_send, struct socket *sock, struct socket *other)
+{
+	u32 w = who();
+	struct sock *sk;
+
+	if (!w)
+		return 0;
+	sk = BPF_CORE_READ(other, sk);
+	return sk ? on_socket(w, sk) : 0;
+}
+
+SEC("lsm/path_notify")
+int BPF_PROG(path_notify, struct path *path, u64 mask, unsigned int type)
+{
+	u32 w = who(), what;
+
+	if (!w)
+		return 0;
+	what = type || mask & FAN_PERM_EVENTS ? REFUSE(BOUNDARY_WATCH) : 0;
+	return decide(w, path->mnt, path->dentry, kind_of(path->dentry->d_inode) | what,
+		      BIT(ACT_OPEN) | BIT(ACT_READ));
+}
+
+static __always_inline int on_ioctl(struct file *file, unsigned int cmd)
+{
+	u32 w;
+
+	if (cmd != TIOCSTI && cmd != TIOCLINUX)
+		return 0;
+	w = who();
+	return w ? decide(w, file->f_path.mnt, file->f_path.dentry, REFUSE(BOUNDARY_TERMINAL), 0) : 0;
+}
+
+SEC("lsm/file_ioctl")
+int BPF_PROG(file_ioctl, struct file *file, unsigned int cmd)
+{
+	return on_ioctl(file, cmd);
+}
+
+SEC("lsm/file_ioctl_compat")
+int BPF_PROG(file_ioctl_compat, struct file *file, unsigned int cmd)
+{
+	return on_ioctl(file, cmd);
 }
 
 static __always_inline bool is_uring(struct dentry *d)

@@ -3,7 +3,7 @@
  *
  * file_open       every open, also io_uring's and O_PATH reopens: open, read, write, create for
  *                 O_TMPFILE; execute for the opens that exec itself makes
- * path_mknod      O_CREAT of a new name, mknod, bind of a unix socket: create
+ * path_mknod      O_CREAT of a new name, mknod, bind of a unix socket: create; devices never
  * path_mkdir      create                 path_symlink   create
  * path_unlink     delete                 path_rmdir     delete
  * path_rename     move, create, delete of the target; both ways for exchange; no gain
@@ -43,8 +43,13 @@ int BPF_PROG(file_open, struct file *file)
 	dentry = file->f_path.dentry;
 	need = open_need(file);
 	/* An anonymous pipe has no path: its ends are reopened through /proc by
-	 * tasks that hold them. */
-	if (dentry->d_sb->s_magic == PIPEFS_MAGIC)
+	 * tasks that hold them. A pidfd has none either: what is done with it is
+	 * judged. */
+	if (dentry->d_sb->s_magic == PIPEFS_MAGIC || dentry->d_sb->s_magic == PIDFS_MAGIC)
+		return 0;
+	/* Before 6.5 overlayfs opens its layer's file under the path that was
+	 * judged already. */
+	if (!bpf_core_type_exists(struct backing_file) && file->f_inode->i_sb != dentry->d_sb)
 		return 0;
 	what = REFUSE(forbidden(dentry, file->f_inode, need & BIT(ACT_WRITE)));
 	return decide(w, file->f_path.mnt, dentry, kind_of(file->f_inode) | what, need);
@@ -65,7 +70,19 @@ static __always_inline u32 pins(struct path *dir)
 		return w ? decide(w, dir->mnt, dentry, kind | pins(dir), BIT(act)) : 0;                \
 	}
 
-ON_ENTRY(path_mknod, 0, ACT_CREATE)
+/* A device node would reach the device whatever path names it; char 0:0 is
+ * overlayfs's whiteout. */
+SEC("lsm/path_mknod")
+int BPF_PROG(path_mknod, struct path *dir, struct dentry *dentry, umode_t mode, unsigned int dev)
+{
+	u32 w = who(), type = mode & S_IFMT, what;
+
+	if (!w)
+		return 0;
+	what = type == S_IFBLK || (type == S_IFCHR && dev) ? REFUSE(BOUNDARY_DEVICE) : pins(dir);
+	return decide(w, dir->mnt, dentry, what, BIT(ACT_CREATE));
+}
+
 ON_ENTRY(path_mkdir, KIND_DIR, ACT_CREATE)
 ON_ENTRY(path_symlink, 0, ACT_CREATE)
 ON_ENTRY(path_unlink, 0, ACT_DELETE)

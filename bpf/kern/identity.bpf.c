@@ -5,6 +5,7 @@
  * task_free           forgets the mark
  * tp cgroup_mkdir     a child cgroup of a workload belongs to it before a task can enter
  * tp cgroup_rmdir     forgets the cgroup
+ * tp cgroup_attach    a task that is moved in is marked, so that it is not free again when it leaves
  * register_root       (called by the loader) notes the caller's root as a workload's root
  */
 #include "identity.h"
@@ -60,6 +61,20 @@ int BPF_PROG(cgroup_rmdir, struct cgroup *cgrp)
 
 	if (on_v2(cgrp))
 		bpf_map_delete_elem(&cgroups, &id);
+	return 0;
+}
+
+SEC("tp_btf/cgroup_attach_task")
+int BPF_PROG(cgroup_attach_task, struct cgroup *dst, const char *path, struct task_struct *task)
+{
+	u64 id = dst->kn->id;
+	u32 *w;
+
+	if (!on_v2(dst))
+		return 0;
+	w = bpf_map_lookup_elem(&cgroups, &id);
+	if (w && !mark_of(task))
+		mark(task, *w);
 	return 0;
 }
 

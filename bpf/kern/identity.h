@@ -7,21 +7,20 @@
 
 #include "maps.h"
 
-/* mark makes w's hold on a task permanent. 0, or -EAGAIN when neither index
- * took it. */
+/* mark makes w's hold on a task permanent. -EAGAIN unless both indices took it:
+ * without storage the second would never be looked at. */
 static __always_inline int mark(struct task_struct *task, u32 w)
 {
 	u64 key = (u64)task;
 	u32 *slot = bpf_task_storage_get(&tasks, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 
-	if (slot)
-		*slot = w;
-	if (bpf_map_update_elem(&members, &key, &w, BPF_ANY) && !slot)
+	if (!slot)
 		return -EAGAIN;
-	return 0;
+	*slot = w;
+	return bpf_map_update_elem(&members, &key, &w, BPF_ANY) ? -EAGAIN : 0;
 }
 
-static __always_inline u32 marked(struct task_struct *task)
+static __always_inline u32 mark_of(struct task_struct *task)
 {
 	u64 key = (u64)task;
 	u32 *w;
@@ -32,6 +31,15 @@ static __always_inline u32 marked(struct task_struct *task)
 	if (!w)
 		w = bpf_map_lookup_elem(&members, &key);
 	return w ? *w : 0;
+}
+
+/* marked asks the thread and its process: who is moved into a cgroup with all
+ * its threads is marked by its leader. */
+static __always_inline u32 marked(struct task_struct *task)
+{
+	u32 w = mark_of(task);
+
+	return w ? w : mark_of(task->group_leader);
 }
 
 static __noinline u32 by_ancestor(void)

@@ -135,9 +135,24 @@ struct task_struct {
 	struct fs_struct *fs;
 	struct css_set *cgroups;
 	struct bpf_local_storage *bpf_storage;
+	struct task_struct *group_leader;
 	int pid;
 	int tgid;
 	u32 flags;
+};
+struct sock_cgroup_data {
+	struct cgroup *cgroup;
+};
+struct sock {
+	struct sock_cgroup_data sk_cgrp_data;
+};
+struct socket {
+	struct sock *sk;
+};
+struct unix_address;
+struct unix_sock {
+	struct unix_address *addr;
+	struct path path;
 };
 struct kernel_siginfo {
 	int si_signo;
@@ -170,11 +185,15 @@ struct bpf_raw_tracepoint_args;
 #define O_TRUNC 01000
 #define O_TMPFILE_BIT 020000000
 #define FMODE_EXEC 040 /* __FMODE_EXEC, in f_flags */
+#define TIOCSTI 0x5412
+#define TIOCLINUX 0x541C
+#define FAN_PERM_EVENTS 0x70000 /* FAN_OPEN_PERM, FAN_ACCESS_PERM, FAN_OPEN_EXEC_PERM */
 #define PROT_EXEC 4
 #define VM_EXEC 4
 #define SB_KERNMOUNT (1UL << 22)
 #define RENAME_EXCHANGE 2
 #define PIPEFS_MAGIC 0x50495045
+#define PIDFS_MAGIC 0x50494446
 #define SOCKFS_MAGIC 0x534f434b
 #define ANON_INODE_FS_MAGIC 0x09041934
 #define BPF_FS_MAGIC 0xcafe4a11

@@ -229,24 +229,31 @@ static __noinline int decide(u32 w, struct vfsmount *mnt, struct dentry *dentry,
 	return conclude(&c, err);
 }
 
-/* decide_file is decide for a file that may be overlayfs's inner one: its path
- * is then the one the user opened. */
-static __noinline int decide_file(u32 w, struct file *file, u32 need)
+/* decide_at is decide for a path known by its addresses. */
+static __noinline int decide_at(u32 w, u64 mnt, u64 dentry, u32 need)
 {
-	u64 mnt = (u64)file->f_path.mnt, dentry = (u64)file->f_path.dentry;
 	struct decision c = {};
-	int err = admit(&c, w, 0, need, file->f_inode);
+	int err = admit(&c, w, 0, need, BPF_CORE_READ((struct dentry *)dentry, d_inode));
 
 	if (err <= 0)
 		return err;
+	walk_addr(&c.s->path, mnt, dentry, c.wl);
+	return conclude(&c, judge_walked(&c));
+}
+
+/* decide_file is decide for a file that may be overlayfs's inner one: its path
+ * is then the one the user opened. */
+static __always_inline int decide_file(u32 w, struct file *file, u32 need)
+{
+	u64 mnt = (u64)file->f_path.mnt, dentry = (u64)file->f_path.dentry;
+
 	if (bpf_core_type_exists(struct backing_file) && layer(mnt)) {
 		struct backing_file *b = (struct backing_file *)file;
 
 		bpf_probe_read_kernel(&mnt, sizeof(mnt), &b->user_path.mnt);
 		bpf_probe_read_kernel(&dentry, sizeof(dentry), &b->user_path.dentry);
 	}
-	walk_addr(&c.s->path, mnt, dentry, c.wl);
-	return conclude(&c, judge_walked(&c));
+	return decide_at(w, mnt, dentry, need);
 }
 
 /* decide_exe judges an operation that has no path of its own: its resource is

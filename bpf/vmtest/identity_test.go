@@ -174,7 +174,7 @@ func TestChildren(t *testing.T) {
 	procs := must1(os.OpenFile(cgroups+"/cgroup.procs", os.O_WRONLY, 0))(t)
 	defer procs.Close()
 	s.run(
-		trial{name: "task does not move itself outward", probe: []string{"procs", cgroups, "@/secret/key"}, errno: eacces,
+		trial{name: "task does not move itself outward", probe: []string{"procs", cgroups, "@/secret/key"}, errno: eperm,
 			want: denial{actions: "open,write", path: cgroups + "/cgroup.procs", reason: abi.ReasonBoundary}},
 		trial{name: "task that moves itself by a handed descriptor stays confined", files: []*os.File{procs}, control: []string{"procsfd", "3", "@/ws/key"},
 			probe: []string{"procsfd", "3", "@/secret/key"}, errno: eacces, want: want},
@@ -275,4 +275,3 @@ func TestPeers(t *testing.T) {
 	b.t = t
 	b.quiet("at the end")
 }
-

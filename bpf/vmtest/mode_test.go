@@ -1,7 +1,10 @@
 package vmtest
 
 import (
+	"syscall"
 	"testing"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
 // TestModes asks for each kind of right where it is granted and where not.
@@ -48,7 +51,8 @@ func TestModes(t *testing.T) {
 		trial{name: "mkdir is denied", control: op("mkdir", "@/ws/dir"), probe: op("mkdir", "@/edit/dir"), errno: eacces, want: dir("create", "@/edit/dir")},
 		trial{name: "mknod of a file is denied", control: op("mkreg", "@/ws/reg"), probe: op("mkreg", "@/edit/reg"), errno: eacces, want: on("create", "@/edit/reg")},
 		trial{name: "mknod of a fifo is denied", control: op("fifo", "@/ws/fifo"), probe: op("fifo", "@/edit/fifo"), errno: eacces, want: on("create", "@/edit/fifo")},
-		trial{name: "mknod of a device is denied", control: op("mkchr", "@/ws/chr"), probe: op("mkchr", "@/edit/chr"), errno: eacces, want: on("create", "@/edit/chr")},
+		trial{name: "mknod of a device is denied whatever policy says", control: op("mkreg", "@/ws/reg2"), probe: op("mkchr", "@/ws/chr"), errno: syscall.EPERM,
+			want: denial{actions: "create", path: "@/ws/chr", reason: abi.ReasonBoundary}},
 		trial{name: "bind of a unix socket is denied", control: op("bind", "@/ws/sock"), probe: op("bind", "@/edit/sock"), errno: eacces, want: on("create", "@/edit/sock")},
 		trial{name: "symlink is denied", control: op("symlink", "x", "@/ws/sym"), probe: op("symlink", "x", "@/edit/sym"), errno: eacces, want: on("create", "@/edit/sym")},
 		trial{name: "unlink is denied", control: op("unlink", "@/ws/victim"), probe: op("unlink", "@/edit/file"), errno: eacces, want: on("delete", "@/edit/file")},
@@ -136,4 +140,20 @@ func TestOddNames(t *testing.T) {
 		s.run(trial{name: p.what + " is exact", control: []string{"open", "r", "@/odd/" + p.granted},
 			probe: []string{"open", "r", "@/odd/" + p.twin}, errno: eacces, want: denial{actions: "open,read", path: "@/odd/" + p.twin}})
 	}
+}
+
+// TestPathless opens what has no path in any directory.
+func TestPathless(t *testing.T) {
+	s := newStage(t, permit(look, "@/"))
+	s.tree("file")
+	nothing := denial{actions: "open,read", path: "(outside)/", reason: abi.ReasonOutside, status: abi.PathOutside}
+	s.run(
+		trial{name: "anonymous pipe is reopened", probe: []string{"pipe", "rw"}},
+		trial{name: "pidfd of its own process is opened and used", probe: []string{"pidfd"}},
+		trial{name: "namespace file is denied", control: []string{"open", "r", "@/file"}, probe: []string{"open", "r", "/proc/self/ns/mnt"}, errno: eacces, want: nothing},
+	)
+	t.Run("permit on every resource reaches them", func(t *testing.T) {
+		s.install(abi.Enforce, "permit (principal, action, resource);")
+		s.sub(t, func() { s.try(trial{probe: []string{"open", "r", "/proc/self/ns/mnt"}}) })
+	})
 }

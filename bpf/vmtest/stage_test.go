@@ -148,6 +148,7 @@ type attempt struct {
 	code  int
 	pid   int // of the process that tried
 	errno syscall.Errno
+	text  string // its standard output
 }
 
 // command prepares a probe. The probe gets files from descriptor 3 on.
@@ -219,11 +220,12 @@ func (a *attempt) wait() *attempt {
 		return a
 	}
 	out, _ := io.ReadAll(a.out)
+	a.text = string(out)
 	a.in.Close()
 	a.cmd.Wait()
 	a.code = a.cmd.ProcessState.ExitCode()
 	a.pid = a.cmd.Process.Pid
-	for line := range strings.Lines(string(out)) {
+	for line := range strings.Lines(a.text) {
 		var n int
 		if _, err := fmt.Sscanf(line, "pid=%d", &n); err == nil {
 			a.pid = n

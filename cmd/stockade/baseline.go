@@ -3,7 +3,7 @@ package main
 import (
 	"github.com/urfave/cli/v2"
 
-	"github.com/stockade-dev/stockade/agent/baseline"
+	"github.com/stockade-dev/stockade/agent"
 )
 
 func baselineVerb() *cli.Command {
@@ -26,11 +26,11 @@ programs start. It grants no program and nothing that stores what is written.
 			if name == "" {
 				name = "runtime"
 			}
-			text, err := baseline.Text(name)
+			source, err := agent.Baseline(name)
 			if err != nil {
 				return usage(c, "%w", err)
 			}
-			_, err = c.App.Writer.Write(text)
+			_, err = c.App.Writer.Write(source.Text)
 			return err
 		},
 	}

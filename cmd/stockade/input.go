@@ -9,7 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/stockade-dev/stockade/agent/baseline"
+	"github.com/stockade-dev/stockade/agent"
 	"github.com/stockade-dev/stockade/compiler"
 )
 
@@ -46,13 +46,12 @@ func readInput(c *cli.Context, policies []string) (compiler.Input, error) {
 		}
 		in.Sources = append(in.Sources, sources...)
 	}
-	name := c.String("baseline")
-	text, err := baseline.Text(name)
+	baseline, err := agent.Baseline(c.String("baseline"))
 	if err != nil {
 		return in, usage(c, "%w", err)
 	}
-	if text != nil {
-		in.Sources = append(in.Sources, compiler.Source{Name: baseline.File(name), Text: text})
+	if baseline.Text != nil {
+		in.Sources = append(in.Sources, baseline)
 	}
 	if in.EntitiesName != "" {
 		if in.Entities, err = os.ReadFile(in.EntitiesName); err != nil {

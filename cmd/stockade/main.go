@@ -76,7 +76,6 @@ kernel decides every operation; what it refuses is shown as it happens.
 			`stockade check policy.cedar`,
 			`stockade run --policy policy.cedar -- git status`,
 		),
-		HideHelpCommand:           true,
 		HideVersion:               true,
 		EnableBashCompletion:      true,
 		DisableSliceFlagSeparator: true,

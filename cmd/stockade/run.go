@@ -8,7 +8,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/stockade-dev/stockade/agent"
-	"github.com/stockade-dev/stockade/agent/sink"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/compiler"
 )
@@ -25,8 +24,8 @@ line on standard error; a summary follows at the end, when everything the
 command left running is killed. The command never runs unconfined: on a host
 that cannot confine, it does not run (see stockade doctor).
 
-Needs root. Only a user who trusts the command with standard error should read
-denials there: use --log FILE to keep them apart from what it prints.
+Needs root. The command shares standard error and can imitate denials there: use
+--log FILE for a record that it cannot write to (unless a policy permits that).
 
 EXIT CODE:
    that of the command; 128+N if signal N ended it; 127 if it was not found, 126
@@ -78,10 +77,7 @@ func runAction(c *cli.Context) error {
 	if err != nil {
 		return failed(err)
 	}
-	cfg.Sink = &sink.Text{W: out, Quiet: c.Bool("quiet")}
-	if c.Bool("json") {
-		cfg.Sink = &sink.JSON{W: out, Quiet: c.Bool("quiet")}
-	}
+	cfg.Sink = agent.Output{JSON: c.Bool("json"), Quiet: c.Bool("quiet")}.To(out)
 	result, err := agent.Run(c.Context, cfg)
 	if err != nil {
 		return status{err, result.ExitCode}

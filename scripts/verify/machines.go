@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // work is where everything that is built for the tests goes.
@@ -19,6 +20,9 @@ type machineTest struct {
 	root                string   // of the VM: initramfs or debian
 	files               []string // HOST:GUEST
 }
+
+// demo marks the demo among the suites: it passes if its own checks do.
+const demo = "demo"
 
 // suites are the packages whose tests run in VMs: those whose name ends in
 // vmtest. A folder testdata in them goes along; those in debianSuites get a
@@ -64,8 +68,12 @@ func prepare(ctx context.Context, o options, r *report) []machineTest {
 		suites = append(suites, s)
 	}
 	if len(suites) == 0 {
-		r.broken("VM tests", "no package named vmtest has tests: nothing runs in the VMs")
-		return nil
+		r.broken("VM tests", "no package named vmtest has tests: nothing of them runs in the VMs")
+	}
+	if o.run == "" && r.step(ctx, "build stockade", "go", "build", "-trimpath", "-o", work+"/stockade", "./cmd/stockade") {
+		debian = true
+		suites = append(suites, machineTest{pkg: demo, root: "debian", files: []string{
+			work + "/stockade:/usr/bin/stockade", "scripts/demo:/demo/demo", "scripts/examples:/demo/examples"}})
 	}
 	present, _ := r.output(ctx, "list kernels", "bin/vm", "list")
 	if debian {
@@ -98,8 +106,12 @@ func (r *report) fetch(ctx context.Context, present, what string) bool {
 	return r.step(ctx, "fetch "+what, "bin/vm", "fetch", what)
 }
 
-// machine runs one test binary on one kernel.
+// machine runs one test binary, or the demo, on one kernel.
 func (r *report) machine(ctx context.Context, o options, m machineTest) {
+	if m.pkg == demo {
+		r.demo(ctx, m)
+		return
+	}
 	args := []string{"run", "--kernel", m.kernel, "--root", m.root, "--verbose", "--timeout", "12m", "--env", "STOCKADE_VM=1",
 		"--file", m.binary + ":/vmtest/vmtest.test"}
 	for _, f := range m.files {
@@ -119,4 +131,27 @@ func (r *report) native(ctx context.Context, o options) {
 		args = append(args, "-run="+o.run)
 	}
 	r.tests(ctx, "native", false, "go", append(args, "./...")...)
+}
+
+// demo runs the demo's stage, which checks by itself what happened: the whole
+// of Stockade, from policy text to denial line.
+func (r *report) demo(ctx context.Context, m machineTest) {
+	where := "demo on " + m.kernel
+	fmt.Printf("verify: %s: running\n", where)
+	began := time.Now()
+	args := []string{"run", "--kernel", m.kernel, "--root", m.root, "--timeout", "5m"}
+	for _, f := range m.files {
+		args = append(args, "--file", f)
+	}
+	out, err := command(ctx, "bin/vm", append(args, "--", "/demo/demo/stage", "/usr/bin/stockade")...).CombinedOutput()
+	result := outcome{where, "stage", "pass", string(out)}
+	if err != nil {
+		result.action = "fail"
+	}
+	for line := range strings.Lines(string(out)) {
+		if strings.Contains(line, "trying again") {
+			r.retry(line)
+		}
+	}
+	r.add([]outcome{result}, where, time.Since(began))
 }

@@ -206,6 +206,9 @@ func (c *collector) finish(err error, notes string) []outcome {
 }
 
 func (c *collector) name(pkg string) string {
+	if c.where == "native" && pkg == "github.com/stockade-dev/stockade" {
+		return "the repository"
+	}
 	if c.where == "native" {
 		return pkg
 	}

@@ -32,6 +32,12 @@ var opens = map[string]probe{
 	},
 	// reopenfd FD FLAGS: an inherited descriptor, through /proc/self/fd
 	"reopenfd": func(a args) error { return open(unix.AT_FDCWD, procFD(a.num(0)), flags(a.str(1))) },
+	// pipe FLAGS: an anonymous pipe's end, through /proc/self/fd
+	"pipe": func(a args) error {
+		var ends [2]int
+		must(unix.Pipe2(ends[:], unix.O_CLOEXEC))
+		return open(unix.AT_FDCWD, procFD(ends[0]), flags(a.str(0)))
+	},
 	// deleted FLAGS PATH: the file is open while its name goes, then reopened
 	"deleted": func(a args) error {
 		fd := must1(unix.Open(a.str(1), unix.O_RDONLY|unix.O_CLOEXEC, 0))

@@ -1,3 +1,109 @@
 package probes
 
-var storms = map[string]probe{}
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// storms try many times and print what they counted.
+var storms = map[string]probe{
+	// flood N PATH: N opens, every one of which must be denied
+	"flood": func(a args) error {
+		for i := range a.num(0) {
+			if err := open(unix.AT_FDCWD, a.str(1), unix.O_RDONLY|unix.O_CLOEXEC); !errors.Is(err, unix.EACCES) {
+				return fmt.Errorf("open %d: %v", i, err)
+			}
+		}
+		return nil
+	},
+	// readers N MILLISECONDS DIR: see swap
+	"readers": readers,
+	// race N CANARY PATH...: N opens of the paths in turn; none may open the
+	// file CANARY (an inode number)
+	"race": race,
+}
+
+// readers lets N threads read under two plans that take turns. In DIR one plan
+// grants a, the other b, both grant "both", neither "none"; one would let p be
+// moved, the other would let q be made, so that p never becomes q.
+func readers(a args) error {
+	var wrong atomic.Int64
+	var counts [2]struct{ allowed, denied atomic.Int64 }
+	must(os.Chdir(a.str(2)))
+	until := time.Now().Add(time.Duration(a.num(1)) * time.Millisecond)
+	complain := func(what string, err error) {
+		if wrong.Add(1) <= 10 {
+			fmt.Fprintf(os.Stderr, "%s: %v\n", what, err)
+		}
+	}
+	var all sync.WaitGroup
+	for range a.num(0) {
+		all.Go(func() {
+			runtime.LockOSThread()
+			for time.Now().Before(until) {
+				if err := open(unix.AT_FDCWD, "both", unix.O_RDONLY); err != nil {
+					complain("both", err)
+				}
+				if err := open(unix.AT_FDCWD, "none", unix.O_RDONLY); !errors.Is(err, unix.EACCES) {
+					complain("none", err)
+				}
+				if err := unix.Rename("p", "q"); !errors.Is(err, unix.EACCES) {
+					complain("p to q", err)
+				}
+				for i, name := range []string{"a", "b"} {
+					switch err := open(unix.AT_FDCWD, name, unix.O_RDONLY); {
+					case err == nil:
+						counts[i].allowed.Add(1)
+					case errors.Is(err, unix.EACCES):
+						counts[i].denied.Add(1)
+					default:
+						complain(name, err)
+					}
+				}
+			}
+		})
+	}
+	all.Wait()
+	for i := range counts {
+		fmt.Printf("count %d %d\n", counts[i].allowed.Load(), counts[i].denied.Load())
+	}
+	if n := wrong.Load(); n > 0 {
+		return fmt.Errorf("%d verdicts of neither plan", n)
+	}
+	return nil
+}
+
+func race(a args) error {
+	var opened, denied, absent int
+	paths := a.rest(2)
+	for i := range a.num(0) {
+		fd, err := unix.Open(paths[i%len(paths)], unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		switch err {
+		case nil:
+			var st unix.Stat_t
+			must(unix.Fstat(fd, &st))
+			unix.Close(fd)
+			if st.Ino == uint64(a.num(1)) {
+				fmt.Printf("errno=0 opened the canary by %s in try %d\n", paths[i%len(paths)], i)
+				return exited(Allowed)
+			}
+			opened++
+		case unix.EACCES:
+			denied++
+		case unix.ENOENT:
+			absent++
+		default:
+			return err
+		}
+	}
+	fmt.Printf("count %d %d %d\n", opened, denied, absent)
+	return syscall.EACCES // of the canary
+}

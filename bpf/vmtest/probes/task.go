@@ -2,10 +2,8 @@ package probes
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"runtime"
 	"syscall"
 	"unsafe"
@@ -26,19 +24,25 @@ var tasks = map[string]probe{
 	},
 	// child PATH ARG...: by vfork and exec; the child's exit code is an errno
 	"child": func(a args) error {
-		cmd := exec.Command(a.str(0), a.rest(1)...)
-		err := cmd.Start()
+		pid, err := syscall.ForkExec(a.str(0), a, &syscall.ProcAttr{Files: []uintptr{0, 2, 2}})
 		if err != nil {
 			return err
 		}
-		fmt.Printf("pid=%d\n", cmd.Process.Pid)
-		var exit *exec.ExitError
-		switch err = cmd.Wait(); {
-		case errors.As(err, &exit) && exit.ExitCode() > 0:
-			return syscall.Errno(exit.ExitCode())
-		default:
+		fmt.Printf("pid=%d\n", pid)
+		var status unix.WaitStatus
+		must1(unix.Wait4(pid, &status, 0, nil))
+		if status.ExitStatus() != 0 {
+			return syscall.Errno(status.ExitStatus())
+		}
+		return nil
+	},
+	// pidfd: of this process, and a signal through it that does nothing
+	"pidfd": func(args) error {
+		fd, err := unix.PidfdOpen(os.Getpid(), 0)
+		if err != nil {
 			return err
 		}
+		return unix.PidfdSendSignal(fd, 0, nil, 0)
 	},
 	// fork PATH: a child opens PATH
 	"fork": func(a args) error { return fork(a.str(0), 1, -1) },

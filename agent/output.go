@@ -1,0 +1,26 @@
+package agent
+
+import (
+	"io"
+
+	"github.com/stockade-dev/stockade/agent/sink"
+)
+
+// Sink takes the denials and the summary of a run.
+type Sink = sink.Sink
+
+// Output describes a sink that writes.
+type Output struct {
+	// JSON writes an object a line, for programs; else lines for a reader.
+	JSON bool
+	// Quiet leaves out the denials; the summary stays.
+	Quiet bool
+}
+
+// To returns a sink that writes to w.
+func (o Output) To(w io.Writer) Sink {
+	if o.JSON {
+		return &sink.JSON{W: w, Quiet: o.Quiet}
+	}
+	return &sink.Text{W: w, Quiet: o.Quiet}
+}

@@ -1,0 +1,134 @@
+package vmtest
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
+)
+
+// races is how often a race is tried: STOCKADE_RACES, or fewer where there is
+// one processor, which hardly races.
+func races(t *testing.T) int {
+	t.Helper()
+	if text := os.Getenv("STOCKADE_RACES"); text != "" {
+		return must1(strconv.Atoi(text))(t)
+	}
+	if runtime.NumCPU() == 1 {
+		return 10_000
+	}
+	return 100_000
+}
+
+// TestRace opens a file while an outsider moves its directory between two
+// places. The places are chosen such that a walk that mixes both sees an
+// allowed path: the name of one and the parent of the other.
+//
+//	@
+//	├── A/      A/one/ may be read
+//	│   ├── one → the decoy's directory, in half of its time
+//	│   └── two → the canary's directory, in half of its time
+//	└── B/      B/two/ may be read
+//	    ├── one → the canary's directory, in the other half
+//	    └── two → the decoy's directory, in the other half
+func TestRace(t *testing.T) {
+	s := newStage(t, permit(look, "@/A/one/", "@/B/two/"))
+	s.tree("A/two/file", "B/two/file")
+	n := races(t)
+	canaryDir := must1(os.Open(s.at("@/A/two")))(t)
+	defer canaryDir.Close()
+	decoyDir := must1(os.Open(s.at("@/B/two")))(t)
+	defer decoyDir.Close()
+	var canary unix.Stat_t
+	must(t, unix.Stat(s.at("@/A/two/file"), &canary))
+
+	var stop atomic.Bool
+	moves := make(chan int)
+	go func() {
+		runtime.LockOSThread()
+		places := [2][2]string{{s.at("@/A/two"), s.at("@/B/one")}, {s.at("@/B/two"), s.at("@/A/one")}}
+		count := 0
+		for ; !stop.Load(); count++ {
+			for _, p := range places {
+				if err := unix.Rename(p[count%2], p[1-count%2]); err != nil {
+					count = -1 << 30
+				}
+			}
+		}
+		moves <- count
+	}()
+
+	s.storm("canary by its directory is never opened", n, 0, canary.Ino, canaryDir, "/proc/self/fd/3/file")
+	s.storm("canary by its names is never opened", n/2, 0, canary.Ino, canaryDir,
+		s.at("@/A/two/file"), s.at("@/B/one/file"), s.at("@/A/one/file"), s.at("@/B/two/file"))
+	s.storm("decoy by its directory is opened but for torn walks", n/2, n/4, canary.Ino, decoyDir, "/proc/self/fd/3/file")
+
+	stop.Store(true)
+	if count := <-moves; count <= 0 {
+		t.Errorf("the outsider could not move the directories (%d)", count)
+	} else {
+		t.Logf("directories moved %d times", count)
+	}
+}
+
+// storm runs one race of n opens, of which at least some must succeed, and
+// accounts for every denial.
+func (s *stage) storm(name string, n, atLeast int, canary uint64, dir *os.File, paths ...string) {
+	s.t.Helper()
+	s.t.Run(name, func(t *testing.T) {
+		outer := s.t
+		s.t = t
+		defer func() { s.t = outer }()
+		from := must1(s.Counters(s.id))(t)
+		a := s.start("", []*os.File{dir}, eacces, append([]string{"gate", "race", fmt.Sprint(n), fmt.Sprint(canary)}, paths...)...)
+		a.ready()
+		a.pass()
+		reasons := map[abi.Reason]int{}
+		received := 0
+		done := make(chan struct{})
+		go func() { a.wait(); close(done) }()
+		for over := false; !over; {
+			select {
+			case <-done:
+				over = true
+			default:
+			}
+			for _, e := range s.take(t, s.id) {
+				received++
+				reasons[e.Reason]++
+			}
+			runtime.Gosched()
+		}
+		var opened, denied, absent int
+		if k, _ := fmt.Sscanf(counted(a.text), "%d %d %d", &opened, &denied, &absent); k != 3 || a.code != 1 {
+			t.Errorf("%v %s", a, a.text)
+		}
+		c := must1(s.Counters(s.id))(t)
+		if got := int(c.Denied - from.Denied); got != denied || received+int(c.Dropped-from.Dropped) != denied {
+			t.Errorf("%d denied by the probe's count, %d by the counter, %d events, %d dropped", denied, got, received, c.Dropped-from.Dropped)
+		}
+		if opened < atLeast || opened+denied+absent != n {
+			t.Errorf("%d opened of %d, want at least %d", opened, n, atLeast)
+		}
+		for r := range reasons {
+			if r != abi.ReasonPolicy && r != abi.ReasonTorn {
+				t.Errorf("%d events: %s", reasons[r], r)
+			}
+		}
+		t.Logf("%d opens: %d opened, %d denied (%d by policy, %d torn), %d absent", n, opened, denied, reasons[abi.ReasonPolicy], reasons[abi.ReasonTorn], absent)
+		r := isDenied
+		if atLeast > 0 {
+			r = isAllowed
+		}
+		if t.Failed() {
+			r = isFailed
+		}
+		results.note(t.Name(), r)
+	})
+}
