@@ -16,37 +16,38 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	escapeMapArena              = "arena"
-	escapeMapCgroups            = "cgroups"
-	escapeMapCounts             = "counts"
-	escapeMapDegraded           = "degraded"
-	escapeMapEventBufs          = "event_bufs"
-	escapeMapEvents             = "events"
-	escapeMapMembers            = "members"
-	escapeMapScratches          = "scratches"
-	escapeMapSeqs               = "seqs"
-	escapeMapTasks              = "tasks"
-	escapeMapWorkloads          = "workloads"
-	escapeProgFileIoctl         = "file_ioctl"
-	escapeProgFileIoctlCompat   = "file_ioctl_compat"
-	escapeProgFileReceive       = "file_receive"
-	escapeProgMoveMount         = "move_mount"
-	escapeProgPathChroot        = "path_chroot"
-	escapeProgPathNotify        = "path_notify"
-	escapeProgPtraceAccessCheck = "ptrace_access_check"
-	escapeProgPtraceTraceme     = "ptrace_traceme"
-	escapeProgSbMount           = "sb_mount"
-	escapeProgSbPivotroot       = "sb_pivotroot"
-	escapeProgSbUmount          = "sb_umount"
-	escapeProgTaskKill          = "task_kill"
-	escapeProgTaskSetrlimit     = "task_setrlimit"
-	escapeProgUnixMaySend       = "unix_may_send"
-	escapeProgUnixStreamConnect = "unix_stream_connect"
-	escapeProgUsernsCreate      = "userns_create"
-	escapeVarArenaMask          = "arena_mask"
-	escapeVarNameMasks          = "name_masks"
-	escapeVarOpaque             = "opaque"
-	escapeVarWithoutRenameLock  = "without_rename_lock"
+	escapeMapArena               = "arena"
+	escapeMapCgroups             = "cgroups"
+	escapeMapCounts              = "counts"
+	escapeMapDegraded            = "degraded"
+	escapeMapEventBufs           = "event_bufs"
+	escapeMapEvents              = "events"
+	escapeMapMembers             = "members"
+	escapeMapScratches           = "scratches"
+	escapeMapSeqs                = "seqs"
+	escapeMapTasks               = "tasks"
+	escapeMapWorkloads           = "workloads"
+	escapeProgFileIoctl          = "file_ioctl"
+	escapeProgFileIoctlCompat    = "file_ioctl_compat"
+	escapeProgFileReceive        = "file_receive"
+	escapeProgMoveMount          = "move_mount"
+	escapeProgPathChroot         = "path_chroot"
+	escapeProgPathNotify         = "path_notify"
+	escapeProgPtraceAccessCheck  = "ptrace_access_check"
+	escapeProgPtraceTraceme      = "ptrace_traceme"
+	escapeProgSbMount            = "sb_mount"
+	escapeProgSbPivotroot        = "sb_pivotroot"
+	escapeProgSbUmount           = "sb_umount"
+	escapeProgTaskKill           = "task_kill"
+	escapeProgTaskSetrlimit      = "task_setrlimit"
+	escapeProgUnixMaySend        = "unix_may_send"
+	escapeProgUnixStreamConnect  = "unix_stream_connect"
+	escapeProgUringOverrideCreds = "uring_override_creds"
+	escapeProgUsernsCreate       = "userns_create"
+	escapeVarArenaMask           = "arena_mask"
+	escapeVarNameMasks           = "name_masks"
+	escapeVarOpaque              = "opaque"
+	escapeVarWithoutRenameLock   = "without_rename_lock"
 )
 
 // loadEscape returns the embedded CollectionSpec for escape.
@@ -91,22 +92,23 @@ type escapeSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type escapeProgramSpecs struct {
-	FileIoctl         *ebpf.ProgramSpec `ebpf:"file_ioctl"`
-	FileIoctlCompat   *ebpf.ProgramSpec `ebpf:"file_ioctl_compat"`
-	FileReceive       *ebpf.ProgramSpec `ebpf:"file_receive"`
-	MoveMount         *ebpf.ProgramSpec `ebpf:"move_mount"`
-	PathChroot        *ebpf.ProgramSpec `ebpf:"path_chroot"`
-	PathNotify        *ebpf.ProgramSpec `ebpf:"path_notify"`
-	PtraceAccessCheck *ebpf.ProgramSpec `ebpf:"ptrace_access_check"`
-	PtraceTraceme     *ebpf.ProgramSpec `ebpf:"ptrace_traceme"`
-	SbMount           *ebpf.ProgramSpec `ebpf:"sb_mount"`
-	SbPivotroot       *ebpf.ProgramSpec `ebpf:"sb_pivotroot"`
-	SbUmount          *ebpf.ProgramSpec `ebpf:"sb_umount"`
-	TaskKill          *ebpf.ProgramSpec `ebpf:"task_kill"`
-	TaskSetrlimit     *ebpf.ProgramSpec `ebpf:"task_setrlimit"`
-	UnixMaySend       *ebpf.ProgramSpec `ebpf:"unix_may_send"`
-	UnixStreamConnect *ebpf.ProgramSpec `ebpf:"unix_stream_connect"`
-	UsernsCreate      *ebpf.ProgramSpec `ebpf:"userns_create"`
+	FileIoctl          *ebpf.ProgramSpec `ebpf:"file_ioctl"`
+	FileIoctlCompat    *ebpf.ProgramSpec `ebpf:"file_ioctl_compat"`
+	FileReceive        *ebpf.ProgramSpec `ebpf:"file_receive"`
+	MoveMount          *ebpf.ProgramSpec `ebpf:"move_mount"`
+	PathChroot         *ebpf.ProgramSpec `ebpf:"path_chroot"`
+	PathNotify         *ebpf.ProgramSpec `ebpf:"path_notify"`
+	PtraceAccessCheck  *ebpf.ProgramSpec `ebpf:"ptrace_access_check"`
+	PtraceTraceme      *ebpf.ProgramSpec `ebpf:"ptrace_traceme"`
+	SbMount            *ebpf.ProgramSpec `ebpf:"sb_mount"`
+	SbPivotroot        *ebpf.ProgramSpec `ebpf:"sb_pivotroot"`
+	SbUmount           *ebpf.ProgramSpec `ebpf:"sb_umount"`
+	TaskKill           *ebpf.ProgramSpec `ebpf:"task_kill"`
+	TaskSetrlimit      *ebpf.ProgramSpec `ebpf:"task_setrlimit"`
+	UnixMaySend        *ebpf.ProgramSpec `ebpf:"unix_may_send"`
+	UnixStreamConnect  *ebpf.ProgramSpec `ebpf:"unix_stream_connect"`
+	UringOverrideCreds *ebpf.ProgramSpec `ebpf:"uring_override_creds"`
+	UsernsCreate       *ebpf.ProgramSpec `ebpf:"userns_create"`
 }
 
 // escapeMapSpecs contains maps before they are loaded into the kernel.
@@ -199,22 +201,23 @@ type escapeVariables struct {
 //
 // It can be passed to loadEscapeObjects or ebpf.CollectionSpec.LoadAndAssign.
 type escapePrograms struct {
-	FileIoctl         *ebpf.Program `ebpf:"file_ioctl"`
-	FileIoctlCompat   *ebpf.Program `ebpf:"file_ioctl_compat"`
-	FileReceive       *ebpf.Program `ebpf:"file_receive"`
-	MoveMount         *ebpf.Program `ebpf:"move_mount"`
-	PathChroot        *ebpf.Program `ebpf:"path_chroot"`
-	PathNotify        *ebpf.Program `ebpf:"path_notify"`
-	PtraceAccessCheck *ebpf.Program `ebpf:"ptrace_access_check"`
-	PtraceTraceme     *ebpf.Program `ebpf:"ptrace_traceme"`
-	SbMount           *ebpf.Program `ebpf:"sb_mount"`
-	SbPivotroot       *ebpf.Program `ebpf:"sb_pivotroot"`
-	SbUmount          *ebpf.Program `ebpf:"sb_umount"`
-	TaskKill          *ebpf.Program `ebpf:"task_kill"`
-	TaskSetrlimit     *ebpf.Program `ebpf:"task_setrlimit"`
-	UnixMaySend       *ebpf.Program `ebpf:"unix_may_send"`
-	UnixStreamConnect *ebpf.Program `ebpf:"unix_stream_connect"`
-	UsernsCreate      *ebpf.Program `ebpf:"userns_create"`
+	FileIoctl          *ebpf.Program `ebpf:"file_ioctl"`
+	FileIoctlCompat    *ebpf.Program `ebpf:"file_ioctl_compat"`
+	FileReceive        *ebpf.Program `ebpf:"file_receive"`
+	MoveMount          *ebpf.Program `ebpf:"move_mount"`
+	PathChroot         *ebpf.Program `ebpf:"path_chroot"`
+	PathNotify         *ebpf.Program `ebpf:"path_notify"`
+	PtraceAccessCheck  *ebpf.Program `ebpf:"ptrace_access_check"`
+	PtraceTraceme      *ebpf.Program `ebpf:"ptrace_traceme"`
+	SbMount            *ebpf.Program `ebpf:"sb_mount"`
+	SbPivotroot        *ebpf.Program `ebpf:"sb_pivotroot"`
+	SbUmount           *ebpf.Program `ebpf:"sb_umount"`
+	TaskKill           *ebpf.Program `ebpf:"task_kill"`
+	TaskSetrlimit      *ebpf.Program `ebpf:"task_setrlimit"`
+	UnixMaySend        *ebpf.Program `ebpf:"unix_may_send"`
+	UnixStreamConnect  *ebpf.Program `ebpf:"unix_stream_connect"`
+	UringOverrideCreds *ebpf.Program `ebpf:"uring_override_creds"`
+	UsernsCreate       *ebpf.Program `ebpf:"userns_create"`
 }
 
 func (p *escapePrograms) Close() error {
@@ -234,6 +237,7 @@ func (p *escapePrograms) Close() error {
 		p.TaskSetrlimit,
 		p.UnixMaySend,
 		p.UnixStreamConnect,
+		p.UringOverrideCreds,
 		p.UsernsCreate,
 	)
 }

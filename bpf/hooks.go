@@ -19,13 +19,17 @@ var objects = []object{
 	{"exec", loadExec},
 	{"escape", loadEscape},
 	{"guard", loadGuard},
+	{"meta", loadMeta},
 }
 
 // optional hooks exist on some kernels only. consequence says what follows
 // where one is missing; "" means that another hook covers it.
 var optional = map[string]string{
-	"file_truncate":     "", // 6.1: path_truncate fires for ftruncate too
-	"file_ioctl_compat": "", // before 6.8 file_ioctl fires for 32-bit callers too
+	"file_truncate":      "", // 6.1: path_truncate fires for ftruncate too
+	"inode_set_acl":      "", // 6.1: inode_setxattr fires for ACLs too
+	"inode_remove_acl":   "", // 6.1: inode_removexattr likewise
+	"inode_file_setattr": "", // before 6.17 the ioctls are the only way
+	"file_ioctl_compat":  "", // before 6.8 file_ioctl fires for 32-bit callers too
 }
 
 // hasHook reports whether this kernel's BTF has an LSM hook.

@@ -66,8 +66,8 @@ permit(principal, action == file_system::Action::"read", resource) when { resour
 	if len(plan.Warnings) != 1 || plan.Warnings[0] != want {
 		t.Errorf("%q", plan.Warnings)
 	}
-	in.Handled = abi.MaskOf(abi.Touch)
-	if _, err := Compile(in); err == nil || err.Error() != "handled: touch: no hook of this version decides it: nothing is compiled; leave it out" {
+	in.Handled = abi.MaskOf(abi.Stat)
+	if _, err := Compile(in); err == nil || err.Error() != "handled: stat: no hook of this version decides it: nothing is compiled; leave it out" {
 		t.Error(err)
 	}
 }

@@ -89,7 +89,7 @@ const (
 	// A policy on any other action compiles and is reported as not enforced.
 	EnforcedActions = ActionMask(1)<<Open | 1<<Read | 1<<Write | 1<<Create | 1<<Delete |
 		1<<Chmod | 1<<Chown | 1<<Execute | 1<<Map | 1<<Move |
-		1<<Mount | 1<<Unmount | 1<<Chroot | 1<<Userns
+		1<<Touch | 1<<SetXattr | 1<<Mount | 1<<Unmount | 1<<Chroot | 1<<Userns
 )
 
 // MaskOf returns the set of the given actions.

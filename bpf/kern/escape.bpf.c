@@ -17,8 +17,10 @@
  *                     path: never
  * path_notify         inotify and fanotify: open and read; marks on mounts and filesystems, and
  *                     events that block others: never
+ * uring_override_creds
+ *                     io_uring's personalities: never; see by_kernel in meta.bpf.c
  * file_ioctl, file_ioctl_compat
- *                     TIOCSTI, TIOCLINUX: typing in the user's place: never
+ *                     TIOCSTI, TIOCLINUX: typing in the user's place: never; file flags: set_x_attr
  * file_receive        descriptors by SCM_RIGHTS or pidfd_getfd: as if opened here; an io_uring made
  *                     outside would act with its maker's identity: never
  */
@@ -176,12 +178,32 @@ int BPF_PROG(path_notify, struct path *path, u64 mask, unsigned int type)
 
 static __always_inline int on_ioctl(struct file *file, unsigned int cmd)
 {
-	u32 w;
+	u32 w, kind, need = 0;
 
-	if (cmd != TIOCSTI && cmd != TIOCLINUX)
+	switch (cmd) {
+	case TIOCSTI:
+	case TIOCLINUX:
+		kind = REFUSE(BOUNDARY_TERMINAL);
+		break;
+	case FS_IOC_SETFLAGS:
+	case FS_IOC32_SETFLAGS:
+	case FS_IOC_FSSETXATTR:
+		kind = kind_of(file->f_inode);
+		need = BIT(ACT_SET_X_ATTR);
+		break;
+	default:
 		return 0;
+	}
 	w = who();
-	return w ? decide(w, file->f_path.mnt, file->f_path.dentry, REFUSE(BOUNDARY_TERMINAL), 0) : 0;
+	return w ? decide(w, file->f_path.mnt, file->f_path.dentry, kind, need) : 0;
+}
+
+SEC("lsm/uring_override_creds")
+int BPF_PROG(uring_override_creds)
+{
+	u32 w = who();
+
+	return w ? refuse(w, BOUNDARY_URING, 0) : 0;
 }
 
 SEC("lsm/file_ioctl")

@@ -39,7 +39,11 @@ enum { BPF_LOCAL_STORAGE_GET_F_CREATE = 1 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
+struct list_head {
+	struct list_head *next;
+};
 struct super_block {
+	struct list_head s_mounts; /* until 6.16 */
 	u32 s_dev;
 	unsigned long s_flags;
 	unsigned long s_magic;
@@ -79,7 +83,15 @@ struct vfsmount {
 	struct super_block *mnt_sb;
 };
 struct mnt_namespace;
+struct mount;
+struct super_block___chain { /* since 6.17 */
+	struct mount *s_mounts;
+};
+struct mount___chain {
+	struct mount *mnt_next_for_sb;
+};
 struct mount {
+	struct list_head mnt_instance; /* until 6.16 */
 	struct mount *mnt_parent;
 	struct dentry *mnt_mountpoint;
 	struct vfsmount mnt;
@@ -130,7 +142,13 @@ struct fs_struct {
 	struct path pwd;
 };
 struct bpf_local_storage;
+struct cred;
+struct iattr {
+	unsigned int ia_valid;
+};
 struct task_struct {
+	const struct cred *real_cred;
+	const struct cred *cred;
 	struct mm_struct *mm;
 	struct fs_struct *fs;
 	struct css_set *cgroups;
@@ -188,6 +206,11 @@ struct bpf_raw_tracepoint_args;
 #define TIOCSTI 0x5412
 #define TIOCLINUX 0x541C
 #define FAN_PERM_EVENTS 0x70000 /* FAN_OPEN_PERM, FAN_ACCESS_PERM, FAN_OPEN_EXEC_PERM */
+#define ATTR_OTHER 0x0f /* ATTR_MODE, ATTR_UID, ATTR_GID, ATTR_SIZE */
+#define ATTR_TIMES 0x30 /* ATTR_ATIME, ATTR_MTIME */
+#define FS_IOC_SETFLAGS 0x40086602
+#define FS_IOC32_SETFLAGS 0x40046602
+#define FS_IOC_FSSETXATTR 0x401c5820
 #define PROT_EXEC 4
 #define VM_EXEC 4
 #define SB_KERNMOUNT (1UL << 22)

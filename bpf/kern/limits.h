@@ -14,6 +14,7 @@
 #define MAX_ANCESTORS 32 /* cgroup levels looked at in degraded mode */
 #define WALK_TRIES 3	 /* walks torn by a rename before denying */
 #define MAX_MOUNTS 32	 /* mounts crossed in one walk */
+#define MAX_SB_MOUNTS 8192 /* mounts of one filesystem looked at for a dentry */
 #define SCRATCH_SLOTS 8	 /* programs preempted on one CPU at once; power of two */
 #define EVENT_SLOTS 32	 /* events being written at once; power of two */
 #define MAX_PROC_DEPTH 16 /* dentries looked at to find the top of a procfs path */

@@ -109,6 +109,11 @@ struct scratch {
 	struct { /* where match is */
 		u64 plan, node, meta, hit, differs;
 	} at;
+	struct { /* where decide_dentry is in the mounts of a superblock */
+		u64 dentry, next, end, ns;
+		u32 seen; /* mounts that show the dentry */
+		s32 err;
+	} mounts;
 	u64 name[NAME_WORDS + 1];
 };
 

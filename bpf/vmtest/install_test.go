@@ -16,72 +16,95 @@ import (
 	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
-// TestSwap changes plans under readers. Every verdict must be that of one of
-// the two plans, and every event must fit its generation.
+// TestSwap changes plans under readers. Every verdict must be that of a plan,
+// and every event must fit its generation.
 //
-//	@/ws             first plan           second plan
+//	@/ws             first plan           second and third plan
 //	├── a            open and read        nothing
 //	├── b            nothing              open and read
 //	├── both         open and read        open and read
 //	├── none         nothing              nothing
 //	└── p, q         p may be moved       q may be made
+//
+// The plans differ in size and take turns in the same memory.
 func TestSwap(t *testing.T) {
 	s := newStage(t)
 	s.tree("ws/a", "ws/b", "ws/both", "ws/none", "ws/p")
-	// The plans differ in size, so that they trade places in the arena.
-	var ballast []string
-	for i := range 40 {
-		ballast = append(ballast, fmt.Sprintf("@/ballast/%d/file", i))
+	ballast := func(n int) string {
+		var places []string
+		for i := range n {
+			places = append(places, fmt.Sprintf("@/ballast/%d/file", i))
+		}
+		return permit(look, places...)
 	}
-	var plans [2][]uint64
-	for i, policies := range [][]string{
-		{permit(look, "@/ws/a", "@/ws/both"), permit("move", "@/ws/p")},
-		{permit(look, "@/ws/b", "@/ws/both"), permit("create", "@/ws/q"), permit(look, ballast...)},
-	} {
-		plan, err := compile(s.exe, s.dir, policies...)
+	second := permit(look, "@/ws/b", "@/ws/both") + permit("create", "@/ws/q")
+	var plans [3][]uint64
+	for i, policies := range []string{permit(look, "@/ws/a", "@/ws/both") + permit("move", "@/ws/p"), second + ballast(40), second + ballast(9)} {
+		plan, err := compile(s.exe, s.dir, policies)
 		must(t, err)
 		plans[i] = plan.Table.Words()
 	}
-	first := must1(s.Install(s.id, plans[0], abi.Enforce))(t) // generations alternate
+	s.swap("every verdict is of one generation", plans, 2*time.Millisecond)
+	s.swap("every verdict is of one generation in a hurry", plans, 0)
+}
 
-	s.step("every verdict is of one generation", isDenied, func() {
+// swap installs the plans in turn, with pauses, while readers read.
+func (s *stage) swap(name string, plans [3][]uint64, pause time.Duration) {
+	s.step(name, isDenied, func() {
 		t := s.t
-		a := s.start("", nil, 0, "gate", "readers", "8", "4000", "@/ws")
+		start := must1(s.Counters(s.id))(t)
+		first := must1(s.Install(s.id, plans[0], abi.Enforce))(t)
+		a := s.start("", nil, 0, "gate", "readers", "8", "3000", "@/ws")
 		a.ready()
 		a.pass()
-		swaps, denied := 1, uint64(0)
-		check := func() {
+		over, swaps := make(chan struct{}), make(chan int)
+		go func() { a.wait(); close(over) }()
+		go func() { swaps <- s.rotate(plans, first, pause, over) }()
+		received := uint64(0)
+		for done := false; !done; {
+			select {
+			case <-over:
+				done = true
+			default:
+			}
 			for _, e := range s.take(t, s.id) {
-				denied++
-				s.fits(e, e.Generation%2 == first%2)
+				received++
+				s.fits(e, (e.Generation-first)%3 == 0)
 			}
 		}
-		for end := time.Now().Add(3500 * time.Millisecond); time.Now().Before(end); swaps++ {
-			time.Sleep(2 * time.Millisecond) // both plans get their share
-			g := must1(s.Install(s.id, plans[swaps%2], abi.Enforce))(t)
-			if g != first+uint32(swaps) {
-				t.Fatalf("generation %d after %d swaps from %d", g, swaps, first)
-			}
-			check()
-		}
-		a.wait()
-		check()
+		n := <-swaps
 		if a.code != 0 {
 			t.Errorf("readers: %v", a)
 		}
 		c := must1(s.Counters(s.id))(t)
-		if denied+c.Dropped != c.Denied {
-			t.Errorf("%d events and %d dropped, but %d denials", denied, c.Dropped, c.Denied)
+		denied, dropped := c.Denied-start.Denied, c.Dropped-start.Dropped
+		if received+dropped != denied {
+			t.Errorf("%d events and %d dropped, but %d denials", received, dropped, denied)
 		}
-		var counts [2][2]int
-		n, _ := fmt.Sscanf(counted(a.text), "%d %d %d %d", &counts[0][0], &counts[0][1], &counts[1][0], &counts[1][1])
+		var aAllowed, aDenied, bAllowed, bDenied int
+		k, _ := fmt.Sscanf(counted(a.text), "%d %d %d %d", &aAllowed, &aDenied, &bAllowed, &bDenied)
 		t.Logf("%d swaps, %d denials, a allowed %d and denied %d times, b %d and %d, %d events dropped",
-			swaps, c.Denied, counts[0][0], counts[0][1], counts[1][0], counts[1][1], c.Dropped)
-		if n != 4 || counts[0][0] == 0 || counts[0][1] == 0 || counts[1][0] == 0 || counts[1][1] == 0 || swaps < 5 {
-			t.Errorf("the readers did not meet both plans")
+			n, denied, aAllowed, aDenied, bAllowed, bDenied, dropped)
+		if k != 4 || aAllowed == 0 || aDenied == 0 || bAllowed == 0 || bDenied == 0 || n < 5 {
+			t.Errorf("%d swaps: the readers did not meet both plans", n)
 		}
-		s.seq, s.denied = c.Denied, c.Denied
+		s.seq, s.denied, s.dropped = c.Denied, c.Denied, c.Dropped
 	})
+}
+
+// rotate installs plans until over, and returns how many, or a negative number
+// when one failed.
+func (s *stage) rotate(plans [3][]uint64, first uint32, pause time.Duration, over chan struct{}) int {
+	for n := 1; ; n++ {
+		select {
+		case <-over:
+			return n
+		case <-time.After(pause):
+		}
+		if g, err := s.Install(s.id, plans[n%len(plans)], abi.Enforce); err != nil || g != first+uint32(n) {
+			return -n
+		}
+	}
 }
 
 // fits asserts that an event of the readers is one that its plan gives.
@@ -231,15 +254,8 @@ func TestFullRing(t *testing.T) {
 	s := stageOn(t, l, permit(look, "@/ws/"))
 	s.tree("ws/key", "secret/key")
 	const flood = 2000
-	t.Run("flood is denied to the last", func(t *testing.T) {
-		s.t = t
-		defer func() {
-			r := isDenied
-			if t.Failed() {
-				r = isFailed
-			}
-			results.note(t.Name(), r)
-		}()
+	s.step("flood is denied to the last", isDenied, func() {
+		t := s.t
 		a := s.start("", nil, 0, "flood", fmt.Sprint(flood), "@/secret/key").wait()
 		if a.code != 0 {
 			t.Errorf("%v", a)
@@ -266,6 +282,7 @@ func TestFullRing(t *testing.T) {
 		if after.Denied != flood+1 || after.Dropped != c.Dropped {
 			t.Errorf("counters after the flood: %+v", after)
 		}
+		s.denied, s.dropped = after.Denied, after.Dropped
 	})
 }
 

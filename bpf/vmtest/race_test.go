@@ -81,10 +81,12 @@ func TestRace(t *testing.T) {
 // accounts for every denial.
 func (s *stage) storm(name string, n, atLeast int, canary uint64, dir *os.File, paths ...string) {
 	s.t.Helper()
-	s.t.Run(name, func(t *testing.T) {
-		outer := s.t
-		s.t = t
-		defer func() { s.t = outer }()
+	want := isDenied
+	if atLeast > 0 {
+		want = isAllowed
+	}
+	s.step(name, want, func() {
+		t := s.t
 		from := must1(s.Counters(s.id))(t)
 		a := s.start("", []*os.File{dir}, eacces, append([]string{"gate", "race", fmt.Sprint(n), fmt.Sprint(canary)}, paths...)...)
 		a.ready()
@@ -122,13 +124,6 @@ func (s *stage) storm(name string, n, atLeast int, canary uint64, dir *os.File, 
 			}
 		}
 		t.Logf("%d opens: %d opened, %d denied (%d by policy, %d torn), %d absent", n, opened, denied, reasons[abi.ReasonPolicy], reasons[abi.ReasonTorn], absent)
-		r := isDenied
-		if atLeast > 0 {
-			r = isAllowed
-		}
-		if t.Failed() {
-			r = isFailed
-		}
-		results.note(t.Name(), r)
+		s.seq, s.denied, s.dropped = c.Denied, c.Denied, c.Dropped
 	})
 }

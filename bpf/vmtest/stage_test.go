@@ -23,14 +23,15 @@ const cgroups = "/sys/fs/cgroup"
 // stage is one workload with what belongs to it.
 type stage struct {
 	*lab
-	t      *testing.T
-	id     uint32
-	dir    string // fixture directory, "@" in policies and arguments
-	cgroup string
-	group  *os.File // the cgroup's directory
-	exe    string   // this program
-	seq    uint64   // of the last event seen
-	denied uint64   // by the counter, so far
+	t       *testing.T
+	id      uint32
+	dir     string // fixture directory, "@" in policies and arguments
+	cgroup  string
+	group   *os.File // the cgroup's directory
+	exe     string   // this program
+	seq     uint64   // of the last event seen
+	denied  uint64   // by the counter, so far
+	dropped uint64   // the same
 }
 
 // newStage makes a workload with the given policies and no files.

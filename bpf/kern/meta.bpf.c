@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/* Metadata, whose hooks tell a dentry and no mount: it is judged under every
+ * path that it has below the workload's root, and each must be allowed.
+ *
+ * inode_setattr      times (mode, owner and size pass path_* hooks): touch, or what implies it:
+ *                    write on a file, create on a directory
+ * inode_setxattr, inode_removexattr, inode_set_acl, inode_remove_acl
+ *                    set_x_attr
+ * inode_file_setattr flags, since 6.17; before that the ioctls: set_x_attr
+ */
+#include "verdict.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+struct search {
+	struct decision *c;
+};
+
+static __always_inline u64 mount_ns(u64 vfsmount)
+{
+	struct mount *m = (struct mount *)(vfsmount - bpf_core_field_offset(struct mount, mnt));
+	u64 ns = 0;
+
+	bpf_probe_read_kernel(&ns, sizeof(ns), &m->mnt_ns);
+	return ns;
+}
+
+/* first and following read the chain of a superblock's mounts: a list until
+ * 6.16, single links since. */
+static __always_inline void first(struct scratch *s, struct super_block *sb)
+{
+	u64 next = 0;
+
+	if (bpf_core_field_exists(struct mount___chain, mnt_next_for_sb)) {
+		struct super_block___chain *chain = (void *)sb;
+
+		bpf_probe_read_kernel(&next, sizeof(next), &chain->s_mounts);
+		s->mounts.end = 0;
+	} else {
+		bpf_probe_read_kernel(&next, sizeof(next), &sb->s_mounts.next);
+		s->mounts.end = (u64)&sb->s_mounts;
+	}
+	s->mounts.next = next;
+}
+
+static __always_inline struct mount *following(struct scratch *s)
+{
+	u64 this = s->mounts.next, next = 0;
+	struct mount *m;
+
+	if (!this || this == s->mounts.end)
+		return NULL;
+	if (bpf_core_field_exists(struct mount___chain, mnt_next_for_sb)) {
+		struct mount___chain *chain = (void *)this;
+
+		m = (struct mount *)this;
+		bpf_probe_read_kernel(&next, sizeof(next), &chain->mnt_next_for_sb);
+	} else {
+		m = (struct mount *)(this - bpf_core_field_offset(struct mount, mnt_instance));
+		bpf_probe_read_kernel(&next, sizeof(next), &m->mnt_instance.next);
+	}
+	s->mounts.next = next;
+	return m;
+}
+
+/* judge_on judges the dentry as seen through one mount. State in the map: see
+ * step in path.h. */
+static int judge_on(u64 i, struct search *ctx)
+{
+	struct decision *c = ctx->c;
+	struct scratch *s = c->s;
+	struct mount *m = following(s);
+	u64 mnt;
+
+	if (!m) {
+		s->mounts.err = s->mounts.seen ? 0 : EACCES;
+		return 1;
+	}
+	mnt = (u64)m + bpf_core_field_offset(struct mount, mnt);
+	if (mount_ns(mnt) != s->mounts.ns)
+		return 0;
+	walk_addr(&s->path, mnt, s->mounts.dentry, c->wl);
+	if (s->path.status == PATH_OUTSIDE)
+		return 0; /* this mount does not show the dentry */
+	s->mounts.seen++;
+	if (!judge_walked(c))
+		return 0;
+	s->mounts.err = EACCES;
+	return 1;
+}
+
+/* decide_dentry judges an operation on a dentry without a mount. */
+static __noinline int decide_dentry(u32 w, u64 address, u32 need)
+{
+	struct dentry *dentry = (struct dentry *)address;
+	struct inode *inode = BPF_CORE_READ(dentry, d_inode);
+	u32 kind = (BPF_CORE_READ(inode, i_mode) & S_IFMT) == S_IFDIR ? KIND_DIR : 0;
+	struct decision c = {};
+	struct search ctx = { .c = &c };
+	int err;
+
+	if (need == (NEED_ANY | BIT(ACT_TOUCH)))
+		need |= kind ? BIT(ACT_CREATE) : BIT(ACT_WRITE);
+	err = admit(&c, w, kind, need, inode);
+	if (err <= 0)
+		return err;
+	c.d.reason = REASON_OUTSIDE;
+	c.s->mounts.dentry = address;
+	c.s->mounts.ns = mount_ns(c.wl->root_mnt);
+	c.s->mounts.seen = 0;
+	c.s->mounts.err = EACCES;
+	first(c.s, BPF_CORE_READ(dentry, d_sb));
+	bpf_loop(MAX_SB_MOUNTS, judge_on, &ctx, 0);
+	return conclude(&c, c.s->mounts.err ? EACCES : 0);
+}
+
+/* by_kernel: does a filesystem act under its own credentials, as overlayfs does
+ * on its layers? The operation on the overlay itself was judged. Tasks cannot
+ * make this: io_uring's personalities are refused to them. */
+static __always_inline bool by_kernel(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	return task->cred != task->real_cred;
+}
+
+SEC("lsm/inode_setattr")
+int BPF_PROG(inode_setattr)
+{
+	u64 dentry = 0, attr = 0;
+	u32 w, valid, at;
+
+	/* Since 6.9 an idmap comes first. */
+	at = bpf_get_func_arg_cnt(ctx) == 2 ? 0 : 1;
+	bpf_get_func_arg(ctx, at + 1, &attr);
+	valid = BPF_CORE_READ((struct iattr *)attr, ia_valid);
+	if (valid & ATTR_OTHER || !(valid & ATTR_TIMES))
+		return 0;
+	w = who();
+	if (!w || by_kernel())
+		return 0;
+	bpf_get_func_arg(ctx, at, &dentry);
+	return decide_dentry(w, dentry, NEED_ANY | BIT(ACT_TOUCH));
+}
+
+#define ON_DENTRY(hook, at)                                                                            \
+	SEC("lsm/" #hook)                                                                              \
+	int BPF_PROG(hook)                                                                             \
+	{                                                                                              \
+		u32 w = who();                                                                         \
+		u64 dentry = 0;                                                                        \
+                                                                                                       \
+		if (!w || by_kernel())                                                                 \
+			return 0;                                                                      \
+		bpf_get_func_arg(ctx, at, &dentry);                                                    \
+		return decide_dentry(w, dentry, BIT(ACT_SET_X_ATTR));                                  \
+	}
+
+ON_DENTRY(inode_setxattr, 1)
+ON_DENTRY(inode_removexattr, 1)
+ON_DENTRY(inode_set_acl, 1)
+ON_DENTRY(inode_remove_acl, 1)
+ON_DENTRY(inode_file_setattr, 0)
