@@ -32,12 +32,12 @@ type region struct{ at, words int }
 type store struct {
 	arena     []byte
 	workloads []byte
-	used      map[uint32]region
+	used      map[uint32][]region // the installed table, last, and those that may still be read
 	maps      map[string]*ebpf.Map
 }
 
 func openStore(maps map[string]*ebpf.Map) (*store, error) {
-	s := &store{used: map[uint32]region{}, maps: maps}
+	s := &store{used: map[uint32][]region{}, maps: maps}
 	var err error
 	if s.arena, err = mapMemory(maps["arena"]); err != nil {
 		return nil, err
@@ -85,15 +85,15 @@ func (s *store) Install(id uint32, words []uint64, mode abi.Mode) (generation ui
 	for i, word := range words {
 		binary.NativeEndian.PutUint64(s.arena[(at+i)*8:], word)
 	}
+	s.used[id] = append(s.used[id], region{at, len(words)})
 	atomic.StoreUint32(&w.mode, uint32(mode))
 	generation = uint32(atomic.LoadUint64(&w.plan)>>32) + 1
 	atomic.StoreUint64(&w.plan, uint64(at)|uint64(generation)<<32)
 	// Programs that read the old offset may still walk its words: its region
 	// is not free before they are done.
-	if err := graceperiod(); err != nil {
-		return generation, nil
+	if graceperiod() == nil {
+		s.used[id] = s.used[id][len(s.used[id])-1:]
 	}
-	s.used[id] = region{at, len(words)}
 	return generation, nil
 }
 
@@ -110,8 +110,8 @@ func graceperiod() error {
 // free finds the first gap of n words; 0 if there is none.
 func (s *store) free(n int) int {
 	taken := make([]region, 0, len(s.used))
-	for _, r := range s.used {
-		taken = append(taken, r)
+	for _, list := range s.used {
+		taken = append(taken, list...)
 	}
 	slices.SortFunc(taken, func(a, b region) int { return a.at - b.at })
 	at := 1

@@ -58,10 +58,10 @@ func (a args) rest(i int) args {
 
 type probe func(args) error
 
-var table map[string]probe
+// table holds every probe by its name.
+var table = map[string]probe{}
 
 func init() {
-	table = map[string]probe{}
 	// gate PROBE...: says "ready", and waits for a line on standard input
 	table["gate"] = func(a args) error {
 		pass()
@@ -76,7 +76,7 @@ func init() {
 		must(run(a[:i]))
 		return run(a[i+1:])
 	}
-	for _, group := range []map[string]probe{opens, changes, moves, mounts, executions, rings, tasks, storms} {
+	for _, group := range []map[string]probe{opens, changes, moves, mounts, executions, rings, tasks, storms, metadata} {
 		for name, p := range group {
 			table[name] = p
 		}
