@@ -57,18 +57,22 @@ func (d *Denial) what() string {
 	return strings.TrimSuffix(d.actions()+" "+d.place(), " ")
 }
 
-// actions names what was refused. An open is implied by what it is for, and a
-// map, which execute would permit as well, lacks both.
+// actions names what was refused. An open is implied by what it is for; a map
+// would be permitted by execute as well, and lacks both; so does a touch with
+// write or create.
 func (d *Denial) actions() string {
 	m := d.Missing
 	if m.Has(abi.Map) {
 		m &^= abi.MaskOf(abi.Execute)
 	}
+	if m.Has(abi.Touch) {
+		m &^= abi.MaskOf(abi.Write, abi.Create)
+	}
 	if rest := m &^ abi.MaskOf(abi.Open); rest != 0 {
 		m = rest
 	}
-	if m == 0 {
-		return d.Action.String()
+	if m == 0 { // no action of Cedar's: the boundary tells
+		return d.Boundary.String()
 	}
 	return m.String()
 }
@@ -79,6 +83,8 @@ func (d *Denial) place() string {
 		return Token(d.Path) + " -> " + Token(d.Dest)
 	case d.PathStatus != abi.PathNone:
 		return Token(d.Path)
+	case d.Inode == 0:
+		return ""
 	}
 	return fmt.Sprintf("inode %d of device %s", d.Inode, device(d.Device))
 }
@@ -95,6 +101,9 @@ func (d *Denial) who() string {
 }
 
 func (d *Denial) why() string {
+	if d.Reason == abi.ReasonBoundary && d.Missing != 0 {
+		return d.Boundary.String() + ": " + d.Reason.String()
+	}
 	if d.Reason != abi.ReasonPolicy {
 		return d.Reason.String()
 	}

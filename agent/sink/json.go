@@ -47,6 +47,7 @@ type denialJSON struct {
 	Inode        uint64   `json:"inode"`
 	Device       string   `json:"device"`
 	Reason       string   `json:"reason"`
+	Boundary     string   `json:"boundary,omitempty"`
 	Policies     []Policy `json:"policies"`
 	Generation   uint32   `json:"generation"`
 	PolicyDigest string   `json:"policy_digest"`
@@ -64,7 +65,7 @@ func (d *Denial) JSON() string {
 		PID: d.PID, TID: d.TID, UID: d.UID, GID: d.GID,
 		Comm: d.Comm, CommB64: raw(d.Comm),
 		Cgroup: d.Cgroup, Inode: d.Inode, Device: device(d.Device),
-		Reason: d.reason(), Policies: d.Policies,
+		Reason: d.reason(), Boundary: d.Boundary.String(), Policies: d.Policies,
 		Generation: d.Generation, PolicyDigest: "sha256:" + d.Digest,
 	}
 	if d.DestStatus != abi.PathNone {
@@ -78,7 +79,7 @@ func (d *Denial) JSON() string {
 
 // reason is the reason alone; the policies have a field of their own.
 func (d *Denial) reason() string {
-	if len(d.Policies) > 0 {
+	if len(d.Policies) > 0 || d.Reason == abi.ReasonBoundary {
 		return d.Reason.String()
 	}
 	return d.why()

@@ -59,6 +59,16 @@ func TestLineNamesWhatWasDeniedAndWhy(t *testing.T) {
 		{"outside", func(d *Denial) {
 			d.Reason, d.PathStatus, d.Path, d.Policies = abi.ReasonOutside, abi.PathOutside, "(outside)/key", nil
 		}, `denied read (outside)/key by /usr/bin/cat[1234]: the path does not lead to the workload's root`},
+		{"touch", func(d *Denial) { d.Missing = abi.MaskOf(abi.Touch, abi.Write); d.Policies = nil },
+			`denied touch /home/u/.ssh/id_rsa by /usr/bin/cat[1234]: no policy permits it`},
+		{"boundary with an action", func(d *Denial) {
+			d.Reason, d.Boundary, d.Missing, d.Policies = abi.ReasonBoundary, abi.BoundaryControl, abi.MaskOf(abi.Open, abi.Write), nil
+			d.Path = "/proc/sys/kernel/core_pattern"
+		}, `denied write /proc/sys/kernel/core_pattern by /usr/bin/cat[1234]: a file that controls the kernel or other workloads: no policy can grant this`},
+		{"boundary without action and path", func(d *Denial) {
+			d.Reason, d.Boundary, d.Missing, d.Policies = abi.ReasonBoundary, abi.BoundaryBPF, 0, nil
+			d.PathStatus, d.Inode = abi.PathNone, 0
+		}, `denied bpf(2) by /usr/bin/cat[1234]: no policy can grant this`},
 		{"no path, no executable", func(d *Denial) {
 			d.Reason, d.PathStatus, d.ExeStatus, d.Policies = abi.ReasonBusy, abi.PathNone, abi.PathNone, nil
 		}, `denied read inode 5 of device 254:0 by ?[1234]: no scratch memory was free`},
