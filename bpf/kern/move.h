@@ -60,8 +60,9 @@ static __always_inline int judge_move(struct scratch *s, u64 plan, const struct 
  * a kind, op may hold REFUSE. */
 static __noinline int decide_move(u32 w, struct vfsmount *mnt, struct dentry *old, struct dentry *new, u32 op)
 {
-	struct move mv = { .op = (op + opaque) & 255, .kind = kind_of(old->d_inode), .overwrite = new->d_inode != NULL,
-			   .target = kind_of(new->d_inode) };
+	struct move mv = { .op = (op + opaque) & 255, .kind = kind_of(old->d_inode) + opaque,
+			   .overwrite = (new->d_inode != NULL) + opaque,
+			   .target = kind_of(new->d_inode) + opaque };
 	u32 what = op & ~255U, need = BIT(ACT_CREATE);
 	struct decision c = {};
 	int err;

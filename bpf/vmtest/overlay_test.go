@@ -117,6 +117,39 @@ func TestOverlayAudit(t *testing.T) {
 	s.expectAudited(s.start("", nil, 0, "chmod", "@/ovl/file").wait(), denial{actions: "chmod", path: "@/ovl/file", mode: abi.Audit})
 }
 
+// TestNestedOverlay uses an overlay whose lower layer is a place of another
+// overlay.
+//
+//	@/top        the upper mount: all/ and none/ as in TestOverlay
+//	@/ovl/sub    its lower layer, on the lower mount
+func TestNestedOverlay(t *testing.T) {
+	s := newStage(t, permit(anyUse+" execute map", "@/top/all/"))
+	for _, dir := range []string{"all", "none"} {
+		s.tree("lower/sub/"+dir+"/read", "lower/sub/"+dir+"/write", "lower/sub/"+dir+"/chmod")
+		s.program("lower/sub/" + dir + "/tool")
+	}
+	s.overlay()
+	s.tree("upper2/", "work2/", "top/")
+	must(t, unix.Mount("overlay", s.at("@/top"), "overlay", 0, s.at("lowerdir=@/ovl/sub,upperdir=@/upper2,workdir=@/work2")))
+	t.Cleanup(func() { unix.Unmount(s.at("@/top"), unix.MNT_DETACH) })
+	op := func(words ...string) []string { return words }
+	s.run(
+		trial{name: "reading is denied", control: op("open", "r", "@/top/all/read"), probe: op("open", "r", "@/top/none/read"), errno: eacces, want: denial{actions: "open,read", path: "@/top/none/read"}},
+		trial{name: "execution is denied", control: op("exec", "@/top/all/tool"), probe: op("exec", "@/top/none/tool"), errno: eacces, want: denial{actions: "execute", path: "@/top/none/tool"}},
+		trial{name: "layer's own path is denied", control: op("open", "r", "@/top/all/read"), probe: op("open", "r", "@/ovl/sub/all/read"), errno: eacces, want: denial{actions: "open,read", path: "@/ovl/sub/all/read"}},
+		trial{name: "copy-up is denied", control: op("open", "rw", "@/top/all/write"), probe: op("open", "rw", "@/top/none/write"), errno: eacces, want: denial{actions: "open,read,write", path: "@/top/none/write"}},
+		trial{name: "chmod is denied", control: op("chmod", "@/top/all/chmod"), probe: op("chmod", "@/top/none/chmod"), errno: eacces, want: denial{actions: "chmod", path: "@/top/none/chmod"}},
+	)
+	// Between 6.5 and 7.0 the mapping holds the innermost file, which knows the
+	// middle layer's path only: refused, although the policy permits it.
+	protect := trial{name: "mapping made executable is allowed", probe: op("mprotect", "@/top/all/read")}
+	if !before(6, 5) && before(7, 0) {
+		protect.name, protect.errno = "mapping made executable is a limit and denied", eacces
+		protect.want = denial{actions: "execute,map", path: "(outside)/all/read", reason: abi.ReasonOutside, status: abi.PathOutside}
+	}
+	s.run(protect)
+}
+
 // TestFalseLayers shows the confined task files on mounts that are in no
 // namespace, or in none of its own, as the layers of an overlay are: they stay
 // outside, and denied. The descriptors come from an outsider.

@@ -43,13 +43,13 @@ var controls = map[string]probe{
 		}
 		return unix.Mknod(a.str(3), kind|0o644, int(unix.Mkdev(uint32(a.num(1)), uint32(a.num(2)))))
 	},
-	// setxattr PATH NAME
+	// setxattrname PATH NAME
 	"setxattrname": func(a args) error { return unix.Setxattr(a.str(0), a.str(1), []byte("x"), 0) },
 	// bpf create, bpf get PATH, bpf next
 	"bpf": func(a args) error {
 		switch a.str(0) {
 		case "create":
-			return bpf(unix.BPF_MAP_CREATE, unix.BPF_MAP_TYPE_ARRAY, 4<<32|4, 1) // type, key size, value size, entries
+			return bpf(unix.BPF_MAP_CREATE, 4<<32|unix.BPF_MAP_TYPE_ARRAY, 1<<32|4) // key size, type; entries, value size
 		case "get":
 			name := must1(syscall.BytePtrFromString(a.str(1)))
 			defer runtime.KeepAlive(name)
@@ -78,8 +78,7 @@ var controls = map[string]probe{
 		}
 		const noInitramfs = 4
 		fd := must1(unix.Open(a.str(0), unix.O_RDONLY|unix.O_CLOEXEC, 0))
-		empty := [1]byte{}
-		return call(unix.SYS_KEXEC_FILE_LOAD, uintptr(fd), ^uintptr(0), 1, uintptr(unsafe.Pointer(&empty)), noInitramfs)
+		return call(unix.SYS_KEXEC_FILE_LOAD, uintptr(fd), ^uintptr(0), 1, memory(0), noInitramfs)
 	},
 	// ports: access to the machine's ports, for this thread
 	"ports": func(args) error {
@@ -88,8 +87,25 @@ var controls = map[string]probe{
 	},
 	// ioctl FD COMMAND VALUE: VALUE is a byte, passed by its address
 	"ioctl": func(a args) error {
-		value := byte(a.num(2))
-		return call(unix.SYS_IOCTL, uintptr(a.num(0)), uintptr(a.num(1)), uintptr(unsafe.Pointer(&value)))
+		return call(unix.SYS_IOCTL, uintptr(a.num(0)), uintptr(a.num(1)), memory(uint64(a.num(2))))
+	},
+	// child32 FD PROGRAM: runs a program with the descriptor as its input; its
+	// exit code is an errno
+	"child32": func(a args) error {
+		pid, err := syscall.ForkExec(a.str(1), a[1:2], &syscall.ProcAttr{Files: []uintptr{uintptr(a.num(0)), 2, 2}})
+		if err != nil {
+			return err
+		}
+		fmt.Printf("pid=%d\n", pid)
+		var status unix.WaitStatus
+		must1(unix.Wait4(pid, &status, 0, nil))
+		if status.Signaled() {
+			cannot("the program ended by %v", status.Signal())
+		}
+		if status.ExitStatus() != 0 {
+			return syscall.Errno(status.ExitStatus())
+		}
+		return nil
 	},
 	// inotify PATH
 	"inotify": func(a args) error {
@@ -118,6 +134,15 @@ func bpf(cmd uintptr, words ...uint64) error {
 		unix.Close(int(fd))
 	}
 	return nil
+}
+
+// fixed is memory that does not move.
+var fixed [16]uint64
+
+// memory fills it with words and returns its address.
+func memory(words ...uint64) uintptr {
+	clear(fixed[copy(fixed[:], words):])
+	return uintptr(unsafe.Pointer(&fixed))
 }
 
 // call is a system call whose result does not matter.

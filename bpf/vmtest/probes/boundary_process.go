@@ -2,7 +2,6 @@ package probes
 
 import (
 	"fmt"
-	"os"
 	"runtime"
 	"unsafe"
 
@@ -36,8 +35,8 @@ var strangers = map[string]probe{
 	"tkill": func(a args) error { return call(unix.SYS_TKILL, uintptr(a.num(0)), uintptr(a.num(1))) },
 	// queue PID SIGNAL: rt_sigqueueinfo
 	"queue": func(a args) error {
-		info := [32]int32{int32(a.num(1)), 0, -1} // SI_QUEUE
-		return call(unix.SYS_RT_SIGQUEUEINFO, uintptr(a.num(0)), uintptr(a.num(1)), uintptr(unsafe.Pointer(&info)))
+		const byQueue = 0xffffffff // SI_QUEUE
+		return call(unix.SYS_RT_SIGQUEUEINFO, uintptr(a.num(0)), uintptr(a.num(1)), memory(uint64(a.num(1)), byQueue))
 	},
 	// pidfdkill PID SIGNAL
 	"pidfdkill": func(a args) error {
@@ -73,8 +72,7 @@ var strangers = map[string]probe{
 	// scheduler PID: SCHED_BATCH
 	"scheduler": func(a args) error {
 		const batch = 3
-		var priority int32
-		return call(unix.SYS_SCHED_SETSCHEDULER, uintptr(a.num(0)), batch, uintptr(unsafe.Pointer(&priority)))
+		return call(unix.SYS_SCHED_SETSCHEDULER, uintptr(a.num(0)), batch, memory(0))
 	},
 	// ioprio PID: idle
 	"ioprio": func(a args) error {
@@ -114,17 +112,17 @@ func ptrace(request, pid int) error {
 	return unix.PtraceDetach(pid)
 }
 
+// peek copies the landmark of another process from or to here.
 func peek(trap uintptr, pid int) error {
-	var here [8]byte
-	local := unix.Iovec{Base: &here[0], Len: 8}
-	remote := unix.RemoteIovec{Base: uintptr(unsafe.Pointer(&landmark)), Len: 8}
+	mark := uint64(uintptr(unsafe.Pointer(&landmark)))
+	here := memory(0, 0, 0, mark, 8) // the bytes, an iovec of here, one of there
+	fixed[1], fixed[2] = uint64(here), 8
 	if trap == unix.SYS_PROCESS_VM_WRITEV {
-		here = landmark
+		copy((*[8]byte)(unsafe.Pointer(&fixed))[:], landmark[:])
 	}
-	err := call(trap, uintptr(pid), uintptr(unsafe.Pointer(&local)), 1, uintptr(unsafe.Pointer(&remote)), 1)
-	runtime.KeepAlive(&here)
-	if err == nil && here != landmark {
-		return fmt.Errorf("process %d: read %v", os.Getpid(), here)
+	err := call(trap, uintptr(pid), here+8, 1, here+24, 1)
+	if err == nil && *(*[8]byte)(unsafe.Pointer(&fixed)) != landmark {
+		return fmt.Errorf("process %d: not the landmark", pid)
 	}
 	return err
 }

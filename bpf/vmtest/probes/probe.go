@@ -152,6 +152,8 @@ func prepare(step string) error {
 			return err
 		}
 		return unix.Fchdir(fd)
+	case "landlock":
+		return landlock(arg)
 	case "newns":
 		runtime.LockOSThread()
 		return unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS)

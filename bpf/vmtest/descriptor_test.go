@@ -1,0 +1,137 @@
+package vmtest
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
+)
+
+// TestBoundaryReceived takes descriptors that an outsider opened and sends. Why
+// none arrives, the kernel does not tell: EBADF stands for that.
+//
+//	@
+//	├── ws/file       everything but execute
+//	├── look/file     open and read
+//	└── secret/       nothing
+//	    └── key
+func TestBoundaryReceived(t *testing.T) {
+	b := newBorder(t, permit(anyUse, "@/ws/"), permit(look, "@/look/"))
+	b.tree("ws/file", "look/file", "secret/key")
+	get := words("receive", "3", "fstatfd", "%")
+	refused := func(name, path string, flags int, want denial) crossing {
+		return crossing{name: name, present: b.opened("@/ws/file", flags&^unix.O_DIRECTORY), inside: get, gift: b.opened(path, flags), free: get, probe: get,
+			errno: unix.EBADF, want: want}
+	}
+	b.cross(
+		refused("secret file is not received", "@/secret/key", os.O_RDONLY, on("open,read", "@/secret/key")),
+		refused("secret file for writing is not received", "@/secret/key", os.O_WRONLY, on("open,write", "@/secret/key")),
+		refused("secret file for both is not received", "@/secret/key", os.O_RDWR, on("open,read,write", "@/secret/key")),
+		refused("readable file for writing is not received", "@/look/file", os.O_RDWR, on("write", "@/look/file")),
+		refused("secret directory is not received", "@/secret", os.O_RDONLY|unix.O_DIRECTORY, onDir("open,read", "@/secret")),
+		crossing{name: "readable file is received", gift: b.opened("@/look/file", os.O_RDONLY), probe: get},
+		crossing{name: "place of a secret is received", gift: b.opened("@/secret/key", unix.O_PATH), probe: get},
+		crossing{name: "place of a secret is not reopened", present: b.opened("@/look/file", unix.O_PATH), inside: words("receive", "3", "reopenfd", "%", "r"),
+			gift: b.opened("@/secret/key", unix.O_PATH), probe: words("receive", "3", "reopenfd", "%", "r"), errno: eacces, want: on("open,read", "@/secret/key")},
+		crossing{name: "secret below a received place of a directory is denied", gift: b.opened("@/secret", unix.O_PATH),
+			probe: words("receive", "3", "openat", "%", "r", "key"), errno: eacces, want: on("open,read", "@/secret/key")},
+		crossing{name: "pipe is received", gift: b.pipe, probe: words("receive", "3", "writefd", "%")},
+		crossing{name: "socket is received", gift: b.socket, probe: words("receive", "3", "writefd", "%")},
+		crossing{name: "memory file is received", gift: b.memory, probe: words("receive", "3", "writefd", "%")},
+		crossing{name: "event counter is received", gift: b.counter, probe: get},
+		crossing{name: "deleted file that was secret is not received", gift: b.removed("@/secret/gone"), probe: get, errno: unix.EBADF, want: on("open,read,write", "@/secret/gone")},
+	)
+}
+
+// removed makes a gift of a file without a name.
+func (b *border) removed(path string) func() *os.File {
+	return func() *os.File {
+		b.t.Helper()
+		f := must1(os.Create(b.at(path)))(b.t)
+		must(b.t, os.Remove(b.at(path)))
+		return f
+	}
+}
+
+func (b *border) pipe() *os.File {
+	r, w, err := os.Pipe()
+	must(b.t, err)
+	b.t.Cleanup(func() { r.Close() })
+	return w
+}
+
+func (b *border) socket() *os.File {
+	ends := must1(unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))(b.t)
+	b.t.Cleanup(func() { unix.Close(ends[1]) })
+	return os.NewFile(uintptr(ends[0]), "socket")
+}
+
+func (b *border) memory() *os.File {
+	return os.NewFile(uintptr(must1(unix.MemfdCreate("memory", unix.MFD_CLOEXEC))(b.t)), "memory")
+}
+
+func (b *border) counter() *os.File {
+	return os.NewFile(uintptr(must1(unix.Eventfd(0, unix.EFD_CLOEXEC))(b.t)), "counter")
+}
+
+// TestBoundaryReceivedPowers takes descriptors that act with their maker's
+// rights. Policy permits everything.
+func TestBoundaryReceivedPowers(t *testing.T) {
+	b := newBorder(t, everything)
+	table := newMap(t)
+	get := words("receive", "3", "fstatfd", "%")
+	power := func(name string, boundary abi.Boundary, gift func() *os.File) crossing {
+		c := forbidden(boundary, []crossing{{name: name + " is not received", gift: gift, free: get, probe: get, errno: unix.EBADF}})
+		return c[0]
+	}
+	b.cross(
+		power("ring", abi.BoundaryUring, b.ring),
+		power("map", abi.BoundaryBPF, func() *os.File {
+			return os.NewFile(uintptr(must1(unix.FcntlInt(uintptr(table.FD()), unix.F_DUPFD_CLOEXEC, 0))(b.t)), "map")
+		}),
+		power("perf event", abi.BoundaryPerf, b.perf),
+	)
+}
+
+func (b *border) ring() *os.File {
+	const params = 120 // size of struct io_uring_params
+	memory := make([]byte, params)
+	fd, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, 4, addressOf(memory), 0)
+	if errno != 0 {
+		b.skip("no io_uring here: " + errno.Error())
+	}
+	return os.NewFile(fd, "ring")
+}
+
+func (b *border) perf() *os.File {
+	attr := &unix.PerfEventAttr{Type: unix.PERF_TYPE_SOFTWARE, Config: unix.PERF_COUNT_SW_CPU_CLOCK, Size: unix.PERF_ATTR_SIZE_VER5}
+	return os.NewFile(uintptr(must1(unix.PerfEventOpen(attr, 0, -1, -1, unix.PERF_FLAG_FD_CLOEXEC))(b.t)), "perf")
+}
+
+// TestBoundaryFetched takes descriptors out of processes by pidfd_getfd.
+//
+//	@
+//	├── ws/file       everything but execute
+//	└── secret/key    nothing
+func TestBoundaryFetched(t *testing.T) {
+	b := newBorder(t, permit(anyUse, "@/ws/"))
+	b.tree("ws/file", "secret/key")
+	holder := func(path string, flags int) *attempt {
+		f := must1(os.OpenFile(b.at(path), flags, 0))(t)
+		defer f.Close()
+		return b.insider([]*os.File{f}, "holding", "3")
+	}
+	get := func(a *attempt) []string { return words("getfd", fmt.Sprint(a.cmd.Process.Pid), "100") }
+	own, secret := holder("@/ws/file", os.O_RDWR), holder("@/secret/key", os.O_RDONLY)
+	ring := b.insider(nil, "holding", "ring")
+	out := b.bystander()
+	b.cross(
+		crossing{name: "secret file of a task inside is not fetched", inside: get(own), probe: get(secret), errno: eacces, want: on("open,read", "@/secret/key"), again: true},
+		crossing{name: "ring of a task inside is not fetched", free: get(ring), probe: get(ring), errno: eperm, want: denial{reason: abi.ReasonBoundary}, boundary: abi.BoundaryUring},
+		crossing{name: "descriptor of an outsider is not fetched", free: words("getfd", fmt.Sprint(out.cmd.Process.Pid), "0"), probe: words("getfd", fmt.Sprint(out.cmd.Process.Pid), "0"),
+			errno: eperm, want: denial{actions: "trace"}, boundary: abi.BoundaryProcess},
+	)
+}

@@ -1,0 +1,148 @@
+package vmtest
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
+)
+
+// TestBoundaryMounts changes what is mounted where, and roots. Files are
+// granted nearly everywhere, mounts only in one place.
+//
+//	@
+//	├── ws/           everything but execute and mounts
+//	│   ├── at/, dir/
+//	│   ├── away/     tmpfs
+//	│   └── own/      tmpfs with old/
+//	├── mnt/          the same, and mount and unmount
+//	│   ├── a/ … i/
+//	│   └── own/      tmpfs
+//	├── jail/         chroot
+//	└── secret/       nothing
+//	    └── key
+func TestBoundaryMounts(t *testing.T) {
+	b := newBorder(t, permit(anyUse, "@/ws/", "@/mnt/"), permit("mount unmount", "@/mnt/"), permit("chroot", "@/jail/"))
+	b.tree("ws/at/", "ws/dir/", "ws/own/", "ws/away/", "mnt/own/", "jail/", "secret/key")
+	for _, d := range "abcdefghi" {
+		b.tree("mnt/" + string(d) + "/")
+	}
+	b.mounted("tmpfs", "@/ws/own")
+	b.mounted("tmpfs", "@/ws/away")
+	b.mounted("tmpfs", "@/mnt/own")
+	b.tree("ws/own/old/")
+	t.Cleanup(func() {
+		for _, d := range "abcdefghi" {
+			for unix.Unmount(b.at("@/mnt/"+string(d)), unix.MNT_DETACH) == nil {
+			}
+		}
+	})
+	at := onDir("mount", "@/ws/at")
+	own := onDir("mount", "@/ws/own")
+	user := denial{actions: "userns", path: b.exe}
+
+	b.cross(
+		crossing{name: "new mount is denied", inside: words("mount", "tmpfs", "@/mnt/a"), probe: words("mount", "tmpfs", "@/ws/at"), errno: eacces, want: at},
+		crossing{name: "bind is denied", inside: words("bindmount", "@/ws", "@/mnt/b"), probe: words("bindmount", "@/ws/dir", "@/ws/at"), errno: eacces, want: at},
+		crossing{name: "bind of a secret is denied", inside: words("bindmount", "@/ws", "@/mnt/b"), probe: words("bindmount", "@/secret", "@/ws/at"), errno: eacces, want: at},
+		crossing{name: "bind of a file is denied", probe: words("bindmount", "@/secret/key", b.exe), errno: eacces, want: on("mount", b.exe)},
+		crossing{name: "bind of a secret to where mount is granted is a limit", limit: true,
+			probe: words("then", "bindmount", "@/secret", "@/mnt/c", "--", "open", "r", "@/mnt/c/key")},
+		crossing{name: "moving a mount is denied", inside: words("movemount", "@/mnt/own", "@/mnt/d"), probe: words("movemount", "@/ws/own", "@/ws/at"), errno: eacces, want: at},
+		crossing{name: "remount is denied", inside: words("remount", "@/mnt/d"), probe: words("remount", "@/ws/own"), errno: eacces, want: own},
+		crossing{name: "change of propagation is denied", inside: words("propagate", "@/mnt/d"), probe: words("propagate", "@/ws/own"), errno: eacces, want: own},
+		crossing{name: "umount is denied", inside: words("umount", "@/mnt/d"), probe: words("umount", "@/ws/own"), errno: eacces, want: onDir("unmount", "@/ws/own")},
+		crossing{name: "lazy umount is denied", inside: words("detach", "@/mnt/b"), probe: words("detach", "@/ws/own"), errno: eacces, want: onDir("unmount", "@/ws/own")},
+		crossing{name: "attaching a cloned tree is denied", inside: words("attach", "@/ws", "@/mnt/e"), probe: words("attach", "@/ws/dir", "@/ws/at"), errno: eacces, want: at},
+		crossing{name: "attaching a new file system is denied", inside: words("newmount", "tmpfs", "@/mnt/f"), probe: words("newmount", "tmpfs", "@/ws/at"), errno: eacces, want: at},
+		crossing{name: "move_mount is denied", inside: words("shift", "@/mnt/f", "@/mnt/g"), probe: words("shift", "@/ws/own", "@/ws/at"), errno: eacces, want: at},
+		crossing{name: "pivot_root is denied", probe: words("pivot", "@/ws/own", "@/ws/own/old"), errno: eacces, want: own},
+		crossing{name: "chroot is denied", inside: words("chroot", "@/jail"), probe: words("chroot", "@/ws"), errno: eacces, want: onDir("chroot", "@/ws")},
+		crossing{name: "user namespace by unshare is denied", free: words("userns", "unshare"), probe: words("userns", "unshare"), errno: eacces, want: user},
+		crossing{name: "user namespace by clone is denied", free: words("userns", "clone"), probe: words("userns", "clone"), errno: eacces, want: user},
+		crossing{name: "moving a mount to where mount is granted is a limit", probe: words("movemount", "@/ws/away", "@/mnt/h"), limit: true},
+		crossing{name: "move_mount to where mount is granted is a limit", probe: words("shift", "@/mnt/h", "@/mnt/i"), limit: true},
+		crossing{name: "mount attributes are a limit", probe: words("setattr", "@/ws/own"), limit: true},
+		crossing{name: "reconfiguring a file system is a limit", probe: words("reconfigure", "@/ws/own"), limit: true},
+	)
+}
+
+// TestBoundaryPermittedEscapes has a policy that permits each of them.
+func TestBoundaryPermittedEscapes(t *testing.T) {
+	exe := must1(os.Executable())(t)
+	b := newBorder(t, permit("userns", exe))
+	b.cross(
+		crossing{name: "permitted user namespace by unshare is allowed", probe: words("userns", "unshare")},
+		crossing{name: "permitted user namespace by clone is allowed", probe: words("userns", "clone")},
+	)
+	b = newBorder(t, everything)
+	b.tree("root/")
+	b.cross(crossing{name: "permitted pivot_root is allowed", probe: words("jail", "@/root")})
+}
+
+// TestBoundaryNamespaces enters other mount namespaces. A policy that permits
+// something on every resource permits it there; any other, nothing.
+//
+//	@/ws/key    open and read
+func TestBoundaryNamespaces(t *testing.T) {
+	b := newBorder(t, permit(look, "@/ws/"))
+	b.tree("ws/key", "ws/dir/")
+	other := otherNamespace(t)
+	gone := outsidePath(b.at("@/ws/key"), "open,read")
+	mount := outsidePath(b.at("@/ws/dir"), "mount")
+	mount.dir = true
+	read := words("open", "r", "@/ws/key")
+	b.cross(
+		crossing{name: "everything in a mount namespace of its own is outside", inside: read, probe: append(words("newns"), read...), errno: eacces, want: gone},
+		crossing{name: "mount in a mount namespace of its own is outside", probe: words("newns", "mount", "tmpfs", "@/ws/dir"), errno: eacces, want: mount},
+		crossing{name: "everything in a mount namespace handed over is outside", inside: read, files: []*os.File{other},
+			probe: append(words("setns", "3"), read...), errno: eacces, want: gone},
+	)
+}
+
+// TestBoundaryForeignNamespaces reaches for the mount namespace of an outsider.
+func TestBoundaryForeignNamespaces(t *testing.T) {
+	b := newBorder(t, everything)
+	out, in := b.bystander(), b.insider(nil)
+	trace := denial{actions: "trace"}
+	pid := func(a *attempt) string { return fmt.Sprint(a.cmd.Process.Pid) }
+	cases := []crossing{
+		{name: "mount namespace of an outsider by its path is denied", inside: words("setnspath", in.proc()+"/ns/mnt"), free: words("setnspath", out.proc()+"/ns/mnt"),
+			probe: words("setnspath", out.proc()+"/ns/mnt"), errno: eacces},
+		{name: "mount namespace of an outsider by its pidfd is denied", inside: words("setnspid", pid(in)), free: words("setnspid", pid(out)),
+			probe: words("setnspid", pid(out)), errno: eperm},
+		{name: "mount namespace of an outsider from its pidfd is denied", inside: words("pidfdns", pid(in)), free: words("pidfdns", pid(out)),
+			probe: words("pidfdns", pid(out)), errno: eacces, absent: unix.ENOTTY},
+	}
+	for i := range cases {
+		cases[i].want, cases[i].boundary, cases[i].again = trace, abi.BoundaryProcess, true
+	}
+	b.cross(cases...)
+}
+
+// otherNamespace returns a mount namespace that nobody else uses.
+func otherNamespace(t *testing.T) *os.File {
+	t.Helper()
+	type answer struct {
+		f   *os.File
+		err error
+	}
+	done := make(chan answer)
+	go func() {
+		runtime.LockOSThread()
+		if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
+			done <- answer{nil, err}
+			return
+		}
+		f, err := os.Open("/proc/thread-self/ns/mnt")
+		done <- answer{f, err}
+	}()
+	a := <-done
+	must(t, a.err)
+	t.Cleanup(func() { a.f.Close() })
+	return a.f
+}

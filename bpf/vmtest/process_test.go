@@ -1,0 +1,214 @@
+package vmtest
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/bpf/vmtest/probes"
+)
+
+// company is an outsider and a task of the workload, for crossings that try the
+// same on both.
+type company struct {
+	*border
+	out, in *attempt
+}
+
+func newCompany(t *testing.T, files ...*os.File) *company {
+	t.Helper()
+	b := newBorder(t, everything)
+	b.tree("file")
+	argv := words()
+	if len(files) > 0 {
+		argv = words("holding", "3")
+	}
+	return &company{border: b, out: b.bystander(), in: b.insider(files, argv...)}
+}
+
+// both makes a crossing of an operation on a process: PID stands for its number.
+// It is allowed on the task inside, and refused on the outsider.
+func (c *company) both(name string, errno syscall.Errno, actions string, argv ...string) crossing {
+	return crossing{name: name, inside: argvOf(argv, c.in), probe: argvOf(argv, c.out), errno: errno, want: denial{actions: actions}, again: true}
+}
+
+func argvOf(argv []string, a *attempt) []string {
+	out := make([]string, len(argv))
+	for i, s := range argv {
+		if s == "PID" {
+			s = fmt.Sprint(a.cmd.Process.Pid)
+		} else if path, ok := strings.CutPrefix(s, "/proc/PID"); ok {
+			s = a.proc() + path
+		}
+		out[i] = s
+	}
+	return out
+}
+
+// TestBoundaryProcesses looks into processes. Inside the workload all is
+// allowed, outside nothing, whatever policy says.
+func TestBoundaryProcesses(t *testing.T) {
+	file := must1(os.Open("/proc/self/comm"))(t)
+	defer file.Close()
+	c := newCompany(t, file)
+	trace := func(name string, errno syscall.Errno, argv ...string) crossing {
+		return c.both(name, errno, "trace", argv...)
+	}
+	c.cross(forbidden(abi.BoundaryProcess, []crossing{
+		trace("attaching to an outsider is denied", eperm, "attach_ptrace", "PID"),
+		trace("seizing an outsider is denied", eperm, "seize_ptrace", "PID"),
+		trace("reading memory of an outsider is denied", eperm, "readmem", "PID"),
+		trace("writing memory of an outsider is denied", eperm, "writemem", "PID"),
+		trace("descriptor of an outsider is denied", eperm, "getfd", "PID", "0"),
+		trace("mem of an outsider is denied", eacces, "open", "r", "/proc/PID/mem"),
+		trace("mem of an outsider for writing is denied", eacces, "open", "w", "/proc/PID/mem"),
+		trace("environ of an outsider is denied", eacces, "open", "r", "/proc/PID/environ"),
+		trace("maps of an outsider is denied", eacces, "open", "r", "/proc/PID/maps"),
+		trace("auxv of an outsider is denied", eacces, "open", "r", "/proc/PID/auxv"),
+		trace("root of an outsider is denied", eacces, "open", "r", "/proc/PID/root/proc/self/comm"),
+		trace("working directory of an outsider is denied", eacces, "open", "r", "/proc/PID/cwd/."),
+		trace("fd of an outsider is denied", eacces, "open", "r", "/proc/PID/fd/0"),
+		trace("exe of an outsider is denied", eacces, "open", "r", "/proc/PID/exe"),
+		trace("target of a link of an outsider is denied", eacces, "readlink", "/proc/PID/exe"),
+		{name: "tracing by an outsider is denied", inside: words("traceus"), free: words("traceme"), probe: words("traceme"), want: denial{actions: "trace"}, again: true},
+	})...)
+	none := func(name string, argv ...string) crossing {
+		x := c.both(name, 0, "", argv...)
+		x.again = true
+		return x
+	}
+	c.cross(
+		none("stat of an outsider is allowed", "slurp", "/proc/PID/stat"),
+		none("status of an outsider is allowed", "slurp", "/proc/PID/status"),
+		none("command line of an outsider is allowed", "slurp", "/proc/PID/cmdline"),
+		none("signal 0 to an outsider is allowed", "kill", "PID", "0"),
+		none("limits of an outsider are read", "slurp", "/proc/PID/limits"),
+	)
+}
+
+// TestBoundaryTuning changes how the kernel treats other processes.
+func TestBoundaryTuning(t *testing.T) {
+	c := newCompany(t)
+	c.cross(forbidden(abi.BoundaryProcess, []crossing{
+		c.both("limit of an outsider is not set", eperm, "", "prlimit", "PID"),
+		c.both("priority of an outsider is not set", eperm, "", "nice", "PID"),
+		c.both("affinity of an outsider is not set", eperm, "", "affinity", "PID"),
+		c.both("scheduler of an outsider is not set", eperm, "", "scheduler", "PID"),
+		c.both("io priority of an outsider is not set", eperm, "", "ioprio", "PID"),
+	})...)
+}
+
+// TestBoundarySignals sends signals. SIGURG means nothing to a Go program.
+func TestBoundarySignals(t *testing.T) {
+	c := newCompany(t)
+	urgent := func(name string, argv ...string) crossing {
+		return c.both(name+" is denied", eperm, "kill", argv...)
+	}
+	plain := func(signal syscall.Signal, action string) crossing {
+		number := fmt.Sprint(int(signal))
+		return crossing{name: unix.SignalName(signal) + " to an outsider is denied", probe: argvOf(words("kill", "PID", number), c.out), want: denial{actions: action}}
+	}
+	c.cross(forbidden(abi.BoundarySignal, []crossing{
+		urgent("kill of an outsider", "kill", "PID", "23"),
+		urgent("tgkill of an outsider", "tgkill", "PID", "23"),
+		urgent("tkill of an outsider", "tkill", "PID", "23"),
+		urgent("queued signal to an outsider", "queue", "PID", "23"),
+		urgent("signal by pidfd to an outsider", "pidfdkill", "PID", "23"),
+		plain(unix.SIGKILL, "kill"),
+		plain(unix.SIGTERM, "kill"),
+		plain(unix.SIGSTOP, "kill"),
+		plain(unix.SIGINT, "interrupt"),
+		plain(unix.SIGHUP, "interrupt"),
+	})...)
+	for _, signal := range []syscall.Signal{unix.SIGKILL, unix.SIGTERM, unix.SIGINT} {
+		c.step(unix.SignalName(signal)+" inside is allowed", isAllowed, func() {
+			victim := c.insider(nil)
+			c.expectAllowed(c.launch(0, nil, argvOf(words("kill", "PID", fmt.Sprint(int(signal))), victim)))
+			c.expectKilled(victim, signal)
+		})
+	}
+	for _, moved := range []bool{false, true} {
+		name := "signal to all hits insiders only"
+		if moved {
+			name += ", moved"
+		}
+		c.step(name, isDenied, func() {
+			c.moved = moved
+			c.killAll()
+			c.moved = false
+		})
+	}
+	c.ownership()
+}
+
+// killAll sends a signal to every process there is: an event for every outsider.
+func (c *company) killAll() {
+	t := c.t
+	victim := c.insider(nil)
+	a := c.launch(0, nil, words("kill", "-1", fmt.Sprint(int(unix.SIGTERM))))
+	if a.code != probes.Allowed {
+		t.Errorf("%v", a)
+	}
+	c.expectKilled(victim, unix.SIGTERM)
+	c.expectBoundary(abi.BoundarySignal)
+	events := c.take(t, c.id)
+	for _, e := range events {
+		if e.Seq != c.seq+1 || e.Missing != abi.MaskOf(abi.Kill) || e.Reason != abi.ReasonBoundary || e.PID != uint32(a.pid) {
+			t.Errorf("event %d after %d: %s", e.Seq, c.seq, show(e))
+		}
+		c.seq = e.Seq
+	}
+	if len(events) < 2 {
+		t.Errorf("%d events: there are more outsiders", len(events))
+	}
+	t.Logf("%d processes outside", len(events))
+	c.balance(len(events))
+}
+
+// expectKilled asserts that a signal ended a task.
+func (c *company) expectKilled(a *attempt, want syscall.Signal) {
+	c.t.Helper()
+	if a.startErr == nil {
+		a.in.Close()
+		a.cmd.Wait()
+	}
+	status := a.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if !status.Signaled() || status.Signal() != want {
+		c.t.Errorf("the task inside ended with %v, want %v", a.cmd.ProcessState, want)
+	}
+}
+
+// ownership makes another process the owner of a pipe, so that the kernel sends
+// it a signal of one's choice.
+func (c *company) ownership() {
+	for _, signal := range []syscall.Signal{unix.SIGKILL, unix.SIGIO} {
+		number := fmt.Sprint(int(signal))
+		c.step(unix.SignalName(signal)+" inside by ownership of a pipe is allowed", isAllowed, func() {
+			victim := c.insider(nil)
+			c.expectAllowed(c.launch(0, nil, argvOf(words("owner", "PID", number), victim)))
+			if signal == unix.SIGKILL {
+				c.expectKilled(victim, signal)
+			}
+		})
+		c.step(unix.SignalName(signal)+" to an outsider by ownership of a pipe is denied", isDenied, func() {
+			victim := c.outsider("gate", "hold", "0")
+			victim.ready()
+			a := c.launch(eperm, nil, argvOf(words("owner", "PID", number), victim))
+			victim.in.Close()
+			victim.cmd.Wait()
+			if status := victim.cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signaled() {
+				c.t.Errorf("the outsider ended with %v", victim.cmd.ProcessState)
+			}
+			if a.code == probes.CannotTry || a.startErr != nil {
+				c.t.Errorf("%v", a)
+			}
+			c.expectBoundary(abi.BoundarySignal)
+			c.expectEvents(a.pid, denial{actions: "kill", reason: abi.ReasonBoundary})
+		})
+	}
+}

@@ -1,0 +1,313 @@
+// Package vmtest runs the program as a user does, on a Debian in a VM.
+package vmtest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	program  = "/usr/bin/stockade"
+	examples = "examples"
+	tree     = "/tmp/stockade_example" // what the example policies are about
+)
+
+// rest permits what the shell scripts of these tests need besides.
+const rest = `
+@id("shell") permit (principal, action in [file_system::Action::"execute", file_system::Action::"open", file_system::Action::"read"], resource)
+when { resource in file_system::Dir::"/usr/bin" };
+@id("out") permit (principal, action in [file_system::Action::"open", file_system::Action::"write", file_system::Action::"create"], resource)
+when { resource in file_system::Dir::"/tmp/out" };
+@id("no-key") @reason("keys stay") forbid (principal, action, resource == file_system::File::"/srv/key");
+`
+
+func TestMain(m *testing.M) {
+	if os.Getenv("STOCKADE_VM") == "" {
+		os.Exit(m.Run()) // each test skips itself
+	}
+	for _, dir := range []string{tree + "/originals", "/tmp/out", "/srv", "/policy"} {
+		must(os.MkdirAll(dir, 0o777))
+	}
+	must(os.Chmod("/tmp/out", 0o777))
+	must(os.WriteFile(tree+"/file", []byte("text\n"), 0o666))
+	must(os.WriteFile(tree+"/originals/file", []byte("text\n"), 0o666))
+	must(os.WriteFile("/srv/key", []byte("secret\n"), 0o644))
+	must(os.WriteFile("/policy/rest.cedar", []byte(rest), 0o644))
+	os.Exit(m.Run())
+}
+
+func inVM(t *testing.T) {
+	t.Helper()
+	if os.Getenv("STOCKADE_VM") == "" {
+		t.Skip("runs in the VM: needs BPF LSM and Debian's programs")
+	}
+}
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+// result is how a run ended.
+type result struct {
+	code           int
+	stdout, stderr string
+	rss            int64 // KiB, the most
+}
+
+// stockade runs the program to its end.
+func stockade(t *testing.T, args ...string) result {
+	t.Helper()
+	cmd := exec.Command(program, args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return result{cmd.ProcessState.ExitCode(), out.String(), errs.String(), cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss}
+}
+
+// confined runs a shell script under the policies of a file and the rest.
+func confined(t *testing.T, policy, script string, options ...string) result {
+	t.Helper()
+	args := []string{"run", "--policy", "/policy/rest.cedar"}
+	if policy != "" {
+		args = append(args, "--policy", filepath.Join(examples, policy))
+	}
+	return stockade(t, append(append(args, options...), "--", "bash", "-c", script)...)
+}
+
+func (r result) denials() []string {
+	// The command's own words may come before: both write to one terminal.
+	return regexp.MustCompile(`stockade: \d\d:\d\d:\d\d\.\d{3} .*`).FindAllString(r.stderr, -1)
+}
+
+func (r result) want(t *testing.T, code int, denials ...string) {
+	t.Helper()
+	got := r.denials()
+	if r.code != code || len(got) != len(denials) {
+		t.Fatalf("exit %d with %d denials, want %d with %d:\n%s%s", r.code, len(got), code, len(denials), r.stdout, r.stderr)
+	}
+	for i, want := range denials {
+		if !strings.Contains(got[i], want) {
+			t.Errorf("denial %d: %s\nlacks %s", i, got[i], want)
+		}
+	}
+	if summary := fmt.Sprintf(": exit %d, %d operation", code, len(denials)); !strings.Contains(r.stderr, summary) {
+		t.Errorf("the summary lacks %q:\n%s", summary, r.stderr)
+	}
+}
+
+func nothingLeft(t *testing.T) {
+	t.Helper()
+	for _, pattern := range []string{"/sys/fs/bpf/stockade/*", "/run/stockade/*.json"} {
+		if left, _ := filepath.Glob(pattern); len(left) > 0 {
+			t.Errorf("left behind: %v", left)
+		}
+	}
+	groups, _ := filepath.Glob("/sys/fs/cgroup/stockade/*/cgroup.procs")
+	if len(groups) > 0 {
+		t.Errorf("left behind: %v", groups)
+	}
+}
+
+func TestDeniedOperationNamesItsPolicy(t *testing.T) {
+	inVM(t)
+	r := confined(t, "", `echo hello; cat /srv/key; exit 7`)
+	r.want(t, 7, `denied read /srv/key by /usr/bin/cat[`)
+	if !strings.Contains(r.denials()[0], `policy no-key ("keys stay")`) || r.stdout != "hello\n" {
+		t.Errorf("%s\n%s", r.stdout, r.stderr)
+	}
+	if !strings.Contains(r.stderr, "cat: /srv/key: Permission denied") {
+		t.Errorf("cat did not see EACCES: %s", r.stderr)
+	}
+	if r.rss > 60<<10 {
+		t.Errorf("run took %d KiB, of at most 60 MiB", r.rss)
+	}
+	t.Logf("run took %d KiB", r.rss)
+	nothingLeft(t)
+}
+
+func TestReadOnlyTree(t *testing.T) {
+	inVM(t)
+	confined(t, "read-only-tree.cedar", `ls `+tree+` && cat `+tree+`/file`).want(t, 0)
+	confined(t, "read-only-tree.cedar", `echo x > `+tree+`/file`).want(t, 1, "denied write "+tree+"/file by /usr/bin/bash[")
+}
+
+func TestReadWriteTree(t *testing.T) {
+	inVM(t)
+	confined(t, "read-write-tree.cedar", `cd `+tree+` && echo a > new && mv new newer && cat newer && rm newer`).want(t, 0)
+	confined(t, "read-write-tree.cedar", `rm -f `+tree+`/originals/file`).want(t, 1, `policy keep-originals ("the originals are never changed")`)
+}
+
+func TestExecUsrBin(t *testing.T) {
+	inVM(t)
+	confined(t, "exec-usr-bin.cedar", `cp /usr/bin/true /tmp/out/true 2>/dev/null; /usr/bin/true`, "--user", "0").want(t, 0)
+	must(exec.Command("cp", "/usr/bin/true", tree+"/true").Run())
+	confined(t, "exec-usr-bin.cedar", tree+`/true`).want(t, 126,
+		"denied execute "+tree+"/true by /usr/bin/bash[", "denied read "+tree+"/true by /usr/bin/bash[") // bash then looks for #!
+	nothingLeft(t)
+}
+
+func TestAuditDeniesNothing(t *testing.T) {
+	inVM(t)
+	r := confined(t, "", `cat /srv/key`, "--mode", "audit")
+	r.want(t, 0, "would deny read /srv/key")
+	if r.stdout != "secret\n" {
+		t.Errorf("%q", r.stdout)
+	}
+}
+
+func TestJSONIsOneObjectALine(t *testing.T) {
+	inVM(t)
+	r := confined(t, "", `cat /srv/key 2>/dev/null; true`, "--json")
+	var types []string
+	for line := range strings.Lines(r.stderr) {
+		var o struct {
+			Type, Path, Action string
+			Policies           []struct{ ID string }
+		}
+		if err := json.Unmarshal([]byte(line), &o); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		types = append(types, o.Type)
+		if o.Type == "denial" && (o.Path != "/srv/key" || len(o.Policies) != 1 || o.Policies[0].ID != "no-key") {
+			t.Errorf("%s", line)
+		}
+	}
+	if strings.Join(types, " ") != "denial summary" || r.code != 0 {
+		t.Errorf("%v, exit %d", types, r.code)
+	}
+}
+
+func TestNoCommandNoConfinement(t *testing.T) {
+	inVM(t)
+	if r := stockade(t, "run", "--policy", "/policy/rest.cedar", "--", "no-such-program"); r.code != 127 {
+		t.Errorf("exit %d: %s", r.code, r.stderr)
+	}
+	if r := stockade(t, "run", "--policy", "/policy/none.cedar", "--", "true"); r.code != 125 {
+		t.Errorf("exit %d: %s", r.code, r.stderr)
+	}
+	must(os.WriteFile("/policy/bad.cedar", []byte("permit (principal, action == file_system::Action::\"raed\", resource);\n"), 0o644))
+	if r := stockade(t, "run", "--policy", "/policy/bad.cedar", "--", "true"); r.code != 125 || !strings.Contains(r.stderr, "bad.cedar:1:30") {
+		t.Errorf("exit %d: %s", r.code, r.stderr)
+	}
+	nothingLeft(t)
+}
+
+func TestBackgroundProcessesEndWithTheCommand(t *testing.T) {
+	inVM(t)
+	r := confined(t, "", `sleep 1000 & true`)
+	r.want(t, 0)
+	if out, _ := exec.Command("pgrep", "-f", "sleep 1000").Output(); len(out) > 0 {
+		t.Errorf("still there: %s", out)
+	}
+	nothingLeft(t)
+}
+
+// looping starts a run whose command tries to read the key for ever, and
+// leaves a file if it ever could.
+func looping(t *testing.T, name string) *exec.Cmd {
+	t.Helper()
+	script := `echo started > /tmp/out/` + name + `; while :; do cat /srv/key 2>/dev/null && echo leak > /tmp/out/leak; done`
+	cmd := exec.Command(program, "run", "--quiet", "--policy", "/policy/rest.cedar", "--name", name, "--", "bash", "-c", script)
+	must(cmd.Start())
+	for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		if _, err := os.Stat("/tmp/out/" + name); err == nil {
+			return cmd
+		}
+		if time.Now().After(end) {
+			t.Fatal("the command did not start")
+		}
+	}
+}
+
+func noLeak(t *testing.T) {
+	t.Helper()
+	if _, err := os.Stat("/tmp/out/leak"); err == nil {
+		t.Error("the key was read")
+	}
+}
+
+func members(name string) int {
+	procs, _ := os.ReadFile("/sys/fs/cgroup/stockade/" + name + "/cgroup.procs")
+	return len(strings.Fields(string(procs)))
+}
+
+func TestKilledRunLeavesNothingUnconfined(t *testing.T) {
+	inVM(t)
+	cmd := looping(t, "killed")
+	must(cmd.Process.Kill())
+	cmd.Wait()
+	for end := time.Now().Add(30 * time.Second); members("killed") > 0; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d processes are still there", members("killed"))
+		}
+	}
+	time.Sleep(2 * time.Second)
+	noLeak(t)
+	nothingLeft(t)
+}
+
+func TestKilledRunAndReaperLeaveEnforcement(t *testing.T) {
+	inVM(t)
+	cmd := looping(t, "orphan")
+	must(exec.Command("pkill", "-KILL", "-f", "reap orphan").Run())
+	must(cmd.Process.Kill())
+	cmd.Wait()
+	time.Sleep(3 * time.Second)
+	if members("orphan") == 0 {
+		t.Error("the workload should go on, confined")
+	}
+	noLeak(t)
+	r := confined(t, "", "true") // cleans up what it finds
+	if r.code != 0 || !strings.Contains(r.stderr, "left by a run that died") {
+		t.Errorf("exit %d: %s", r.code, r.stderr)
+	}
+	noLeak(t)
+	nothingLeft(t)
+}
+
+func TestTerminatedRunCleansUp(t *testing.T) {
+	inVM(t)
+	cmd := looping(t, "term")
+	must(cmd.Process.Signal(syscall.SIGTERM))
+	err := cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != 128+15 {
+		t.Errorf("exit %d (%v), want that of a command ended by SIGTERM", code, err)
+	}
+	noLeak(t)
+	nothingLeft(t)
+}
+
+func TestSameNameTwiceIsRefused(t *testing.T) {
+	inVM(t)
+	cmd := looping(t, "twin")
+	r := stockade(t, "run", "--policy", "/policy/rest.cedar", "--name", "twin", "--", "true")
+	if r.code != 125 || !strings.Contains(r.stderr, "twin") {
+		t.Errorf("exit %d: %s", r.code, r.stderr)
+	}
+	must(cmd.Process.Signal(syscall.SIGTERM))
+	cmd.Wait()
+	nothingLeft(t)
+}
+
+func TestDoctorFindsThisHostReady(t *testing.T) {
+	inVM(t)
+	if r := stockade(t, "doctor"); r.code != 0 {
+		t.Errorf("exit %d: %s%s", r.code, r.stdout, r.stderr)
+	}
+}
