@@ -20,6 +20,7 @@ import (
 // Limits on how long the processes of a workload may take to die.
 const (
 	wipeLimit   = 10 * time.Second
+	strayLimit  = 3 * time.Second
 	reaperLimit = 10 * time.Minute
 )
 
@@ -33,6 +34,9 @@ func (c *claim) wipe(limit time.Duration) (killed int, err error) {
 	} else if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
+	if err == nil {
+		err = noStragglers(c.name, limit)
+	}
 	if err != nil {
 		return killed, err
 	}
@@ -45,6 +49,22 @@ func (c *claim) wipe(limit time.Duration) (killed int, err error) {
 		}
 	}
 	return killed, c.release()
+}
+
+// noStragglers waits until no task that the workload ever had lives. One that
+// somebody outside moved out of the cgroup, as a session manager does, was not
+// killed with it: it must not outlive its enforcement.
+func noStragglers(name string, limit time.Duration) error {
+	for end := time.Now().Add(limit); ; time.Sleep(20 * time.Millisecond) {
+		n, err := bpf.Members(pinDir(name))
+		if err != nil || n == 0 {
+			return err
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("%s: %d tasks were moved out of its cgroup and live: they stay confined, by the pins in %s; end them, and the next run cleans up",
+				name, n, pinDir(name))
+		}
+	}
 }
 
 // Descriptors that the reaper inherits.

@@ -61,7 +61,7 @@ func (s *session) confine() (err error) {
 	if err = bpf.Remove(pins); err != nil {
 		return err
 	}
-	if s.enforcer, err = s.host.load(bpf.Options{PinDir: pins, TableWords: len(words)}); err != nil {
+	if s.enforcer, err = s.host.load(bpf.Options{PinDir: pins, TableWords: len(words), Handled: s.cfg.Plan.Handled}); err != nil {
 		return err
 	}
 	for _, gap := range s.enforcer.Gaps() {
@@ -135,7 +135,11 @@ func (s *session) end() error {
 	if s.claim == nil {
 		return nil
 	}
-	if _, err := s.kill(); err != nil {
+	_, err := s.kill()
+	if err == nil && s.enforcer != nil {
+		err = noStragglers(s.cfg.Name, strayLimit)
+	}
+	if err != nil {
 		if s.enforcer != nil {
 			err = errors.Join(err, s.enforcer.Abandon())
 		}
@@ -155,7 +159,7 @@ func (s *session) end() error {
 	if err := errors.Join(errs...); err != nil {
 		return errors.Join(err, s.handOver())
 	}
-	err := s.claim.release()
+	err = s.claim.release()
 	if s.reaper != nil {
 		s.reaper.dismiss()
 	}

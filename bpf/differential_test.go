@@ -63,7 +63,7 @@ func TestKernelVerdictIsCedarsVerdict(t *testing.T) {
 func compareSet(t *testing.T, walker *bpf.Walker, seed uint64, total *tally) {
 	c := gen.New(seed, gen.Options{Requests: requestsPerSet})
 	in := compiler.Input{Sources: []compiler.Source{{Name: "gen.cedar", Text: c.Policies}},
-		Entities: c.Entities, EntitiesName: "entities.json", Principal: c.Principal}
+		Entities: c.Entities, EntitiesName: "entities.json", Principal: c.Principal, Handled: abi.EnforcedActions}
 	plan, err := compiler.Compile(in)
 	if err != nil { // a scope that can never match, for example
 		total.refused.Add(1)

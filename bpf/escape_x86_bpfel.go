@@ -27,6 +27,7 @@ const (
 	escapeMapSeqs                = "seqs"
 	escapeMapTasks               = "tasks"
 	escapeMapWorkloads           = "workloads"
+	escapeProgFileFcntl          = "file_fcntl"
 	escapeProgFileIoctl          = "file_ioctl"
 	escapeProgFileIoctlCompat    = "file_ioctl_compat"
 	escapeProgFileReceive        = "file_receive"
@@ -39,7 +40,10 @@ const (
 	escapeProgSbPivotroot        = "sb_pivotroot"
 	escapeProgSbUmount           = "sb_umount"
 	escapeProgTaskKill           = "task_kill"
+	escapeProgTaskSetioprio      = "task_setioprio"
+	escapeProgTaskSetnice        = "task_setnice"
 	escapeProgTaskSetrlimit      = "task_setrlimit"
+	escapeProgTaskSetscheduler   = "task_setscheduler"
 	escapeProgUnixMaySend        = "unix_may_send"
 	escapeProgUnixStreamConnect  = "unix_stream_connect"
 	escapeProgUringOverrideCreds = "uring_override_creds"
@@ -92,6 +96,7 @@ type escapeSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type escapeProgramSpecs struct {
+	FileFcntl          *ebpf.ProgramSpec `ebpf:"file_fcntl"`
 	FileIoctl          *ebpf.ProgramSpec `ebpf:"file_ioctl"`
 	FileIoctlCompat    *ebpf.ProgramSpec `ebpf:"file_ioctl_compat"`
 	FileReceive        *ebpf.ProgramSpec `ebpf:"file_receive"`
@@ -104,7 +109,10 @@ type escapeProgramSpecs struct {
 	SbPivotroot        *ebpf.ProgramSpec `ebpf:"sb_pivotroot"`
 	SbUmount           *ebpf.ProgramSpec `ebpf:"sb_umount"`
 	TaskKill           *ebpf.ProgramSpec `ebpf:"task_kill"`
+	TaskSetioprio      *ebpf.ProgramSpec `ebpf:"task_setioprio"`
+	TaskSetnice        *ebpf.ProgramSpec `ebpf:"task_setnice"`
 	TaskSetrlimit      *ebpf.ProgramSpec `ebpf:"task_setrlimit"`
+	TaskSetscheduler   *ebpf.ProgramSpec `ebpf:"task_setscheduler"`
 	UnixMaySend        *ebpf.ProgramSpec `ebpf:"unix_may_send"`
 	UnixStreamConnect  *ebpf.ProgramSpec `ebpf:"unix_stream_connect"`
 	UringOverrideCreds *ebpf.ProgramSpec `ebpf:"uring_override_creds"`
@@ -201,6 +209,7 @@ type escapeVariables struct {
 //
 // It can be passed to loadEscapeObjects or ebpf.CollectionSpec.LoadAndAssign.
 type escapePrograms struct {
+	FileFcntl          *ebpf.Program `ebpf:"file_fcntl"`
 	FileIoctl          *ebpf.Program `ebpf:"file_ioctl"`
 	FileIoctlCompat    *ebpf.Program `ebpf:"file_ioctl_compat"`
 	FileReceive        *ebpf.Program `ebpf:"file_receive"`
@@ -213,7 +222,10 @@ type escapePrograms struct {
 	SbPivotroot        *ebpf.Program `ebpf:"sb_pivotroot"`
 	SbUmount           *ebpf.Program `ebpf:"sb_umount"`
 	TaskKill           *ebpf.Program `ebpf:"task_kill"`
+	TaskSetioprio      *ebpf.Program `ebpf:"task_setioprio"`
+	TaskSetnice        *ebpf.Program `ebpf:"task_setnice"`
 	TaskSetrlimit      *ebpf.Program `ebpf:"task_setrlimit"`
+	TaskSetscheduler   *ebpf.Program `ebpf:"task_setscheduler"`
 	UnixMaySend        *ebpf.Program `ebpf:"unix_may_send"`
 	UnixStreamConnect  *ebpf.Program `ebpf:"unix_stream_connect"`
 	UringOverrideCreds *ebpf.Program `ebpf:"uring_override_creds"`
@@ -222,6 +234,7 @@ type escapePrograms struct {
 
 func (p *escapePrograms) Close() error {
 	return _EscapeClose(
+		p.FileFcntl,
 		p.FileIoctl,
 		p.FileIoctlCompat,
 		p.FileReceive,
@@ -234,7 +247,10 @@ func (p *escapePrograms) Close() error {
 		p.SbPivotroot,
 		p.SbUmount,
 		p.TaskKill,
+		p.TaskSetioprio,
+		p.TaskSetnice,
 		p.TaskSetrlimit,
+		p.TaskSetscheduler,
 		p.UnixMaySend,
 		p.UnixStreamConnect,
 		p.UringOverrideCreds,

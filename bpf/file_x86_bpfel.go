@@ -29,6 +29,7 @@ const (
 	fileMapWorkloads         = "workloads"
 	fileProgFileOpen         = "file_open"
 	fileProgFileTruncate     = "file_truncate"
+	fileProgInodeGetattr     = "inode_getattr"
 	fileProgPathChmod        = "path_chmod"
 	fileProgPathChown        = "path_chown"
 	fileProgPathLink         = "path_link"
@@ -89,6 +90,7 @@ type fileSpecs struct {
 type fileProgramSpecs struct {
 	FileOpen     *ebpf.ProgramSpec `ebpf:"file_open"`
 	FileTruncate *ebpf.ProgramSpec `ebpf:"file_truncate"`
+	InodeGetattr *ebpf.ProgramSpec `ebpf:"inode_getattr"`
 	PathChmod    *ebpf.ProgramSpec `ebpf:"path_chmod"`
 	PathChown    *ebpf.ProgramSpec `ebpf:"path_chown"`
 	PathLink     *ebpf.ProgramSpec `ebpf:"path_link"`
@@ -193,6 +195,7 @@ type fileVariables struct {
 type filePrograms struct {
 	FileOpen     *ebpf.Program `ebpf:"file_open"`
 	FileTruncate *ebpf.Program `ebpf:"file_truncate"`
+	InodeGetattr *ebpf.Program `ebpf:"inode_getattr"`
 	PathChmod    *ebpf.Program `ebpf:"path_chmod"`
 	PathChown    *ebpf.Program `ebpf:"path_chown"`
 	PathLink     *ebpf.Program `ebpf:"path_link"`
@@ -209,6 +212,7 @@ func (p *filePrograms) Close() error {
 	return _FileClose(
 		p.FileOpen,
 		p.FileTruncate,
+		p.InodeGetattr,
 		p.PathChmod,
 		p.PathChown,
 		p.PathLink,

@@ -30,6 +30,7 @@ const (
 	guardProgBpfSyscall       = "bpf_syscall"
 	guardProgKernelLoadData   = "kernel_load_data"
 	guardProgKernelReadFile   = "kernel_read_file"
+	guardProgLockedDown       = "locked_down"
 	guardProgPerfEventOpen    = "perf_event_open"
 	guardVarArenaMask         = "arena_mask"
 	guardVarNameMasks         = "name_masks"
@@ -82,6 +83,7 @@ type guardProgramSpecs struct {
 	BpfSyscall     *ebpf.ProgramSpec `ebpf:"bpf_syscall"`
 	KernelLoadData *ebpf.ProgramSpec `ebpf:"kernel_load_data"`
 	KernelReadFile *ebpf.ProgramSpec `ebpf:"kernel_read_file"`
+	LockedDown     *ebpf.ProgramSpec `ebpf:"locked_down"`
 	PerfEventOpen  *ebpf.ProgramSpec `ebpf:"perf_event_open"`
 }
 
@@ -178,6 +180,7 @@ type guardPrograms struct {
 	BpfSyscall     *ebpf.Program `ebpf:"bpf_syscall"`
 	KernelLoadData *ebpf.Program `ebpf:"kernel_load_data"`
 	KernelReadFile *ebpf.Program `ebpf:"kernel_read_file"`
+	LockedDown     *ebpf.Program `ebpf:"locked_down"`
 	PerfEventOpen  *ebpf.Program `ebpf:"perf_event_open"`
 }
 
@@ -186,6 +189,7 @@ func (p *guardPrograms) Close() error {
 		p.BpfSyscall,
 		p.KernelLoadData,
 		p.KernelReadFile,
+		p.LockedDown,
 		p.PerfEventOpen,
 	)
 }

@@ -3,6 +3,8 @@ package bpf
 import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
 // object is one compiled BPF file.
@@ -30,6 +32,21 @@ var optional = map[string]string{
 	"inode_remove_acl":   "", // 6.1: inode_removexattr likewise
 	"inode_file_setattr": "", // before 6.17 the ioctls are the only way
 	"file_ioctl_compat":  "", // before 6.8 file_ioctl fires for 32-bit callers too
+}
+
+// onDemand hooks are attached only where one of their actions is handled.
+var onDemand = map[string]abi.ActionMask{
+	"inode_getattr":  abi.MaskOf(abi.Stat),
+	"inode_readlink": abi.MaskOf(abi.Stat),
+}
+
+// dropIdle removes from spec the programs that no handled action needs.
+func dropIdle(spec *ebpf.CollectionSpec, handled abi.ActionMask) {
+	for name, p := range spec.Programs {
+		if mask, ok := onDemand[p.AttachTo]; ok && mask&handled == 0 {
+			delete(spec.Programs, name)
+		}
+	}
 }
 
 // hasHook reports whether this kernel's BTF has an LSM hook.

@@ -32,6 +32,7 @@ const (
 	identityProgCgroupRmdir      = "cgroup_rmdir"
 	identityProgRegisterRoot     = "register_root"
 	identityProgTaskAlloc        = "task_alloc"
+	identityProgTaskExit         = "task_exit"
 	identityProgTaskFree         = "task_free"
 	identityVarArenaMask         = "arena_mask"
 	identityVarOpaque            = "opaque"
@@ -84,6 +85,7 @@ type identityProgramSpecs struct {
 	CgroupRmdir      *ebpf.ProgramSpec `ebpf:"cgroup_rmdir"`
 	RegisterRoot     *ebpf.ProgramSpec `ebpf:"register_root"`
 	TaskAlloc        *ebpf.ProgramSpec `ebpf:"task_alloc"`
+	TaskExit         *ebpf.ProgramSpec `ebpf:"task_exit"`
 	TaskFree         *ebpf.ProgramSpec `ebpf:"task_free"`
 }
 
@@ -178,6 +180,7 @@ type identityPrograms struct {
 	CgroupRmdir      *ebpf.Program `ebpf:"cgroup_rmdir"`
 	RegisterRoot     *ebpf.Program `ebpf:"register_root"`
 	TaskAlloc        *ebpf.Program `ebpf:"task_alloc"`
+	TaskExit         *ebpf.Program `ebpf:"task_exit"`
 	TaskFree         *ebpf.Program `ebpf:"task_free"`
 }
 
@@ -188,6 +191,7 @@ func (p *identityPrograms) Close() error {
 		p.CgroupRmdir,
 		p.RegisterRoot,
 		p.TaskAlloc,
+		p.TaskExit,
 		p.TaskFree,
 	)
 }

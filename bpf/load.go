@@ -13,6 +13,8 @@ import (
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/rlimit"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
 // Options of Load. Zero values are good defaults.
@@ -23,6 +25,9 @@ type Options struct {
 	// TableWords is how many 64-bit words all installed tables may take at
 	// once; a reload needs room for the old and the new one.
 	TableWords int
+	// Handled are the actions that plans will handle; 0 means
+	// abi.DefaultActions. Hooks that only others need are not attached.
+	Handled abi.ActionMask
 	// EventBytes is the size of the ring buffer, a power of two and a
 	// multiple of the page size.
 	EventBytes int
@@ -47,6 +52,9 @@ type Enforcer struct {
 func Load(o Options) (*Enforcer, error) {
 	if o.TableWords <= 0 {
 		o.TableWords = defaultTableWords
+	}
+	if o.Handled == 0 {
+		o.Handled = abi.DefaultActions
 	}
 	if o.EventBytes <= 0 {
 		o.EventBytes = defaultEventBytes
@@ -99,6 +107,7 @@ func (e *Enforcer) loadObject(obj object, o Options, kernel *btf.Spec) ([]*ebpf.
 		return nil, fmt.Errorf("BPF object %s: %w: nothing is loaded; rebuild stockade", obj.name, err)
 	}
 	e.gaps = append(e.gaps, dropMissing(spec, kernel)...)
+	dropIdle(spec, o.Handled)
 	shared := map[string]*ebpf.Map{}
 	for name := range spec.Maps {
 		if m := e.maps[name]; m != nil {
@@ -247,24 +256,4 @@ func (e *Enforcer) Abandon() error {
 		errs = append(errs, e.store.close())
 	}
 	return errors.Join(errs...)
-}
-
-// Remove removes the pins in dir, links first. Enforcement by that set ends:
-// stop its workload before.
-func Remove(dir string) error {
-	for _, pattern := range []string{"link_*", "map_*"} {
-		pins, err := filepath.Glob(filepath.Join(dir, pattern))
-		if err != nil {
-			return fmt.Errorf("%s: %w", dir, err)
-		}
-		for _, pin := range pins {
-			if err := os.Remove(pin); err != nil && !errors.Is(err, os.ErrNotExist) {
-				return fmt.Errorf("pin: %w: it still enforces; remove it by hand", err)
-			}
-		}
-	}
-	if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("pin folder: %w; remove it by hand", err)
-	}
-	return nil
 }

@@ -34,6 +34,8 @@ type store struct {
 	workloads []byte
 	used      map[uint32][]region // the installed table, last, and those that may still be read
 	maps      map[string]*ebpf.Map
+	outer     *ebpf.Map // see graceperiod
+	inner     *ebpf.Map
 }
 
 func openStore(maps map[string]*ebpf.Map) (*store, error) {
@@ -44,6 +46,13 @@ func openStore(maps map[string]*ebpf.Map) (*store, error) {
 	}
 	if s.workloads, err = mapMemory(maps["workloads"]); err != nil {
 		return nil, err
+	}
+	one := &ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1}
+	if s.inner, err = ebpf.NewMap(one); err == nil {
+		s.outer, err = ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.ArrayOfMaps, KeySize: 4, ValueSize: 4, MaxEntries: 1, InnerMap: one})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("map of maps: %w: no plan can be installed", err)
 	}
 	return s, nil
 }
@@ -59,7 +68,7 @@ func mapMemory(m *ebpf.Map) ([]byte, error) {
 }
 
 func (s *store) close() error {
-	return errors.Join(unix.Munmap(s.arena), unix.Munmap(s.workloads))
+	return errors.Join(unix.Munmap(s.arena), unix.Munmap(s.workloads), s.outer.Close(), s.inner.Close())
 }
 
 func (s *store) workload(id uint32) (*workload, error) {
@@ -71,7 +80,7 @@ func (s *store) workload(id uint32) (*workload, error) {
 
 // Install makes words, a verified table, the plan of workload id: it fills an
 // unused part of the arena and flips one word. Verdicts in progress finish on
-// the old plan. On an error nothing changes.
+// the old plan. On an error nothing changes. Not for concurrent use.
 func (s *store) Install(id uint32, words []uint64, mode abi.Mode) (generation uint32, err error) {
 	w, err := s.workload(id)
 	if err != nil {
@@ -91,20 +100,17 @@ func (s *store) Install(id uint32, words []uint64, mode abi.Mode) (generation ui
 	atomic.StoreUint64(&w.plan, uint64(at)|uint64(generation)<<32)
 	// Programs that read the old offset may still walk its words: its region
 	// is not free before they are done.
-	if graceperiod() == nil {
+	if s.graceperiod() == nil {
 		s.used[id] = s.used[id][len(s.used[id])-1:]
 	}
 	return generation, nil
 }
 
-// graceperiod waits until every program that runs now has ended.
-func graceperiod() error {
-	const cmdGlobal = 1 // MEMBARRIER_CMD_GLOBAL is synchronize_rcu
-	_, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, cmdGlobal, 0, 0)
-	if errno != 0 {
-		return errno
-	}
-	return nil
+// graceperiod waits until every program that runs now has ended: the kernel does
+// so when a map in a map is replaced. (membarrier does not wait on one CPU, and
+// fails where CPUs run without ticks.)
+func (s *store) graceperiod() error {
+	return s.outer.Put(uint32(0), s.inner)
 }
 
 // free finds the first gap of n words; 0 if there is none.

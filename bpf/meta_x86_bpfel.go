@@ -28,6 +28,7 @@ const (
 	metaMapTasks             = "tasks"
 	metaMapWorkloads         = "workloads"
 	metaProgInodeFileSetattr = "inode_file_setattr"
+	metaProgInodeReadlink    = "inode_readlink"
 	metaProgInodeRemoveAcl   = "inode_remove_acl"
 	metaProgInodeRemovexattr = "inode_removexattr"
 	metaProgInodeSetAcl      = "inode_set_acl"
@@ -82,6 +83,7 @@ type metaSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type metaProgramSpecs struct {
 	InodeFileSetattr *ebpf.ProgramSpec `ebpf:"inode_file_setattr"`
+	InodeReadlink    *ebpf.ProgramSpec `ebpf:"inode_readlink"`
 	InodeRemoveAcl   *ebpf.ProgramSpec `ebpf:"inode_remove_acl"`
 	InodeRemovexattr *ebpf.ProgramSpec `ebpf:"inode_removexattr"`
 	InodeSetAcl      *ebpf.ProgramSpec `ebpf:"inode_set_acl"`
@@ -180,6 +182,7 @@ type metaVariables struct {
 // It can be passed to loadMetaObjects or ebpf.CollectionSpec.LoadAndAssign.
 type metaPrograms struct {
 	InodeFileSetattr *ebpf.Program `ebpf:"inode_file_setattr"`
+	InodeReadlink    *ebpf.Program `ebpf:"inode_readlink"`
 	InodeRemoveAcl   *ebpf.Program `ebpf:"inode_remove_acl"`
 	InodeRemovexattr *ebpf.Program `ebpf:"inode_removexattr"`
 	InodeSetAcl      *ebpf.Program `ebpf:"inode_set_acl"`
@@ -190,6 +193,7 @@ type metaPrograms struct {
 func (p *metaPrograms) Close() error {
 	return _MetaClose(
 		p.InodeFileSetattr,
+		p.InodeReadlink,
 		p.InodeRemoveAcl,
 		p.InodeRemovexattr,
 		p.InodeSetAcl,

@@ -32,7 +32,7 @@ type Input struct {
 	EntitiesName string
 	// Principal is Cedar text, for example User::"alice".
 	Principal string
-	// Handled are the actions to enforce; 0 means abi.EnforcedActions.
+	// Handled are the actions to enforce; 0 means abi.DefaultActions.
 	Handled abi.ActionMask
 }
 
@@ -45,7 +45,7 @@ func (in Input) entitiesName() string {
 
 func (in Input) handled() abi.ActionMask {
 	if in.Handled == 0 {
-		return abi.EnforcedActions
+		return abi.DefaultActions
 	}
 	return in.Handled
 }

@@ -16,6 +16,7 @@ func caseInput(c *gen.Case) Input {
 		Sources:  []Source{{"gen.cedar", c.Policies}},
 		Entities: c.Entities, EntitiesName: "entities.json",
 		Principal: c.Principal,
+		Handled:   abi.EnforcedActions,
 	}
 }
 

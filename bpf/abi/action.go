@@ -85,11 +85,15 @@ type ActionMask uint32
 const (
 	// PathActions are the actions whose resource is a path.
 	PathActions = ActionMask(1)<<Trace - 1
-	// EnforcedActions are the actions that the hooks of this version decide.
-	// A policy on any other action compiles and is reported as not enforced.
+	// EnforcedActions are the actions that the hooks of this version can
+	// decide. A policy on any other action compiles and is reported as not
+	// enforced.
 	EnforcedActions = ActionMask(1)<<Open | 1<<Read | 1<<Write | 1<<Create | 1<<Delete |
 		1<<Chmod | 1<<Chown | 1<<Execute | 1<<Map | 1<<Move |
-		1<<Touch | 1<<SetXattr | 1<<Mount | 1<<Unmount | 1<<Chroot | 1<<Userns
+		1<<Touch | 1<<SetXattr | 1<<Stat | 1<<Mount | 1<<Unmount | 1<<Chroot | 1<<Userns
+	// DefaultActions are those that are handled unless told otherwise: stat is
+	// asked for too often, and hides little, so it must be opted in.
+	DefaultActions = EnforcedActions &^ (1 << Stat)
 )
 
 // MaskOf returns the set of the given actions.

@@ -5,95 +5,9 @@
 
 #include "verdict.h"
 
-/* top_name returns the first 8 bytes of the component right below the root of
- * the dentry's filesystem. */
-static __always_inline u64 top_name(struct dentry *d)
-{
-	struct dentry *parent, *grand;
-	u64 name = 0;
-
-	for (int i = 0; i < MAX_PROC_DEPTH; i++) {
-		parent = d->d_parent;
-		grand = parent->d_parent;
-		if (parent == grand) {
-			if (parent != d)
-				bpf_probe_read_kernel(&name, sizeof(name), d->d_name.name);
-			return name;
-		}
-		d = parent;
-	}
-	return ~0ULL;
-}
-
 #define NAME8(a, b, c, d, e, f, g, h)                                                                  \
 	((u64)(a) | (u64)(b) << 8 | (u64)(c) << 16 | (u64)(d) << 24 | (u64)(e) << 32 | (u64)(f) << 40 | \
 	 (u64)(g) << 48 | (u64)(h) << 56)
-#define MASK4 0xffffffffULL
-
-/* proc_control: /proc/sys, /proc/sysrq-trigger and the memory images. */
-static __always_inline bool proc_control(struct dentry *d, bool write)
-{
-	u64 top = top_name(d);
-
-	if (top == NAME8('k', 'c', 'o', 'r', 'e', 0, 0, 0) || (top & 0xffffffffff) == NAME8('k', 'p', 'a', 'g', 'e', 0, 0, 0))
-		return true;
-	if (!write)
-		return false;
-	return top == ~0ULL || (top & MASK4) == NAME8('s', 'y', 's', 0, 0, 0, 0, 0) ||
-	       top == NAME8('s', 'y', 's', 'r', 'q', '-', 't', 'r');
-}
-
-/* control_file tells files through which enforcement, or somebody else's
- * confinement, could be ended: ftrace_enabled switches every BPF LSM program
- * off, cgroup.kill ends the agent, core_pattern and uevent_helper run programs
- * outside, a bpffs pin is the enforcement itself. */
-static __always_inline bool control_file(struct dentry *d, bool write)
-{
-	switch (d->d_sb->s_magic) {
-	case BPF_FS_MAGIC:
-		return true;
-	case PROC_MAGIC:
-		return proc_control(d, write);
-	case CGROUP_MAGIC:
-	case CGROUP2_MAGIC:
-	case DEBUGFS_MAGIC:
-	case TRACEFS_MAGIC:
-	case SECURITYFS_MAGIC:
-	case SYSFS_MAGIC:
-	case BINFMTFS_MAGIC:
-		return write;
-	}
-	return false;
-}
-
-/* raw_device: a block device, or /dev/mem, /dev/kmem, /dev/port: they reach
- * file contents under any path. */
-static __always_inline bool raw_device(struct inode *inode)
-{
-	u32 mode, rdev, minor;
-
-	if (!inode)
-		return false;
-	mode = inode->i_mode & S_IFMT;
-	if (mode == S_IFBLK)
-		return true;
-	if (mode != S_IFCHR)
-		return false;
-	rdev = inode->i_rdev;
-	minor = rdev & 0xfffff;
-	return rdev >> 20 == 1 && (minor == 1 || minor == 2 || minor == 4);
-}
-
-/* forbidden returns the boundary that opening or changing a file would cross,
- * 0 if none. */
-static __always_inline u32 forbidden(struct dentry *d, struct inode *inode, bool write)
-{
-	if (control_file(d, write))
-		return BOUNDARY_CONTROL;
-	if (raw_device(inode))
-		return BOUNDARY_DEVICE;
-	return 0;
-}
 
 /* inside: is the other task of the same workload? */
 static __always_inline bool inside(u32 w, struct task_struct *other)
@@ -106,4 +20,123 @@ static __always_inline bool inside(u32 w, struct task_struct *other)
 	id = BPF_CORE_READ(other, cgroups, dfl_cgrp, kn, id);
 	found = bpf_map_lookup_elem(&cgroups, &id);
 	return found && *found == w;
+}
+
+/* inside_at is inside for a task known by its address: by the second index,
+ * which has every task that the first has. */
+static __always_inline bool inside_at(u32 w, u64 other)
+{
+	struct task_struct *task = (struct task_struct *)other;
+	u64 leader = (u64)BPF_CORE_READ(task, group_leader), id;
+	u32 *found = bpf_map_lookup_elem(&members, &other);
+
+	if (!found)
+		found = bpf_map_lookup_elem(&members, &leader);
+	if (!found) {
+		id = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
+		found = bpf_map_lookup_elem(&cgroups, &id);
+	}
+	return found && *found == w;
+}
+
+/* outsider tells whether a file of /proc/PID is about a task outside. */
+static __always_inline bool outsider(u32 w, struct pid *pid)
+{
+	u64 node = 0;
+
+	bpf_probe_read_kernel(&node, sizeof(node), (void *)pid + bpf_core_field_offset(struct pid, tasks));
+	return node && !inside_at(w, node - bpf_core_field_offset(struct task_struct, pid_links));
+}
+
+#define NAME4(a, b, c, d) ((u32)(a) | (u32)(b) << 8 | (u32)(c) << 16 | (u32)(d) << 24)
+
+/* memory_file: since 6.14 the kernel lets CAP_PERFMON open these of any
+ * process, whatever ptrace_access_check answers. */
+static __always_inline bool memory_file(u32 name)
+{
+	return name == NAME4('m', 'e', 'm', 0) || name == NAME4('m', 'a', 'p', 's') || name == NAME4('s', 'm', 'a', 'p') ||
+	       name == NAME4('n', 'u', 'm', 'a') || name == NAME4('p', 'a', 'g', 'e') || name == NAME4('e', 'n', 'v', 'i') ||
+	       name == NAME4('a', 'u', 'x', 'v');
+}
+
+/* in_proc judges a file in procfs. What is about a process is free inside the
+ * workload; outside it is not written (oom_score_adj would choose whom the
+ * kernel kills), nor is its memory read. Of the rest nothing is written, such as
+ * sys, sysrq-trigger and bus/pci, and images of the kernel's memory not read. */
+static __always_inline u32 in_proc(u32 w, struct dentry *d, struct inode *inode, bool write)
+{
+	struct proc_inode *p = (void *)((u64)inode - bpf_core_field_offset(struct proc_inode, vfs_inode));
+	struct pid *pid = BPF_CORE_READ(p, pid);
+	u64 name = 0;
+
+	bpf_probe_read_kernel(&name, sizeof(name), d->d_name.name);
+	if (pid)
+		return (write || memory_file(name)) && outsider(w, pid) ? BOUNDARY_PROCESS : 0;
+	if (write || (name & 0xffffffffffff) == NAME8('k', 'c', 'o', 'r', 'e', 0, 0, 0) ||
+	    (name & 0xffffffffff) == NAME8('k', 'p', 'a', 'g', 'e', 0, 0, 0))
+		return BOUNDARY_CONTROL;
+	return 0;
+}
+
+/* control_file tells files through which enforcement, or somebody else's
+ * confinement, could be ended: ftrace_enabled switches every BPF LSM program
+ * off, cgroup.kill ends the agent, core_pattern and uevent_helper run programs
+ * outside, a bpffs pin is the enforcement itself. */
+static __always_inline u32 control_file(u32 w, struct dentry *d, struct inode *inode, bool write)
+{
+	switch (d->d_sb->s_magic) {
+	case BPF_FS_MAGIC:
+		return BOUNDARY_CONTROL;
+	case PROC_MAGIC:
+		return in_proc(w, d, inode, write);
+	case CGROUP_MAGIC:
+	case CGROUP2_MAGIC:
+	case DEBUGFS_MAGIC:
+	case TRACEFS_MAGIC:
+	case SECURITYFS_MAGIC:
+	case SYSFS_MAGIC:
+	case BINFMTFS_MAGIC:
+		return write ? BOUNDARY_CONTROL : 0;
+	}
+	return 0;
+}
+
+/* raw_device: a block device, or a character device that reaches file contents
+ * or the kernel under any path: mem, kmem, port, SCSI generic, the hibernation
+ * image, MSRs. */
+static __always_inline bool raw_device(struct inode *inode)
+{
+	u32 mode, rdev, minor;
+
+	mode = inode->i_mode & S_IFMT;
+	if (mode == S_IFBLK)
+		return true;
+	if (mode != S_IFCHR)
+		return false;
+	rdev = inode->i_rdev;
+	minor = rdev & 0xfffff;
+	switch (rdev >> 20) {
+	case MEM_MAJOR:
+		return minor == 1 || minor == 2 || minor == 4;
+	case MISC_MAJOR:
+		return minor == SNAPSHOT_MINOR;
+	case SCSI_GENERIC_MAJOR:
+	case MSR_MAJOR:
+		return true;
+	}
+	return false;
+}
+
+/* forbidden returns the boundary that opening or changing a file would cross,
+ * 0 if none. */
+static __always_inline u32 forbidden(u32 w, struct dentry *d, struct inode *inode, bool write)
+{
+	u32 what;
+
+	if (!inode)
+		return 0;
+	what = control_file(w, d, inode, write);
+	if (what)
+		return what;
+	return raw_device(inode) ? BOUNDARY_DEVICE : 0;
 }

@@ -11,7 +11,9 @@
  *                     workload never
  * ptrace_traceme      a parent outside the workload as tracer: never
  * task_kill           signals out of the workload: never
- * task_setrlimit      limits of a process outside: never
+ * task_setrlimit, task_setnice, task_setscheduler, task_setioprio
+ *                     limits and priorities of a process outside: never
+ * file_fcntl          a file's owner, whom the kernel signals: none but the task itself
  * unix_stream_connect, unix_may_send
  *                     a socket with a path, of a process outside: open and write there; without a
  *                     path: never
@@ -22,7 +24,7 @@
  * file_ioctl, file_ioctl_compat
  *                     TIOCSTI, TIOCLINUX: typing in the user's place: never; file flags: set_x_attr
  * file_receive        descriptors by SCM_RIGHTS or pidfd_getfd: as if opened here; an io_uring made
- *                     outside would act with its maker's identity: never
+ *                     outside would act with its maker's identity: never; nor bpf and perf
  */
 #include "boundary.h"
 
@@ -119,12 +121,49 @@ int BPF_PROG(task_kill, struct task_struct *p, struct kernel_siginfo *info, int 
 	return refuse(w, BOUNDARY_SIGNAL, sig == SIGINT || sig == SIGHUP ? BIT(ACT_INTERRUPT) : BIT(ACT_KILL));
 }
 
-SEC("lsm/task_setrlimit")
-int BPF_PROG(task_setrlimit, struct task_struct *p)
-{
-	u32 w = who();
+#define ON_TASK(hook)                                                                                  \
+	SEC("lsm/" #hook)                                                                              \
+	int BPF_PROG(hook, struct task_struct *p)                                                      \
+	{                                                                                              \
+		u32 w = who();                                                                         \
+                                                                                                       \
+		return w && !inside(w, p) ? refuse(w, BOUNDARY_PROCESS, 0) : 0;                        \
+	}
 
-	return w && !inside(w, p) ? refuse(w, BOUNDARY_PROCESS, 0) : 0;
+ON_TASK(task_setrlimit)
+ON_TASK(task_setnice)
+ON_TASK(task_setscheduler)
+ON_TASK(task_setioprio)
+
+/* number returns a task's id as the task itself sees it. */
+static __always_inline int number(u64 task)
+{
+	struct pid *pid = BPF_CORE_READ((struct task_struct *)task, thread_pid);
+	u64 at = (u64)pid + bpf_core_field_offset(struct pid, numbers) +
+		 BPF_CORE_READ(pid, level) * bpf_core_type_size(struct upid);
+
+	return BPF_CORE_READ((struct upid *)at, nr);
+}
+
+/* A file's owner gets a signal of one's choice when something happens to the
+ * file, and no other hook is asked in the chooser's name: so a task may only
+ * make itself the owner. F_SETOWN_EX and the ioctls point to memory that could
+ * change until the kernel reads it. */
+SEC("lsm/file_fcntl")
+int BPF_PROG(file_fcntl, struct file *file, unsigned int cmd, unsigned long arg)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	int pid = arg;
+	u32 w;
+
+	if (cmd != F_SETOWN && cmd != F_SETOWN_EX)
+		return 0;
+	w = who();
+	if (!w)
+		return 0;
+	if (cmd == F_SETOWN && (!pid || pid == number((u64)task) || pid == number((u64)task->group_leader)))
+		return 0;
+	return refuse(w, BOUNDARY_SIGNAL, BIT(ACT_KILL));
 }
 
 /* on_socket judges reaching the unix socket other. One without any name is
@@ -191,6 +230,10 @@ static __always_inline int on_ioctl(struct file *file, unsigned int cmd)
 		kind = kind_of(file->f_inode);
 		need = BIT(ACT_SET_X_ATTR);
 		break;
+	case FIOSETOWN:
+	case SIOCSPGRP:
+		w = who();
+		return w ? refuse(w, BOUNDARY_SIGNAL, BIT(ACT_KILL)) : 0;
 	default:
 		return 0;
 	}
@@ -218,12 +261,17 @@ int BPF_PROG(file_ioctl_compat, struct file *file, unsigned int cmd)
 	return on_ioctl(file, cmd);
 }
 
-static __always_inline bool is_uring(struct dentry *d)
+/* power_of tells what a file without a path can do by itself, whoever holds it. */
+static __always_inline u32 power_of(struct dentry *d)
 {
 	u64 name = 0;
 
 	bpf_probe_read_kernel(&name, sizeof(name), d->d_name.name);
-	return name == NAME8('[', 'i', 'o', '_', 'u', 'r', 'i', 'n');
+	if (name == NAME8('[', 'i', 'o', '_', 'u', 'r', 'i', 'n'))
+		return BOUNDARY_URING;
+	if (name == NAME8('[', 'p', 'e', 'r', 'f', '_', 'e', 'v'))
+		return BOUNDARY_PERF;
+	return (name & 0xffffff) == NAME8('b', 'p', 'f', 0, 0, 0, 0, 0) ? BOUNDARY_BPF : 0;
 }
 
 SEC("lsm/file_receive")
@@ -241,13 +289,14 @@ int BPF_PROG(file_receive, struct file *file)
 	case SOCKFS_MAGIC:
 		return 0;
 	case ANON_INODE_FS_MAGIC:
-		return is_uring(d) ? refuse(w, BOUNDARY_URING, 0) : 0;
+		what = power_of(d);
+		return what ? refuse(w, what, 0) : 0;
 	}
 	/* Memory without a name, such as a memfd; and O_PATH, which grants nothing
 	 * that open would not ask for. */
 	if (d->d_sb->s_flags & SB_KERNMOUNT || mode & FMODE_PATH)
 		return 0;
-	what = REFUSE(forbidden(d, file->f_inode, mode & FMODE_WRITE));
+	what = REFUSE(forbidden(w, d, file->f_inode, mode & FMODE_WRITE));
 	if (mode & FMODE_READ)
 		need |= BIT(ACT_READ);
 	if (mode & FMODE_WRITE)

@@ -10,11 +10,11 @@ struct denial {
 	u64 plan;
 	u32 workload;
 	u32 missing;
-	u32 kind;
-	u32 reason;
-	u32 mode;
-	u32 has_dest;
-	u32 boundary;
+	u8 kind; /* small: all stacks of a call chain together have 512 bytes */
+	u8 reason;
+	u8 mode;
+	u8 has_dest;
+	u8 boundary;
 	struct inode *inode; /* or NULL */
 };
 

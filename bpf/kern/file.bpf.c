@@ -11,6 +11,7 @@
  * path_truncate   truncate(2), on 6.1 also ftruncate: write
  * file_truncate   ftruncate and O_TRUNC, since 6.2: write
  * path_chmod      chmod                  path_chown     chown
+ * inode_getattr   stat, where it is handled
  */
 #include "boundary.h"
 #include "move.h"
@@ -51,7 +52,7 @@ int BPF_PROG(file_open, struct file *file)
 	 * judged already. */
 	if (!bpf_core_type_exists(struct backing_file) && file->f_inode->i_sb != dentry->d_sb)
 		return 0;
-	what = REFUSE(forbidden(dentry, file->f_inode, need & BIT(ACT_WRITE)));
+	what = REFUSE(forbidden(w, dentry, file->f_inode, need & BIT(ACT_WRITE)));
 	return decide(w, file->f_path.mnt, dentry, kind_of(file->f_inode) | what, need);
 }
 
@@ -92,16 +93,30 @@ ON_ENTRY(path_rmdir, KIND_DIR, ACT_DELETE)
 	SEC("lsm/" #hook)                                                                              \
 	int BPF_PROG(hook, struct path *path)                                                          \
 	{                                                                                              \
-		u32 w = who();                                                                         \
+		struct inode *inode = path->dentry->d_inode;                                           \
+		u32 w = who(), what;                                                                   \
                                                                                                        \
-		return w ? decide(w, path->mnt, path->dentry, kind_of(path->dentry->d_inode),          \
-				  BIT(act)) :                                                          \
-			   0;                                                                          \
+		if (!w)                                                                                \
+			return 0;                                                                      \
+		what = REFUSE(forbidden(w, path->dentry, inode, true));                                \
+		return decide(w, path->mnt, path->dentry, kind_of(inode) | what, BIT(act));            \
 	}
 
 ON_PATH(path_truncate, ACT_WRITE)
 ON_PATH(path_chmod, ACT_CHMOD)
 ON_PATH(path_chown, ACT_CHOWN)
+
+/* Attached only where stat is handled. What has no name may be looked at. */
+SEC("lsm/inode_getattr")
+int BPF_PROG(inode_getattr, struct path *path)
+{
+	struct dentry *dentry = path->dentry;
+	u32 w = who();
+
+	if (!w || dentry->d_sb->s_flags & SB_KERNMOUNT)
+		return 0;
+	return decide(w, path->mnt, dentry, kind_of(dentry->d_inode), BIT(ACT_STAT));
+}
 
 SEC("lsm/file_truncate")
 int BPF_PROG(file_truncate, struct file *file)

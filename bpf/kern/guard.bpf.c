@@ -6,6 +6,7 @@
  * perf_event_open   kprobes and their like
  * kernel_read_file  finit_module, kexec_file_load
  * kernel_load_data  init_module, kexec_load
+ * locked_down       ports, PCI configuration and MSRs: disks and memory without a file
  */
 #include "verdict.h"
 
@@ -41,4 +42,17 @@ int BPF_PROG(kernel_load_data)
 	u32 w = who();
 
 	return w ? refuse(w, BOUNDARY_MODULE, 0) : 0;
+}
+
+#define IS(what, reason) ((what) == bpf_core_enum_value(enum lockdown_reason, reason))
+
+SEC("lsm/locked_down")
+int BPF_PROG(locked_down, enum lockdown_reason what)
+{
+	u32 w;
+
+	if (!IS(what, LOCKDOWN_IOPORT) && !IS(what, LOCKDOWN_PCI_ACCESS) && !IS(what, LOCKDOWN_MSR))
+		return 0;
+	w = who();
+	return w ? refuse(w, BOUNDARY_DEVICE, 0) : 0;
 }

@@ -2,7 +2,8 @@
 /* Who is confined.
  *
  * task_alloc          a confined task's child is marked before it exists; if that fails, fork fails
- * task_free           forgets the mark
+ * tp sched_process_exit, task_free
+ *                     a task leaves the members; the first tells a run whether any still lives
  * tp cgroup_mkdir     a child cgroup of a workload belongs to it before a task can enter
  * tp cgroup_rmdir     forgets the cgroup
  * tp cgroup_attach    a task that is moved in is marked, so that it is not free again when it leaves
@@ -20,6 +21,15 @@ int BPF_PROG(task_alloc, struct task_struct *task)
 	if (!w)
 		return 0;
 	return mark(task, w) ? -EAGAIN : 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(task_exit, struct task_struct *task)
+{
+	u64 key = (u64)task;
+
+	bpf_map_delete_elem(&members, &key);
+	return 0;
 }
 
 SEC("lsm/task_free")

@@ -141,6 +141,20 @@ struct fs_struct {
 	struct path root;
 	struct path pwd;
 };
+struct upid {
+	int nr;
+};
+struct hlist_node {
+	struct hlist_node *next;
+};
+struct hlist_head {
+	struct hlist_node *first;
+};
+struct pid {
+	unsigned int level;
+	struct hlist_head tasks[1];
+	struct upid numbers[1];
+};
 struct bpf_local_storage;
 struct cred;
 struct iattr {
@@ -154,6 +168,8 @@ struct task_struct {
 	struct css_set *cgroups;
 	struct bpf_local_storage *bpf_storage;
 	struct task_struct *group_leader;
+	struct pid *thread_pid;
+	struct hlist_node pid_links[1];
 	int pid;
 	int tgid;
 	u32 flags;
@@ -174,6 +190,15 @@ struct unix_sock {
 };
 struct kernel_siginfo {
 	int si_signo;
+};
+struct proc_inode {
+	struct pid *pid;
+	struct inode vfs_inode;
+};
+enum lockdown_reason {
+	LOCKDOWN_PCI_ACCESS = 6,
+	LOCKDOWN_IOPORT = 7,
+	LOCKDOWN_MSR = 8,
 };
 struct linux_binprm {
 	struct file *file;
@@ -205,7 +230,16 @@ struct bpf_raw_tracepoint_args;
 #define FMODE_EXEC 040 /* __FMODE_EXEC, in f_flags */
 #define TIOCSTI 0x5412
 #define TIOCLINUX 0x541C
-#define FAN_PERM_EVENTS 0x70000 /* FAN_OPEN_PERM, FAN_ACCESS_PERM, FAN_OPEN_EXEC_PERM */
+#define FAN_PERM_EVENTS 0x170000 /* FAN_OPEN_PERM, FAN_ACCESS_PERM, FAN_OPEN_EXEC_PERM, FAN_PRE_ACCESS */
+#define MEM_MAJOR 1
+#define MISC_MAJOR 10
+#define SCSI_GENERIC_MAJOR 21
+#define MSR_MAJOR 202
+#define SNAPSHOT_MINOR 231
+#define F_SETOWN 8
+#define F_SETOWN_EX 15
+#define FIOSETOWN 0x8901
+#define SIOCSPGRP 0x8902
 #define ATTR_OTHER 0x0f /* ATTR_MODE, ATTR_UID, ATTR_GID, ATTR_SIZE */
 #define ATTR_TIMES 0x30 /* ATTR_ATIME, ATTR_MTIME */
 #define FS_IOC_SETFLAGS 0x40086602

@@ -17,5 +17,4 @@
 #define MAX_SB_MOUNTS 8192 /* mounts of one filesystem looked at for a dentry */
 #define SCRATCH_SLOTS 8	 /* programs preempted on one CPU at once; power of two */
 #define EVENT_SLOTS 32	 /* events being written at once; power of two */
-#define MAX_PROC_DEPTH 16 /* dentries looked at to find the top of a procfs path */
 #define ARENA_WORDS 65536 /* default; the loader sets the real size */

@@ -6,6 +6,7 @@
  *                    write on a file, create on a directory
  * inode_setxattr, inode_removexattr, inode_set_acl, inode_remove_acl
  *                    set_x_attr
+ * inode_readlink     stat, where it is handled
  * inode_file_setattr flags, since 6.17; before that the ioctls: set_x_attr
  */
 #include "verdict.h"
@@ -143,7 +144,7 @@ int BPF_PROG(inode_setattr)
 	return decide_dentry(w, dentry, NEED_ANY | BIT(ACT_TOUCH));
 }
 
-#define ON_DENTRY(hook, at)                                                                            \
+#define ON_DENTRY(hook, at, act)                                                                            \
 	SEC("lsm/" #hook)                                                                              \
 	int BPF_PROG(hook)                                                                             \
 	{                                                                                              \
@@ -153,11 +154,12 @@ int BPF_PROG(inode_setattr)
 		if (!w || by_kernel())                                                                 \
 			return 0;                                                                      \
 		bpf_get_func_arg(ctx, at, &dentry);                                                    \
-		return decide_dentry(w, dentry, BIT(ACT_SET_X_ATTR));                                  \
+		return decide_dentry(w, dentry, BIT(act));                                             \
 	}
 
-ON_DENTRY(inode_setxattr, 1)
-ON_DENTRY(inode_removexattr, 1)
-ON_DENTRY(inode_set_acl, 1)
-ON_DENTRY(inode_remove_acl, 1)
-ON_DENTRY(inode_file_setattr, 0)
+ON_DENTRY(inode_setxattr, 1, ACT_SET_X_ATTR)
+ON_DENTRY(inode_removexattr, 1, ACT_SET_X_ATTR)
+ON_DENTRY(inode_set_acl, 1, ACT_SET_X_ATTR)
+ON_DENTRY(inode_remove_acl, 1, ACT_SET_X_ATTR)
+ON_DENTRY(inode_file_setattr, 0, ACT_SET_X_ATTR)
+ON_DENTRY(inode_readlink, 0, ACT_STAT)

@@ -56,13 +56,21 @@ static __always_inline int judge_move(struct scratch *s, u64 plan, const struct 
 	return 0;
 }
 
+static __always_inline u32 kind_at(struct inode *inode)
+{
+	return (BPF_CORE_READ(inode, i_mode) & S_IFMT) == S_IFDIR ? KIND_DIR : 0;
+}
+
 /* decide_move judges rename, exchange or link of old to new, both on mnt. Like
  * a kind, op may hold REFUSE. */
 static __noinline int decide_move(u32 w, struct vfsmount *mnt, struct dentry *old, struct dentry *new, u32 op)
 {
-	struct move mv = { .op = (op + opaque) & 255, .kind = kind_of(old->d_inode) + opaque,
-			   .overwrite = (new->d_inode != NULL) + opaque,
-			   .target = kind_of(new->d_inode) + opaque };
+	u32 zero = opaque;
+	/* 6.12 takes d_inode for never NULL and drops the test. */
+	struct inode *target = BPF_CORE_READ(new, d_inode);
+	struct move mv = { .op = (op + zero) & 255, .kind = kind_of(old->d_inode) + zero,
+			   .overwrite = (target != NULL) + zero,
+			   .target = kind_at(target) + zero };
 	u32 what = op & ~255U, need = BIT(ACT_CREATE);
 	struct decision c = {};
 	int err;

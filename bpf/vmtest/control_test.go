@@ -22,13 +22,13 @@ const bpffs = "/sys/fs/bpf"
 //	@
 //	├── tree/          tmpfs
 //	│   └── pins/      another bpffs
-//	├── pins/, pins2/  another bpffs each
+//	├── pins/, pins2/, pins3/   another bpffs each
 //	├── view/          bind of /sys/fs/bpf
 //	└── mnt/, mnt2/, file, dir/
 func TestBoundaryPins(t *testing.T) {
 	b := newBorder(t, everything)
 	home := bpffs + "/vmtest" + strings.ReplaceAll(b.dir, "/", "-")
-	b.tree("tree/", "pins/", "mnt/", "mnt2/", "pins2/", "view/", "file", "dir/")
+	b.tree("tree/", "pins/", "mnt/", "mnt2/", "pins2/", "pins3/", "view/", "file", "dir/")
 	must(t, os.MkdirAll(home+"/sub", 0o700))
 	pin(t, home+"/pin")
 	t.Cleanup(func() { os.RemoveAll(home) })
@@ -37,6 +37,7 @@ func TestBoundaryPins(t *testing.T) {
 	b.mounted("bpf", "@/tree/pins")
 	b.mounted("bpf", "@/pins")
 	b.mounted("bpf", "@/pins2")
+	b.mounted("bpf", "@/pins3")
 	must(t, unix.Mount(bpffs, b.at("@/view"), "", unix.MS_BIND, ""))
 	t.Cleanup(func() { unix.Unmount(b.at("@/view"), unix.MNT_DETACH) })
 	viewed := strings.Replace(home, bpffs, "@/view", 1)
@@ -63,7 +64,7 @@ func TestBoundaryPins(t *testing.T) {
 		{name: "chown of a pin is denied", inside: words("chown", "@/file"), probe: words("chown", home+"/pin"), want: on("chown", home+"/pin")},
 		{name: "umount of bpffs is denied", probe: words("umount", bpffs), want: onDir("unmount", bpffs)},
 		{name: "lazy umount of bpffs is denied", probe: words("detach", bpffs), want: onDir("unmount", bpffs)},
-		{name: "lazy umount of another bpffs is denied", probe: words("detach", "@/pins"), want: onDir("unmount", "@/pins")},
+		{name: "lazy umount of another bpffs is denied", probe: words("detach", "@/pins3"), want: onDir("unmount", "@/pins3")},
 		{name: "mount over bpffs is denied", inside: words("mount", "tmpfs", "@/dir"), probe: words("mount", "tmpfs", bpffs), want: onDir("mount", bpffs)},
 		{name: "bind over bpffs is denied", probe: words("bindmount", "@/dir", bpffs), want: onDir("mount", bpffs)},
 		{name: "mount over a directory of pins is denied", probe: words("mount", "tmpfs", home), want: onDir("mount", home)},
@@ -148,9 +149,8 @@ func TestBoundaryControlFiles(t *testing.T) {
 		other + "/cgroup.procs", other + "/cgroup.kill", other + "/cgroup.freeze",
 		"/sys/kernel/tracing/tracing_on", "/sys/kernel/tracing/kprobe_events", "/sys/kernel/debug/clear_warn_once",
 		"/sys/kernel/rcu_expedited", "/sys/kernel/security/lockdown",
-		// What reaches devices and other processes without a device file.
+		// What reaches devices without a device file.
 		"/proc/bus/pci/00/00.0", "/proc/mtrr", "/proc/irq/default_smp_affinity", "/proc/dynamic_debug/control",
-		out.proc() + "/oom_score_adj", out.proc() + "/coredump_filter",
 	}
 	if err := unix.Mount("none", b.at("@/binfmt"), "binfmt_misc", 0, ""); err == nil {
 		t.Cleanup(func() { unix.Unmount(b.at("@/binfmt"), unix.MNT_DETACH) })

@@ -298,7 +298,7 @@ func TestNoGracePeriod(t *testing.T) {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // the filter ends with the thread
-		err := refuse(unix.SYS_MEMBARRIER)
+		err := refuse(unix.SYS_BPF)
 		for i := 0; i < 3 && err == nil; i++ {
 			a.install(abi.Enforce, permit(look, "/tmp/grace/a"))
 			b.install(abi.Enforce, permit(look, "/tmp/grace/b"))

@@ -53,11 +53,24 @@ func argvOf(argv []string, a *attempt) []string {
 // TestBoundaryProcesses looks into processes. Inside the workload all is
 // allowed, outside nothing, whatever policy says.
 func TestBoundaryProcesses(t *testing.T) {
-	file := must1(os.Open("/proc/self/comm"))(t)
-	defer file.Close()
-	c := newCompany(t, file)
+	held := must1(os.Open("/proc/self/comm"))(t)
+	defer held.Close()
+	c := newCompany(t, held)
 	trace := func(name string, errno syscall.Errno, argv ...string) crossing {
 		return c.both(name, errno, "trace", argv...)
+	}
+	// These are refused when they are opened.
+	file := func(name, flags, actions string) crossing {
+		path := "/proc/PID/" + name
+		x := c.both(name+" of an outsider is denied ("+flags+")", eperm, actions, "open", flags, path)
+		x.want.path = argvOf(words(path), c.out)[0]
+		x.absent = syscall.ENOENT
+		return x
+	}
+	thread := func(name string) crossing {
+		path := func(a *attempt) string { return fmt.Sprintf("%s/task/%d/%s", a.proc(), a.cmd.Process.Pid, name) }
+		return crossing{name: name + " of an outsider's thread is denied", inside: words("open", "r", path(c.in)), free: words("open", "r", path(c.out)),
+			probe: words("open", "r", path(c.out)), want: on("open,read", path(c.out)), again: true}
 	}
 	c.cross(forbidden(abi.BoundaryProcess, []crossing{
 		trace("attaching to an outsider is denied", eperm, "attach_ptrace", "PID"),
@@ -65,17 +78,24 @@ func TestBoundaryProcesses(t *testing.T) {
 		trace("reading memory of an outsider is denied", eperm, "readmem", "PID"),
 		trace("writing memory of an outsider is denied", eperm, "writemem", "PID"),
 		trace("descriptor of an outsider is denied", eperm, "getfd", "PID", "0"),
-		trace("mem of an outsider is denied", eacces, "open", "r", "/proc/PID/mem"),
-		trace("mem of an outsider for writing is denied", eacces, "open", "w", "/proc/PID/mem"),
-		trace("environ of an outsider is denied", eacces, "open", "r", "/proc/PID/environ"),
-		trace("maps of an outsider is denied", eacces, "open", "r", "/proc/PID/maps"),
-		trace("auxv of an outsider is denied", eacces, "open", "r", "/proc/PID/auxv"),
+		file("mem", "r", "open,read"),
+		file("mem", "w", "open,write"),
+		file("environ", "r", "open,read"),
+		file("maps", "r", "open,read"),
+		file("smaps", "r", "open,read"),
+		file("smaps_rollup", "r", "open,read"),
+		file("numa_maps", "r", "open,read"),
+		file("pagemap", "r", "open,read"),
+		file("auxv", "r", "open,read"),
+		file("oom_score_adj", "w", "open,write"),
+		file("coredump_filter", "w", "open,write"),
+		thread("environ"),
 		trace("root of an outsider is denied", eacces, "open", "r", "/proc/PID/root/proc/self/comm"),
 		trace("working directory of an outsider is denied", eacces, "open", "r", "/proc/PID/cwd/."),
 		trace("fd of an outsider is denied", eacces, "open", "r", "/proc/PID/fd/0"),
 		trace("exe of an outsider is denied", eacces, "open", "r", "/proc/PID/exe"),
 		trace("target of a link of an outsider is denied", eacces, "readlink", "/proc/PID/exe"),
-		{name: "tracing by an outsider is denied", inside: words("traceus"), free: words("traceme"), probe: words("traceme"), want: denial{actions: "trace"}, again: true},
+		{name: "tracing by an outsider is denied", inside: words("traceus"), free: words("traceus"), probe: words("traceme"), want: denial{actions: "trace"}, again: true},
 	})...)
 	none := func(name string, argv ...string) crossing {
 		x := c.both(name, 0, "", argv...)
@@ -119,6 +139,9 @@ func TestBoundarySignals(t *testing.T) {
 		urgent("tkill of an outsider", "tkill", "PID", "23"),
 		urgent("queued signal to an outsider", "queue", "PID", "23"),
 		urgent("signal by pidfd to an outsider", "pidfdkill", "PID", "23"),
+		crossing{name: "ownership of a pipe by F_SETOWN_EX is denied", free: argvOf(words("ownerex", "PID"), c.out), probe: argvOf(words("ownerex", "PID"), c.out), want: denial{actions: "kill"}},
+		crossing{name: "ownership of a socket by FIOSETOWN is denied", free: argvOf(words("ownersocket", "PID", "0x8901"), c.out), probe: argvOf(words("ownersocket", "PID", "0x8901"), c.out), want: denial{actions: "kill"}},
+		crossing{name: "ownership of a socket by SIOCSPGRP is denied", free: argvOf(words("ownersocket", "PID", "0x8902"), c.out), probe: argvOf(words("ownersocket", "PID", "0x8902"), c.out), want: denial{actions: "kill"}},
 		plain(unix.SIGKILL, "kill"),
 		plain(unix.SIGTERM, "kill"),
 		plain(unix.SIGSTOP, "kill"),
@@ -186,15 +209,11 @@ func (c *company) expectKilled(a *attempt, want syscall.Signal) {
 // ownership makes another process the owner of a pipe, so that the kernel sends
 // it a signal of one's choice.
 func (c *company) ownership() {
+	c.step("ownership of a pipe by the task itself is allowed", isAllowed, func() {
+		c.expectAllowed(c.launch(0, nil, words("owner", "0", "23")))
+	})
 	for _, signal := range []syscall.Signal{unix.SIGKILL, unix.SIGIO} {
 		number := fmt.Sprint(int(signal))
-		c.step(unix.SignalName(signal)+" inside by ownership of a pipe is allowed", isAllowed, func() {
-			victim := c.insider(nil)
-			c.expectAllowed(c.launch(0, nil, argvOf(words("owner", "PID", number), victim)))
-			if signal == unix.SIGKILL {
-				c.expectKilled(victim, signal)
-			}
-		})
 		c.step(unix.SignalName(signal)+" to an outsider by ownership of a pipe is denied", isDenied, func() {
 			victim := c.outsider("gate", "hold", "0")
 			victim.ready()

@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/stockade-dev/stockade/agent"
+	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
 func decideVerb() *cli.Command {
@@ -48,6 +49,7 @@ func decideAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	in.Handled = abi.EnforcedActions // what run leaves out by default can be asked too
 	requests, err := openRequests(c)
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/stockade-dev/stockade/agent"
+	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/compiler"
 )
 
@@ -26,13 +27,21 @@ func inputFlags(defaultBaseline string) []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "entities", TakesFile: true, Usage: "entity data, a `FILE` of Cedar JSON"},
 		&cli.StringFlag{Name: "principal", Usage: "who acts, a Cedar `ENTITY` (default: User::\"NAME\", NAME being who called, also through sudo)"},
+		&cli.StringSliceFlag{Name: "handle", Usage: "enforce `ACTION` too, which is not by default: stat (repeatable)"},
 		&cli.StringFlag{Name: "baseline", Value: defaultBaseline, Usage: "policies to add: `NAME` is runtime or none"},
 	}
 }
 
 // readInput reads all that a compile depends on.
 func readInput(c *cli.Context, policies []string) (compiler.Input, error) {
-	in := compiler.Input{Principal: c.String("principal"), EntitiesName: c.String("entities")}
+	in := compiler.Input{Principal: c.String("principal"), EntitiesName: c.String("entities"), Handled: abi.DefaultActions}
+	for _, name := range c.StringSlice("handle") {
+		a, ok := abi.ParseAction("file_system::Action", name)
+		if !ok || !abi.EnforcedActions.Has(a) {
+			return in, usage(c, "handle %q: no action that can be enforced: nothing was done; use one of %s", name, abi.EnforcedActions)
+		}
+		in.Handled |= abi.MaskOf(a)
+	}
 	if in.Principal == "" {
 		in.Principal = defaultPrincipal()
 	}

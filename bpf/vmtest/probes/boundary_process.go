@@ -2,6 +2,7 @@ package probes
 
 import (
 	"fmt"
+	"os"
 	"runtime"
 	"unsafe"
 
@@ -43,17 +44,32 @@ var strangers = map[string]probe{
 		return unix.PidfdSendSignal(must1(unix.PidfdOpen(a.num(0), 0)), unix.Signal(a.num(1)), nil, 0)
 	},
 	// owner PID SIGNAL: as the owner of a pipe, the process gets the signal
-	// when something arrives
+	// when something arrives; PID 0 is this one. ownerex is the same by
+	// F_SETOWN_EX, ownersocket PID by an ioctl on a socket.
 	"owner": func(a args) error {
+		pid := a.num(0)
+		if pid == 0 {
+			pid = os.Getpid()
+		}
 		var ends [2]int
 		must(unix.Pipe2(ends[:], unix.O_CLOEXEC))
-		if err := fcntl(ends[0], unix.F_SETOWN, a.num(0)); err != nil {
+		if err := fcntl(ends[0], unix.F_SETOWN, pid); err != nil {
 			return err
 		}
 		must(fcntl(ends[0], unix.F_SETSIG, a.num(1)))
 		must(fcntl(ends[0], unix.F_SETFL, unix.O_ASYNC))
 		must1(unix.Write(ends[1], []byte("x")))
 		return nil
+	},
+	"ownerex": func(a args) error {
+		var ends [2]int
+		must(unix.Pipe2(ends[:], unix.O_CLOEXEC))
+		const process = 1 // F_OWNER_PID
+		return call(unix.SYS_FCNTL, uintptr(ends[0]), unix.F_SETOWN_EX, memory(uint64(a.num(0))<<32|process))
+	},
+	"ownersocket": func(a args) error {
+		fds := must1(unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))
+		return call(unix.SYS_IOCTL, uintptr(fds[0]), uintptr(a.num(1)), memory(uint64(a.num(0))))
 	},
 	// prlimit PID: sets the limit that is there
 	"prlimit": func(a args) error {

@@ -281,6 +281,44 @@ func TestKilledRunAndReaperLeaveEnforcement(t *testing.T) {
 	nothingLeft(t)
 }
 
+// A session manager may move a process out of the workload's cgroup, where
+// cgroup.kill does not reach it.
+func TestProcessMovedOutOutlivesNoEnforcement(t *testing.T) {
+	inVM(t)
+	script := `(while :; do cat /srv/key 2>/dev/null && echo leak > /tmp/out/leak; done) & echo $! > /tmp/out/stray; while [ ! -e /tmp/out/moved ]; do sleep 0.2; done`
+	cmd := exec.Command(program, "run", "--quiet", "--policy", "/policy/rest.cedar", "--policy", "/policy/moved.cedar", "--name", "moved", "--", "bash", "-c", script)
+	must(os.WriteFile("/policy/moved.cedar", []byte(`permit (principal, action, resource in file_system::Dir::"/tmp/out");`), 0o644))
+	errs, err := os.Create("/tmp/out/errors") // a pipe would wait for the stray too
+	must(err)
+	cmd.Stderr = errs
+	must(cmd.Start())
+	var pid []byte
+	for end := time.Now().Add(time.Minute); len(pid) == 0 && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		pid, _ = os.ReadFile("/tmp/out/stray")
+	}
+	must(os.WriteFile("/sys/fs/cgroup/cgroup.procs", pid, 0))
+	must(os.WriteFile("/tmp/out/moved", nil, 0o644))
+	cmd.Wait()
+	said, _ := os.ReadFile("/tmp/out/errors")
+	if !strings.Contains(string(said), "moved out of its cgroup") {
+		t.Errorf("exit %d: %s", cmd.ProcessState.ExitCode(), said)
+	}
+	stray := strings.TrimSpace(string(pid))
+	if _, err := os.Stat("/proc/" + stray); err != nil {
+		t.Fatalf("the process should live, confined: %v", err)
+	}
+	time.Sleep(time.Second)
+	noLeak(t)
+	must(exec.Command("kill", "-KILL", stray).Run())
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if _, err := os.Stat("/run/stockade/moved.json"); err != nil { // the last to go
+			break
+		}
+	}
+	noLeak(t)
+	nothingLeft(t)
+}
+
 func TestTerminatedRunCleansUp(t *testing.T) {
 	inVM(t)
 	cmd := looping(t, "term")
