@@ -30,6 +30,7 @@ type session struct {
 
 // begin makes everything ready for the command to be started.
 func (s *session) begin() (err error) {
+	defer debug.SetGCPercent(debug.SetGCPercent(20)) // the kernel's types are large
 	if err = keepDescriptors(); err != nil {
 		return err
 	}
