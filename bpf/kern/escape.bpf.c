@@ -4,7 +4,7 @@
  * sb_mount            mount(2): new, bind, move, remount, propagation: mount on the target
  * move_mount          move_mount(2): mount on the target
  * sb_pivotroot        mount on the new root
- * sb_umount           unmount
+ * sb_umount           unmount; lazily, of a mount that carries others: never
  * path_chroot         chroot
  * userns_create       userns, on the executable that makes it
  * ptrace_access_check ptrace, process_vm_*, pidfd_getfd, /proc/PID/{mem,root,cwd,fd,...}: outside the
@@ -52,7 +52,11 @@ int BPF_PROG(move_mount, struct path *from, struct path *to)
 {
 	u32 w = who();
 
-	return w ? on_mountpoint(w, to->mnt, to->dentry, BIT(ACT_MOUNT)) : 0;
+	if (!w)
+		return 0;
+	if (from->dentry->d_sb->s_magic == BPF_FS_MAGIC)
+		return decide(w, to->mnt, to->dentry, KIND_DIR | REFUSE(BOUNDARY_CONTROL), BIT(ACT_MOUNT));
+	return on_mountpoint(w, to->mnt, to->dentry, BIT(ACT_MOUNT));
 }
 
 SEC("lsm/sb_pivotroot")
@@ -63,12 +67,28 @@ int BPF_PROG(sb_pivotroot, struct path *old, struct path *new)
 	return w ? on_mountpoint(w, new->mnt, new->dentry, BIT(ACT_MOUNT)) : 0;
 }
 
+/* carries: is anything mounted beneath? A lazy umount takes it along, and with
+ * a bpffs its pins. */
+static __always_inline bool carries(struct vfsmount *mnt)
+{
+	struct mount *m = (struct mount *)((u64)mnt - bpf_core_field_offset(struct mount, mnt));
+	u64 child = 0;
+
+	if (bpf_probe_read_kernel(&child, sizeof(child), &m->mnt_mounts.next))
+		return true;
+	return child != (u64)&m->mnt_mounts;
+}
+
 SEC("lsm/sb_umount")
-int BPF_PROG(sb_umount, struct vfsmount *mnt)
+int BPF_PROG(sb_umount, struct vfsmount *mnt, int flags)
 {
 	u32 w = who();
 
-	return w ? on_mountpoint(w, mnt, mnt->mnt_root, BIT(ACT_UNMOUNT)) : 0;
+	if (!w)
+		return 0;
+	if (flags & MNT_DETACH && carries(mnt))
+		return decide(w, mnt, mnt->mnt_root, KIND_DIR | REFUSE(BOUNDARY_CONTROL), BIT(ACT_UNMOUNT));
+	return on_mountpoint(w, mnt, mnt->mnt_root, BIT(ACT_UNMOUNT));
 }
 
 SEC("lsm/path_chroot")

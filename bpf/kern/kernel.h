@@ -91,6 +91,7 @@ struct mount___chain {
 	struct mount *mnt_next_for_sb;
 };
 struct mount {
+	struct list_head mnt_mounts;
 	struct list_head mnt_instance; /* until 6.16 */
 	struct mount *mnt_parent;
 	struct dentry *mnt_mountpoint;
@@ -249,6 +250,7 @@ struct bpf_raw_tracepoint_args;
 #define VM_EXEC 4
 #define SB_KERNMOUNT (1UL << 22)
 #define RENAME_EXCHANGE 2
+#define MNT_DETACH 2
 #define PIPEFS_MAGIC 0x50495045
 #define PIDFS_MAGIC 0x50494446
 #define SOCKFS_MAGIC 0x534f434b

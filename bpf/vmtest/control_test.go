@@ -72,7 +72,6 @@ func TestBoundaryPins(t *testing.T) {
 		{name: "remount of bpffs is denied", probe: words("remount", bpffs), want: onDir("mount", bpffs)},
 		{name: "pivot_root to bpffs is denied", probe: words("pivot", bpffs, home), want: onDir("mount", bpffs)},
 		{name: "lazy umount of what carries a bpffs is denied", probe: words("detach", "@/tree"), want: onDir("unmount", "@/tree")},
-		{name: "move of a bpffs is denied", probe: words("movemount", "@/pins", "@/mnt"), want: onDir("mount", "@/mnt")},
 		{name: "move_mount of a bpffs is denied", probe: words("shift", "@/pins2", "@/mnt2"), want: onDir("mount", "@/mnt2")},
 	}
 	b.cross(forbidden(abi.BoundaryControl, cases)...)
