@@ -171,6 +171,14 @@ func TestAuditDeniesNothing(t *testing.T) {
 	}
 }
 
+func TestStatIsEnforcedWhereHandled(t *testing.T) {
+	inVM(t)
+	must(os.WriteFile("/policy/stat.cedar", []byte(`permit (principal, action == file_system::Action::"stat", resource);`), 0o644))
+	confined(t, "", `stat /srv/key >/dev/null`).want(t, 0)
+	confined(t, "", `stat /etc/hostname >/dev/null; stat /srv/key`, "--policy", "/policy/stat.cedar", "--handle", "stat").
+		want(t, 1, "denied stat /srv/key by /usr/bin/stat[")
+}
+
 func TestJSONIsOneObjectALine(t *testing.T) {
 	inVM(t)
 	r := confined(t, "", `cat /srv/key 2>/dev/null; true`, "--json")
