@@ -250,6 +250,15 @@ func noLeak(t *testing.T) {
 	}
 }
 
+// cleanedUp waits for the reaper: the state file goes last.
+func cleanedUp(name string) {
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if _, err := os.Stat("/run/stockade/" + name + ".json"); err != nil {
+			return
+		}
+	}
+}
+
 func members(name string) int {
 	procs, _ := os.ReadFile("/sys/fs/cgroup/stockade/" + name + "/cgroup.procs")
 	return len(strings.Fields(string(procs)))
@@ -265,7 +274,7 @@ func TestKilledRunLeavesNothingUnconfined(t *testing.T) {
 			t.Fatalf("%d processes are still there", members("killed"))
 		}
 	}
-	time.Sleep(2 * time.Second)
+	cleanedUp("killed")
 	noLeak(t)
 	nothingLeft(t)
 }
@@ -318,11 +327,7 @@ func TestProcessMovedOutOutlivesNoEnforcement(t *testing.T) {
 	time.Sleep(time.Second)
 	noLeak(t)
 	must(exec.Command("kill", "-KILL", stray).Run())
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
-		if _, err := os.Stat("/run/stockade/moved.json"); err != nil { // the last to go
-			break
-		}
-	}
+	cleanedUp("moved")
 	noLeak(t)
 	nothingLeft(t)
 }
