@@ -108,9 +108,25 @@ func (e *Enforcer) loadObject(obj object, o Options, kernel *btf.Spec) ([]*ebpf.
 	}
 	e.gaps = append(e.gaps, dropMissing(spec, kernel)...)
 	dropIdle(spec, o.Handled)
+	coll, err := loadShared(spec, e.maps, kernel)
+	if err != nil {
+		return nil, loadError(obj.name, err)
+	}
+	defer coll.Close()
+	var programs []*ebpf.Program
+	for name := range spec.Programs {
+		programs = append(programs, coll.DetachProgram(name))
+	}
+	slices.SortFunc(programs, func(a, b *ebpf.Program) int { return strings.Compare(a.String(), b.String()) })
+	return programs, nil
+}
+
+// loadShared loads spec with those of maps that it names, and adds to maps what
+// it had to make.
+func loadShared(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map, kernel *btf.Spec) (*ebpf.Collection, error) {
 	shared := map[string]*ebpf.Map{}
 	for name := range spec.Maps {
-		if m := e.maps[name]; m != nil {
+		if m := maps[name]; m != nil {
 			shared[name] = m
 		}
 	}
@@ -119,20 +135,14 @@ func (e *Enforcer) loadObject(obj object, o Options, kernel *btf.Spec) ([]*ebpf.
 		Programs:        ebpf.ProgramOptions{KernelTypes: kernel},
 	})
 	if err != nil {
-		return nil, loadError(obj.name, err)
+		return nil, err
 	}
-	defer coll.Close()
 	for name := range coll.Maps {
-		if e.maps[name] == nil && !internal(name) {
-			e.maps[name] = coll.DetachMap(name)
+		if maps[name] == nil && !internal(name) {
+			maps[name] = coll.DetachMap(name)
 		}
 	}
-	var programs []*ebpf.Program
-	for name := range spec.Programs {
-		programs = append(programs, coll.DetachProgram(name))
-	}
-	slices.SortFunc(programs, func(a, b *ebpf.Program) int { return strings.Compare(a.String(), b.String()) })
-	return programs, nil
+	return coll, nil
 }
 
 // internal tells .rodata and its like, of which each object has its own.

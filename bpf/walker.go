@@ -73,21 +73,9 @@ func NewWalker(tableWords int) (*Walker, error) {
 				return nil, err
 			}
 		}
-		shared := map[string]*ebpf.Map{}
-		for name := range spec.Maps {
-			if maps[name] != nil {
-				shared[name] = maps[name]
-			}
-		}
-		coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared,
-			Programs: ebpf.ProgramOptions{KernelTypes: kernel}})
+		coll, err := loadShared(spec, maps, kernel)
 		if err != nil {
 			return nil, loadError("walk", err)
-		}
-		for name := range coll.Maps {
-			if maps[name] == nil && !internal(name) {
-				maps[name] = coll.DetachMap(name)
-			}
 		}
 		for name := range spec.Programs {
 			w.programs[name] = coll.DetachProgram(name)

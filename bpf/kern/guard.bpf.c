@@ -12,37 +12,19 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-SEC("lsm/bpf")
-int BPF_PROG(bpf_syscall)
-{
-	u32 w = who();
+#define NEVER(hook, name, what)                                                                        \
+	SEC("lsm/" #hook)                                                                              \
+	int BPF_PROG(name)                                                                             \
+	{                                                                                              \
+		u32 w = who();                                                                         \
+                                                                                                       \
+		return w ? refuse(w, what, 0) : 0;                                                     \
+	}
 
-	return w ? refuse(w, BOUNDARY_BPF, 0) : 0;
-}
-
-SEC("lsm/perf_event_open")
-int BPF_PROG(perf_event_open)
-{
-	u32 w = who();
-
-	return w ? refuse(w, BOUNDARY_PERF, 0) : 0;
-}
-
-SEC("lsm/kernel_read_file")
-int BPF_PROG(kernel_read_file)
-{
-	u32 w = who();
-
-	return w ? refuse(w, BOUNDARY_MODULE, 0) : 0;
-}
-
-SEC("lsm/kernel_load_data")
-int BPF_PROG(kernel_load_data)
-{
-	u32 w = who();
-
-	return w ? refuse(w, BOUNDARY_MODULE, 0) : 0;
-}
+NEVER(bpf, bpf_syscall, BOUNDARY_BPF)
+NEVER(perf_event_open, perf_event_open, BOUNDARY_PERF)
+NEVER(kernel_read_file, kernel_read_file, BOUNDARY_MODULE)
+NEVER(kernel_load_data, kernel_load_data, BOUNDARY_MODULE)
 
 #define IS(what, reason) ((what) == bpf_core_enum_value(enum lockdown_reason, reason))
 

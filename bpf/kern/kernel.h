@@ -216,7 +216,6 @@ struct bpf_raw_tracepoint_args;
 
 #define S_IFMT 0170000
 #define S_IFDIR 0040000
-#define S_IFIFO 0010000
 #define S_IFBLK 0060000
 #define S_IFCHR 0020000
 #define FMODE_PATH 0x4000U
@@ -225,7 +224,6 @@ struct bpf_raw_tracepoint_args;
 #define SIGINT 2
 #define FMODE_READ 1U
 #define FMODE_WRITE 2U
-#define FMODE_NOACCOUNT 0x20000000U
 #define O_TRUNC 01000
 #define O_TMPFILE_BIT 020000000
 #define FMODE_EXEC 040 /* __FMODE_EXEC, in f_flags */

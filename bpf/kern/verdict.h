@@ -65,15 +65,17 @@ static __always_inline u32 kind_of(struct inode *inode)
 static __always_inline bool layer(u64 mnt)
 {
 	struct mount *m = (struct mount *)(mnt - bpf_core_field_offset(struct mount, mnt));
-	u64 ns = 0;
-	unsigned long flags = SB_KERNMOUNT;
 	struct super_block *sb = NULL;
+	unsigned long flags = 0;
+	u64 ns = 0;
 
 	bpf_probe_read_kernel(&ns, sizeof(ns), &m->mnt_ns);
 	if (ns != MNT_NS_INTERNAL)
 		return false;
-	bpf_probe_read_kernel(&sb, sizeof(sb), &((struct vfsmount *)mnt)->mnt_sb);
-	bpf_probe_read_kernel(&flags, sizeof(flags), &sb->s_flags);
+	/* A read that fails leaves zeros: it must not pass for a layer. */
+	if (bpf_probe_read_kernel(&sb, sizeof(sb), &((struct vfsmount *)mnt)->mnt_sb) ||
+	    bpf_probe_read_kernel(&flags, sizeof(flags), &sb->s_flags))
+		return false;
 	return !(flags & SB_KERNMOUNT);
 }
 
