@@ -150,12 +150,13 @@ func (d *Decider) answer(line []byte) (*answer, error) {
 	if !plan.Handled.Has(a) {
 		return nil, fmt.Errorf("%s: no hook of this version decides it: it is neither allowed nor denied here; ask about one of %s", a.Cedar(), plan.Handled)
 	}
+	asked := abi.Request{Action: a, Kind: kind, Path: name}
 	ids := []string{}
-	for _, p := range plan.Satisfied(a, kind, name) {
+	for _, p := range plan.Satisfied(asked) {
 		ids = append(ids, p.ID)
 	}
 	slices.Sort(ids)
-	return &answer{plan.Decide(a, kind, name).String(), ids}, nil
+	return &answer{plan.Decide(asked).String(), ids}, nil
 }
 
 func (r *request) action() (abi.Action, error) {

@@ -127,7 +127,7 @@ func forbids(plan *compiler.Plan, e *abi.Event) []sink.Policy {
 	}
 	var list []sink.Policy
 	for _, a := range missing.Actions() {
-		for _, p := range plan.Satisfied(a, e.Kind, subject(plan, e, a)) {
+		for _, p := range plan.Satisfied(requestOf(e, a, subject(plan, e, a))) {
 			s := sink.Policy{ID: p.ID, Reason: p.Reason(), Severity: p.Annotations["severity"], Effect: p.Effect.String()}
 			if s.Effect == "forbid" && !slices.Contains(list, s) {
 				list = append(list, s)
@@ -135,6 +135,11 @@ func forbids(plan *compiler.Plan, e *abi.Event) []sink.Policy {
 		}
 	}
 	return list
+}
+
+// requestOf is what an event says of one of its requests.
+func requestOf(e *abi.Event, a abi.Action, path string) abi.Request {
+	return abi.Request{Action: a, Kind: e.Kind, Path: path}
 }
 
 // subject returns the path that an action of an event is about. A rename moves
@@ -148,7 +153,7 @@ func subject(plan *compiler.Plan, e *abi.Event, a abi.Action) string {
 	if a == abi.Move {
 		first, second = e.Path, e.Dest
 	}
-	if plan.Decide(a, e.Kind, first) == abi.Allow {
+	if plan.Decide(requestOf(e, a, first)) == abi.Allow {
 		return second
 	}
 	return first

@@ -78,12 +78,12 @@ func compareSet(t *testing.T, walker *bpf.Walker, seed uint64, total *tally) {
 	}
 	previous := "/"
 	for _, r := range c.Requests {
-		cedar, _, err := oracle.Authorize(r.Action, r.Kind, r.Path)
+		cedar, _, err := oracle.Authorize(r)
 		if err != nil {
 			t.Fatalf("seed %d: %q: %v", seed, r.Path, err)
 		}
-		goWalk := plan.Decide(r.Action, r.Kind, r.Path)
-		inKernel, err := walker.Decide(r.Action, r.Kind, r.Path)
+		goWalk := plan.Decide(r)
+		inKernel, err := walker.Decide(r)
 		if err != nil {
 			t.Fatalf("seed %d: %q: %v", seed, r.Path, err)
 		}
@@ -101,7 +101,7 @@ func compareSet(t *testing.T, walker *bpf.Walker, seed uint64, total *tally) {
 }
 
 // compareGains compares the no-gain rule of both walkers.
-func compareGains(t *testing.T, walker *bpf.Walker, plan *compiler.Plan, r gen.Request, to string, total *tally) {
+func compareGains(t *testing.T, walker *bpf.Walker, plan *compiler.Plan, r abi.Request, to string, total *tally) {
 	if to == "/" {
 		return
 	}

@@ -105,20 +105,20 @@ func (w *Walker) Place(words []uint64) error {
 }
 
 // Decide answers a request as the hooks would.
-func (w *Walker) Decide(a abi.Action, k abi.Kind, path string) (abi.Verdict, error) {
-	w.in.kind = uint32(k)
+func (w *Walker) Decide(r abi.Request) (abi.Verdict, error) {
+	w.in.kind = uint32(r.Kind)
 	w.in.repeat = 0
 	w.in.dest.n = 0
-	if err := w.in.path.set(path); err != nil {
+	if err := w.in.path.set(r.Path); err != nil {
 		return abi.Deny, err
 	}
 	if err := w.run("match_path"); err != nil {
 		return abi.Deny, err
 	}
 	switch {
-	case abi.ActionMask(w.in.row >> 32).Has(a):
+	case abi.ActionMask(w.in.row >> 32).Has(r.Action):
 		return abi.Ask, nil
-	case abi.ActionMask(w.in.row).Has(a):
+	case abi.ActionMask(w.in.row).Has(r.Action):
 		return abi.Allow, nil
 	}
 	return abi.Deny, nil

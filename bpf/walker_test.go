@@ -51,11 +51,11 @@ func TestWalkerReadsTheTable(t *testing.T) {
 		{abi.Write, "/ws/" + long + "/x", abi.Allow},
 		{abi.Write, "/ws/" + long + "/x/y", abi.Deny},
 	} {
-		got, err := w.Decide(c.a, abi.File, c.path)
+		got, err := w.Decide(abi.Request{Action: c.a, Path: c.path})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := tab.Decide(c.a, abi.File, c.path); got != c.want || want != c.want {
+		if want := tab.Decide(abi.Request{Action: c.a, Path: c.path}); got != c.want || want != c.want {
 			t.Errorf("%v %q: BPF %v, Go %v, want %v", c.a, c.path, got, want, c.want)
 		}
 	}

@@ -144,7 +144,7 @@ func FuzzParse(f *testing.F) {
 		c := &gen.Case{Policies: []byte(text), Entities: entities}
 		for _, p := range []string{"/", "/a", "/a/b", "/ab", "/p"} {
 			for _, a := range []abi.Action{abi.Read, abi.Write, abi.Execute} {
-				c.Requests = append(c.Requests, gen.Request{Action: a, Path: p}, gen.Request{Action: a, Kind: abi.Dir, Path: p})
+				c.Requests = append(c.Requests, abi.Request{Action: a, Path: p}, abi.Request{Action: a, Kind: abi.Dir, Path: p})
 			}
 		}
 		checkCase(t, c, plan, newOracle(front))

@@ -25,17 +25,17 @@ func caseInput(c *gen.Case) Input {
 func checkCase(t *testing.T, c *gen.Case, plan *Plan, oracle *Oracle) (allowed, errored int) {
 	t.Helper()
 	for _, r := range c.Requests {
-		decision, diagnostic := oracle.diagnose(r.Action, r.Kind, r.Path)
+		decision, diagnostic := oracle.diagnose(r)
 		want, determining := bool(decision), reasons(diagnostic)
 		var ids []string
 		permit := true
-		for _, p := range plan.Satisfied(r.Action, r.Kind, r.Path) {
+		for _, p := range plan.Satisfied(r) {
 			ids = append(ids, p.ID)
 			permit = p.Effect == 0
 		}
 		slices.Sort(ids)
 		permit = permit && len(ids) > 0
-		walked := plan.Decide(r.Action, r.Kind, r.Path)
+		walked := plan.Decide(r)
 		if permit != want || !slices.Equal(ids, determining) || (walked == abi.Allow) != want {
 			t.Fatalf("%s %s %q: cedar-go says %v by %q, the rules %v by %q, the table %s\nprincipal %s\n%s\n%s\n%v",
 				r.Action, r.Kind, r.Path, want, determining, permit, ids, walked, c.Principal, c.Policies, c.Entities, plan.Rules.Rules)

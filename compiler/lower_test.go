@@ -51,11 +51,11 @@ func granted(t *testing.T, policies string) string {
 		if strings.HasSuffix(c, "/") {
 			kind, path = abi.Dir, "/"+strings.Trim(c, "/")
 		}
-		allow, _, err := oracle.Authorize(abi.Read, kind, path)
+		allow, _, err := oracle.Authorize(abi.Request{Action: abi.Read, Kind: kind, Path: path})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if verdict := plan.Decide(abi.Read, kind, path); (verdict == abi.Allow) != allow {
+		if verdict := plan.Decide(abi.Request{Action: abi.Read, Kind: kind, Path: path}); (verdict == abi.Allow) != allow {
 			t.Errorf("%s: %s, cedar-go says %v", c, verdict, allow)
 		}
 		if allow {

@@ -37,14 +37,14 @@ func newOracle(f *front) *Oracle {
 	return o
 }
 
-// Authorize decides one request with an empty context. determining lists the
+// Authorize decides one request. determining lists the
 // ids of the policies that the decision rests on, sorted. The error is about
 // the request; a policy whose evaluation errors does not apply.
-func (o *Oracle) Authorize(a abi.Action, k abi.Kind, name string) (allow bool, determining []string, err error) {
-	if problem, mend := checkPath(name); problem != "" {
+func (o *Oracle) Authorize(r abi.Request) (allow bool, determining []string, err error) {
+	if problem, mend := checkPath(r.Path); problem != "" {
 		return false, nil, &Error{Position{File: "request"}, problem + ": it is not decided; " + mend}
 	}
-	decision, diagnostic := o.diagnose(a, k, name)
+	decision, diagnostic := o.diagnose(r)
 	return bool(decision), reasons(diagnostic), nil
 }
 
@@ -58,11 +58,11 @@ func reasons(d cedar.Diagnostic) []string {
 }
 
 // diagnose also tells which policies error.
-func (o *Oracle) diagnose(a abi.Action, k abi.Kind, name string) (cedar.Decision, cedar.Diagnostic) {
-	resource := types.NewEntityUID(resourceType(k), types.String(name))
+func (o *Oracle) diagnose(r abi.Request) (cedar.Decision, cedar.Diagnostic) {
+	resource := types.NewEntityUID(resourceType(r.Kind), types.String(r.Path))
 	return cedar.Authorize(o.policies, overlay{resourceEntity(resource), world{o.data}}, cedar.Request{
 		Principal: o.principal,
-		Action:    types.NewEntityUID(types.EntityType(a.Type()), types.String(a.String())),
+		Action:    types.NewEntityUID(types.EntityType(r.Action.Type()), types.String(r.Action.String())),
 		Resource:  resource,
 		Context:   types.NewRecord(nil),
 	})

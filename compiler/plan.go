@@ -22,19 +22,24 @@ type Plan struct {
 	Warnings []string
 }
 
-// Decide answers one request from the compiled table. path is absolute and
-// normalised; outside paths cannot be asked here.
-func (p *Plan) Decide(a abi.Action, kind abi.Kind, path string) abi.Verdict {
-	return p.Table.Decide(a, kind, path)
+// Decide answers one request from the compiled table. Outside paths cannot be
+// asked here.
+func (p *Plan) Decide(r abi.Request) abi.Verdict { return p.Table.Decide(r) }
+
+// ruleRequest is a request as conditions see it.
+func ruleRequest(r abi.Request) *rule.Request {
+	return &rule.Request{Dir: r.Kind == abi.Dir, Path: r.Path, Exe: r.Exe, Parent: r.Parent, Dest: r.Dest,
+		Attr: r.Xattr, UID: int64(r.UID), GID: int64(r.GID), Now: r.Now}
 }
 
 // Satisfied returns the policies that determine the verdict, as Cedar defines
 // them: the satisfied forbids if there are any, else the satisfied permits.
-func (p *Plan) Satisfied(a abi.Action, kind abi.Kind, path string) []*rule.Policy {
+func (p *Plan) Satisfied(request abi.Request) []*rule.Policy {
 	var permits, forbids []*rule.Policy
 	seen := make(map[int]bool)
+	facts := ruleRequest(request)
 	for _, r := range p.Rules.Rules {
-		if r.Actions>>a&1 == 0 || seen[r.Policy] || !rule.Eval(r.Cond, kind == abi.Dir, path) {
+		if r.Actions>>request.Action&1 == 0 || seen[r.Policy] || rule.Eval(r.Cond, facts) != rule.True {
 			continue
 		}
 		seen[r.Policy] = true

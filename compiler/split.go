@@ -81,7 +81,7 @@ func size(cond rule.Cond) int {
 	return n
 }
 
-// narrow decides everything but the kind in a conjunction that names the one
+// narrow decides everything about the path in a conjunction that names the one
 // path it is about.
 func narrow(cond rule.Cond) rule.Cond {
 	and, ok := cond.(rule.And)
@@ -93,16 +93,13 @@ func narrow(cond rule.Cond) rule.Cond {
 		if !ok {
 			continue
 		}
-		file, dir := rule.Eval(and, false, eq.Path), rule.Eval(and, true, eq.Path)
-		switch {
-		case file && dir:
-			return eq
-		case dir:
-			return rule.And{rule.IsDir{}, eq}
-		case file:
-			return rule.And{rule.Not{X: rule.IsDir{}}, eq}
+		file, dir := rule.Bind(and, false, eq.Path), rule.Bind(and, true, eq.Path)
+		if file.String() == dir.String() {
+			return rule.Conj(eq, file)
 		}
-		return rule.Const(false)
+		return rule.Disj(
+			rule.Conj(rule.Not{X: rule.IsDir{}}, eq, file),
+			rule.Conj(rule.IsDir{}, eq, dir))
 	}
 	return cond
 }

@@ -20,14 +20,7 @@ type Case struct {
 	Policies  []byte
 	Entities  []byte
 	Principal string
-	Requests  []Request
-}
-
-// Request is one question about a path.
-type Request struct {
-	Action abi.Action
-	Kind   abi.Kind
-	Path   string
+	Requests  []abi.Request
 }
 
 // Options bound a case. The zero value is a good default.
@@ -203,7 +196,7 @@ func (g *generator) teams() []object {
 }
 
 // request draws a request near a path that a policy names.
-func (g *generator) request() Request {
+func (g *generator) request() abi.Request {
 	p := pick(g, g.paths...)
 	if len(g.used) > 0 && !g.oneIn(4) {
 		p = pick(g, g.used...)
@@ -231,7 +224,7 @@ func (g *generator) request() Request {
 		}
 	}
 	actions := abi.EnforcedActions.Actions()
-	return Request{Action: pick(g, actions...), Kind: abi.Kind(g.IntN(int(abi.NumKinds))), Path: p}
+	return abi.Request{Action: pick(g, actions...), Kind: abi.Kind(g.IntN(int(abi.NumKinds))), Path: p}
 }
 
 // fileOnly are the enforced actions that apply to files alone.

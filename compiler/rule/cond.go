@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// Cond is a boolean formula over one resource: its kind (File or Dir) and its
-// absolute path. The concrete types are the ones of this file.
+// Cond is a boolean formula over one request: the resource's kind (File or Dir)
+// and absolute path, and the facts of the context. The concrete types are the
+// ones of this file.
 type Cond interface {
 	String() string
 	isCond()
@@ -25,6 +26,23 @@ type PathEq struct{ Path string }
 // PathBelow{"/"} holds for every path but "/" itself.
 type PathBelow struct{ Path string }
 
+// Like holds where a string field matches a pattern (MatchLike). A test for
+// one string is a pattern without stars.
+type Like struct {
+	Field   Field
+	Pattern string
+}
+
+// Less holds where a number field is less than Bound.
+type Less struct {
+	Field Field
+	Bound int64
+}
+
+// Unknown is a condition that no table can hold: Residual of the same number
+// says which.
+type Unknown struct{ Residual int }
+
 // Not, And and Or are the boolean operators. Empty And is true, empty Or false.
 type (
 	Not struct{ X Cond }
@@ -36,6 +54,9 @@ func (Const) isCond()     {}
 func (IsDir) isCond()     {}
 func (PathEq) isCond()    {}
 func (PathBelow) isCond() {}
+func (Like) isCond()      {}
+func (Less) isCond()      {}
+func (Unknown) isCond()   {}
 func (Not) isCond()       {}
 func (And) isCond()       {}
 func (Or) isCond()        {}
@@ -44,6 +65,9 @@ func (c Const) String() string     { return strconv.FormatBool(bool(c)) }
 func (IsDir) String() string       { return "dir" }
 func (c PathEq) String() string    { return "path==" + strconv.Quote(c.Path) }
 func (c PathBelow) String() string { return "path<" + strconv.Quote(c.Path) }
+func (c Like) String() string      { return c.Field.String() + " like " + strconv.Quote(c.Pattern) }
+func (c Less) String() string      { return c.Field.String() + "<" + strconv.FormatInt(c.Bound, 10) }
+func (c Unknown) String() string   { return "ask#" + strconv.Itoa(c.Residual) }
 func (c Not) String() string       { return "!" + c.X.String() }
 func (c And) String() string       { return join(c, " & ", "true") }
 func (c Or) String() string        { return join(c, " | ", "false") }
@@ -111,35 +135,99 @@ func fold(list []Cond, and bool) Cond {
 	return Or(out)
 }
 
-// Eval decides c for one resource. path is absolute, normalised, without a
-// trailing slash ("/" for the root).
-func Eval(c Cond, isDir bool, path string) bool {
+// Truth is the value of a condition where parts of it may not be known.
+type Truth uint8
+
+// Unclear is what an Unknown makes of a condition that depends on it.
+const (
+	False Truth = iota
+	True
+	Unclear
+)
+
+func truth(b bool) Truth {
+	if b {
+		return True
+	}
+	return False
+}
+
+// Eval decides c for one request.
+func Eval(c Cond, r *Request) Truth {
 	switch c := c.(type) {
 	case Const:
-		return bool(c)
+		return truth(bool(c))
 	case IsDir:
-		return isDir
+		return truth(r.Dir)
 	case PathEq:
-		return path == c.Path
+		return truth(r.Path == c.Path)
 	case PathBelow:
-		return Below(path, c.Path)
+		return truth(Below(r.Path, c.Path))
+	case Like:
+		return truth(MatchLike(c.Pattern, r.text(c.Field)))
+	case Less:
+		return truth(r.number(c.Field) < c.Bound)
+	case Unknown:
+		return Unclear
 	case Not:
-		return !Eval(c.X, isDir, path)
-	case And:
-		for _, x := range c {
-			if !Eval(x, isDir, path) {
-				return false
-			}
+		switch Eval(c.X, r) {
+		case True:
+			return False
+		case False:
+			return True
 		}
-		return true
+		return Unclear
+	case And:
+		return evalAll(c, r, False)
 	case Or:
-		for _, x := range c {
-			if Eval(x, isDir, path) {
-				return true
-			}
+		return evalAll(c, r, True)
+	}
+	return False
+}
+
+// evalAll joins operands: absorbing settles it, Unclear beats the other.
+func evalAll(list []Cond, r *Request, absorbing Truth) Truth {
+	value := True - absorbing
+	for _, c := range list {
+		switch Eval(c, r) {
+		case absorbing:
+			return absorbing
+		case Unclear:
+			value = Unclear
 		}
 	}
-	return false
+	return value
+}
+
+// Bind decides what c says of the kind and the path, and leaves the rest.
+func Bind(c Cond, dir bool, path string) Cond {
+	switch c := c.(type) {
+	case IsDir:
+		return Const(dir)
+	case PathEq:
+		return Const(path == c.Path)
+	case PathBelow:
+		return Const(Below(path, c.Path))
+	case Like:
+		if c.Field == Path {
+			return Const(MatchLike(c.Pattern, path))
+		}
+	case Not:
+		return Neg(Bind(c.X, dir, path))
+	case And:
+		return Conj(bindAll(c, dir, path)...)
+	case Or:
+		return Disj(bindAll(c, dir, path)...)
+	}
+	return c
+}
+
+func bindAll(list []Cond, dir bool, path string) []Cond {
+	out := make([]Cond, len(list))
+	for i, c := range list {
+		out[i] = Bind(c, dir, path)
+	}
+	return out
 }
 
 // Below reports whether path lies strictly below the directory dir.

@@ -49,7 +49,8 @@ type Rule struct {
 	// Actions has bit N set for the action with code N.
 	Actions uint32
 	// Cond holds where the policy is satisfied. Where evaluation of the
-	// policy errors, Cond is false: such a policy does not apply.
+	// policy errors, Cond is false: such a policy does not apply. Where it
+	// depends on an Unknown, the agent has to be asked.
 	Cond Cond
 }
 
@@ -65,4 +66,18 @@ type Set struct {
 	// Unenforced lists, sorted, what policies name and no kernel hook
 	// decides, for example sysctl::Action::"load".
 	Unenforced []string
+	// Residuals are the conditions that no table can hold.
+	Residuals []Residual
+}
+
+// Residual is a sub-expression that only the agent can evaluate.
+type Residual struct {
+	// Policy indexes Set.Policies.
+	Policy int
+	// Expr is the Cedar text, Reason says why no table holds it.
+	Expr, Reason string
+	// Line and Column locate it in the policy's file.
+	Line, Column int
+	// Error says that the unknown is whether Expr errors, not whether it holds.
+	Error bool
 }

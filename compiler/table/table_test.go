@@ -57,7 +57,7 @@ func randomSet(r *rand.Rand, handled abi.ActionMask) *rule.Set {
 func decide(s *rule.Set, a abi.Action, k abi.Kind, path string) abi.Verdict {
 	v := abi.Deny
 	for _, r := range s.Rules {
-		if r.Actions>>a&1 == 1 && rule.Eval(r.Cond, k == abi.Dir, path) {
+		if r.Actions>>a&1 == 1 && rule.Eval(r.Cond, &rule.Request{Dir: k == abi.Dir, Path: path}) == rule.True {
 			if r.Effect == rule.Forbid {
 				return abi.Deny
 			}
@@ -78,7 +78,7 @@ func TestTableDecidesAsTheRulesDo(t *testing.T) {
 		}
 		for range 40 {
 			a, k, path := abi.Action(r.IntN(3)), abi.Kind(r.IntN(2)), randomPath(r)
-			if got, want := tab.Decide(a, k, path), decide(s, a, k, path); got != want {
+			if got, want := tab.Decide(abi.Request{Action: a, Kind: k, Path: path}), decide(s, a, k, path); got != want {
 				t.Fatalf("%v %v %q: table %v, rules %v\n%v", a, k, path, got, want, s.Rules)
 			}
 		}
@@ -181,7 +181,7 @@ func TestCorruptTablesAreRefusedOrBounded(t *testing.T) {
 			bent := &Table{words: w}
 			for range 5 {
 				path := randomPath(r)
-				bent.Decide(abi.Read, abi.File, path)
+				bent.Decide(abi.Request{Action: abi.Read, Path: path})
 				bent.Gains(abi.Dir, path, randomPath(r))
 			}
 		}

@@ -93,12 +93,12 @@ func (t *Table) SubOf(m Match) Sub {
 }
 
 // Decide answers one request.
-func (t *Table) Decide(a abi.Action, k abi.Kind, path string) abi.Verdict {
-	r := t.Row(t.Find(path).Class)
+func (t *Table) Decide(q abi.Request) abi.Verdict {
+	r := t.Row(t.Find(q.Path).Class)
 	switch {
-	case r.Ask[k].Has(a):
+	case r.Ask[q.Kind].Has(q.Action):
 		return abi.Ask
-	case r.Allow[k].Has(a):
+	case r.Allow[q.Kind].Has(q.Action):
 		return abi.Allow
 	}
 	return abi.Deny

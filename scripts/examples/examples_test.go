@@ -72,10 +72,10 @@ func TestExamplesDecide(t *testing.T) {
 			used := make(map[string]bool)
 			ask := func(list []request, verdict abi.Verdict) {
 				for _, r := range list {
-					for _, p := range plan.Satisfied(r.action, r.kind, r.path) {
+					for _, p := range plan.Satisfied(abi.Request{Action: r.action, Kind: r.kind, Path: r.path}) {
 						used[p.ID] = true
 					}
-					if got := plan.Decide(r.action, r.kind, r.path); got != verdict {
+					if got := plan.Decide(abi.Request{Action: r.action, Kind: r.kind, Path: r.path}); got != verdict {
 						t.Errorf("%s %s %s: %s, want %s", r.action, r.kind, r.path, got, verdict)
 					}
 				}
