@@ -50,4 +50,3 @@ func randomLanguage(r *rand.Rand, alphabet string, depth int) Language {
 	}
 	return Or(x, y)
 }
-
