@@ -136,6 +136,7 @@ func TestFewStatesBeforeMinimising(t *testing.T) {
 		"initial stars":        {[]Language{Or(Like("*/a/*.x"), Like("*/b/*.x"), Like("*/c/*.y"), Like("*/a/*/b/*.y"), Like("*z"))}, 33},
 		"borders":              {[]Language{Or(Like("*ab*ab*c"), Like("*ba*c"), Like("/a*c/*c*"), Like("*aab*/c"))}, 35},
 		"a formula":            {[]Language{And(Like("*ab*ab*c"), Not(Like("*ba*c")))}, 17},
+		"two stars at once":    {[]Language{Or(Like("/*q*c"), Like("*rq*bc")), Or(Like("/*q*bc"), Like("*rq*c"))}, 16},
 		"a settled union":      {[]Language{Or(Like("*aa*"), Like("*bb*"), Like("*cc*"), Like("*dd*"), Like("*ee*"))}, 7},
 	} {
 		var nodes []*node
