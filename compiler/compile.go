@@ -34,6 +34,9 @@ type Input struct {
 	Principal string
 	// Handled are the actions to enforce; 0 means abi.DefaultActions.
 	Handled abi.ActionMask
+	// Workload is what context.workload holds. Without it the context has no
+	// workload: conditions on it are false, and Warnings names them.
+	Workload *Workload
 }
 
 func (in Input) entitiesName() string {
@@ -55,6 +58,7 @@ type front struct {
 	principal types.EntityUID
 	data      types.EntityMap
 	policies  []*policy
+	workload  *Workload
 }
 
 // read parses and validates all of the input.
@@ -67,7 +71,7 @@ func read(in Input) (*front, error) {
 	if extra := in.handled() &^ abi.EnforcedActions; extra != 0 {
 		errs.addf(Position{File: "handled"}, "%s: no hook of this version decides it: nothing is compiled; leave it out", extra)
 	}
-	f := &front{principal: principal, data: loadEntities(in, &errs)}
+	f := &front{principal: principal, data: loadEntities(in, &errs), workload: in.Workload}
 	f.policies = parse(in.Sources, &errs)
 	if errs.err() != nil {
 		return nil, errs.err()
