@@ -246,8 +246,8 @@ var residualLeaves = []production{
 	{"username or uid", func(g *generator) string {
 		return `context has user && (context.user.username == "ann" || context.user.uid == ` + g.uid() + ")"
 	}},
-	{"error if unknown", func(*generator) string {
-		return `context has arguments && context.arguments.getTag("$ARG1") == "push"`
+	{"error unknown", func(*generator) string {
+		return `context has "namespace" && context["namespace"].target_process_id + 9223372036854775806 > 0`
 	}},
 }
 

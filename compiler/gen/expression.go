@@ -48,7 +48,7 @@ func (g *generator) leaf() *Expr {
 
 // guarded is guard && x.
 func guarded(guard string, x *Expr) *Expr {
-	return &Expr{[]string{guard + " && ", ""}, []*Expr{x}}
+	return &Expr{[]string{guard + " && (", ")"}, []*Expr{x}}
 }
 
 // knownLeaves are conditions on the principal or the action. Some of them

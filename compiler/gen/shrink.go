@@ -169,7 +169,7 @@ func (s *shrinker) facts() {
 			func(r *abi.Request) { r.Path = "/a" },
 		} {
 			trial := s.best.Requests[i]
-			if change(&trial); trial != s.best.Requests[i] {
+			if change(&trial); trial != s.best.Requests[i] && len(trial.Path) <= len(s.best.Requests[i].Path) {
 				s.try(func(c *Case) { c.Requests[i] = trial })
 			}
 		}
