@@ -17,6 +17,7 @@ type Oracle struct {
 	policies  *cedar.PolicySet
 	principal types.EntityUID
 	data      types.EntityMap
+	world     world
 	workload  *Workload
 }
 
@@ -30,7 +31,7 @@ func NewOracle(in Input) (*Oracle, error) {
 }
 
 func newOracle(f *front) *Oracle {
-	o := &Oracle{policies: cedar.NewPolicySet(), principal: f.principal, data: f.data, workload: f.workload}
+	o := &Oracle{policies: cedar.NewPolicySet(), principal: f.principal, data: f.data, world: newWorld(f.data), workload: f.workload}
 	for _, p := range f.policies {
 		o.policies.Add(cedar.PolicyID(p.meta.ID), p.cedar)
 	}
@@ -69,7 +70,7 @@ func reasons(d cedar.Diagnostic) []string {
 // diagnose also tells which policies error.
 func (o *Oracle) diagnose(r abi.Request, told Told) (cedar.Decision, cedar.Diagnostic) {
 	resource := types.NewEntityUID(resourceType(r.Kind), types.String(r.Path))
-	return cedar.Authorize(o.policies, overlay{resourceEntity(resource), told.entities(), world{o.data}}, cedar.Request{
+	return cedar.Authorize(o.policies, overlay{o.resourceEntity(resource), told.entities(), o.world}, cedar.Request{
 		Principal: o.principal,
 		Action:    types.NewEntityUID(types.EntityType(r.Action.Type()), types.String(r.Action.String())),
 		Resource:  resource,
@@ -77,18 +78,40 @@ func (o *Oracle) diagnose(r abi.Request, told Told) (cedar.Decision, cedar.Diagn
 	})
 }
 
-// resourceEntity gives a resource all of its ancestors as parents, written out
-// on purpose without the help of world.
-func resourceEntity(uid types.EntityUID) types.Entity {
-	var ancestors []types.EntityUID
+// resourceEntity gives a resource all of its ancestors as parents, and what the
+// entries of the entities file say of it, written out on purpose without the
+// help of world.
+func (o *Oracle) resourceEntity(uid types.EntityUID) types.Entity {
+	var parents []types.EntityUID
+	attributes, tags := types.RecordMap{"path": uid.ID}, types.RecordMap{}
+	inherit := func(from types.EntityUID) {
+		entry := o.data[from]
+		for parent := range entry.Parents.All() {
+			parents = append(parents, parent)
+		}
+		for name, v := range entry.Attributes.All() {
+			if _, known := attributes[name]; !known {
+				attributes[name] = v
+			}
+		}
+		for name, v := range entry.Tags.All() {
+			if _, known := tags[name]; !known {
+				tags[name] = v
+			}
+		}
+	}
+	inherit(uid)
 	for p := string(uid.ID); p != "/"; {
 		p = path.Dir(p)
-		ancestors = append(ancestors, types.NewEntityUID(schema.Dir, types.String(p)))
+		dir := types.NewEntityUID(schema.Dir, types.String(p))
+		parents = append(parents, dir)
+		inherit(dir)
 	}
 	return types.Entity{
 		UID:        uid,
-		Parents:    types.NewEntityUIDSet(ancestors...),
-		Attributes: types.NewRecord(types.RecordMap{"path": uid.ID}),
+		Parents:    types.NewEntityUIDSet(parents...),
+		Attributes: types.NewRecord(attributes),
+		Tags:       types.NewRecord(tags),
 	}
 }
 
@@ -96,7 +119,7 @@ func resourceEntity(uid types.EntityUID) types.Entity {
 type overlay struct {
 	resource types.Entity
 	told     types.EntityMap
-	rest     world
+	rest     types.EntityGetter
 }
 
 // Get implements types.EntityGetter.
