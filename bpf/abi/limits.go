@@ -11,8 +11,12 @@ const (
 	MaxPath = 4096
 	// InlineName is the longest component that a table slot holds itself.
 	InlineName = 16
-	// MaxClasses is the most verdict classes one plan may have.
+	// MaxClasses is the most verdict classes, decision nodes included, that one
+	// plan may have.
 	MaxClasses = 1 << 16
+	// MaxThresholds is the most bounds that a plan may set on one number, such
+	// as the user id.
+	MaxThresholds = 1024
 	// MaxWorkloads is the most workloads one set of maps can hold.
 	MaxWorkloads = 256
 )

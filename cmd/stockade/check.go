@@ -58,8 +58,8 @@ func checkAction(c *cli.Context) error {
 	for _, name := range plan.Rules.Unenforced {
 		fmt.Fprintf(c.App.Writer, "not enforced here: %s: no kernel hook of this version decides it\n", name)
 	}
-	fmt.Fprintf(c.App.Writer, "plan for %s: %d nodes, %d classes, %d bytes, sha256:%s\n",
-		plan.Principal, plan.Table.Nodes, plan.Table.Classes, len(plan.Table.Bytes()), plan.Digest)
+	fmt.Fprintf(c.App.Writer, "plan for %s: %d nodes, %d rows, %d decision nodes, %d automaton states, %d bytes, sha256:%s\n",
+		plan.Principal, plan.Table.Nodes, plan.Table.Rows, plan.Table.Decisions, plan.Table.States, len(plan.Table.Bytes()), plan.Digest)
 	return nil
 }
 

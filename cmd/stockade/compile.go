@@ -58,14 +58,16 @@ func compileAction(c *cli.Context) error {
 policies    %d
 rules       %d
 nodes       %d
-classes     %d
+rows        %d
+decisions   %d
+automata    %d of %d states
 subtrees    %d
 buckets     %d
 long names  %d
 bytes       %d
 handled     %s
 digest      sha256:%s
-`, plan.Principal, len(plan.Rules.Policies), len(plan.Rules.Rules), t.Nodes, t.Classes, t.Subs,
+`, plan.Principal, len(plan.Rules.Policies), len(plan.Rules.Rules), t.Nodes, t.Rows, t.Decisions, t.Automata, t.States, t.Subs,
 		t.Buckets, t.LongNames, len(t.Words())*8, plan.Handled, plan.Digest)
 	return err
 }

@@ -1,7 +1,10 @@
 package table
 
 import (
+	"encoding/binary"
+	"errors"
 	"math/bits"
+	"slices"
 
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/compiler/rule"
@@ -11,18 +14,26 @@ import (
 // every other action is denied by the table and must not be asked of it.
 // Rules of equal meaning give equal bytes.
 func Build(set *rule.Set, handled abi.ActionMask) (*Table, error) {
+	b := &builder{handled: handled, clauses: clauses(set.Rules), logic: newLogic(),
+		tallies: newGraph[tally](), verdicts: newGraph[verdict](), sums: map[string]ref{}, finished: map[finish]ref{}}
+	var err error
+	if b.dims, err = newDims(b.clauses); err != nil {
+		var globs *GlobsError
+		if errors.As(err, &globs) {
+			globs.rank(set.Rules)
+		}
+		return nil, err
+	}
 	t := newTrie()
-	b := &builder{handled: handled, rules: set.Rules}
-	b.formulas = make([]formula, len(set.Rules))
-	b.truth = make([][abi.NumKinds]bool, len(set.Rules))
-	for i, r := range set.Rules {
-		b.formulas[i] = t.resolve(r.Cond, i)
+	for i := range b.clauses {
+		t.link(&b.clauses[i].formula, i, b.dims, b.logic)
 	}
 	t.root.number(0)
 	b.decide(t.root)
-	prune(t.root)
-	sum(t.root)
-	tab, err := encode(t.root, handled)
+	b.narrow(t.root)
+	b.dims = b.merge(t.root)
+	b.sum(t.root)
+	tab, err := b.encode(t.root)
 	if err != nil {
 		return nil, err
 	}
@@ -32,106 +43,244 @@ func Build(set *rule.Set, handled abi.ActionMask) (*Table, error) {
 	return tab, nil
 }
 
-// builder keeps, while the trie is walked, which rules hold at the present
-// place, and how many permits and forbids that makes for each action.
-type builder struct {
-	handled  abi.ActionMask
-	rules    []rule.Rule
-	formulas []formula
-	truth    [][abi.NumKinds]bool
-	permits  [abi.NumKinds][32]int32
-	forbids  [abi.NumKinds][32]int32
+// tally is what clauses that depend on dimensions say: the actions that some
+// permit or forbid is about, for certain or perhaps.
+type tally struct {
+	permit, perhaps, forbid, maybe [abi.NumKinds]uint32
 }
 
-// decide fills the rows of the whole trie. Only the rules with an atom at a
-// node can change their value there, so each atom costs one evaluation.
+// plain is what the other clauses say.
+type plain struct {
+	permit, forbid [abi.NumKinds]uint32
+}
+
+// verdict is a leaf of a verdict diagram. No request comes to a free one.
+type verdict struct {
+	Row
+	free bool
+}
+
+// finish is what the verdicts of a place depend on.
+type finish struct {
+	tally ref
+	plain plain
+}
+
+// builder keeps, while the trie is walked, what every clause comes to at the
+// present place: true or false, which is counted for each action, or a diagram.
+type builder struct {
+	handled  abi.ActionMask
+	clauses  []clause
+	dims     *dims
+	logic    *logic
+	tallies  *graph[tally]
+	verdicts *graph[verdict]
+
+	truth   [][abi.NumKinds]ref
+	permits [abi.NumKinds][32]int32
+	forbids [abi.NumKinds][32]int32
+	// everywhere are the diagrams of the clauses that no path changes; local
+	// are the other clauses whose diagram is no constant here.
+	everywhere ref
+	local      map[int]bool
+
+	sums     map[string]ref // of lists of local clauses
+	finished map[finish]ref
+}
+
+// decide fills the verdicts of the whole trie. Only the clauses with a path at
+// a node can change there, so each path costs one evaluation.
 func (b *builder) decide(root *node) {
-	all := make([]int, len(b.rules))
-	for i := range all {
-		all[i] = i
+	b.truth = make([][abi.NumKinds]ref, len(b.clauses))
+	b.local = map[int]bool{}
+	b.everywhere = b.tallies.leaf(tally{})
+	all := make([]int, 0, len(b.clauses))
+	for i := range b.clauses {
+		b.truth[i] = [abi.NumKinds]ref{isFalse, isFalse}
+		if b.clauses[i].formula.placed() {
+			all = append(all, i)
+		} else {
+			b.setEverywhere(i)
+		}
 	}
 	b.set(all, place{at: root})
-	root.exactRow = b.row()
+	root.exactly = b.here()
 	b.set(all, place{at: root, below: true})
-	root.belowRow = b.row()
-	for _, c := range root.children {
+	root.beneath = b.here()
+	for _, c := range root.sorted() {
 		b.visit(c)
 	}
+}
+
+// placed reports whether f depends on where it is decided.
+func (f *formula) placed() bool {
+	if f.op == opEq || f.op == opBelow {
+		return true
+	}
+	for i := range f.args {
+		if f.args[i].placed() {
+			return true
+		}
+	}
+	return false
+}
+
+// setEverywhere takes account of a clause that no path changes.
+func (b *builder) setEverywhere(i int) {
+	for k := range abi.NumKinds {
+		b.put(i, k, b.clauses[i].formula.holds(b.logic, place{}, k == abi.Dir))
+	}
+	delete(b.local, i)
+	b.everywhere = b.add(b.everywhere, i)
 }
 
 func (b *builder) visit(n *node) {
 	inherited := place{at: n.parent, below: true}
 	b.set(n.eq, place{at: n})
-	n.exactRow = b.row()
+	n.exactly = b.here()
 	b.set(n.eq, inherited)
 	b.set(n.below, place{at: n, below: true})
-	n.belowRow = b.row()
-	for _, c := range n.children {
+	n.beneath = b.here()
+	for _, c := range n.sorted() {
 		b.visit(c)
 	}
 	b.set(n.below, inherited)
 }
 
-// set recomputes the given rules at p.
-func (b *builder) set(rules []int, p place) {
-	for _, i := range rules {
-		for k := abi.File; k < abi.NumKinds; k++ {
-			now := b.formulas[i].holds(p, k == abi.Dir)
-			if now == b.truth[i][k] {
-				continue
-			}
-			b.truth[i][k] = now
-			count := &b.permits[k]
-			if b.rules[i].Effect == rule.Forbid {
-				count = &b.forbids[k]
-			}
-			step := int32(1)
-			if !now {
-				step = -1
-			}
-			for m := b.rules[i].Actions; m != 0; m &= m - 1 {
-				count[bits.TrailingZeros32(m)] += step
-			}
+// set recomputes the given clauses at p.
+func (b *builder) set(list []int, p place) {
+	for _, i := range list {
+		for k := range abi.NumKinds {
+			b.put(i, k, b.clauses[i].formula.holds(b.logic, p, k == abi.Dir))
 		}
 	}
 }
 
-// row reads the verdicts off the counts: forbid over permit, default deny.
-func (b *builder) row() Row {
-	var r Row
-	for k := range r.Allow {
-		for m := uint32(b.handled); m != 0; m &= m - 1 {
-			a := bits.TrailingZeros32(m)
-			if b.permits[k][a] > 0 && b.forbids[k][a] == 0 {
-				r.Allow[k] |= 1 << a
-			}
-		}
+// put notes what clause i comes to for a kind.
+func (b *builder) put(i int, k abi.Kind, now ref) {
+	before := b.truth[i][k]
+	if now == before {
+		return
 	}
+	b.truth[i][k] = now
+	if before == isTrue {
+		b.count(i, k, -1)
+	}
+	if now == isTrue {
+		b.count(i, k, 1)
+	}
+	if t := b.truth[i]; constant(t[abi.File]) && constant(t[abi.Dir]) {
+		delete(b.local, i)
+	} else {
+		b.local[i] = true
+	}
+}
+
+// constant reports what is counted; Unclear is not.
+func constant(r ref) bool { return r == isTrue || r == isFalse }
+
+func (b *builder) count(i int, k abi.Kind, step int32) {
+	count := &b.permits[k]
+	if b.clauses[i].forbid {
+		count = &b.forbids[k]
+	}
+	for m := b.clauses[i].actions; m != 0; m &= m - 1 {
+		count[bits.TrailingZeros32(m)] += step
+	}
+}
+
+// add extends a tally by what clause i says beyond the counts.
+func (b *builder) add(sum ref, i int) ref {
+	c := &b.clauses[i]
+	actions := c.actions & uint32(b.handled)
+	for k := range abi.NumKinds {
+		r := b.truth[i][k]
+		if constant(r) {
+			continue
+		}
+		sum = combine(b.tallies, sum, b.logic.graph, r, b.tallies, func(t tally, v rule.Truth) tally {
+			switch {
+			case v == rule.True && c.forbid:
+				t.forbid[k] |= actions
+			case v == rule.True:
+				t.permit[k] |= actions
+			case v == rule.Unclear && c.forbid:
+				t.maybe[k] |= actions
+			case v == rule.Unclear:
+				t.perhaps[k] |= actions
+			}
+			return t
+		}, map[[2]ref]ref{})
+	}
+	return sum
+}
+
+// here returns the verdicts of the present place.
+func (b *builder) here() ref {
+	f := finish{b.tally(), b.plain()}
+	if r, ok := b.finished[f]; ok {
+		return r
+	}
+	r := convert(b.tallies, f.tally, b.verdicts, func(t tally) verdict {
+		return verdict{Row: b.row(&t, &f.plain)}
+	}, map[ref]ref{})
+	b.finished[f] = r
 	return r
 }
 
-// prune drops every node that decides nothing its parent does not already.
-// What stays is the smallest trie for its verdicts, and the only one.
-func prune(n *node) {
-	for name, c := range n.children {
-		prune(c)
-		if len(c.children) == 0 && c.exactRow == n.belowRow && c.belowRow == n.belowRow {
-			delete(n.children, name)
+// tally sums up the clauses that are diagrams here.
+func (b *builder) tally() ref {
+	if len(b.local) == 0 {
+		return b.everywhere
+	}
+	list := make([]int, 0, len(b.local))
+	for i := range b.local {
+		list = append(list, i)
+	}
+	slices.Sort(list)
+	var key []byte
+	for _, i := range list {
+		for _, r := range b.truth[i] {
+			key = binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(key, uint32(i)), uint32(r))
 		}
 	}
+	sum, ok := b.sums[string(key)]
+	if !ok {
+		sum = b.everywhere
+		for _, i := range list {
+			sum = b.add(sum, i)
+		}
+		b.sums[string(key)] = sum
+	}
+	return sum
 }
 
-// sum fills the subtree rows.
-func sum(n *node) {
-	for k := range n.sub.Any {
-		n.sub.Any[k] = n.exactRow.Allow[k] | n.exactRow.Ask[k] | n.belowRow.Allow[k] | n.belowRow.Ask[k]
-		n.sub.All[k] = n.exactRow.Allow[k] & n.belowRow.Allow[k]
-	}
-	for _, c := range n.children {
-		sum(c)
-		for k := range n.sub.Any {
-			n.sub.Any[k] |= c.sub.Any[k]
-			n.sub.All[k] &= c.sub.All[k]
+func (b *builder) plain() plain {
+	var p plain
+	for k := range abi.NumKinds {
+		for m := uint32(b.handled); m != 0; m &= m - 1 {
+			a := bits.TrailingZeros32(m)
+			if b.permits[k][a] > 0 {
+				p.permit[k] |= 1 << a
+			}
+			if b.forbids[k][a] > 0 {
+				p.forbid[k] |= 1 << a
+			}
 		}
+		p.permit[k] &^= p.forbid[k] // a forbid settles it: fewer cases
 	}
+	return p
+}
+
+// row is Cedar's answer: forbid over permit, default deny; what depends on the
+// unknown is asked.
+func (b *builder) row(t *tally, p *plain) Row {
+	var r Row
+	for k := range abi.NumKinds {
+		permit, forbid := p.permit[k]|t.permit[k], p.forbid[k]|t.forbid[k]
+		allow := permit &^ forbid &^ t.maybe[k]
+		r.Allow[k] = abi.ActionMask(allow)
+		r.Ask[k] = abi.ActionMask((permit | t.perhaps[k]) &^ forbid &^ allow)
+	}
+	return r
 }

@@ -4,25 +4,106 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
 // Dump writes the table for a reader: the header's figures, the classes, then
 // every node with its path and classes.
 func (t *Table) Dump(out io.Writer) error {
 	w := t.words
-	_, err := fmt.Fprintf(out, "table: %d bytes, %d nodes, %d buckets, %d long names, %d classes, %d subtree rows\nhandled: %s\neverywhere: files %s; directories %s\n",
-		len(w)*8, t.Nodes, t.Buckets, t.LongNames, t.Classes, t.Subs, t.Handled(), list(t.Everywhere(0).String()), list(t.Everywhere(1).String()))
+	_, err := fmt.Fprintf(out, "table: %d bytes, %d nodes, %d buckets, %d long names, %d rows, %d subtree rows, %d decision nodes, %d automata of %d states\nhandled: %s\neverywhere: files %s; directories %s\n",
+		len(w)*8, t.Nodes, t.Buckets, t.LongNames, t.Rows, t.Subs, t.Decisions, t.Automata, t.States, t.Handled(), list(t.Everywhere(0).String()), list(t.Everywhere(1).String()))
 	if err != nil {
 		return err
 	}
-	for i := range t.Classes {
+	for i := range t.Rows {
 		r := t.Row(i)
 		if _, err := fmt.Fprintf(out, "class %d: file allow=%s ask=%s; dir allow=%s ask=%s\n", i,
 			list(r.Allow[0].String()), list(r.Ask[0].String()), list(r.Allow[1].String()), list(r.Ask[1].String())); err != nil {
 			return err
 		}
 	}
+	for i := t.Rows; i < t.Rows+t.Decisions; i++ {
+		v := t.vertex(i)
+		if _, err := fmt.Fprintf(out, "class %d: by %s:", i, v.dim()); err != nil {
+			return err
+		}
+		for j := range v.kids() {
+			if _, err := fmt.Fprintf(out, " %d", t.child(v, j)); err != nil {
+				return err
+			}
+		}
+		if _, err := fmt.Fprintln(out); err != nil {
+			return err
+		}
+	}
+	if err := t.dumpDims(out); err != nil {
+		return err
+	}
 	return t.dumpNodes(out)
+}
+
+// dumpDims writes thresholds, and of an automaton the states with their
+// outputs and what they read on the way to others.
+func (t *Table) dumpDims(out io.Writer) error {
+	for d := range abi.NumDims {
+		classes := hi(t.words[hdrDims+int(d)])
+		var err error
+		switch d {
+		case abi.DimParent:
+		case abi.DimUID, abi.DimGID, abi.DimNow, abi.DimDayTime:
+			if classes > 0 {
+				w := t.words[lo(t.words[hdrDims+int(d)]):]
+				_, err = fmt.Fprintf(out, "%s: %d classes, from %d\n", d, classes, asSigned(w[1:classes]))
+			}
+		default:
+			if classes > 0 {
+				err = t.dumpAutomaton(out, d)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func asSigned(w []uint64) []int64 {
+	out := make([]int64, len(w))
+	for i, v := range w {
+		out[i] = int64(v)
+	}
+	return out
+}
+
+func (t *Table) dumpAutomaton(out io.Writer, d abi.Dim) error {
+	a := t.automaton(d)
+	if _, err := fmt.Fprintf(out, "%s: %d classes, automaton of %d states, %d byte classes\n",
+		d, hi(t.words[hdrDims+int(d)]), a.states(), hi(a[0])); err != nil {
+		return err
+	}
+	for s := range a.states() {
+		var steps strings.Builder
+		for c := 0; c < 256; {
+			first, to := c, a.run(s, string([]byte{byte(c)}))
+			for c < 256 && a.run(s, string([]byte{byte(c)})) == to {
+				c++
+			}
+			fmt.Fprintf(&steps, " %s→%d", span(first, c-1), to)
+		}
+		if _, err := fmt.Fprintf(out, "  state %d: class %d,%s\n", s, a.output(s), steps.String()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func span(first, last int) string {
+	if first == last {
+		return fmt.Sprintf("%q", []byte{byte(first)})
+	}
+	return fmt.Sprintf("%q…%q", []byte{byte(first)}, []byte{byte(last)})
 }
 
 func (t *Table) dumpNodes(out io.Writer) error {

@@ -12,99 +12,168 @@ import (
 // maxWords keeps every offset within 32 bits and a table within 256 MiB.
 const maxWords = 1 << 25
 
-// encode lays a pruned trie out as words.
-func encode(root *node, handled abi.ActionMask) (*Table, error) {
-	rows, subs := collect(root)
-	if len(rows) > abi.MaxClasses || len(subs) > abi.MaxClasses {
-		return nil, fmt.Errorf("policy set: %d verdict classes and %d subtree classes, of at most %d: nothing is installed; merge policies that differ only by path, or split the workload",
-			len(rows), len(subs), abi.MaxClasses)
+// encode lays a narrowed trie out as words.
+func (b *builder) encode(root *node) (*Table, error) {
+	l := &layout{builder: b, class: map[ref]int{}}
+	if err := l.number(root); err != nil {
+		return nil, err
 	}
-	order := number(root, rows, subs)
-	names := longNames(order)
-	cuckoo, err := place2(order[1:])
+	names := longNames(l.order)
+	cuckoo, err := place2(l.order[1:])
 	if err != nil {
 		return nil, err
 	}
+	data, dims := b.dims.encode()
+	vertices := l.vertexWords()
 	edges := headerWords
 	pool := edges + cuckoo.buckets*bucketWords
-	classes := pool + len(names.words)
-	subsAt := classes + len(rows)*rowWords
-	size := subsAt + len(subs)*rowWords
+	rows := pool + len(names.words)
+	subs := rows + len(l.rows)*rowWords
+	index := subs + len(l.subs)*rowWords
+	bodies := index + len(l.vertices)
+	dataAt := bodies + vertices
+	size := dataAt + len(data)
 	if size > maxWords {
-		return nil, fmt.Errorf("policy set: its table needs %d MiB, of at most %d: nothing is installed; name directories in place of files", size>>17, maxWords>>17)
+		return nil, fmt.Errorf("policy set: its table needs %d MiB, of at most %d: nothing is installed; name directories in place of files, or use fewer patterns", size>>17, maxWords>>17)
 	}
 	w := make([]uint64, size)
 	w[hdrMagic] = Magic
 	w[hdrSize] = pair(size, cuckoo.buckets)
 	w[hdrSeed] = cuckoo.seed
 	w[hdrEdges] = pair(edges, pool)
-	w[hdrClasses] = pair(classes, len(rows))
-	w[hdrSubs] = pair(subsAt, len(subs))
+	w[hdrRows] = pair(rows, len(l.rows))
+	w[hdrSubs] = pair(subs, len(l.subs))
 	w[hdrRoot] = meta(root)
-	w[hdrHandled] = uint64(handled)
+	w[hdrHandled] = uint64(b.handled)
 	w[hdrFile] = uint64(root.sub.All[abi.File]) | uint64(root.sub.All[abi.Dir])<<32
+	w[hdrIndex] = pair(index, len(l.vertices))
+	w[hdrVertex] = pair(bodies, vertices)
+	w[hdrData] = pair(dataAt, len(data))
+	for d, at := range dims {
+		if b.dims.classes[d] > 0 {
+			w[hdrDims+d] = pair(dataAt+at, b.dims.classes[d])
+		}
+	}
 	for i, n := range cuckoo.slots {
 		if n != nil {
 			putSlot(w[edges+i*slotWords:], n, names.at[n.name])
 		}
 	}
 	copy(w[pool:], names.words)
-	for i, r := range rows {
-		w[classes+i*rowWords] = uint64(r.Allow[abi.File]) | uint64(r.Ask[abi.File])<<32
-		w[classes+i*rowWords+1] = uint64(r.Allow[abi.Dir]) | uint64(r.Ask[abi.Dir])<<32
+	for i, r := range l.rows {
+		w[rows+i*rowWords] = uint64(r.Allow[abi.File]) | uint64(r.Ask[abi.File])<<32
+		w[rows+i*rowWords+1] = uint64(r.Allow[abi.Dir]) | uint64(r.Ask[abi.Dir])<<32
 	}
-	for i, s := range subs {
-		w[subsAt+i*rowWords] = uint64(s.Any[abi.File]) | uint64(s.All[abi.File])<<32
-		w[subsAt+i*rowWords+1] = uint64(s.Any[abi.Dir]) | uint64(s.All[abi.Dir])<<32
+	for i, s := range l.subs {
+		putSub(w[subs+i*rowWords:], s)
 	}
-	return &Table{words: w, Nodes: len(order), Classes: len(rows), Subs: len(subs),
-		Buckets: cuckoo.buckets, LongNames: len(names.at)}, nil
+	l.putVertices(w, index, bodies)
+	copy(w[dataAt:], data)
+	w[hdrExe] = exeIdentity(w)
+	t := &Table{words: w, Nodes: len(l.order), Rows: len(l.rows), Subs: len(l.subs),
+		Buckets: cuckoo.buckets, LongNames: len(names.at), Decisions: len(l.vertices)}
+	t.Automata, t.States = b.dims.count()
+	return t, nil
 }
 
-// collect lists the distinct rows and subtree rows in a fixed order.
-func collect(root *node) (rows []Row, subs []Sub) {
-	rowSet, subSet := map[Row]bool{}, map[Sub]bool{}
-	var walk func(*node)
-	walk = func(n *node) {
-		rowSet[n.exactRow], rowSet[n.belowRow], subSet[n.sub] = true, true, true
-		for _, c := range n.children {
-			walk(c)
-		}
+func putSub(w []uint64, s Sub) {
+	w[0] = uint64(s.Any[abi.File]) | uint64(s.All[abi.File])<<32
+	w[1] = uint64(s.Any[abi.Dir]) | uint64(s.All[abi.Dir])<<32
+}
+
+// layout numbers what a table holds: nodes breadth first, children by name;
+// rows and subtree rows by value; decision nodes by the first node whose
+// verdicts use them.
+type layout struct {
+	*builder
+	order    []*node
+	rows     []Row
+	subs     []Sub
+	vertices []ref
+	class    map[ref]int // of leaves and decision nodes
+}
+
+func (l *layout) number(root *node) error {
+	l.order = []*node{root}
+	subSet := map[Sub]int{}
+	for i := 0; i < len(l.order); i++ {
+		n := l.order[i]
+		n.id = RootNode + i
+		l.order = append(l.order, n.sorted()...)
+		subSet[n.sub] = 0
+		l.visit(n.exactly)
+		l.visit(n.beneath)
 	}
-	walk(root)
-	for r := range rowSet {
-		rows = append(rows, r)
-	}
-	for s := range subSet {
-		subs = append(subs, s)
-	}
-	slices.SortFunc(rows, func(a, b Row) int {
+	slices.SortFunc(l.rows, func(a, b Row) int {
 		return cmp.Or(slices.Compare(a.Allow[:], b.Allow[:]), slices.Compare(a.Ask[:], b.Ask[:]))
 	})
-	slices.SortFunc(subs, func(a, b Sub) int {
+	for s := range subSet {
+		l.subs = append(l.subs, s)
+	}
+	slices.SortFunc(l.subs, func(a, b Sub) int {
 		return cmp.Or(slices.Compare(a.Any[:], b.Any[:]), slices.Compare(a.All[:], b.All[:]))
 	})
-	return rows, subs
+	if len(l.rows)+len(l.vertices) > abi.MaxClasses || len(l.subs) > abi.MaxClasses {
+		return fmt.Errorf("policy set: %d verdict classes and %d subtree classes, of at most %d: nothing is installed; merge policies that differ only by path, or split the workload",
+			len(l.rows)+len(l.vertices), len(l.subs), abi.MaxClasses)
+	}
+	for i, r := range l.rows {
+		l.class[l.verdicts.leaf(verdict{Row: r})] = i
+	}
+	for i, r := range l.vertices {
+		l.class[r] = len(l.rows) + i
+	}
+	for i, s := range l.subs {
+		subSet[s] = i
+	}
+	for _, n := range l.order {
+		n.exact, n.under, n.su = l.class[n.exactly], l.class[n.beneath], subSet[n.sub]
+	}
+	return nil
 }
 
-// number gives ids breadth first, children by name, and class indices.
-func number(root *node, rows []Row, subs []Sub) []*node {
-	rowAt, subAt := make(map[Row]int, len(rows)), make(map[Sub]int, len(subs))
-	for i, r := range rows {
-		rowAt[r] = i
+// visit notes the rows and decision nodes of a diagram, each once.
+func (l *layout) visit(r ref) {
+	if _, done := l.class[r]; done {
+		return
 	}
-	for i, s := range subs {
-		subAt[s] = i
+	l.class[r] = 0
+	if r < 0 {
+		l.rows = append(l.rows, l.verdicts.value(r).Row)
+		return
 	}
-	order := []*node{root}
-	for i := 0; i < len(order); i++ {
-		n := order[i]
-		n.id = RootNode + i
-		n.exact, n.under, n.su = rowAt[n.exactRow], rowAt[n.belowRow], subAt[n.sub]
-		order = append(order, n.sorted()...)
+	l.vertices = append(l.vertices, r)
+	for _, k := range l.verdicts.vertices[r].kids {
+		l.visit(k)
 	}
-	return order
 }
+
+// vertexWords is the room that all decision nodes take.
+func (l *layout) vertexWords() int {
+	n := 0
+	for _, r := range l.vertices {
+		n += vertexWords + (len(l.verdicts.vertices[r].kids)+3)/4
+	}
+	return n
+}
+
+func (l *layout) putVertices(w []uint64, index, at int) {
+	memo := map[ref]Sub{}
+	for i, r := range l.vertices {
+		v := l.verdicts.vertices[r]
+		w[index+i] = uint64(at)
+		w[at] = pair(int(v.dim), len(v.kids))
+		putSub(w[at+1:], sumOf(l.verdicts, r, memo))
+		for j, k := range v.kids {
+			put16(w[at+vertexWords:], j, uint16(l.class[k]))
+		}
+		at += vertexWords + (len(v.kids)+3)/4
+	}
+}
+
+// put16 and get16 treat words as packed 16-bit numbers.
+func put16(w []uint64, i int, v uint16) { w[i/4] |= uint64(v) << (i % 4 * 16) }
+func get16(w []uint64, i int) uint16    { return uint16(w[i/4] >> (i % 4 * 16)) }
 
 // meta is slot word 1.
 func meta(n *node) uint64 {

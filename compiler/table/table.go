@@ -2,8 +2,10 @@
 // them in Go. docs/table-format.md specifies every byte; bpf/kern/match.h is
 // the walker's twin.
 //
-// Stages: rules → trie of path components → verdict classes at every node →
-// pruned trie → cuckoo table of (parent, component) → words.
+// Stages: rules → clauses (formula.go) → dimensions and their automata (dims.go)
+// → trie of path components with a verdict diagram at every node (build.go) →
+// narrowed and pruned (narrow.go) → fewest classes (merge.go) → cuckoo table of
+// (parent, component) and words (encode.go).
 package table
 
 import (
@@ -13,7 +15,7 @@ import (
 )
 
 // Magic is the first word of every table: "STKDTBL" and the format's version.
-const Magic = 0x01_4c_42_54_44_4b_54_53
+const Magic = 0x02_4c_42_54_44_4b_54_53
 
 // Word positions in the header. Sizes and offsets count 64-bit words from the
 // table's first word.
@@ -22,13 +24,19 @@ const (
 	hdrSize    = 1 // words in all (low 32 bits) | buckets (high 32 bits)
 	hdrSeed    = 2 // hash seed
 	hdrEdges   = 3 // offset of the buckets (low) | offset of the long names (high)
-	hdrClasses = 4 // offset of the class rows (low) | number of rows (high)
+	hdrRows    = 4 // offset of the rows (low) | number of rows (high)
 	hdrSubs    = 5 // offset of the subtree rows (low) | number of rows (high)
 	hdrRoot    = 6 // slot word 1 of the root
 	hdrHandled = 7 // handled actions (low 32 bits)
 	hdrFile    = 8 // actions allowed on every file (low) and on every directory (high)
 
-	headerWords = 16
+	hdrIndex  = 9  // offset of the node index (low) | number of decision nodes (high)
+	hdrVertex = 10 // offset of the decision nodes (low) | their words (high)
+	hdrData   = 11 // offset of the dimension data (low) | its words (high)
+	hdrExe    = 12 // identity of the automaton of executables, or 0
+	hdrDims   = 16 // for each dimension: offset of its data (low) | classes (high)
+
+	headerWords = 32
 )
 
 // Sizes of the parts, in words.
@@ -37,6 +45,9 @@ const (
 	bucketSlots = 2
 	bucketWords = slotWords * bucketSlots
 	rowWords    = 2
+
+	vertexWords   = 3  // of a decision node without its children
+	automatonHead = 33 // of an automaton without its outputs and transitions
 )
 
 // Bits of slot word 1.
@@ -66,8 +77,9 @@ type Sub struct {
 // Table is one compiled and verified policy table.
 type Table struct {
 	words []uint64
-	// Nodes and Classes count what the table holds, for reports.
-	Nodes, Classes, Subs, Buckets, LongNames int
+	// These count what the table holds, for reports: trie nodes, rows, subtree
+	// rows, decision nodes, automata and their states.
+	Nodes, Rows, Subs, Buckets, LongNames, Decisions, Automata, States int
 }
 
 // Words returns the table as the kernel reads it. Do not change it.

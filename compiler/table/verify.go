@@ -6,9 +6,10 @@ import (
 	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
-// Verify checks that a walk of w stays inside w and ends, whatever path is
-// asked: sizes, offsets, classes, and that each edge stands in a bucket where
-// the walker looks, under a parent that exists and has a smaller id.
+// Verify checks that a walk of w stays inside w and ends, whatever is asked:
+// sizes, offsets, classes, dimensions and decision nodes (verify_dims.go), and
+// that each edge stands in a bucket where the walker looks, under a parent that
+// exists and has a smaller id.
 func Verify(w []uint64) error {
 	if err := verifyHeader(w); err != nil {
 		return err
@@ -65,28 +66,38 @@ func verifyHeader(w []uint64) error {
 	}
 	size, buckets := lo(w[hdrSize]), hi(w[hdrSize])
 	edges, names := lo(w[hdrEdges]), hi(w[hdrEdges])
-	classes, nclasses := lo(w[hdrClasses]), hi(w[hdrClasses])
+	rows, nrows := lo(w[hdrRows]), hi(w[hdrRows])
 	subs, nsubs := lo(w[hdrSubs]), hi(w[hdrSubs])
+	index, vertices := lo(w[hdrIndex]), hi(w[hdrIndex])
+	bodies, data := lo(w[hdrVertex]), lo(w[hdrData])
 	switch {
 	case size != len(w) || size > maxWords:
 		return bad("header says %d words, there are %d", size, len(w))
 	case buckets < 1 || buckets > maxWords/bucketWords || edges != headerWords:
 		return bad("%d buckets at word %d", buckets, edges)
-	case names != edges+buckets*bucketWords || classes < names:
-		return bad("long names at word %d, classes at %d", names, classes)
-	case nclasses < 1 || nclasses > abi.MaxClasses || subs != classes+nclasses*rowWords:
-		return bad("%d classes at word %d", nclasses, classes)
-	case nsubs < 1 || nsubs > abi.MaxClasses || size != subs+nsubs*rowWords:
+	case names != edges+buckets*bucketWords || rows < names:
+		return bad("long names at word %d, rows at %d", names, rows)
+	case nrows < 1 || nrows+vertices > abi.MaxClasses || subs != rows+nrows*rowWords:
+		return bad("%d rows at word %d, %d decision nodes", nrows, rows, vertices)
+	case nsubs < 1 || nsubs > abi.MaxClasses || index != subs+nsubs*rowWords:
 		return bad("%d subtree rows at word %d", nsubs, subs)
+	case bodies != index+vertices || data != bodies+hi(w[hdrVertex]) || size != data+hi(w[hdrData]):
+		return bad("decision nodes at word %d, dimensions at %d", bodies, data)
 	case w[hdrHandled]>>32 != 0:
 		return bad("handled actions %#x", w[hdrHandled])
 	}
-	for i := hdrFile + 1; i < headerWords; i++ {
-		if w[i] != 0 {
+	for i := hdrExe + 1; i < headerWords; i++ {
+		if w[i] != 0 && (i < hdrDims || i >= hdrDims+int(abi.NumDims)) {
 			return bad("reserved word %d is %#x", i, w[i])
 		}
 	}
-	if err := verifyRows(w, classes, nclasses, subs, nsubs); err != nil {
+	if err := verifyDims(w); err != nil {
+		return err
+	}
+	if err := verifyVertices(w); err != nil {
+		return err
+	}
+	if err := verifyRows(w); err != nil {
 		return err
 	}
 	return verifyMeta(w, w[hdrRoot])
@@ -94,14 +105,15 @@ func verifyHeader(w []uint64) error {
 
 // verifyRows checks that no row grants what is not handled, and that the
 // everywhere word is what the root's subtree says.
-func verifyRows(w []uint64, classes, nclasses, subs, nsubs int) error {
+func verifyRows(w []uint64) error {
+	rows, nrows, subs, nsubs := lo(w[hdrRows]), hi(w[hdrRows]), lo(w[hdrSubs]), hi(w[hdrSubs])
 	handled := w[hdrHandled] | w[hdrHandled]<<32
-	for i := classes; i < subs+nsubs*rowWords; i++ {
+	for i := rows; i < subs+nsubs*rowWords; i++ {
 		if w[i]&^handled != 0 {
 			return bad("word %d grants actions that are not handled", i)
 		}
 	}
-	for i := classes; i < classes+nclasses*rowWords; i++ {
+	for i := rows; i < rows+nrows*rowWords; i++ {
 		if uint32(w[i])&uint32(w[i]>>32) != 0 {
 			return bad("word %d both allows and asks", i)
 		}
@@ -118,7 +130,7 @@ func verifyRows(w []uint64, classes, nclasses, subs, nsubs int) error {
 }
 
 func verifyMeta(w []uint64, m uint64) error {
-	nclasses, nsubs := uint64(hi(w[hdrClasses])), uint64(hi(w[hdrSubs]))
+	nclasses, nsubs := uint64(hi(w[hdrRows])+hi(w[hdrIndex])), uint64(hi(w[hdrSubs]))
 	if m&0xffff >= nclasses || m>>slotBelow&0xffff >= nclasses || m>>slotSub&0xffff >= nsubs || m>>57 != 0 {
 		return bad("meta word %#x is out of range", m)
 	}
@@ -134,7 +146,7 @@ func verifySlot(w, slot []uint64) (string, error) {
 	words := []uint64{slot[2], slot[3]}
 	if length > abi.InlineName {
 		rest := (length+7)/8 - 1
-		names, end := hi(w[hdrEdges]), lo(w[hdrClasses])
+		names, end := hi(w[hdrEdges]), lo(w[hdrRows])
 		if slot[3] > uint64(end-names-rest) || end-names < rest {
 			return "", bad("long name at %d runs out of %d words", slot[3], end-names)
 		}

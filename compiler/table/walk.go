@@ -6,8 +6,9 @@ import (
 	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
-// Match is where a path ends in the table: the class of its verdicts and, when
-// the path itself is a node, the subtree row of what lies beneath it.
+// Match is where a path ends in the table: the class of its verdicts (a row or
+// a decision node) and, when the path itself is a node, the subtree row of what
+// lies beneath it.
 type Match struct {
 	Class int
 	// Sub is the subtree row, or -1 where everything beneath has class Class.
@@ -64,56 +65,4 @@ func (t *Table) sameName(slot, words []uint64, length int) bool {
 		}
 	}
 	return true
-}
-
-// Row returns the verdicts of a class.
-func (t *Table) Row(class int) Row {
-	r := t.words[lo(t.words[hdrClasses])+class*rowWords:]
-	return Row{
-		Allow: [abi.NumKinds]abi.ActionMask{abi.ActionMask(r[0]), abi.ActionMask(r[1])},
-		Ask:   [abi.NumKinds]abi.ActionMask{abi.ActionMask(r[0] >> 32), abi.ActionMask(r[1] >> 32)},
-	}
-}
-
-// SubOf returns what is true of everything at and beneath a match.
-func (t *Table) SubOf(m Match) Sub {
-	if m.Sub < 0 {
-		r := t.Row(m.Class)
-		s := Sub{All: r.Allow}
-		for k := range s.Any {
-			s.Any[k] = r.Allow[k] | r.Ask[k]
-		}
-		return s
-	}
-	r := t.words[lo(t.words[hdrSubs])+m.Sub*rowWords:]
-	return Sub{
-		Any: [abi.NumKinds]abi.ActionMask{abi.ActionMask(r[0]), abi.ActionMask(r[1])},
-		All: [abi.NumKinds]abi.ActionMask{abi.ActionMask(r[0] >> 32), abi.ActionMask(r[1] >> 32)},
-	}
-}
-
-// Decide answers one request.
-func (t *Table) Decide(q abi.Request) abi.Verdict {
-	r := t.Row(t.Find(q.Path).Class)
-	switch {
-	case r.Ask[q.Kind].Has(q.Action):
-		return abi.Ask
-	case r.Allow[q.Kind].Has(q.Action):
-		return abi.Allow
-	}
-	return abi.Deny
-}
-
-// Gains reports whether moving or linking a resource from one path to another
-// could grant it, or anything beneath it, an action that it lacks at from: the
-// no-gain rule. For a directory with rules beneath both paths the answer errs
-// on the side of true.
-func (t *Table) Gains(k abi.Kind, from, to string) bool {
-	old, now := t.Find(from), t.Find(to)
-	if k == abi.File {
-		a, b := t.Row(old.Class), t.Row(now.Class)
-		return (b.Allow[k]|b.Ask[k])&^a.Allow[k] != 0
-	}
-	a, b := t.SubOf(old), t.SubOf(now)
-	return b.Any[abi.File]&^a.All[abi.File] != 0 || b.Any[abi.Dir]&^a.All[abi.Dir] != 0
 }

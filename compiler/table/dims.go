@@ -1,0 +1,256 @@
+package table
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/compiler/pattern"
+	"github.com/stockade-dev/stockade/compiler/rule"
+)
+
+// dims are the dimensions of one table: how each sorts what it reads into
+// classes.
+type dims struct {
+	automata   [abi.NumDims]*pattern.Automaton
+	thresholds [abi.NumDims][]int64
+	classes    [abi.NumDims]int
+
+	// languages numbers the languages of a group of fields, and holds tells for
+	// each automaton of the group which outputs are in which language.
+	languages [rule.NumFields]map[string]int
+	// owners are the policies that ask for each language.
+	owners [rule.NumFields][][]int
+	holds  [abi.NumDims][]pattern.Bits
+}
+
+// dimsOf lists the dimensions that read a field.
+func dimsOf(f rule.Field) []abi.Dim {
+	switch f {
+	case rule.Path:
+		return []abi.Dim{abi.DimGlob0, abi.DimGlob1, abi.DimGlob2, abi.DimGlob3}
+	case rule.Exe:
+		return []abi.Dim{abi.DimExe}
+	case rule.Parent:
+		return []abi.Dim{abi.DimParent}
+	case rule.DestPath:
+		return []abi.Dim{abi.DimDestPath}
+	case rule.DestName:
+		return []abi.Dim{abi.DimDestName}
+	case rule.DestDir:
+		return []abi.Dim{abi.DimDestDir}
+	case rule.Xattr:
+		return []abi.Dim{abi.DimXattr}
+	case rule.UID:
+		return []abi.Dim{abi.DimUID}
+	case rule.GID:
+		return []abi.Dim{abi.DimGID}
+	case rule.Now:
+		return []abi.Dim{abi.DimNow}
+	}
+	return []abi.Dim{abi.DimDayTime}
+}
+
+// groups are the fields that share automata: an executable's class stays with
+// the task when it becomes the parent's.
+var groups = [][]rule.Field{{rule.Path}, {rule.Exe, rule.Parent}, {rule.DestPath}, {rule.DestName}, {rule.DestDir}, {rule.Xattr}}
+
+// newDims builds the dimensions that clauses ask for.
+func newDims(list []clause) (*dims, error) {
+	d := &dims{}
+	var byField [rule.NumFields][]pattern.Language
+	for i := range d.languages {
+		d.languages[i] = map[string]int{}
+	}
+	for i := range list {
+		d.collect(&list[i].formula, list[i].policies, &byField)
+	}
+	for f := range rule.NumFields {
+		dim := dimsOf(f)[0]
+		slices.Sort(d.thresholds[dim])
+		d.thresholds[dim] = slices.Compact(d.thresholds[dim])
+		if n := len(d.thresholds[dim]); n > abi.MaxThresholds {
+			return nil, fmt.Errorf("policy set: %d different bounds on %s, of at most %d: nothing is installed; use fewer or ranges", n, f, abi.MaxThresholds)
+		} else if n > 0 {
+			d.classes[dim] = n + 1
+		}
+	}
+	for _, group := range groups {
+		if err := d.build(group, &byField); err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+// collect notes every language and bound of f.
+func (d *dims) collect(f *formula, policies []int, byField *[rule.NumFields][]pattern.Language) {
+	switch f.op {
+	case opLanguage:
+		group := leader(f.field)
+		key := f.language.Key()
+		if _, ok := d.languages[group][key]; !ok {
+			d.languages[group][key] = len(byField[group])
+			byField[group] = append(byField[group], f.language)
+			d.owners[group] = append(d.owners[group], nil)
+		}
+		i := d.languages[group][key]
+		d.owners[group][i] = append(d.owners[group][i], policies...)
+	case opLess:
+		dim := dimsOf(f.field)[0]
+		d.thresholds[dim] = append(d.thresholds[dim], f.bound)
+	}
+	for i := range f.args {
+		d.collect(&f.args[i], policies, byField)
+	}
+}
+
+// leader is the first field of a field's group.
+func leader(f rule.Field) rule.Field {
+	if f == rule.Parent {
+		return rule.Exe
+	}
+	return f
+}
+
+// build makes the automata of a group.
+func (d *dims) build(group []rule.Field, byField *[rule.NumFields][]pattern.Language) error {
+	languages := byField[group[0]]
+	if len(languages) == 0 {
+		return nil
+	}
+	set, err := pattern.Build(languages, pattern.Options{Automata: len(dimsOf(group[0]))})
+	var large *pattern.TooLargeError
+	if errors.As(err, &large) {
+		e := &GlobsError{Field: group[0], States: large.States}
+		for _, l := range large.Languages {
+			e.Policies = append(e.Policies, d.owners[group[0]][l]...)
+		}
+		return e
+	}
+	if err != nil {
+		return err
+	}
+	for _, f := range group {
+		for i, a := range set.Automata {
+			dim := dimsOf(f)[i]
+			d.automata[dim], d.holds[dim], d.classes[dim] = a, set.Holds[i], a.Outputs
+		}
+	}
+	return nil
+}
+
+// GlobsError says that the patterns on a field need too large automata.
+type GlobsError struct {
+	Field  rule.Field
+	States int
+	// Policies are those whose patterns cost most, the worst first.
+	Policies []int
+}
+
+// Error says what is too large, without the policies' names.
+func (e *GlobsError) Error() string {
+	return fmt.Sprintf("policy set: the patterns on %s need automata of more than %d states: nothing is installed; use fewer patterns with several stars", e.Field, e.States)
+}
+
+// rank sorts the policies of an error by the stars in their patterns, the most
+// in one pattern first, and drops those that come twice.
+func (e *GlobsError) rank(rules []rule.Rule) {
+	stars := make(map[int]int)
+	for _, r := range rules {
+		stars[r.Policy] = max(stars[r.Policy], starsOf(r.Cond, e.Field))
+	}
+	slices.SortStableFunc(e.Policies, func(a, b int) int { return cmp.Or(stars[b]-stars[a], a-b) })
+	e.Policies = slices.Compact(e.Policies)
+}
+
+func starsOf(c rule.Cond, f rule.Field) int {
+	most := 0
+	visit := func(list ...rule.Cond) {
+		for _, x := range list {
+			most = max(most, starsOf(x, f))
+		}
+	}
+	switch c := c.(type) {
+	case rule.Like:
+		if leader(c.Field) == f {
+			return strings.Count(c.Pattern, "*") - strings.Count(c.Pattern, `\*`)
+		}
+	case rule.Not:
+		visit(c.X)
+	case rule.And:
+		visit(c...)
+	case rule.Or:
+		visit(c...)
+	}
+	return most
+}
+
+// diagram returns where the request's field is in the language of f, or less
+// than its bound.
+func (d *dims) diagram(l *logic, f *formula) ref {
+	if f.op == opLess {
+		dim := dimsOf(f.field)[0]
+		at, _ := slices.BinarySearch(d.thresholds[dim], f.bound)
+		return l.member(dim, d.classes[dim], func(class int) bool { return class <= at })
+	}
+	i := d.languages[leader(f.field)][f.language.Key()]
+	r := isFalse
+	for _, dim := range dimsOf(f.field) {
+		if d.automata[dim] != nil {
+			r = l.or(r, l.member(dim, d.classes[dim], func(class int) bool { return d.holds[dim][class].Has(i) }))
+		}
+	}
+	return r
+}
+
+// encode lays the data of all dimensions out, and says where each begins.
+func (d *dims) encode() (words []uint64, at [abi.NumDims]int) {
+	for dim := range abi.NumDims {
+		at[dim] = len(words)
+		switch {
+		case d.classes[dim] == 0:
+		case dim == abi.DimParent:
+			at[dim] = at[abi.DimExe]
+		case d.automata[dim] != nil:
+			words = append(words, automatonWords(d.automata[dim])...)
+		default:
+			words = append(words, uint64(len(d.thresholds[dim])))
+			for _, t := range d.thresholds[dim] {
+				words = append(words, uint64(t))
+			}
+		}
+	}
+	return words, at
+}
+
+// automatonWords lays an automaton out.
+func automatonWords(a *pattern.Automaton) []uint64 {
+	states, outputs := a.States(), (a.States()+3)/4
+	w := make([]uint64, automatonHead+outputs+(states*a.Classes+3)/4)
+	w[0] = pair(states, a.Classes)
+	for i, c := range a.Bytes {
+		w[1+i/8] |= uint64(c) << (i % 8 * 8)
+	}
+	for i, o := range a.Out {
+		put16(w[automatonHead:], i, o)
+	}
+	for i, s := range a.Next {
+		put16(w[automatonHead+outputs:], i, s)
+	}
+	return w
+}
+
+// count returns the automata and their states in all.
+func (d *dims) count() (automata, states int) {
+	for dim, a := range d.automata {
+		if a != nil && abi.Dim(dim) != abi.DimParent {
+			automata++
+			states += a.States()
+		}
+	}
+	return automata, states
+}

@@ -1,0 +1,106 @@
+package table
+
+import (
+	"math/rand/v2"
+	"strings"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/compiler/rule"
+)
+
+var names = []string{"a", "b", "ab", "etc", "x y", "new\nline", "*", strings.Repeat("n", 16), strings.Repeat("n", 17),
+	strings.Repeat("n", 24), strings.Repeat("m", 255), "\xff\xfe"}
+
+func randomPath(r *rand.Rand) string {
+	n := r.IntN(5)
+	if n == 0 {
+		return "/"
+	}
+	var b strings.Builder
+	for range n {
+		b.WriteString("/" + names[r.IntN(len(names))])
+	}
+	return b.String()
+}
+
+var patterns = []string{"*a", "*b*", "/a*", "/*/etc*", "*", "", "*\\**", "/a/*", "*/a/*/b", "/etc", "a", "ab", "*nnnnnnnnnnnnnnnnnn*", "/a", "/b*b", "user.*"}
+
+var texts = []string{"", "/", "/a", "/a/b", "/etc/a", "a", "ab", "/b/b", "user.a", "/*/etc/x y", "user.b*"}
+
+func randomFact(r *rand.Rand) rule.Cond {
+	switch r.IntN(5) {
+	case 0:
+		return rule.Less{Field: rule.UID + rule.Field(r.IntN(4)), Bound: int64(r.IntN(6)) - 1}
+	case 1:
+		if r.IntN(3) == 0 {
+			return rule.Unknown{}
+		}
+	case 2, 3:
+		return rule.Like{Field: rule.Path, Pattern: patterns[r.IntN(len(patterns))]}
+	}
+	return rule.Like{Field: rule.Field(r.IntN(int(rule.UID))), Pattern: patterns[r.IntN(len(patterns))]}
+}
+
+func randomCond(r *rand.Rand, depth int) rule.Cond {
+	switch n := r.IntN(12); {
+	case n < 3 || depth == 0:
+		return rule.PathBelow{Path: randomPath(r)}
+	case n < 5:
+		return rule.PathEq{Path: randomPath(r)}
+	case n < 6:
+		return rule.IsDir{}
+	case n < 8:
+		return randomFact(r)
+	case n < 9:
+		return rule.Neg(randomCond(r, depth-1))
+	case n < 10:
+		return rule.Conj(randomCond(r, depth-1), randomCond(r, depth-1))
+	default:
+		return rule.Disj(randomCond(r, depth-1), randomCond(r, depth-1))
+	}
+}
+
+// randomSet draws rules; half of the sets are about paths alone.
+func randomSet(r *rand.Rand, handled abi.ActionMask) *rule.Set {
+	s := &rule.Set{}
+	for i := range 1 + r.IntN(8) {
+		s.Rules = append(s.Rules, rule.Rule{Policy: i, Effect: rule.Effect(r.IntN(4) / 3),
+			Actions: r.Uint32() & uint32(handled), Cond: randomCond(r, 3)})
+	}
+	return s
+}
+
+func randomRequest(r *rand.Rand) abi.Request {
+	text := func() string { return texts[r.IntN(len(texts))] }
+	return abi.Request{Action: abi.Action(r.IntN(3)), Kind: abi.Kind(r.IntN(2)), Path: randomPath(r),
+		Facts: abi.Facts{UID: uint32(r.IntN(6)), GID: uint32(r.IntN(6)), Now: int64(r.IntN(12) - 6), Exe: text(), Parent: text(),
+			Xattr: text(), Dest: randomDest(r)}}
+}
+
+func randomDest(r *rand.Rand) string {
+	if r.IntN(4) == 0 {
+		return ""
+	}
+	return randomPath(r)
+}
+
+// decide is the meaning of a rule set: forbid over permit, default deny; what
+// hangs on the unknown is asked.
+func decide(s *rule.Set, q abi.Request) abi.Verdict {
+	facts := &rule.Request{Dir: q.Kind == abi.Dir, Path: q.Path, Exe: q.Exe, Parent: q.Parent, Dest: q.Dest, Attr: q.Xattr,
+		UID: int64(q.UID), GID: int64(q.GID), Now: q.Now}
+	var seen [2][3]bool
+	for _, r := range s.Rules {
+		if r.Actions>>q.Action&1 == 1 {
+			seen[r.Effect][rule.Eval(r.Cond, facts)] = true
+		}
+	}
+	permit, forbid := seen[rule.Permit], seen[rule.Forbid]
+	switch {
+	case forbid[rule.True] || !permit[rule.True] && !permit[rule.Unclear]:
+		return abi.Deny
+	case forbid[rule.Unclear] || !permit[rule.True]:
+		return abi.Ask
+	}
+	return abi.Allow
+}

@@ -1,0 +1,209 @@
+package table
+
+import (
+	"strings"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
+)
+
+// Decide answers one request.
+func (t *Table) Decide(q abi.Request) abi.Verdict {
+	r := t.Row(t.resolve(t.Find(q.Path).Class, &q))
+	switch {
+	case r.Ask[q.Kind].Has(q.Action):
+		return abi.Ask
+	case r.Allow[q.Kind].Has(q.Action):
+		return abi.Allow
+	}
+	return abi.Deny
+}
+
+// resolve follows decision nodes to a row.
+func (t *Table) resolve(class int, q *abi.Request) int {
+	for class >= t.rows() {
+		v := t.vertex(class)
+		class = t.child(v, t.ClassOf(v.dim(), q))
+	}
+	return class
+}
+
+// bind follows the nodes of the dimensions that read the resource's path.
+func (t *Table) bind(class int, path string) int {
+	for class >= t.rows() {
+		v := t.vertex(class)
+		if int(v.dim()) >= abi.NumGlobs {
+			break
+		}
+		class = t.child(v, t.ClassOf(v.dim(), &abi.Request{Path: path}))
+	}
+	return class
+}
+
+func (t *Table) rows() int { return hi(t.words[hdrRows]) }
+
+// decision is the words of a decision node, from its first on.
+type decision []uint64
+
+func (t *Table) vertex(class int) decision {
+	return t.words[t.words[lo(t.words[hdrIndex])+class-t.rows()]:]
+}
+
+func (v decision) dim() abi.Dim { return abi.Dim(v[0]) }
+func (v decision) kids() int    { return hi(v[0]) }
+
+// child returns the class that v goes to.
+func (t *Table) child(v decision, i int) int { return int(get16(v[vertexWords:], i)) }
+
+// ClassOf returns the class of a request in a dimension; 0 if the table does
+// not use it.
+func (t *Table) ClassOf(d abi.Dim, q *abi.Request) int {
+	if hi(t.words[hdrDims+int(d)]) == 0 {
+		return 0
+	}
+	switch d {
+	case abi.DimUID:
+		return t.number(d, int64(q.UID))
+	case abi.DimGID:
+		return t.number(d, int64(q.GID))
+	case abi.DimNow:
+		return t.number(d, q.Now)
+	case abi.DimDayTime:
+		return t.number(d, ((q.Now%day)+day)%day)
+	}
+	return t.text(d, stringOf(d, q))
+}
+
+// day is a day in milliseconds.
+const day = 24 * 60 * 60 * 1000
+
+// stringOf returns what a dimension's automaton reads.
+func stringOf(d abi.Dim, q *abi.Request) string {
+	slash := strings.LastIndexByte(q.Dest, '/')
+	switch d {
+	case abi.DimExe:
+		return q.Exe
+	case abi.DimParent:
+		return q.Parent
+	case abi.DimXattr:
+		return q.Xattr
+	case abi.DimDestPath:
+		return q.Dest
+	case abi.DimDestName:
+		return q.Dest[slash+1:]
+	case abi.DimDestDir:
+		if slash == 0 {
+			return "/"
+		}
+		return q.Dest[:max(slash, 0)]
+	}
+	return q.Path
+}
+
+// number is the class of a number: how many thresholds it has reached.
+func (t *Table) number(d abi.Dim, v int64) int {
+	w := t.words[lo(t.words[hdrDims+int(d)]):]
+	low, high := 0, int(w[0])
+	for low < high {
+		if mid := (low + high) / 2; int64(w[1+mid]) <= v {
+			low = mid + 1
+		} else {
+			high = mid
+		}
+	}
+	return low
+}
+
+// text is the class of a string.
+func (t *Table) text(d abi.Dim, s string) int {
+	a := t.automaton(d)
+	return a.output(a.run(0, s))
+}
+
+// automaton is the words of an automaton, from its first on.
+type automaton []uint64
+
+func (t *Table) automaton(d abi.Dim) automaton { return t.words[lo(t.words[hdrDims+int(d)]):] }
+
+func (a automaton) states() int { return lo(a[0]) }
+
+// run reads s from a state on.
+func (a automaton) run(state int, s string) int {
+	classes := hi(a[0])
+	next := a[automatonHead+(a.states()+3)/4:]
+	for i := range len(s) {
+		class := int(a[1+s[i]/8] >> (s[i] % 8 * 8) & 0xff)
+		state = int(get16(next, state*classes+class))
+	}
+	return state
+}
+
+func (a automaton) output(state int) int { return int(get16(a[automatonHead:], state)) }
+
+// Row returns the verdicts of a class that is a row.
+func (t *Table) Row(class int) Row {
+	r := t.words[lo(t.words[hdrRows])+class*rowWords:]
+	return Row{
+		Allow: [abi.NumKinds]abi.ActionMask{abi.ActionMask(r[0]), abi.ActionMask(r[1])},
+		Ask:   [abi.NumKinds]abi.ActionMask{abi.ActionMask(r[0] >> 32), abi.ActionMask(r[1] >> 32)},
+	}
+}
+
+// sumOf sums up all that a class can come to.
+func (t *Table) sumOf(class int) Sub {
+	if class < t.rows() {
+		return t.Row(class).sum()
+	}
+	return getSub(t.vertex(class)[1:])
+}
+
+func getSub(w []uint64) Sub {
+	return Sub{
+		Any: [abi.NumKinds]abi.ActionMask{abi.ActionMask(w[0]), abi.ActionMask(w[1])},
+		All: [abi.NumKinds]abi.ActionMask{abi.ActionMask(w[0] >> 32), abi.ActionMask(w[1] >> 32)},
+	}
+}
+
+// SubOf returns what is true of everything at and beneath a match.
+func (t *Table) SubOf(m Match) Sub {
+	if m.Sub < 0 {
+		return t.sumOf(m.Class)
+	}
+	return getSub(t.words[lo(t.words[hdrSubs])+m.Sub*rowWords:])
+}
+
+// Gains reports whether moving or linking a resource from one path to another
+// could grant it, or anything beneath it, an action that it lacks at from: the
+// no-gain rule. Where it cannot tell the answer is true: for a directory with
+// rules beneath both paths, and for verdicts that depend on facts in two ways.
+func (t *Table) Gains(k abi.Kind, from, to string) bool {
+	old, now := t.Find(from), t.Find(to)
+	if k == abi.Dir && !t.alike(old, now, from, to) {
+		a, b := t.SubOf(old), t.SubOf(now)
+		return b.Any[abi.File]&^a.All[abi.File] != 0 || b.Any[abi.Dir]&^a.All[abi.Dir] != 0
+	}
+	a, b := t.bind(old.Class, from), t.bind(now.Class, to)
+	return a != b && t.sumOf(b).Any[k]&^t.sumOf(a).All[k] != 0
+}
+
+// alike reports that everything beneath two directories is judged by the same
+// class, and that the automata which it asks have the same to come.
+func (t *Table) alike(old, now Match, from, to string) bool {
+	if old.Sub >= 0 || now.Sub >= 0 || old.Class != now.Class {
+		return false
+	}
+	if old.Class < t.rows() || int(t.vertex(old.Class).dim()) >= abi.NumGlobs {
+		return true
+	}
+	for d := range abi.DimUID {
+		if hi(t.words[hdrDims+int(d)]) > 0 {
+			a := t.automaton(d)
+			if a.run(0, slashed(from)) != a.run(0, slashed(to)) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// slashed is a directory's path as the beginning of the paths beneath it.
+func slashed(dir string) string { return strings.TrimSuffix(dir, "/") + "/" }
