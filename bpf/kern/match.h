@@ -96,7 +96,7 @@ static __noinline bool long_edge(const u64 *t, struct scratch *s, const struct c
 {
 	u64 mask = arena_mask, plan = s->at.plan, node = s->at.node, len = c->len;
 	u64 edges = W(plan + HDR_EDGES), buckets = W(plan + HDR_SIZE) >> 32;
-	u64 h = load_long(s, c, W(plan + HDR_SEED) ^ (node | len << 32));
+	u64 h = load_long(s, c, (W(plan + HDR_SEED) ^ (node | len << 32)) * HASH_MUL);
 
 	for (int i = 0; i < 4; i++) {
 		u64 at = plan + (u32)edges + slot_at(h, buckets, i);
@@ -123,7 +123,7 @@ static __always_inline bool edge(const u64 *t, struct scratch *s, const struct c
 		return long_edge(t, s, c);
 	edges = plan + (u32)W(plan + HDR_EDGES);
 	buckets = W(plan + HDR_SIZE) >> 32;
-	h = hash_end(hash_word(hash_word(W(plan + HDR_SEED) ^ (node | len << 32), a), b));
+	h = hash_end(hash_word(hash_word((W(plan + HDR_SEED) ^ (node | len << 32)) * HASH_MUL, a), b));
 #pragma unroll
 	for (int i = 0; i < 4; i++) {
 		u64 at = edges + slot_at(h, buckets, i);

@@ -105,7 +105,7 @@ func words(name string) []uint64 {
 
 // buckets returns the two places of an edge.
 func (r *Reader) buckets(parent int, name string) [2]int {
-	h := r.word(2) ^ (uint64(parent) | uint64(len(name))<<32)
+	h := (r.word(2) ^ (uint64(parent) | uint64(len(name))<<32)) * 0x9E3779B97F4A7C15
 	for _, w := range words(name) {
 		h = (h ^ w) * 0x9E3779B97F4A7C15
 		h ^= h >> 32

@@ -6,7 +6,9 @@ import "fmt"
 // so it need only spread what the policy's author wrote: a crafted name costs
 // an attacker's lookup two buckets like any other.
 func hash(seed uint64, parent int, length int, words []uint64) uint64 {
-	h := seed ^ pair(parent, length)
+	// The product keeps the parent's number and the name apart: one XOR of both
+	// would give many pairs of them one hash under every seed.
+	h := (seed ^ pair(parent, length)) * 0x9E3779B97F4A7C15
 	for _, w := range words {
 		h = (h ^ w) * 0x9E3779B97F4A7C15
 		h ^= h >> 32
