@@ -191,7 +191,7 @@ func report(c *gen.Case, lie func(r abi.Request, v abi.Verdict) abi.Verdict) str
 }
 
 func TestPlansDecideAsCedarDoes(t *testing.T) {
-	cases := 2400
+	cases := 1600
 	if testing.Short() {
 		cases = 200
 	}
