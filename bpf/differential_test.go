@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -74,10 +75,11 @@ func TestKernelVerdictIsCedarsVerdict(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(800)) // cedar-go allocates much and keeps nothing
 	began := time.Now()
 	total := tally{seen: gen.Visits{}}
+	shards := runtime.GOMAXPROCS(0)
 	var done atomic.Int64
 	var lock sync.Mutex
 	t.Run("shard", func(t *testing.T) {
-		for shard := range 2 {
+		for shard := range shards {
 			t.Run(fmt.Sprint(shard), func(t *testing.T) {
 				t.Parallel()
 				walker, err := bpf.NewWalker(arenaWords)
@@ -85,7 +87,7 @@ func TestKernelVerdictIsCedarsVerdict(t *testing.T) {
 					t.Fatalf("the BPF walker is needed here: %v", err)
 				}
 				mine := tally{seen: gen.Visits{}}
-				for seed := *firstSeed + uint64(shard); done.Load() < wanted && !t.Failed(); seed += 2 {
+				for seed := *firstSeed + uint64(shard); done.Load() < wanted && !t.Failed(); seed += uint64(shards) {
 					before := mine.compared
 					compareSet(t, walker, seed, &mine)
 					done.Add(mine.compared - before)
@@ -116,9 +118,11 @@ func checkCoverage(t *testing.T, total *tally) {
 	if total.refused*20 > total.sets {
 		t.Errorf("%d of %d policy sets are refused: the generator and the compiler have drifted apart", total.refused, total.sets)
 	}
-	if total.gains == 0 || total.kept == 0 || total.asked == 0 || total.settled*3 < total.asked {
+	// An ask that relates facts of the request with each other settles one way.
+	if total.gains == 0 || total.kept == 0 || total.settled == 0 {
 		t.Errorf("moves, asks or their draws are one-sided: the comparison proves little")
 	}
+	full := total.compared >= 1_000_000 // fewer cannot see everything
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(total.seen)) {
 		fmt.Fprintf(&b, "\n%12d  %s", total.seen[name], name)
@@ -126,20 +130,20 @@ func checkCoverage(t *testing.T, total *tally) {
 	for _, part := range []string{"states", "transitions", "decision nodes", "children of decision nodes"} {
 		share := 100 * float64(total.seen["visited: "+part]) / float64(max(total.seen["of: "+part], 1))
 		fmt.Fprintf(&b, "\n%11.1f%%  %s visited", share, part)
-		if least := leastVisited[part]; share < least && !testing.Short() {
+		if least := leastVisited[part]; share < least && full {
 			t.Errorf("%.1f%% of all %s were visited, less than %.0f%%", share, part, least)
 		}
 	}
 	t.Logf("exercised:%s", b.String())
 	for _, name := range mustBeSeen() {
-		if total.seen[name] == 0 && !testing.Short() {
+		if total.seen[name] == 0 && full {
 			t.Errorf("never exercised: %s", name)
 		}
 	}
 }
 
 // leastVisited is the least share, in percent, of all tables' parts.
-var leastVisited = map[string]float64{"states": 50, "transitions": 10, "decision nodes": 80, "children of decision nodes": 50}
+var leastVisited = map[string]float64{"states": 70, "transitions": 15, "decision nodes": 70, "children of decision nodes": 40}
 
 // mustBeSeen lists what a run has to exercise.
 func mustBeSeen() []string {
@@ -374,8 +378,33 @@ func (a *arena) gains(r abi.Request, to string) error {
 	}
 	if got {
 		a.total.gains++
-	} else {
-		a.total.kept++
+		return nil
+	}
+	a.total.kept++
+	return a.keeps(r, to)
+}
+
+// keeps samples a move that gains nothing: no action may be asked or allowed at
+// the new place that was less at the old one, nor beneath.
+func (a *arena) keeps(r abi.Request, to string) error {
+	if (len(r.Path)+len(to))%sampled != 0 { // the same in a shrunk case
+		return nil
+	}
+	old, now := r, r
+	now.Path = to
+	if r.Kind == abi.Dir && a.random.IntN(2) == 0 {
+		name := []string{"a", "b", "c", "ab", ".env"}[a.random.IntN(5)]
+		old.Path, now.Path = strings.TrimSuffix(old.Path, "/")+"/"+name, now.Path+"/"+name
+		old.Kind = abi.Kind(a.random.IntN(2))
+		now.Kind = old.Kind
+	}
+	for range 4 {
+		old.Action = abi.EnforcedActions.Actions()[a.random.IntN(len(abi.EnforcedActions.Actions()))]
+		now.Action = old.Action
+		before, after := a.plan.Decide(old), a.plan.Decide(now)
+		if before != after && before != abi.Allow && after != abi.Deny {
+			return fmt.Errorf("moving %s %q to %q gains nothing, but %s is %s; it was %s", r.Kind, r.Path, to, gen.Show(now), after, before)
+		}
 	}
 	return nil
 }

@@ -191,7 +191,7 @@ func report(c *gen.Case, lie func(r abi.Request, v abi.Verdict) abi.Verdict) str
 }
 
 func TestPlansDecideAsCedarDoes(t *testing.T) {
-	cases := 2400
+	cases := 1600
 	if testing.Short() {
 		cases = 200
 	}
@@ -236,12 +236,14 @@ func TestPlansDecideAsCedarDoes(t *testing.T) {
 	if total.errored*20 < total.compared {
 		t.Errorf("%d of %d requests have a policy that errors: the comparison proves little about errors", total.errored, total.compared)
 	}
-	if total.settled == 0 || total.settled*2 < total.asked {
+	// An ask that relates facts of the request with each other settles one way.
+	if total.settled*5 < total.asked {
 		t.Errorf("both answers were drawn for %d of %d asks only", total.settled, total.asked)
 	}
 	showCounts(t, "productions", productions, gen.Productions())
 	showCounts(t, "conditions", conditions, conditionKinds)
-	showCounts(t, "residuals", reasons, nil)
+	showCounts(t, "residuals", reasons, []string{reasonUser, reasonGroup, reasonArguments, reasonEnvironment, reasonNamespace,
+		reasonOf(), "this computation is not compiled"})
 }
 
 // showCounts prints a table of counts, and fails if one of want is zero.

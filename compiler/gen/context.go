@@ -131,6 +131,7 @@ var userLeaves = []production{
 	{"uid attribute", func(*generator) string { return "context.user.uid == principal.tier" }},
 	{"uid arithmetic", func(g *generator) string { return "context.user.uid + 1 > " + g.uid() }},
 	{"uid overflow", func(*generator) string { return "context.user.uid + 9223372036854775806 > 0" }},
+	{"uid times gid", func(*generator) string { return "context.user.uid * context.group.gid > 5" }},
 	{"uid is gid", func(*generator) string { return "context.user.uid == context.group.gid" }},
 }
 
