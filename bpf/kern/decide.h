@@ -281,7 +281,7 @@ static __noinline bool gains_itself(u64 plan, u32 kind, u32 old, u32 now)
 	subs = W(plan + HDR_SUBS) >> 32;
 	if (W(plan + HDR_GAINS))
 		return gain(t, mask, plan, subs + old, subs + now) & GAIN_ITSELF(kind);
-	return old != now && exceeds(bounds(t, mask, plan, now, kind & KIND_DIR), bounds(t, mask, plan, old, kind & KIND_DIR));
+	return (old != now || W(plan + HDR_HANDLED) >> 32) && exceeds(bounds(t, mask, plan, now, kind & KIND_DIR), bounds(t, mask, plan, old, kind & KIND_DIR));
 }
 
 static __always_inline u32 shape_of(u64 subs, const struct matched *m)
@@ -301,7 +301,7 @@ static __noinline bool gains_beneath(struct scratch *s, u64 plan, u32 kind, bool
 	if (same) {
 		if (W(plan + HDR_GAINS))
 			return gain(t, mask, plan, shape_of(subs, old), shape_of(subs, now)) & GAIN_BENEATH;
-		if (old->sub < 0 && now->sub < 0 && old->class == now->class)
+		if (old->sub < 0 && now->sub < 0 && old->class == now->class && !(W(plan + HDR_HANDLED) >> 32))
 			return false;
 	}
 	return exceeds(sub_bounds(t, mask, plan, now, 0), sub_bounds(t, mask, plan, old, 0)) ||

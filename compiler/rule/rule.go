@@ -80,4 +80,7 @@ type Residual struct {
 	Line, Column int
 	// Error says that the unknown is whether Expr errors, not whether it holds.
 	Error bool
+	// Resource says that Expr depends on the resource: the answer for one path
+	// says nothing about another.
+	Resource bool
 }

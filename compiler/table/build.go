@@ -14,7 +14,7 @@ import (
 // every other action is denied by the table and must not be asked of it.
 // Rules of equal meaning give equal bytes.
 func Build(set *rule.Set, handled abi.ActionMask) (*Table, error) {
-	b := &builder{handled: handled, clauses: clauses(set.Rules), logic: newLogic(),
+	b := &builder{handled: handled, wandering: wandering(set) & handled, clauses: clauses(set.Rules), logic: newLogic(),
 		tallies: newGraph[tally](), verdicts: newGraph[verdict](), sums: map[string]ref{}, finished: map[finish]ref{}}
 	var err error
 	if b.dims, err = newDims(b.clauses); err != nil {
@@ -43,6 +43,20 @@ func Build(set *rule.Set, handled abi.ActionMask) (*Table, error) {
 	return tab, nil
 }
 
+// wandering lists the actions of rules with an unknown that depends on the
+// resource.
+func wandering(set *rule.Set) abi.ActionMask {
+	var mask abi.ActionMask
+	for _, r := range set.Rules {
+		rule.Unknowns(r.Cond, func(i int) {
+			if i < len(set.Residuals) && set.Residuals[i].Resource {
+				mask |= abi.ActionMask(r.Actions)
+			}
+		})
+	}
+	return mask
+}
+
 // tally is what clauses that depend on dimensions say: the actions that some
 // permit or forbid is about, for certain or perhaps.
 type tally struct {
@@ -69,12 +83,15 @@ type finish struct {
 // builder keeps, while the trie is walked, what every clause comes to at the
 // present place: true or false, which is counted for each action, or a diagram.
 type builder struct {
-	handled  abi.ActionMask
-	clauses  []clause
-	dims     *dims
-	logic    *logic
-	tallies  *graph[tally]
-	verdicts *graph[verdict]
+	handled abi.ActionMask
+	// wandering are the actions for which what is unknown depends on the
+	// resource: an ask at one path is another question than at the next.
+	wandering abi.ActionMask
+	clauses   []clause
+	dims      *dims
+	logic     *logic
+	tallies   *graph[tally]
+	verdicts  *graph[verdict]
 
 	truth   [][abi.NumKinds]ref
 	permits [abi.NumKinds][32]int32

@@ -61,6 +61,7 @@ func (c *cuckoo) fill(nodes []*node) bool {
 		one, two := bucketsOf(hash(c.seed, n.parent.id, len(n.name), nameWords(n.name)), c.buckets)
 		homes[n] = home{one, two}
 	}
+	dice := c.seed
 	for _, n := range nodes {
 		b := homes[n].one
 		for kicks := 0; ; kicks++ {
@@ -70,9 +71,11 @@ func (c *cuckoo) fill(nodes []*node) bool {
 			if kicks == 500 {
 				return false
 			}
-			// Evict the slots of a bucket in turn, and send the victim to its
-			// other bucket, where the next round begins.
-			s := b*bucketSlots + kicks%bucketSlots
+			// Evict one slot of the bucket, and send the victim to its other
+			// bucket, where the next round begins. In turn would go round in
+			// circles; dice that the seed decides do not.
+			dice = dice*6364136223846793005 + 1442695040888963407
+			s := b*bucketSlots + int(dice>>63)
 			n, c.slots[s] = c.slots[s], n
 			if h := homes[n]; h.one == b {
 				b = h.two

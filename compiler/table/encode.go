@@ -45,7 +45,7 @@ func (b *builder) encode(root *node) (*Table, error) {
 	w[hdrRows] = pair(rows, len(l.rows))
 	w[hdrSubs] = pair(subs, len(l.subs))
 	w[hdrRoot] = meta(root)
-	w[hdrHandled] = uint64(b.handled)
+	w[hdrHandled] = pair(int(b.handled), int(b.wandering))
 	w[hdrFile] = uint64(root.sub.All[abi.File]) | uint64(root.sub.All[abi.Dir])<<32
 	if len(l.gains) > 0 {
 		w[hdrGains] = pair(gainsAt, len(l.subs)+len(l.class))
@@ -143,7 +143,7 @@ func (l *layout) numberShapes(s *shapes) {
 	for r, i := range l.class {
 		classes[i] = r
 	}
-	g := &gains{graph: l.verdicts, shapes: s.list, refs: map[[2]ref][abi.NumKinds]bool{}, pairs: map[[2]int]bool{}}
+	g := &gains{graph: l.verdicts, wandering: l.wandering, shapes: s.list, refs: map[[2]ref][abi.NumKinds]bool{}, pairs: map[[2]int]bool{}}
 	l.gains = g.matrix(classes)
 }
 

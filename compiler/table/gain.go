@@ -94,10 +94,12 @@ func (s *shapes) renumber(order []*node) {
 
 // gains fills the matrix for the shapes, followed by the classes.
 type gains struct {
-	graph  *graph[verdict]
-	shapes []shape
-	refs   map[[2]ref][abi.NumKinds]bool
-	pairs  map[[2]int]bool // beneath
+	graph *graph[verdict]
+	// wandering are the actions that, if asked, gain even within one class.
+	wandering abi.ActionMask
+	shapes    []shape
+	refs      map[[2]ref][abi.NumKinds]bool
+	pairs     map[[2]int]bool // beneath
 }
 
 // matrix returns M × M pairs, packed: old × M + new.
@@ -137,13 +139,17 @@ func (g *gains) matrix(classes []ref) []uint64 {
 // ref reports whether a request on a resource of each kind gains by being
 // judged by now and not by old, whoever asks and whenever.
 func (g *gains) ref(old, now ref) (by [abi.NumKinds]bool) {
-	if old == now {
+	if old == now && g.wandering == 0 {
 		return by
 	}
 	if old < 0 && now < 0 {
 		a, b := g.graph.value(old).sum(), g.graph.value(now).sum()
 		for k := range by {
-			by[k] = b.Any[k]&^a.All[k] != 0
+			gain := b.Any[k] &^ a.All[k]
+			if old == now {
+				gain &= g.wandering
+			}
+			by[k] = gain != 0
 		}
 		return by
 	}
@@ -167,7 +173,7 @@ func (g *gains) ref(old, now ref) (by [abi.NumKinds]bool) {
 // beneath reports whether something beneath a directory gains by its going from
 // one shape to another, if the automata that read paths are in equal states.
 func (g *gains) beneath(old, now int, uniform map[ref]int) bool {
-	if old == now {
+	if old == now && g.wandering == 0 {
 		return false
 	}
 	key := [2]int{old, now}

@@ -142,3 +142,21 @@ func TestFoldersWithLikeRulesMayMove(t *testing.T) {
 		}
 	}
 }
+
+// What is asked about one path says nothing about another if the question is
+// about the path.
+func TestAsksThatDependOnThePathGain(t *testing.T) {
+	s := &rule.Set{Rules: []rule.Rule{{Actions: 1 << abi.Execute, Cond: rule.Unknown{}}}, Residuals: make([]rule.Residual, 1)}
+	for _, about := range []bool{false, true} {
+		s.Residuals[0].Resource = about
+		tab, err := Build(s, abi.EnforcedActions)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for k := range abi.NumKinds {
+			if got := tab.Gains(k, "/a", "/b"); got != about {
+				t.Errorf("%v, question about the path: %v, gains: %v", k, about, got)
+			}
+		}
+	}
+}

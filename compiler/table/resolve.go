@@ -187,8 +187,11 @@ func (t *Table) gainsItself(k abi.Kind, old, now int) bool {
 	if subs := hi(t.words[hdrSubs]); t.words[hdrGains] != 0 {
 		return t.gain(subs+old, subs+now)&(gainFile<<k) != 0
 	}
-	return old != now && t.sumOf(now).Any[k]&^t.sumOf(old).All[k] != 0
+	return (old != now || t.wanders()) && t.sumOf(now).Any[k]&^t.sumOf(old).All[k] != 0
 }
+
+// wanders reports that what is asked may depend on the path.
+func (t *Table) wanders() bool { return t.words[hdrHandled]>>32 != 0 }
 
 // gainsBeneath judges what is beneath a directory.
 func (t *Table) gainsBeneath(old, now Match, from, to string) bool {
@@ -196,7 +199,7 @@ func (t *Table) gainsBeneath(old, now Match, from, to string) bool {
 		if t.words[hdrGains] != 0 {
 			return t.gain(t.shape(old), t.shape(now))&gainBeneath != 0
 		}
-		if old.Sub < 0 && now.Sub < 0 && old.Class == now.Class {
+		if old.Sub < 0 && now.Sub < 0 && old.Class == now.Class && !t.wanders() {
 			return false
 		}
 	}

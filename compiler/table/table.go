@@ -27,7 +27,7 @@ const (
 	hdrRows    = 4 // offset of the rows (low) | number of rows (high)
 	hdrSubs    = 5 // offset of the subtree rows (low) | number of rows (high)
 	hdrRoot    = 6 // slot word 1 of the root
-	hdrHandled = 7 // handled actions (low 32 bits)
+	hdrHandled = 7 // handled actions (low) | those whose asks depend on the path (high)
 	hdrFile    = 8 // actions allowed on every file (low) and on every directory (high)
 
 	hdrIndex  = 9  // offset of the node index (low) | number of decision nodes (high)

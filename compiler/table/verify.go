@@ -86,7 +86,7 @@ func verifyHeader(w []uint64) error {
 		return bad("%d subtree rows at word %d", nsubs, subs)
 	case bodies != index+vertices || data != bodies+hi(w[hdrVertex]) || size != data+hi(w[hdrData]):
 		return bad("decision nodes at word %d, dimensions at %d", bodies, data)
-	case w[hdrHandled]>>32 != 0:
+	case w[hdrHandled]>>32&^(w[hdrHandled]&0xffffffff) != 0:
 		return bad("handled actions %#x", w[hdrHandled])
 	}
 	for i := hdrGains + 1; i < headerWords; i++ {
@@ -110,7 +110,7 @@ func verifyHeader(w []uint64) error {
 // everywhere word is what the root's subtree says.
 func verifyRows(w []uint64) error {
 	rows, nrows, subs, nsubs := lo(w[hdrRows]), hi(w[hdrRows]), lo(w[hdrSubs]), hi(w[hdrSubs])
-	handled := w[hdrHandled] | w[hdrHandled]<<32
+	handled := w[hdrHandled]&0xffffffff | w[hdrHandled]<<32
 	for i := rows; i < subs+nsubs*rowWords; i++ {
 		if w[i]&^handled != 0 {
 			return bad("word %d grants actions that are not handled", i)
