@@ -94,7 +94,10 @@ __noinline int know_exe(struct scratch *s, const struct workload *wl, u32 plan)
 	if (f->known & KNOWN_EXE)
 		return PATH_OK;
 	id = W(plan + HDR_EXE);
-	if (m && m->automaton == id && !m->unread) {
+	if (m && m->automaton == id && f->before) {
+		f->exe = m->old_exe;
+		f->parent = m->old_parent;
+	} else if (m && m->automaton == id && !m->unread) {
 		f->exe = m->exe;
 		f->parent = m->parent;
 	} else {

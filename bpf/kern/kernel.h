@@ -183,6 +183,7 @@ struct task_struct {
 	int pid;
 	int tgid;
 	u32 flags;
+	unsigned in_execve : 1;
 };
 struct sock_cgroup_data {
 	struct cgroup *cgroup;
