@@ -274,6 +274,7 @@ struct bpf_raw_tracepoint_args;
 #define BINFMTFS_MAGIC 0x42494e4d
 #define PROC_MAGIC 0x9fa0
 #define CAP_SYS_TIME 25
+#define PF_IO_WORKER 0x10U
 #define PR_SET_MM 35
 #define PR_SET_MM_EXE_FILE 13
 #define PR_SET_MM_MAP 14
