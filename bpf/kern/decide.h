@@ -7,6 +7,7 @@
 
 #define KIND_DIR 1U
 #define OF_DEST 2U /* in a kind: the resource is s->dest, not s->path */
+#define BEFORE 8U  /* in a kind: exec is not over: the executable is the one before */
 #define MOVING 4U  /* in a kind: the other path is the destination of a move */
 #define NEED_ANY (1U << 31)  /* in need: one of the actions suffices */
 #define NEED_WALK (1U << 30) /* in need: walk, whatever is allowed everywhere */

@@ -183,6 +183,7 @@ struct task_struct {
 	int pid;
 	int tgid;
 	u32 flags;
+	unsigned in_execve : 1;
 };
 struct sock_cgroup_data {
 	struct cgroup *cgroup;
@@ -273,6 +274,7 @@ struct bpf_raw_tracepoint_args;
 #define BINFMTFS_MAGIC 0x42494e4d
 #define PROC_MAGIC 0x9fa0
 #define CAP_SYS_TIME 25
+#define PF_IO_WORKER 0x10U
 #define PR_SET_MM 35
 #define PR_SET_MM_EXE_FILE 13
 #define PR_SET_MM_MAP 14

@@ -134,12 +134,13 @@ static __noinline int decide_dentry(u32 w, u64 address, u32 need, u64 name)
 
 /* by_kernel: does a filesystem act under its own credentials, as overlayfs does
  * on its layers? The operation on the overlay itself was judged. Tasks cannot
- * make this: io_uring's personalities are refused to them. */
+ * make this: io_uring's personalities are refused to them. Its workers act under
+ * the credentials of who submitted, and are judged. */
 static __always_inline bool by_kernel(void)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
-	return task->cred != task->real_cred;
+	return task->cred != task->real_cred && !(task->flags & PF_IO_WORKER);
 }
 
 SEC("lsm/inode_setattr")
