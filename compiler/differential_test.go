@@ -25,7 +25,7 @@ func caseInput(c *gen.Case) Input {
 func checkCase(t *testing.T, c *gen.Case, plan *Plan, oracle *Oracle) (allowed, errored int) {
 	t.Helper()
 	for _, r := range c.Requests {
-		decision, diagnostic := oracle.diagnose(r)
+		decision, diagnostic := oracle.diagnose(r, Told{})
 		want, determining := bool(decision), reasons(diagnostic)
 		var ids []string
 		permit := true
