@@ -47,7 +47,7 @@ func (f *front) lowered(handled abi.ActionMask, errs *collector) (rule.Set, []fa
 		rules, errors := l.rules(i, p)
 		set.Rules = append(set.Rules, rules...)
 		if errors != nil {
-			failures = append(failures, failure{p, errors, l.culprits})
+			failures = append(failures, failure{p, errors, l.culprits, l.env()})
 		}
 		if errs.full() {
 			break
@@ -63,6 +63,7 @@ type failure struct {
 	policy   *policy
 	where    []rule.Cond // an alternative for each group of actions
 	culprits []node
+	env      evalEnv
 }
 
 // blame notes that the evaluation of n can error.
