@@ -17,7 +17,7 @@ import (
 type lowerer struct {
 	principal types.EntityUID
 	workload  *Workload
-	world     world
+	world     types.EntityGetter
 	regions   *regions
 	handled   abi.ActionMask
 	covers    map[types.EntityUID]abi.ActionMask
