@@ -14,7 +14,7 @@ type Difference struct {
 	Old, New abi.Verdict
 	// Actions are the actions, for each kind of resource.
 	Actions [abi.NumKinds]abi.ActionMask
-	// Places are where; no path is in two of them.
+	// Places are where.
 	Places []Place
 	// Needs lists the dimensions of the facts that matter: none of them, if the
 	// answers differ whatever the facts.
@@ -273,13 +273,47 @@ func (c *comparer) differences() []Difference {
 		}
 		groups[g].Actions[s.kind] |= abi.MaskOf(s.action)
 	}
+	type likeness struct {
+		aspect
+		actions abi.ActionMask
+	}
 	out := make([]Difference, 0, len(groups))
+	dirs := map[likeness][]*Difference{}
 	for g, d := range groups {
 		c.complete(d, lists[g], g.facts)
-		out = append(out, *d)
+		if d.Actions[abi.File] == 0 {
+			l := likeness{g.aspect, d.Actions[abi.Dir]}
+			dirs[l] = append(dirs[l], d)
+		}
+	}
+	for g, d := range groups {
+		if d.Actions[abi.Dir] == 0 {
+			l := likeness{g.aspect, d.Actions[abi.File]}
+			dirs[l] = absorb(d, dirs[l])
+		}
+		if d.Actions[abi.File] != 0 {
+			out = append(out, *d)
+		}
+	}
+	for _, list := range dirs {
+		for _, d := range list {
+			out = append(out, *d)
+		}
 	}
 	slices.SortFunc(out, compareDifferences)
 	return out
+}
+
+// absorb joins a difference of files with one of directories that is in the
+// same places, and returns the others.
+func absorb(files *Difference, dirs []*Difference) []*Difference {
+	for i, d := range dirs {
+		if places, ok := mergePlaces(files.Places, d.Places); ok {
+			files.Places, files.Actions[abi.Dir] = places, d.Actions[abi.Dir]
+			return slices.Delete(dirs, i, i+1)
+		}
+	}
+	return dirs
 }
 
 func key(list []ref) string {

@@ -110,12 +110,19 @@ func classesOf(tables []*Table, dims []abi.Dim, value *abi.Request) [][]int {
 	return out
 }
 
+// maxTime bounds the times of a comparison, in milliseconds: no clock that
+// counts nanoseconds in 64 bits shows a later one.
+const maxTime = 1 << 53
+
 // times are the classes of moments: spans of time, cut by the time of day.
 func (d *domain) times(tables []*Table) {
-	const earliest = -1 << 63
-	cuts, hours := []int64{earliest}, []int64{0}
+	cuts, hours := []int64{-maxTime}, []int64{0}
 	for _, t := range tables {
-		cuts = append(cuts, t.Thresholds(abi.DimNow)...)
+		for _, c := range t.Thresholds(abi.DimNow) {
+			if c > -maxTime && c <= maxTime {
+				cuts = append(cuts, c)
+			}
+		}
 		for _, h := range t.Thresholds(abi.DimDayTime) {
 			if h > 0 && h < day {
 				hours = append(hours, h)
@@ -126,7 +133,7 @@ func (d *domain) times(tables []*Table) {
 	slices.Sort(hours)
 	cuts, hours = slices.Compact(cuts), slices.Compact(hours)
 	for i, from := range cuts {
-		last := int64(1<<63 - 1)
+		last := int64(maxTime)
 		if i+1 < len(cuts) {
 			last = cuts[i+1] - 1
 		}

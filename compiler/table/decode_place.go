@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/compiler/pattern"
 	"github.com/stockade-dev/stockade/compiler/rule"
 )
@@ -11,32 +12,64 @@ import (
 // Place is a set of paths: a path, what lies beneath it, or both, without what
 // is excepted.
 type Place struct {
-	Path          string
-	Self, Beneath bool
+	Path string
+	// Self says of which kinds of resource the path itself is meant.
+	Self    [abi.NumKinds]bool
+	Beneath bool
 	// Some says that not all paths beneath are meant, only those that globs
 	// pick out.
 	Some   bool
 	Except []Place
 }
 
-// Contains reports whether a path is in the place. Where Some holds it may be.
-func (p *Place) Contains(path string) bool {
-	if !(p.Self && path == p.Path || p.Beneath && rule.Below(path, p.Path)) {
+// Contains reports whether a resource is in the place. Where Some holds it may
+// be.
+func (p *Place) Contains(k abi.Kind, path string) bool {
+	if !(path == p.Path && p.Self[k] || p.Beneath && rule.Below(path, p.Path)) {
 		return false
 	}
-	return !slices.ContainsFunc(p.Except, func(x Place) bool { return x.Contains(path) })
+	return !slices.ContainsFunc(p.Except, func(x Place) bool { return x.Contains(k, path) })
 }
 
-// String writes the place as a pattern: /a, /a/** for what lies beneath, /a{,/**}
-// for both.
-func (p Place) String() string {
-	switch {
-	case !p.Beneath:
-		return p.Path
-	case p.Self && p.Path != "/":
-		return p.Path + "{,/**}"
+// itself is Self of a place that is the same for both kinds.
+func itself(in bool) [abi.NumKinds]bool { return [abi.NumKinds]bool{in, in} }
+
+// mergePlaces joins the places of files with those of directories, if they
+// differ in the paths themselves alone: files cannot be in themselves, so what
+// is in a directory of Cedar begins one level lower for them.
+func mergePlaces(files, dirs []Place) (out []Place, ok bool) {
+	type key struct {
+		path string
+		some bool
 	}
-	return slashed(p.Path) + "**"
+	rest := map[key]Place{}
+	for _, p := range dirs {
+		rest[key{p.Path, p.Some}] = p
+	}
+	for _, p := range files {
+		k := key{p.Path, p.Some}
+		q, both := rest[k]
+		if delete(rest, k); !both {
+			q = Place{}
+		}
+		if p.Beneath != q.Beneath {
+			return nil, false
+		}
+		p.Self[abi.Dir] = q.Self[abi.Dir]
+		if p.Except, ok = mergePlaces(p.Except, q.Except); !ok {
+			return nil, false
+		}
+		out = append(out, p)
+	}
+	for _, q := range rest {
+		if q.Beneath {
+			return nil, false
+		}
+		q.Self[abi.File] = false
+		out = append(out, q)
+	}
+	slices.SortFunc(out, func(a, b Place) int { return strings.Compare(a.Path, b.Path) })
+	return out, true
 }
 
 // pairNode is a node of two tries at once.
@@ -182,7 +215,7 @@ func (j *joiner) visit(n *pairNode, within *Place, picked bool) {
 	switch {
 	case x == nil: // nothing here or below
 		if within != nil {
-			within.Except = append(within.Except, Place{Path: n.path, Self: true, Beneath: true})
+			within.Except = append(within.Except, Place{Path: n.path, Self: itself(true), Beneath: true})
 		}
 		return
 	case within != nil && x.count == n.places:
@@ -202,7 +235,7 @@ func (j *joiner) visit(n *pairNode, within *Place, picked bool) {
 func (j *joiner) own(n *pairNode, x *mark, within *Place, picked bool) *Place {
 	if within != nil {
 		if !x.self || !x.beneath {
-			within.Except = append(within.Except, Place{Path: n.path, Self: !x.self, Beneath: !x.beneath})
+			within.Except = append(within.Except, Place{Path: n.path, Self: itself(!x.self), Beneath: !x.beneath})
 		}
 		if x.beneath {
 			return within
@@ -212,7 +245,7 @@ func (j *joiner) own(n *pairNode, x *mark, within *Place, picked bool) *Place {
 	if !x.beneath && (!x.self || picked) {
 		return nil
 	}
-	p := &Place{Path: n.path, Self: x.self, Beneath: x.beneath}
+	p := &Place{Path: n.path, Self: itself(x.self), Beneath: x.beneath}
 	j.list = append(j.list, p)
 	if x.beneath {
 		return p

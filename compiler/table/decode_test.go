@@ -51,7 +51,7 @@ func edited(r *rand.Rand, s *rule.Set, handled abi.ActionMask) *rule.Set {
 
 func covers(d *Difference, q abi.Request, old, now abi.Verdict) bool {
 	return d.Old == old && d.New == now && d.Actions[q.Kind].Has(q.Action) &&
-		slices.ContainsFunc(d.Places, func(p Place) bool { return p.Contains(q.Path) })
+		slices.ContainsFunc(d.Places, func(p Place) bool { return p.Contains(q.Kind, q.Path) })
 }
 
 func validPath(p string) bool {
@@ -103,7 +103,7 @@ func TestCompareFindsAllThatDiffersAndNothingElse(t *testing.T) {
 			}
 			for i := range list {
 				d := &list[i]
-				exact := len(d.Needs) == 0 && slices.ContainsFunc(d.Places, func(p Place) bool { return !p.Some && p.Contains(q.Path) })
+				exact := len(d.Needs) == 0 && slices.ContainsFunc(d.Places, func(p Place) bool { return !p.Some && p.Contains(q.Kind, q.Path) })
 				if exact && d.Actions[q.Kind].Has(q.Action) && (was != d.Old || is != d.New) {
 					t.Fatalf("%+v: %v → %v, but %+v\n%v\n%v", q, was, is, *d, a.Rules, b.Rules)
 				}
@@ -156,6 +156,8 @@ func TestCompareWritesPlacesAsAReaderWould(t *testing.T) {
 		want     string
 	}{
 		"a tree": {nil, []rule.Rule{one(rule.Permit, 2, rule.Disj(srv, rule.PathEq{Path: "/srv"}))}, "deny→allow read/read /srv{,/**}"},
+		"Cedar's in": {nil, []rule.Rule{one(rule.Permit, 2, rule.Disj(srv, rule.Conj(rule.IsDir{}, rule.PathEq{Path: "/srv"}))),
+			one(rule.Forbid, 2, rule.Conj(rule.Neg(rule.IsDir{}), rule.PathEq{Path: "/srv/x"}))}, "deny→allow read/read /srv{dir,/**} -/srv/x"},
 		"beneath, but one": {nil, []rule.Rule{one(rule.Permit, 2, rule.Conj(srv, rule.Neg(tmp)))},
 			"deny→allow read/read /srv/** -/srv/tmp"},
 		"a glob": {nil, []rule.Rule{one(rule.Permit, 2, rule.Like{Field: rule.Path, Pattern: "*.env"})},
@@ -165,7 +167,7 @@ func TestCompareWritesPlacesAsAReaderWould(t *testing.T) {
 		"a fact": {nil, []rule.Rule{one(rule.Permit, 2, rule.Conj(srv, rule.Neg(rule.Less{Field: rule.UID, Bound: 1000})))},
 			"deny→allow read/read /srv/** uid"},
 		"a destination": {nil, []rule.Rule{one(rule.Permit, abi.MaskOf(abi.Read, abi.Move), rule.Like{Field: rule.DestDir, Pattern: "/out"})},
-			"deny→allow move/move /** dest_path"},
+			"deny→allow move/move /{,/**} dest_path"},
 		"no request": {nil, []rule.Rule{one(rule.Permit, handled, rule.Like{Field: rule.Path, Pattern: "*/../*"}),
 			one(rule.Permit, 2, rule.Like{Field: rule.Xattr, Pattern: "user.*"})}, ""},
 	}
@@ -178,9 +180,9 @@ func TestCompareWritesPlacesAsAReaderWould(t *testing.T) {
 		for _, d := range list {
 			line := fmt.Sprintf("%v→%v %v/%v", d.Old, d.New, d.Actions[0], d.Actions[1])
 			for _, p := range d.Places {
-				line += " " + p.String()
+				line += " " + show(p)
 				for _, x := range p.Except {
-					line += " -" + x.String()
+					line += " -" + show(x)
 				}
 				if p.Some {
 					line += " some " + d.Witness.Path
@@ -195,6 +197,20 @@ func TestCompareWritesPlacesAsAReaderWould(t *testing.T) {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
 		}
 	}
+}
+
+// show writes a place as a pattern: /a, /a/** for what lies beneath, /a{,/**}
+// for both, /a{dir,/**} where the path itself is meant as a directory only.
+func show(p Place) string {
+	switch {
+	case !p.Beneath:
+		return p.Path
+	case p.Self == itself(true):
+		return p.Path + "{,/**}"
+	case p.Self[abi.Dir]:
+		return p.Path + "{dir,/**}"
+	}
+	return slashed(p.Path) + "**"
 }
 
 // The decoded trie and automata answer as the table does.
