@@ -144,9 +144,9 @@ func (c *Change) Lines(limit int) []string {
 	if len(c.Needs) > 0 {
 		var facts []string
 		for _, d := range c.Needs {
-			facts = append(facts, factText(d, c.Witness.Facts))
+			facts = append(facts, FactText(d, c.Witness.Facts))
 		}
-		example += " if " + printable(strings.Join(facts, ", "))
+		example += " if " + strings.Join(facts, ", ")
 	}
 	return append(lines, example)
 }
@@ -206,10 +206,17 @@ func FactValue(d abi.Dim, f abi.Facts) any {
 	return f.Dest
 }
 
-func factText(d abi.Dim, f abi.Facts) string {
+// FactText writes the fact of a dimension.
+func FactText(d abi.Dim, f abi.Facts) string {
 	v := FactValue(d, f)
-	if v == "" {
+	switch {
+	case v == "" && d == abi.DimXattr:
+		return "xattr is empty"
+	case v == "":
 		return FactNames[d] + " is not known"
 	}
-	return fmt.Sprintf("%s is %v", FactNames[d], v)
+	return printable(fmt.Sprintf("%s is %v", FactNames[d], v))
 }
+
+// Printable escapes what a policy or a path could do to a terminal.
+func Printable(s string) string { return printable(s) }

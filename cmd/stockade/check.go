@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -17,18 +18,26 @@ func checkVerb() *cli.Command {
 enforce. Errors have the form FILE:LINE:COLUMN: message, on standard error.
 Neither root nor a special kernel is needed.
 
+Warnings are about policies that may not do what they seem to: among them those
+that never matter, because no request satisfies them or because every verdict is
+the same without them.
+
 EXIT CODE:
-   0 if the policies can be enforced, 1 if not, 2 if the command line is wrong
+   0 if the policies can be enforced, 1 if not, or if there are warnings and
+   --strict is given, 2 if the command line is wrong
 
 ` + examples(
 			`stockade check policy.cedar`,
 			`stockade check policies/ --principal 'User::"alice"' --entities users.json`,
 			`stockade check -v policy.cedar`,
+			`stockade check --strict policy.cedar`,
 		),
 		Flags: append(inputFlags("none"), &cli.BoolFlag{
 			Name: "verbose", Aliases: []string{"v"},
 			Usage: "say of each policy what enforces it: the kernel, the agent that is asked, or nothing and why",
-		}),
+		},
+			&cli.BoolFlag{Name: "strict", Usage: "fail if there is a warning"},
+			&cli.DurationFlag{Name: "idle", Value: 5 * time.Second, Usage: "look for policies that never matter for at most `TIME`; 0 is not at all"}),
 		Action: checkAction,
 	}
 }
@@ -42,6 +51,16 @@ func checkAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	warnings := plan.Warnings
+	report := &compiler.IdleReport{}
+	if limit := c.Duration("idle"); limit > 0 {
+		if report, err = compiler.FindIdle(in, plan, limit, baselineName); err != nil {
+			return err
+		}
+	}
+	for _, idle := range report.Idle {
+		warnings = append(warnings, idle.String())
+	}
 	for _, source := range in.Sources {
 		permits, forbids, rules := count(plan, source.Name)
 		fmt.Fprintf(c.App.Writer, "%s: ok: %d policies (%d permit, %d forbid), %d rules\n",
@@ -52,7 +71,7 @@ func checkAction(c *cli.Context) error {
 			fmt.Fprint(c.App.Writer, report.String())
 		}
 	}
-	for _, warning := range plan.Warnings {
+	for _, warning := range warnings {
 		fmt.Fprintf(c.App.Writer, "%s\n", warning)
 	}
 	for _, name := range plan.Rules.Unenforced {
@@ -60,6 +79,12 @@ func checkAction(c *cli.Context) error {
 	}
 	fmt.Fprintf(c.App.Writer, "plan for %s: %d nodes, %d rows, %d decision nodes, %d automaton states, %d bytes, sha256:%s\n",
 		plan.Principal, plan.Table.Nodes, plan.Table.Rows, plan.Table.Decisions, plan.Table.States, len(plan.Table.Bytes()), plan.Digest)
+	for _, line := range report.Unchecked() {
+		fmt.Fprintf(c.App.Writer, "%s\n", line)
+	}
+	if c.Bool("strict") && len(warnings) > 0 {
+		return fmt.Errorf("policies: %d warnings: with --strict they are errors; mend what they name", len(warnings))
+	}
 	return nil
 }
 

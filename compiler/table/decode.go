@@ -109,3 +109,68 @@ func (t *Table) Automaton(d abi.Dim) *pattern.Automaton {
 	}
 	return a
 }
+
+// Matters lists the dimensions of the facts that the verdict on a request
+// depends on: with other facts it could be another.
+func (t *Table) Matters(q abi.Request) []abi.Dim {
+	g, memo := newGraph[abi.Verdict](), map[int]ref{}
+	var project func(class int) ref
+	project = func(class int) ref {
+		d, kids, ok := t.Branch(class)
+		if !ok {
+			return g.leaf(t.Row(class).verdict(q))
+		}
+		r, known := memo[class]
+		switch {
+		case known:
+			return r
+		case d == abi.DimXattr && q.Action != abi.SetXattr, d >= abi.DimDestPath && q.Action != abi.Move:
+			r = project(kids[t.ClassOf(d, &q)]) // no such fact
+		default:
+			refs := make([]ref, len(kids))
+			for i, k := range kids {
+				refs[i] = project(k)
+			}
+			r = g.pick(d, refs)
+		}
+		memo[class] = r
+		return r
+	}
+	seen := map[ref]bool{}
+	var dims []abi.Dim
+	var collect func(ref)
+	collect = func(r ref) {
+		if r < 0 || seen[r] {
+			return
+		}
+		seen[r] = true
+		dims = append(dims, leadOf(g.vertices[r].dim))
+		for _, k := range g.vertices[r].kids {
+			collect(k)
+		}
+	}
+	collect(project(t.bind(t.Find(q.Path).Class, q.Path)))
+	slices.Sort(dims)
+	return slices.Compact(dims)
+}
+
+// verdict is the answer of a row.
+func (r Row) verdict(q abi.Request) abi.Verdict {
+	switch {
+	case r.Ask[q.Kind].Has(q.Action):
+		return abi.Ask
+	case r.Allow[q.Kind].Has(q.Action):
+		return abi.Allow
+	}
+	return abi.Deny
+}
+
+// leadOf returns the first dimension of the fact that d reads.
+func leadOf(d abi.Dim) abi.Dim {
+	for _, dims := range domainDims {
+		if slices.Contains(dims, d) {
+			return dims[0]
+		}
+	}
+	return d
+}

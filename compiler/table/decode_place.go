@@ -261,8 +261,11 @@ func (m marks) best() spot {
 		if s.classes != nil {
 			return r + 1<<20
 		}
-		if s.beneath {
+		switch {
+		case s.beneath:
 			return r + 1
+		case s.at.parent == nil:
+			return r + 2 // "/" is never a file
 		}
 		return r
 	}
