@@ -46,11 +46,10 @@ func FindIdle(in Input, plan *Plan, limit time.Duration, skip ...string) (*IdleR
 		return nil, err
 	}
 	report, end := &IdleReport{}, time.Now().Add(limit)
-	nothing, err := table.Build(&rule.Set{}, plan.Handled)
+	s, err := newIdleSearch(plan)
 	if err != nil {
 		return nil, err
 	}
-	s := &idleSearch{plan: plan, nothing: nothing, bytes: plan.Table.Bytes()}
 	for i, p := range f.policies {
 		meta := &plan.Rules.Policies[i]
 		_, anyone := p.principal.(scopeAll)
@@ -74,16 +73,25 @@ type idleSearch struct {
 	plan    *Plan
 	nothing *table.Table
 	bytes   []byte
+	rules   [][]rule.Rule // by policy
+}
+
+func newIdleSearch(plan *Plan) (*idleSearch, error) {
+	nothing, err := table.Build(&rule.Set{}, plan.Handled)
+	if err != nil {
+		return nil, err
+	}
+	s := &idleSearch{plan: plan, nothing: nothing, bytes: plan.Table.Bytes(), rules: make([][]rule.Rule, len(plan.Rules.Policies))}
+	for _, r := range plan.Rules.Rules {
+		s.rules[r.Policy] = append(s.rules[r.Policy], r)
+	}
+	return s, nil
 }
 
 // look judges policy number i.
 func (s *idleSearch) look(i int, report *IdleReport) error {
-	var rest, mine rule.Set
-	for _, r := range s.plan.Rules.Rules {
-		if r.Policy != i {
-			rest.Rules = append(rest.Rules, r)
-			continue
-		}
+	var mine rule.Set
+	for _, r := range s.rules[i] {
 		r.Effect, r.Cond = rule.Permit, possibly(r.Cond, true)
 		mine.Rules = append(mine.Rules, r)
 	}
@@ -100,6 +108,15 @@ func (s *idleSearch) look(i int, report *IdleReport) error {
 	if len(holds) == 0 {
 		report.Idle = append(report.Idle, Idle{Policy: policy, Empty: true})
 		return nil
+	}
+	if slices.ContainsFunc(holds, func(d table.Difference) bool { return s.matters(i, d.Witness) }) {
+		return nil // no need to compile the others
+	}
+	var rest rule.Set
+	for j, rules := range s.rules {
+		if j != i {
+			rest.Rules = append(rest.Rules, rules...)
+		}
 	}
 	without, err := table.Build(&rest, s.plan.Handled)
 	if err != nil {
@@ -118,6 +135,25 @@ func (s *idleSearch) look(i int, report *IdleReport) error {
 	}
 	report.Idle = append(report.Idle, s.covered(i, policy, holds))
 	return nil
+}
+
+// matters reports that the verdict on a request changes without policy i.
+func (s *idleSearch) matters(i int, q abi.Request) bool {
+	var seen [2][3]bool
+	for r := range s.plan.applicable(q) {
+		if r.Policy != i {
+			seen[r.Effect][rule.Eval(r.Cond, ruleRequest(q))] = true
+		}
+	}
+	permit, forbid := seen[rule.Permit], seen[rule.Forbid]
+	verdict := abi.Ask
+	switch {
+	case forbid[rule.True] || !permit[rule.True] && !permit[rule.Unclear]:
+		verdict = abi.Deny
+	case permit[rule.True] && !forbid[rule.Unclear]:
+		verdict = abi.Allow
+	}
+	return verdict != s.plan.Decide(q)
 }
 
 // unchanged reports that a table decides as the plan's does.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -51,15 +52,9 @@ func checkAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	warnings := plan.Warnings
-	report := &compiler.IdleReport{}
-	if limit := c.Duration("idle"); limit > 0 {
-		if report, err = compiler.FindIdle(in, plan, limit, baselineName); err != nil {
-			return err
-		}
-	}
-	for _, idle := range report.Idle {
-		warnings = append(warnings, idle.String())
+	warnings, unchecked, err := checkWarnings(c, in, plan)
+	if err != nil {
+		return err
 	}
 	for _, source := range in.Sources {
 		permits, forbids, rules := count(plan, source.Name)
@@ -79,13 +74,30 @@ func checkAction(c *cli.Context) error {
 	}
 	fmt.Fprintf(c.App.Writer, "plan for %s: %d nodes, %d rows, %d decision nodes, %d automaton states, %d bytes, sha256:%s\n",
 		plan.Principal, plan.Table.Nodes, plan.Table.Rows, plan.Table.Decisions, plan.Table.States, len(plan.Table.Bytes()), plan.Digest)
-	for _, line := range report.Unchecked() {
+	for _, line := range unchecked {
 		fmt.Fprintf(c.App.Writer, "%s\n", line)
 	}
 	if c.Bool("strict") && len(warnings) > 0 {
 		return fmt.Errorf("policies: %d warnings: with --strict they are errors; mend what they name", len(warnings))
 	}
 	return nil
+}
+
+// checkWarnings lists the warnings, and what was not looked at.
+func checkWarnings(c *cli.Context, in compiler.Input, plan *compiler.Plan) (warnings, unchecked []string, err error) {
+	limit := c.Duration("idle")
+	if limit <= 0 {
+		return plan.Warnings, nil, nil
+	}
+	found, err := compiler.FindIdle(in, plan, limit, baselineName)
+	if err != nil {
+		return nil, nil, err
+	}
+	warnings = slices.Clone(plan.Warnings)
+	for _, idle := range found.Idle {
+		warnings = append(warnings, idle.String())
+	}
+	return warnings, found.Unchecked(), nil
 }
 
 // count counts the policies of a file, and the rules that they became.

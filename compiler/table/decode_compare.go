@@ -2,6 +2,7 @@ package table
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"github.com/stockade-dev/stockade/bpf/abi"
@@ -236,43 +237,16 @@ type aspect struct {
 	facts    ref
 }
 
+// group is what the actions of one difference share: the aspect, and the
+// diagrams whose places they change in.
+type group struct {
+	aspect
+	diagrams string // the key of a list
+}
+
 // differences gathers the actions that change alike in the same places.
 func (c *comparer) differences() []Difference {
-	type subject struct {
-		aspect
-		kind   abi.Kind
-		action abi.Action
-	}
-	diagrams := map[subject][]ref{}
-	roots := make([]ref, 0, len(c.places))
-	for r := range c.places {
-		roots = append(roots, r)
-	}
-	slices.Sort(roots)
-	for _, r := range roots {
-		for k := range abi.NumKinds {
-			for a := range abi.NumActions {
-				for _, x := range c.aspects(r, k, a) {
-					s := subject{x, k, a}
-					diagrams[s] = append(diagrams[s], r)
-				}
-			}
-		}
-	}
-	type group struct {
-		aspect
-		places string
-	}
-	groups := map[group]*Difference{}
-	lists := map[group][]ref{}
-	for s, list := range diagrams {
-		g := group{s.aspect, key(list)}
-		if groups[g] == nil {
-			groups[g] = &Difference{Old: s.old, New: s.new}
-			lists[g] = list
-		}
-		groups[g].Actions[s.kind] |= abi.MaskOf(s.action)
-	}
+	groups, lists := c.groups()
 	type likeness struct {
 		aspect
 		actions abi.ActionMask
@@ -302,6 +276,36 @@ func (c *comparer) differences() []Difference {
 	}
 	slices.SortFunc(out, compareDifferences)
 	return out
+}
+
+// groups sorts kinds and actions by how and where they change.
+func (c *comparer) groups() (groups map[group]*Difference, lists map[group][]ref) {
+	type subject struct {
+		aspect
+		kind   abi.Kind
+		action abi.Action
+	}
+	diagrams := map[subject][]ref{}
+	for _, r := range slices.Sorted(maps.Keys(c.places)) {
+		for k := range abi.NumKinds {
+			for a := range abi.NumActions {
+				for _, x := range c.aspects(r, k, a) {
+					s := subject{x, k, a}
+					diagrams[s] = append(diagrams[s], r)
+				}
+			}
+		}
+	}
+	groups, lists = map[group]*Difference{}, map[group][]ref{}
+	for s, list := range diagrams {
+		g := group{s.aspect, key(list)}
+		if groups[g] == nil {
+			groups[g] = &Difference{Old: s.old, New: s.new}
+			lists[g] = list
+		}
+		groups[g].Actions[s.kind] |= abi.MaskOf(s.action)
+	}
+	return groups, lists
 }
 
 // absorb joins a difference of files with one of directories that is in the
