@@ -2,11 +2,13 @@ package compiler
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/compiler/pattern"
 	"github.com/stockade-dev/stockade/compiler/rule"
 	"github.com/stockade-dev/stockade/compiler/table"
 )
@@ -15,10 +17,14 @@ import (
 // same way and under the same facts.
 type Change struct {
 	table.Difference
-	// Globs are patterns of policies that match the witness, where globs pick
-	// the paths.
-	Globs []string
+	// Globs are examples of the paths, where globs pick them: one for each
+	// pattern that only one of the plans has, and that has some; without such,
+	// for each pattern that matches the witness.
+	Globs []Example
 }
+
+// Example is a path that changes, and a pattern that it matches.
+type Example struct{ Pattern, Path string }
 
 // Diff finds every request that two plans answer differently: the result is
 // empty exactly if they answer all alike. A request has a valid path. What the
@@ -36,7 +42,7 @@ func Diff(old, now *Plan) ([]Change, error) {
 	for i, d := range list {
 		changes[i].Difference = d
 		if slices.ContainsFunc(d.Places, func(p table.Place) bool { return p.Some }) {
-			changes[i].Globs = globsOf(d.Witness, old, now)
+			changes[i].Globs = examples(d, old, now)
 		}
 	}
 	return changes, nil
@@ -48,23 +54,73 @@ func (c *Change) Covers(r abi.Request) bool {
 	return c.Actions[r.Kind].Has(r.Action) && slices.ContainsFunc(c.Places, func(p table.Place) bool { return p.Contains(r.Kind, r.Path) })
 }
 
-// globsOf lists the patterns on paths that match a request.
-func globsOf(q abi.Request, plans ...*Plan) []string {
-	var list []string
-	for _, p := range plans {
-		for _, r := range p.Rules.Rules {
-			if r.Actions>>q.Action&1 == 0 {
-				continue
-			}
+// maxExamples bounds the patterns that examples are looked for.
+const maxExamples = 64
+
+// examples finds a path of a difference for each pattern that may be its cause.
+func examples(d table.Difference, old, now *Plan) []Example {
+	before, after := old.globs(d.Witness), now.globs(d.Witness)
+	var list []Example
+	tried := 0
+	for _, glob := range slices.Sorted(maps.Keys(merged(before, after))) {
+		if before[glob] && after[glob] {
+			continue
+		}
+		if tried++; tried > maxExamples {
+			break
+		}
+		q := d.Witness
+		var ok bool
+		// The automaton does not know of the literal paths: ask the plans.
+		if q.Path, ok = pathOf(glob, d); ok && old.Decide(q) == d.Old && now.Decide(q) == d.New {
+			list = append(list, Example{glob, q.Path})
+		}
+	}
+	if list != nil {
+		return list
+	}
+	for _, glob := range slices.Sorted(maps.Keys(merged(before, after))) {
+		if rule.MatchLike(glob, d.Witness.Path) {
+			list = append(list, Example{glob, d.Witness.Path})
+		}
+	}
+	return list
+}
+
+func merged(a, b map[string]bool) map[string]bool {
+	m := maps.Clone(a)
+	maps.Copy(m, b)
+	return m
+}
+
+// globs lists the patterns on paths of the rules about an action.
+func (p *Plan) globs(q abi.Request) map[string]bool {
+	set := map[string]bool{}
+	for _, r := range p.Rules.Rules {
+		if r.Actions>>q.Action&1 == 1 {
 			atoms(r.Cond, func(c rule.Cond) {
-				if like, ok := c.(rule.Like); ok && like.Field == rule.Path && rule.MatchLike(like.Pattern, q.Path) {
-					list = append(list, like.Pattern)
+				if like, ok := c.(rule.Like); ok && like.Field == rule.Path {
+					set[like.Pattern] = true
 				}
 			})
 		}
 	}
-	slices.Sort(list)
-	return slices.Compact(list)
+	return set
+}
+
+// pathOf finds a path that matches a pattern and has one of the classes of a
+// difference.
+func pathOf(glob string, d table.Difference) (string, bool) {
+	set, err := pattern.Build([]pattern.Language{pattern.Like(glob)}, pattern.Options{Automata: 1})
+	if err != nil || len(set.Automata) == 0 {
+		return "", false
+	}
+	for output := range set.Automata[0].Outputs {
+		if set.Holds[0][output].Has(0) {
+			return set.Automata[0].WitnessIn(output, d.Paths, d.Classes)
+		}
+	}
+	return "", false
 }
 
 // DifferentAsks reports whether both plans ask the agent and may wait for
@@ -133,12 +189,12 @@ func (c *Change) Lines(limit int) []string {
 			lines = append(lines, "    except "+printable(c.placeText(x)))
 		}
 	}
-	if len(c.Globs) > 0 {
-		shown := c.Globs
-		if limit > 0 {
-			shown = shown[:min(limit, len(shown))]
+	for i, g := range c.Globs {
+		if limit > 0 && i == limit {
+			lines = append(lines, fmt.Sprintf("and by %d more patterns", len(c.Globs)-i))
+			break
 		}
-		lines = append(lines, printable("by pattern "+strings.Join(shown, ", ")))
+		lines = append(lines, printable("by pattern "+g.Pattern+", such as "+g.Path))
 	}
 	example := "for example " + RequestText(c.Witness)
 	if len(c.Needs) > 0 {

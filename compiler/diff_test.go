@@ -8,6 +8,7 @@ import (
 
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/compiler/gen"
+	"github.com/stockade-dev/stockade/compiler/rule"
 	"github.com/stockade-dev/stockade/compiler/table"
 )
 
@@ -57,6 +58,13 @@ func TestDiffFindsWhatADroppedPolicyChanges(t *testing.T) {
 				some++
 			}
 			facts += len(d.Needs)
+			for _, x := range d.Globs {
+				q := d.Witness
+				q.Path = x.Path
+				if !rule.MatchLike(x.Pattern, x.Path) || old.Decide(q) != d.Old || now.Decide(q) != d.New || !d.Covers(q) {
+					t.Fatalf("example %+v of %+v\n%s", x, *d, c)
+				}
+			}
 		}
 		for _, q := range c.Requests {
 			was, is := old.Decide(q), now.Decide(q)
@@ -101,7 +109,7 @@ func TestDiffIsWrittenForReaders(t *testing.T) {
 		"a hole": {readSrv, readSrv + `forbid (principal, action, resource in file_system::Dir::"/srv/key");`,
 			"newly denied (was allowed): read\n/srv/key (dir), /srv/key/**\nfor example read file /srv/key/a"},
 		"a glob": {readSrv, readSrv + `forbid (principal, action == file_system::Action::"read", resource) when { resource.path like "*.env" };`,
-			"newly denied (was allowed): read\nsome of /srv/**\nby pattern *.env\nfor example read file /srv/.env"},
+			"newly denied (was allowed): read\nsome of /srv/**\nby pattern *.env, such as /srv/.env\nfor example read file /srv/.env"},
 		"a user": {"", `permit (principal, action == file_system::Action::"execute", resource in file_system::Dir::"/srv") when { context.user.uid == 7 };`,
 			"newly allowed (was denied): execute\n/srv (dir), /srv/**\nfor example execute file /srv/a if uid is 7"},
 		"nothing": {readSrv, readSrv + readSrv, ""},

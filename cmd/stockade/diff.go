@@ -135,7 +135,7 @@ type changeJSON struct {
 	New     string              `json:"new"`
 	Actions map[string][]string `json:"actions"`
 	Places  []placeJSON         `json:"places"`
-	Globs   []string            `json:"globs,omitempty"`
+	Globs   []map[string]string `json:"globs,omitempty"`
 	Facts   []string            `json:"facts,omitempty"`
 	Witness map[string]any      `json:"witness"`
 }
@@ -164,7 +164,10 @@ func diffJSON(w io.Writer, changes []compiler.Change, open bool) error {
 func changesJSON(changes []compiler.Change) []changeJSON {
 	list := make([]changeJSON, len(changes))
 	for i, c := range changes {
-		x := changeJSON{Old: c.Old.String(), New: c.New.String(), Actions: map[string][]string{}, Globs: c.Globs}
+		x := changeJSON{Old: c.Old.String(), New: c.New.String(), Actions: map[string][]string{}}
+		for _, g := range c.Globs {
+			x.Globs = append(x.Globs, map[string]string{"pattern": g.Pattern, "path": g.Path})
+		}
 		for k, mask := range c.Actions {
 			for _, a := range mask.Actions() {
 				x.Actions[abi.Kind(k).String()] = append(x.Actions[abi.Kind(k).String()], a.String())

@@ -22,6 +22,10 @@ type Difference struct {
 	Needs []abi.Dim
 	// Witness is one of the requests, with the first of the actions.
 	Witness abi.Request
+	// Paths and Classes tell, where a place has Some, which paths are meant:
+	// those to which the automaton gives one of the classes.
+	Paths   *pattern.Automaton
+	Classes pattern.Bits
 }
 
 // Compare finds all requests that two tables of the same handled actions answer
@@ -372,6 +376,12 @@ func (c *comparer) complete(d *Difference, diagrams []ref, facts ref) {
 	m := newMarks(spots, c.full)
 	d.Places = m.places()
 	d.Witness.Path = c.pathOf(m.best())
+	for _, x := range m {
+		if x.some {
+			d.Paths = c.paths.automaton
+			d.Classes.Add(x.classes)
+		}
+	}
 	for k := range abi.NumKinds {
 		if mask := d.Actions[k]; mask != 0 {
 			d.Witness.Kind, d.Witness.Action = k, mask.Actions()[0]
