@@ -142,7 +142,7 @@ func (l *lowerer) groups(p *policy, mask abi.ActionMask) []abi.ActionMask {
 			groups = append(groups, abi.MaskOf(a))
 		}
 		return groups
-	case p.mentions("context"):
+	case !p.sameContext():
 		return contextGroups(mask)
 	}
 	return []abi.ActionMask{mask}
@@ -298,6 +298,37 @@ func (p *policy) mentions(variable types.String) bool {
 		}
 	}
 	return false
+}
+
+// sameContext reports whether the conditions look only at what the context of
+// every action has.
+func (p *policy) sameContext() bool {
+	mentioned, common := 0, 0
+	count := func(arg node, name types.String) {
+		v, ok := arg.(nodeVariable)
+		switch name {
+		case "process", "user", "group", "now", "workload":
+			if ok && v.Name == "context" {
+				common++
+			}
+		}
+	}
+	for _, c := range p.conditions {
+		inspect(c.body, func(n node) bool {
+			switch n := n.(type) {
+			case nodeVariable:
+				if n.Name == "context" {
+					mentioned++
+				}
+			case nodeAccess:
+				count(n.Arg, n.Value)
+			case nodeHas:
+				count(n.Arg, n.Value)
+			}
+			return true
+		})
+	}
+	return mentioned == common
 }
 
 // mentionsAttribute reports whether a condition reads an attribute of the

@@ -39,10 +39,25 @@ func ruleRequest(r abi.Request) *rule.Request {
 		Attr: r.Xattr, UID: int64(r.UID), GID: int64(r.GID), Now: r.Now}
 }
 
+// candidates yields the numbers of the rules that may hold for a path: all of
+// them if the plan was made without an index.
+func (p *Plan) candidates(path string) iter.Seq[int] {
+	if p.index == nil {
+		return func(yield func(int) bool) {
+			for i := range p.Rules.Rules {
+				if !yield(i) {
+					return
+				}
+			}
+		}
+	}
+	return slices.Values(p.index.candidates(path))
+}
+
 // applicable yields the rules about an action that may hold for a path.
 func (p *Plan) applicable(request abi.Request) iter.Seq[*rule.Rule] {
 	return func(yield func(*rule.Rule) bool) {
-		for _, i := range p.index.candidates(request.Path) {
+		for i := range p.candidates(request.Path) {
 			if r := &p.Rules.Rules[i]; r.Actions>>request.Action&1 == 1 && !yield(r) {
 				return
 			}

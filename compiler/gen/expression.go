@@ -34,7 +34,7 @@ func (g *generator) expression(depth int) *Expr {
 // leaf makes a condition without boolean operators, apart from guards.
 func (g *generator) leaf() *Expr {
 	switch n := g.IntN(8); {
-	case n < 2:
+	case n < 1:
 		return Leaf(g.draw(knownLeaves))
 	case n < 5 && len(g.themes) > 0:
 		return g.themed(pick(g, g.themes...))

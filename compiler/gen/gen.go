@@ -59,6 +59,13 @@ func New(seed uint64, o Options) *Case {
 			g.themes = append(g.themes, pick(g, AllThemes...))
 		}
 	}
+	g.favoured = []abi.Action{pick(g, named...), pick(g, named...)}
+	for theme, a := range own {
+		if g.about(theme) {
+			g.favoured = append(g.favoured, a)
+		}
+	}
+	slices.Sort(g.favoured)
 	g.typ = pick(g, "User", "Agent", "corp::Agent")
 	g.self = fmt.Sprintf(`%s::"%s"`, g.typ, pick(g, "ann", "bob", "eve"))
 	g.seedPaths()
@@ -86,6 +93,8 @@ type generator struct {
 	depth     int
 	themes    []Theme
 	typ, self string
+	// favoured are the actions that policies and requests are mostly about.
+	favoured []abi.Action
 	// paths are the paths that policies and requests draw from.
 	paths []string
 	// used are, by field, the strings and patterns that policies name, bounds
@@ -196,6 +205,9 @@ func (g *generator) list(n int, element func() string) string {
 	}
 	return "[" + strings.Join(parts, ", ") + "]"
 }
+
+// own are the actions with a context of their own, which belong to a theme.
+var own = map[Theme]abi.Action{Moves: abi.Move, Xattrs: abi.SetXattr, Residuals: abi.Execute}
 
 // named are the actions that a policy names one by one: unmount, which applies
 // to directories alone, comes with its group.

@@ -41,14 +41,8 @@ type actionScope struct {
 
 func (g *generator) action() string {
 	a := pick(g, named...)
-	// An action with its own context belongs to some themes.
-	switch {
-	case g.about(Moves) && g.oneIn(2):
-		a = abi.Move
-	case g.about(Xattrs) && g.oneIn(2):
-		a = abi.SetXattr
-	case g.about(Residuals) && g.oneIn(2):
-		a = abi.Execute
+	if !g.oneIn(4) {
+		a = pick(g, g.favoured...)
 	}
 	g.scope.only = a
 	g.scope.dirs = g.scope.dirs || !fileOnly.Has(a)
@@ -65,11 +59,11 @@ var principalScopes = []production{
 	{"principal is in", func(g *generator) string {
 		return "principal is " + g.typ + ` in Team::"` + pick(g, "dev", "all") + `"`
 	}},
-	{"principal", func(*generator) string { return "principal" }},
-	{"principal", func(*generator) string { return "principal" }},
-	{"principal", func(*generator) string { return "principal" }},
-	{"principal", func(*generator) string { return "principal" }},
+	{"principal", anyone}, {"principal", anyone}, {"principal", anyone}, {"principal", anyone}, {"principal", anyone},
+	{"principal", anyone}, {"principal", anyone}, {"principal", anyone}, {"principal", anyone}, {"principal", anyone},
 }
+
+func anyone(*generator) string { return "principal" }
 
 var actionScopes = []production{
 	{"action in group", func(g *generator) string {

@@ -17,13 +17,8 @@ func (g *generator) request() abi.Request {
 		Facts: abi.Facts{UID: g.id("uid"), GID: g.id("gid"), Now: g.now(),
 			Exe: g.executable(), Parent: g.executable()},
 	}
-	switch {
-	case g.about(Moves) && g.oneIn(2):
-		r.Action = abi.Move
-	case g.about(Xattrs) && g.oneIn(2):
-		r.Action = abi.SetXattr
-	case g.about(Residuals) && g.oneIn(3):
-		r.Action = abi.Execute
+	if !g.oneIn(3) {
+		r.Action = pick(g, g.favoured...)
 	}
 	// A fact that the action does not have must not matter.
 	switch stray := g.oneIn(30); {
@@ -34,6 +29,7 @@ func (g *generator) request() abi.Request {
 		if g.oneIn(3) {
 			r.Xattr = g.near(r.Xattr)
 		}
+		r.Xattr = r.Xattr[:min(len(r.Xattr), abi.MaxName)] // XATTR_NAME_MAX is the same
 	}
 	return r
 }
