@@ -71,8 +71,9 @@ func examples(d table.Difference, old, now *Plan) []Example {
 		}
 		q := d.Witness
 		var ok bool
-		// The automaton does not know of the literal paths: ask the plans.
-		if q.Path, ok = pathOf(glob, d); ok && old.Decide(q) == d.Old && now.Decide(q) == d.New {
+		// The automaton does not know what other places there are: ask the plans.
+		change := Change{Difference: d}
+		if q.Path, ok = pathOf(glob, d); ok && change.Covers(q) && old.Decide(q) == d.Old && now.Decide(q) == d.New {
 			list = append(list, Example{glob, q.Path})
 		}
 	}
@@ -108,10 +109,17 @@ func (p *Plan) globs(q abi.Request) map[string]bool {
 	return set
 }
 
-// pathOf finds a path that matches a pattern and has one of the classes of a
-// difference.
+// pathOf finds a path that matches a pattern, lies in a place of a difference
+// where globs pick the paths, and has one of its classes.
 func pathOf(glob string, d table.Difference) (string, bool) {
-	set, err := pattern.Build([]pattern.Language{pattern.Like(glob)}, pattern.Options{Automata: 1})
+	var beneath []pattern.Language
+	for _, p := range d.Places {
+		if p.Some && len(beneath) < maxExamples {
+			beneath = append(beneath, pattern.Like(rule.EscapeLike(strings.TrimSuffix(p.Path, "/"))+"/*"))
+		}
+	}
+	language := pattern.And(pattern.Like(glob), pattern.Or(beneath...))
+	set, err := pattern.Build([]pattern.Language{language}, pattern.Options{Automata: 1})
 	if err != nil || len(set.Automata) == 0 {
 		return "", false
 	}
