@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -17,18 +19,26 @@ func checkVerb() *cli.Command {
 enforce. Errors have the form FILE:LINE:COLUMN: message, on standard error.
 Neither root nor a special kernel is needed.
 
+Warnings are about policies that may not do what they seem to: among them those
+that never matter, because no request satisfies them or because every verdict is
+the same without them.
+
 EXIT CODE:
-   0 if the policies can be enforced, 1 if not, 2 if the command line is wrong
+   0 if the policies can be enforced, 1 if not, or if there are warnings and
+   --strict is given, 2 if the command line is wrong
 
 ` + examples(
 			`stockade check policy.cedar`,
 			`stockade check policies/ --principal 'User::"alice"' --entities users.json`,
 			`stockade check -v policy.cedar`,
+			`stockade check --strict policy.cedar`,
 		),
 		Flags: append(inputFlags("none"), &cli.BoolFlag{
 			Name: "verbose", Aliases: []string{"v"},
 			Usage: "say of each policy what enforces it: the kernel, the agent that is asked, or nothing and why",
-		}),
+		},
+			&cli.BoolFlag{Name: "strict", Usage: "fail if there is a warning"},
+			&cli.DurationFlag{Name: "idle", Value: 5 * time.Second, Usage: "look for policies that never matter for at most `TIME`; 0 is not at all"}),
 		Action: checkAction,
 	}
 }
@@ -42,6 +52,10 @@ func checkAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	warnings, unchecked, err := checkWarnings(c, in, plan)
+	if err != nil {
+		return err
+	}
 	for _, source := range in.Sources {
 		permits, forbids, rules := count(plan, source.Name)
 		fmt.Fprintf(c.App.Writer, "%s: ok: %d policies (%d permit, %d forbid), %d rules\n",
@@ -52,7 +66,7 @@ func checkAction(c *cli.Context) error {
 			fmt.Fprint(c.App.Writer, report.String())
 		}
 	}
-	for _, warning := range plan.Warnings {
+	for _, warning := range warnings {
 		fmt.Fprintf(c.App.Writer, "%s\n", warning)
 	}
 	for _, name := range plan.Rules.Unenforced {
@@ -60,7 +74,30 @@ func checkAction(c *cli.Context) error {
 	}
 	fmt.Fprintf(c.App.Writer, "plan for %s: %d nodes, %d rows, %d decision nodes, %d automaton states, %d bytes, sha256:%s\n",
 		plan.Principal, plan.Table.Nodes, plan.Table.Rows, plan.Table.Decisions, plan.Table.States, len(plan.Table.Bytes()), plan.Digest)
+	for _, line := range unchecked {
+		fmt.Fprintf(c.App.Writer, "%s\n", line)
+	}
+	if c.Bool("strict") && len(warnings) > 0 {
+		return fmt.Errorf("policies: %d warnings: with --strict they are errors; mend what they name", len(warnings))
+	}
 	return nil
+}
+
+// checkWarnings lists the warnings, and what was not looked at.
+func checkWarnings(c *cli.Context, in compiler.Input, plan *compiler.Plan) (warnings, unchecked []string, err error) {
+	limit := c.Duration("idle")
+	if limit <= 0 {
+		return plan.Warnings, nil, nil
+	}
+	found, err := compiler.FindIdle(in, plan, limit, baselineName)
+	if err != nil {
+		return nil, nil, err
+	}
+	warnings = slices.Clone(plan.Warnings)
+	for _, idle := range found.Idle {
+		warnings = append(warnings, idle.String())
+	}
+	return warnings, found.Unchecked(), nil
 }
 
 // count counts the policies of a file, and the rules that they became.

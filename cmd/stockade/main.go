@@ -84,7 +84,7 @@ kernel decides every operation; what it refuses is shown as it happens.
 		OnUsageError:              usageError,
 		Action:                    unknownVerb,
 		Commands: []*cli.Command{
-			runVerb(), checkVerb(), compileVerb(), decideVerb(), baselineVerb(),
+			runVerb(), checkVerb(), diffVerb(), explainVerb(), compileVerb(), decideVerb(), baselineVerb(),
 			doctorVerb(), versionVerb(), completionVerb(), reapVerb(),
 		},
 	}

@@ -1,0 +1,283 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cedar-policy/cedar-go/types"
+	"github.com/urfave/cli/v2"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/compiler"
+)
+
+// baselineName is the source of the runtime baseline: nobody can edit it.
+const baselineName = "baseline/runtime.cedar"
+
+func explainVerb() *cli.Command {
+	return &cli.Command{
+		Name:      "explain",
+		Usage:     "say why a request is allowed, asked or denied, and what would allow it",
+		UsageText: "stockade explain --policy FILE [OPTIONS] ACTION PATH",
+		Description: `Decides one request from the same tables that the kernel walks, and names the
+policies that decide it. For a denial it proposes the smallest changes that would
+allow it, and says what else each would allow. Every proposal was compiled and
+asked before it is printed.
+
+ACTION is a short name, such as read, or Cedar text. An operation may ask several
+actions: opening a file for reading asks open and read.
+
+EXIT CODE:
+   0 if the request is allowed, 1 if it is denied or asked, 2 if it could not be
+   decided: the command line is wrong, policies do not compile, or the action is
+   not enforced
+
+` + examples(
+			`stockade explain --policy policy.cedar read /etc/shadow`,
+			`stockade explain -p policy.cedar --kind dir --uid 1000 create /srv/www`,
+			`stockade explain -p policy.cedar --dest /srv/www/a move /tmp/a`,
+		),
+		Flags: append([]cli.Flag{policyFlag()}, append(inputFlags("none"),
+			&cli.StringFlag{Name: "kind", Value: "file", Usage: "what the path is: `KIND` is file or dir"},
+			&cli.UintFlag{Name: "uid", Usage: "effective user `ID`"},
+			&cli.UintFlag{Name: "gid", Usage: "effective group `ID`"},
+			&cli.StringFlag{Name: "exe", Usage: "`PATH` of the running executable (default: not known)"},
+			&cli.StringFlag{Name: "parent-exe", Usage: "`PATH` of the executable that executed it (default: not known)"},
+			&cli.StringFlag{Name: "dest", Usage: "destination of a move, a `PATH`"},
+			&cli.StringFlag{Name: "xattr", Usage: "`NAME` of the extended attribute, for set_x_attr"},
+			&cli.StringFlag{Name: "now", Usage: "`TIME`, as 2006-01-02T15:04:05Z or milliseconds since 1970 (default: now)"},
+			&cli.BoolFlag{Name: "json", Usage: "print one JSON object"})...),
+		Action: func(c *cli.Context) error { return unknown(explainAction(c)) },
+	}
+}
+
+func explainAction(c *cli.Context) error {
+	if c.NArg() != 2 {
+		return usage(c, "request: %d arguments: nothing was decided; write ACTION PATH, flags before them", c.NArg())
+	}
+	request, err := explainRequest(c)
+	if err != nil {
+		return err
+	}
+	in, err := readInput(c, c.StringSlice("policy"))
+	if err != nil {
+		return err
+	}
+	e, err := compiler.Explain(in, request, baselineName)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		err = explainJSON(c.App.Writer, e)
+	} else {
+		w := &lines{w: c.App.Writer}
+		explainText(w, e)
+		err = w.err
+	}
+	if err != nil {
+		return fmt.Errorf("output: %w: it is not complete; check where it goes", err)
+	}
+	if e.Verdict != abi.Allow {
+		return quietly(exitNo)
+	}
+	return nil
+}
+
+// explainRequest reads the request from the command line.
+func explainRequest(c *cli.Context) (abi.Request, error) {
+	q := abi.Request{Path: c.Args().Get(1), Facts: abi.Facts{UID: uint32(c.Uint("uid")), GID: uint32(c.Uint("gid")),
+		Exe: c.String("exe"), Parent: c.String("parent-exe"), Dest: c.String("dest"), Xattr: c.String("xattr")}}
+	if c.Uint("uid") > 1<<32-1 || c.Uint("gid") > 1<<32-1 {
+		return q, usage(c, "id: more than 4294967295: nothing was decided; use a user or group id")
+	}
+	typ, id := "file_system::Action", c.Args().First()
+	var uid types.EntityUID
+	if uid.UnmarshalCedar([]byte(id)) == nil {
+		typ, id = string(uid.Type), string(uid.ID)
+	}
+	var ok bool
+	if q.Action, ok = abi.ParseAction(typ, id); !ok {
+		return q, usage(c, "action %s::%q: no kernel hook decides it: it is neither allowed nor denied here; ask about one of %s", typ, id, abi.EnforcedActions)
+	}
+	switch c.String("kind") {
+	case "file":
+	case "dir":
+		q.Kind = abi.Dir
+	default:
+		return q, usage(c, "kind %q: unknown: nothing was decided; use file or dir", c.String("kind"))
+	}
+	for _, name := range []string{"exe", "parent-exe", "dest"} {
+		if p := c.String(name); p != "" && (p[0] != '/' || path.Clean(p) != p || strings.ContainsRune(p, 0)) {
+			return q, usage(c, "%s %q: not an absolute, normalised path: nothing was decided; write the one that the kernel sees", name, p)
+		}
+	}
+	if q.Dest != "" && q.Action != abi.Move {
+		return q, usage(c, "dest: %s has no destination: nothing was decided; leave it out", q.Action)
+	}
+	if q.Dest == "" && q.Action == abi.Move {
+		return q, usage(c, "dest: missing: nothing was decided; name the destination of the move")
+	}
+	if q.Xattr != "" && q.Action != abi.SetXattr {
+		return q, usage(c, "xattr: %s is not about an attribute: nothing was decided; leave it out", q.Action)
+	}
+	var err error
+	q.Now, err = explainTime(c)
+	return q, err
+}
+
+func explainTime(c *cli.Context) (int64, error) {
+	text := c.String("now")
+	if text == "" {
+		return time.Now().UnixMilli(), nil
+	}
+	if ms, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return ms, nil
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return 0, usage(c, "now %q: no time: nothing was decided; write 2006-01-02T15:04:05Z or milliseconds since 1970", text)
+	}
+	return t.UnixMilli(), nil
+}
+
+// lines writes lines and remembers the first error.
+type lines struct {
+	w   io.Writer
+	err error
+}
+
+func (l *lines) add(indent int, format string, args ...any) {
+	if l.err == nil {
+		_, l.err = fmt.Fprintf(l.w, strings.Repeat("    ", indent)+format+"\n", args...)
+	}
+}
+
+// block writes a text of several lines.
+func (l *lines) block(indent int, text string) {
+	for line := range strings.Lines(text) {
+		l.add(indent, "%s", compiler.Printable(strings.TrimRight(line, "\n")))
+	}
+}
+
+func explainText(w *lines, e *compiler.Explanation) {
+	w.add(0, "%s: %s", e.Verdict, compiler.RequestText(e.Request))
+	if len(e.Policies) == 0 && len(e.Asks) == 0 {
+		w.add(0, "no policy permits it")
+	}
+	for _, p := range e.Policies {
+		reason := ""
+		if p.Reason() != "" {
+			reason = fmt.Sprintf(" (%q)", p.Reason())
+		}
+		w.add(0, "%s: policy %s%s", compiler.Printable(p.Position()), compiler.Printable(p.ID), reason)
+		w.block(1, p.Text)
+	}
+	for _, q := range e.Asks {
+		what := "whether it holds"
+		if q.Error {
+			what = "whether it errors"
+		}
+		w.add(0, "%s:%d:%d: the agent finds out, for policy %s, %s: %s", compiler.Printable(q.Policy.File), q.Line, q.Column,
+			compiler.Printable(q.Policy.ID), what, q.Reason)
+		w.block(1, q.Expr)
+	}
+	if len(e.Matters) > 0 {
+		var facts []string
+		for _, d := range e.Matters {
+			facts = append(facts, compiler.FactText(d, e.Request.Facts))
+		}
+		w.add(0, "it could be otherwise with other facts; here %s", strings.Join(facts, ", "))
+	}
+	if e.Boundary != "" {
+		w.add(0, "boundary: %s", e.Boundary)
+	}
+	if e.Dead != "" {
+		w.add(0, "nothing proposed: %s", compiler.Printable(e.Dead))
+	}
+	for i, s := range e.Suggestions {
+		w.add(0, "%s", [...]string{"to allow it:", "or:"}[min(i, 1)])
+		explainSuggestion(w, &s)
+	}
+}
+
+func explainSuggestion(w *lines, s *compiler.Suggestion) {
+	for _, edit := range s.Edits {
+		if edit.Policy == nil {
+			w.add(1, "%s", edit.What)
+		} else {
+			w.add(1, "in policy %s (%s), %s", compiler.Printable(edit.Policy.ID), compiler.Printable(edit.Policy.Position()), edit.What)
+		}
+		w.block(2, edit.Text)
+	}
+	if s.Only {
+		w.add(1, "this allows nothing else")
+		return
+	}
+	w.add(1, "in all, this makes")
+	for i, change := range s.Changes {
+		if i == maxPlaces {
+			w.add(2, "and %d more changes", len(s.Changes)-i)
+			break
+		}
+		if w.err == nil {
+			w.err = writeChange(w.w, strings.Repeat("    ", 2), &change, maxPlaces)
+		}
+	}
+}
+
+func explainJSON(w io.Writer, e *compiler.Explanation) error {
+	type object = map[string]any
+	out := object{"verdict": e.Verdict.String(), "action": e.Request.Action.String(),
+		"type": "file_system::" + e.Request.Kind.String(), "path": e.Request.Path}
+	policies := []object{}
+	for _, p := range e.Policies {
+		x := object{"id": p.ID, "position": p.Position(), "effect": p.Effect.String(), "text": p.Text}
+		if p.Reason() != "" {
+			x["reason"] = p.Reason()
+		}
+		policies = append(policies, x)
+	}
+	out["policies"] = policies
+	if len(e.Matters) > 0 {
+		facts := object{}
+		for _, d := range e.Matters {
+			facts[compiler.FactNames[d]] = compiler.FactValue(d, e.Request.Facts)
+		}
+		out["depends_on"] = facts
+	}
+	var asks, suggestions []object
+	for _, q := range e.Asks {
+		asks = append(asks, object{"policy": q.Policy.ID, "position": fmt.Sprintf("%s:%d:%d", q.Policy.File, q.Line, q.Column),
+			"expression": q.Expr, "reason": q.Reason, "error": q.Error})
+	}
+	for _, s := range e.Suggestions {
+		var edits []object
+		for _, edit := range s.Edits {
+			x := object{"what": edit.What, "text": edit.Text}
+			if edit.Policy != nil {
+				x["policy"], x["position"] = edit.Policy.ID, edit.Policy.Position()
+			}
+			edits = append(edits, x)
+		}
+		suggestions = append(suggestions, object{"edits": edits, "only": s.Only, "changes": changesJSON(s.Changes)})
+	}
+	for name, list := range map[string][]object{"waits_for": asks, "suggestions": suggestions} {
+		if list != nil {
+			out[name] = list
+		}
+	}
+	for name, text := range map[string]string{"boundary": e.Boundary, "nothing_proposed": e.Dead} {
+		if text != "" {
+			out[name] = text
+		}
+	}
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(out)
+}

@@ -1,0 +1,176 @@
+package table
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/compiler/pattern"
+)
+
+// Node is one path of a table's trie, read back.
+type Node struct {
+	Path string
+	// Exactly is the class of the path itself, Beneath that of the paths below
+	// it that are in no child's subtree.
+	Exactly, Beneath int
+	// Children stand in the order of their names.
+	Children []*Node
+}
+
+// Trie reads the trie back.
+func (t *Table) Trie() *Node {
+	w := t.words
+	type entry struct {
+		parent, id int
+		slot       []uint64
+	}
+	var list []entry
+	for i := range hi(w[hdrSize]) * bucketSlots {
+		slot := w[lo(w[hdrEdges])+i*slotWords:][:slotWords]
+		if slot[0] != 0 {
+			list = append(list, entry{lo(slot[0]), hi(slot[0]), slot})
+		}
+	}
+	slices.SortFunc(list, func(a, b entry) int { return a.id - b.id }) // parents first
+	root := newNode("/", w[hdrRoot])
+	nodes := map[int]*Node{RootNode: root}
+	for _, e := range list {
+		name, err := verifySlot(w, e.slot)
+		if err != nil {
+			panic(err) // Build and Verify let no such table pass
+		}
+		parent := nodes[e.parent]
+		n := newNode(slashed(parent.Path)+name, e.slot[1])
+		parent.Children = append(parent.Children, n)
+		nodes[e.id] = n
+	}
+	for _, n := range nodes {
+		slices.SortFunc(n.Children, func(a, b *Node) int { return strings.Compare(a.Path, b.Path) })
+	}
+	return root
+}
+
+func newNode(path string, meta uint64) *Node {
+	return &Node{Path: path, Exactly: int(meta & 0xffff), Beneath: int(meta >> slotBelow & 0xffff)}
+}
+
+// Name is the last component of the node's path; "" for the root.
+func (n *Node) Name() string { return n.Path[strings.LastIndexByte(n.Path, '/')+1:] }
+
+// Branch returns, of a class that is a decision node, its dimension and its
+// children, one for each class of the dimension. It reports false of a row.
+func (t *Table) Branch(class int) (d abi.Dim, kids []int, ok bool) {
+	if class < t.rows() {
+		return 0, nil, false
+	}
+	v := t.vertex(class)
+	kids = make([]int, v.kids())
+	for i := range kids {
+		kids[i] = t.child(v, i)
+	}
+	return v.dim(), kids, true
+}
+
+// Classes is the number of classes of a dimension, 0 where it is not used.
+func (t *Table) Classes(d abi.Dim) int { return hi(t.words[hdrDims+int(d)]) }
+
+// numeric reports the dimensions that have thresholds; the others have automata.
+func numeric(d abi.Dim) bool { return d >= abi.DimUID && d <= abi.DimDayTime }
+
+// Thresholds returns the bounds of a number's dimension, ascending.
+func (t *Table) Thresholds(d abi.Dim) []int64 {
+	if t.Classes(d) == 0 || !numeric(d) {
+		return nil
+	}
+	w := t.words[lo(t.words[hdrDims+int(d)]):]
+	return asSigned(w[1 : 1+w[0]])
+}
+
+// Automaton returns the automaton of a string's dimension; its outputs are the
+// dimension's classes. It is nil where the dimension is not used.
+func (t *Table) Automaton(d abi.Dim) *pattern.Automaton {
+	if t.Classes(d) == 0 || numeric(d) {
+		return nil
+	}
+	from := t.automaton(d)
+	states := from.states()
+	a := &pattern.Automaton{Classes: hi(from[0]), Outputs: t.Classes(d), Out: make([]uint16, states)}
+	for b := range a.Bytes {
+		a.Bytes[b] = uint8(from[1+b/8] >> (b % 8 * 8))
+	}
+	for s := range a.Out {
+		a.Out[s] = uint16(from.output(s))
+	}
+	a.Next = make([]uint16, states*a.Classes)
+	next := from[automatonHead+(states+3)/4:]
+	for i := range a.Next {
+		a.Next[i] = get16(next, i)
+	}
+	return a
+}
+
+// Matters lists the dimensions of the facts that the verdict on a request
+// depends on: with other facts it could be another.
+func (t *Table) Matters(q abi.Request) []abi.Dim {
+	g, memo := newGraph[abi.Verdict](), map[int]ref{}
+	var project func(class int) ref
+	project = func(class int) ref {
+		d, kids, ok := t.Branch(class)
+		if !ok {
+			return g.leaf(t.Row(class).verdict(q))
+		}
+		r, known := memo[class]
+		switch {
+		case known:
+			return r
+		case d == abi.DimXattr && q.Action != abi.SetXattr, d >= abi.DimDestPath && q.Action != abi.Move:
+			r = project(kids[t.ClassOf(d, &q)]) // no such fact
+		default:
+			refs := make([]ref, len(kids))
+			for i, k := range kids {
+				refs[i] = project(k)
+			}
+			r = g.pick(d, refs)
+		}
+		memo[class] = r
+		return r
+	}
+	seen := map[ref]bool{}
+	var dims []abi.Dim
+	var collect func(ref)
+	collect = func(r ref) {
+		if r < 0 || seen[r] {
+			return
+		}
+		seen[r] = true
+		dims = append(dims, leadOf(g.vertices[r].dim))
+		for _, k := range g.vertices[r].kids {
+			collect(k)
+		}
+	}
+	collect(project(t.bind(t.Find(q.Path).Class, q.Path)))
+	slices.Sort(dims)
+	return slices.Compact(dims)
+}
+
+// verdict is the answer of a row.
+func (r Row) verdict(q abi.Request) abi.Verdict {
+	switch {
+	case r.Ask[q.Kind].Has(q.Action):
+		return abi.Ask
+	case r.Allow[q.Kind].Has(q.Action):
+		return abi.Allow
+	}
+	return abi.Deny
+}
+
+// leadOf returns the first dimension of the fact that d reads.
+func leadOf(d abi.Dim) abi.Dim {
+	for _, dims := range domainDims {
+		if slices.Contains(dims, d) {
+			return dims[0]
+		}
+	}
+	return d
+}
