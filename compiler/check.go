@@ -23,25 +23,42 @@ func check(policies []*policy, s *schema.Schema, errs *collector) {
 	}
 }
 
-// gather turns messages into errors. What an attribute access lacks on several
-// types of resource is one mistake.
+// repeated are the beginnings of messages that come once for each type of
+// resource, or for each action, and are one mistake.
+var repeated = []struct{ prefix, each string }{
+	{"attribute `", "types"},
+	{"unable to guarantee safety of access to optional attribute `", "actions"},
+}
+
+// gather turns messages into errors.
 func gather(p *policy, s *schema.Schema, messages []string) []*Error {
 	var list []*Error
 	last := make(map[Position]*Error)
-	others := make(map[*Error]int)
+	others, each := make(map[*Error]int), make(map[*Error]string)
 	for _, message := range messages {
 		err := explain(p, s, message)
-		if first := last[err.Position]; first != nil && strings.HasPrefix(message, "attribute `") {
+		if first := last[err.Position]; first != nil && eachOf(message) != "" {
 			others[first]++
+			each[first] = eachOf(message)
 			continue
 		}
 		last[err.Position] = err
 		list = append(list, err)
 	}
 	for err, n := range others {
-		err.Message += fmt.Sprintf(" (so on %d more types)", n)
+		err.Message += fmt.Sprintf(" (so for %d more %s)", n, each[err])
 	}
 	return list
+}
+
+// eachOf says of what a message is repeated for each, "" if it is not.
+func eachOf(message string) string {
+	for _, r := range repeated {
+		if strings.HasPrefix(message, r.prefix) {
+			return r.each
+		}
+	}
+	return ""
 }
 
 var quotedPart = regexp.MustCompile("`([^`]*)`")

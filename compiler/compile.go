@@ -11,6 +11,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -104,7 +105,7 @@ func (f *front) compile(in Input) (*Plan, error) {
 	if err := errs.err(); err != nil {
 		return nil, err
 	}
-	t, err := table.Build(&set, in.handled())
+	t, err := build(&set, in.handled())
 	if err != nil {
 		return nil, err
 	}
@@ -118,6 +119,30 @@ func (f *front) compile(in Input) (*Plan, error) {
 		index:     newRuleIndex(set.Rules),
 		scopes:    f.scopes(in.handled()),
 	}, nil
+}
+
+// maxCostly bounds the policies that an error about patterns names.
+const maxCostly = 5
+
+// build makes the table. Too large automata are the fault of the policies whose
+// patterns cost most.
+func build(set *rule.Set, handled abi.ActionMask) (*table.Table, error) {
+	t, err := table.Build(set, handled)
+	var globs *table.GlobsError
+	if !errors.As(err, &globs) {
+		return t, err
+	}
+	var errs collector
+	for i, index := range globs.Policies {
+		p := set.Policies[index]
+		pos := Position{p.File, p.Line, p.Column}
+		if i == maxCostly {
+			break
+		}
+		errs.addf(pos, "policy %s: its patterns on %s are among those that cost most: together they need automata of more than %d states: the policy set is refused; use fewer stars in a pattern, or begin patterns with a directory",
+			p.ID, globs.Field, globs.States)
+	}
+	return nil, errs.err()
 }
 
 // aliases warns of rights that can give a path a second name. What a policy

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/stockade-dev/stockade/bpf/abi"
-	"github.com/stockade-dev/stockade/compiler/table"
 )
 
 // Stages are the stages of a compile that Dump can show, in order.
@@ -31,7 +30,7 @@ func Dump(stage string, in Input, w io.Writer) error {
 		return err
 	}
 	if stage == "table" {
-		t, err := table.Build(&set, in.handled())
+		t, err := build(&set, in.handled())
 		if err != nil {
 			return err
 		}

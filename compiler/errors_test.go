@@ -1,6 +1,8 @@
 package compiler
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -21,7 +23,7 @@ func TestWrongPoliciesAreRefusedWithTheirPlace(t *testing.T) {
 		{"unknown attribute", `permit(principal, action == file_system::Action::"write", resource) when { resource.pth == "/x" };`,
 			"p.cedar:1:85: attribute `pth` on entity type `file_system::File` not found: the policy set is refused; did you mean path?"},
 		{"attribute that some resources lack", `permit(principal, action, resource) when { resource.path == "/x" };`,
-			"p.cedar:1:53: attribute `path` on entity type `network::url` not found: the policy set is refused; name the actions or the resource type in the scope, or test it with `has` first (so on 7 more types)"},
+			"p.cedar:1:53: attribute `path` on entity type `network::url` not found: the policy set is refused; name the actions or the resource type in the scope, or test it with `has` first (so for 7 more types)"},
 		{"optional context without has", read1 + ` when { context.process.exe == "/x" };`,
 			"p.cedar:1:83: unable to guarantee safety of access to optional attribute `process` in context for file_system::Action::\"read\": the policy set is refused; test it with `has` first"},
 		{"condition that is no boolean", `permit(principal, action, resource) when { 1 };`,
@@ -163,5 +165,27 @@ func TestAFormulaThatGrowsTooLargeIsRefused(t *testing.T) {
 	_, err := Compile(Input{Sources: []Source{{"p.cedar", []byte("permit(principal, action, resource) when {" + condition + "};")}}, Principal: `User::"ann"`})
 	if err == nil || !strings.Contains(err.Error(), "a formula of more than") {
 		t.Error(err)
+	}
+}
+
+// One mistake is one error, however many actions it is made for.
+func TestUnguardedOptionalAttributeIsOneError(t *testing.T) {
+	_, err := Compile(Input{Sources: []Source{{"p.cedar", []byte(
+		`permit(principal, action, resource) when { context has process && context.now < datetime("2026-12-01") };`)}}, Principal: `User::"u"`})
+	var list Errors
+	if !errors.As(err, &list) || len(list) != 1 || !strings.Contains(err.Error(), "more actions") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestTooCostlyPatternsNameTheirPolicies(t *testing.T) {
+	var text strings.Builder
+	for i := range 60 {
+		a, b := 'a'+rune(i%26), 'a'+rune(i*7%26)
+		fmt.Fprintf(&text, "permit(principal, action, resource) when { resource.path like \"*%c%d*%c%d*x%c\" };\n", a, i, b, i, a)
+	}
+	_, err := Compile(Input{Sources: []Source{{"p.cedar", []byte(text.String())}}, Principal: `User::"u"`})
+	if err == nil || !strings.HasPrefix(err.Error(), "p.cedar:") || !strings.Contains(err.Error(), "its patterns on path") {
+		t.Errorf("got %v", err)
 	}
 }
