@@ -182,7 +182,7 @@ func TestTooCostlyPatternsNameTheirPolicies(t *testing.T) {
 	var text strings.Builder
 	for i := range 60 {
 		a, b := 'a'+rune(i%26), 'a'+rune(i*7%26)
-		fmt.Fprintf(&text, "permit(principal, action, resource) when { resource.path like \"*%c%d*%c%d*x%c\" };\n", a, i, b, i, a)
+		fmt.Fprintf(&text, "permit(principal, action == file_system::Action::\"read\", resource) when { resource.path like \"*%c%d*%c%d*x%c\" };\n", a, i, b, i, a)
 	}
 	_, err := Compile(Input{Sources: []Source{{"p.cedar", []byte(text.String())}}, Principal: `User::"u"`})
 	if err == nil || !strings.HasPrefix(err.Error(), "p.cedar:") || !strings.Contains(err.Error(), "its patterns on path") {
