@@ -115,6 +115,8 @@ func (f *front) compile(in Input) (*Plan, error) {
 		Table:     t,
 		Handled:   in.handled(),
 		Warnings:  slices.Concat(f.warnings(in.handled()), failingForbids(failures), aliases(t)),
+		index:     newRuleIndex(set.Rules),
+		scopes:    f.scopes(in.handled()),
 	}, nil
 }
 

@@ -17,7 +17,7 @@ import (
 type lowerer struct {
 	principal types.EntityUID
 	workload  *Workload
-	world     world
+	world     types.EntityGetter
 	regions   *regions
 	handled   abi.ActionMask
 	covers    map[types.EntityUID]abi.ActionMask
@@ -47,7 +47,7 @@ func (f *front) lowered(handled abi.ActionMask, errs *collector) (rule.Set, []fa
 		rules, errors := l.rules(i, p)
 		set.Rules = append(set.Rules, rules...)
 		if errors != nil {
-			failures = append(failures, failure{p, errors, l.culprits})
+			failures = append(failures, failure{p, errors, l.culprits, l.env()})
 		}
 		if errs.full() {
 			break
@@ -63,6 +63,7 @@ type failure struct {
 	policy   *policy
 	where    []rule.Cond // an alternative for each group of actions
 	culprits []node
+	env      evalEnv
 }
 
 // blame notes that the evaluation of n can error.
@@ -141,7 +142,7 @@ func (l *lowerer) groups(p *policy, mask abi.ActionMask) []abi.ActionMask {
 			groups = append(groups, abi.MaskOf(a))
 		}
 		return groups
-	case p.mentions("context"):
+	case !p.sameContext():
 		return contextGroups(mask)
 	}
 	return []abi.ActionMask{mask}
@@ -297,6 +298,37 @@ func (p *policy) mentions(variable types.String) bool {
 		}
 	}
 	return false
+}
+
+// sameContext reports whether the conditions look only at what the context of
+// every action has.
+func (p *policy) sameContext() bool {
+	mentioned, common := 0, 0
+	count := func(arg node, name types.String) {
+		v, ok := arg.(nodeVariable)
+		switch name {
+		case "process", "user", "group", "now", "workload":
+			if ok && v.Name == "context" {
+				common++
+			}
+		}
+	}
+	for _, c := range p.conditions {
+		inspect(c.body, func(n node) bool {
+			switch n := n.(type) {
+			case nodeVariable:
+				if n.Name == "context" {
+					mentioned++
+				}
+			case nodeAccess:
+				count(n.Arg, n.Value)
+			case nodeHas:
+				count(n.Arg, n.Value)
+			}
+			return true
+		})
+	}
+	return mentioned == common
 }
 
 // mentionsAttribute reports whether a condition reads an attribute of the

@@ -53,6 +53,7 @@ type (
 	nodeCall     = xast.NodeTypeExtensionCall
 
 	scopeNode  = xast.IsScopeNode
+	scopeAll   = xast.ScopeTypeAll
 	scopeEq    = xast.ScopeTypeEq
 	scopeIn    = xast.ScopeTypeIn
 	scopeInSet = xast.ScopeTypeInSet

@@ -154,7 +154,7 @@ func (f *failure) warning() string {
 	pos, what := f.policy.position(), "a condition"
 	mend := "test with `has` first"
 	if len(f.culprits) > 0 {
-		n := f.culprits[0]
+		n := f.smallest(f.culprits[0])
 		pos, what = f.policy.expression(n), "`"+cedarText(n)+"`"
 		switch n.(type) {
 		case nodeAdd, nodeSub, nodeMult, nodeNegate, nodeCall:
@@ -164,4 +164,21 @@ func (f *failure) warning() string {
 		}
 	}
 	return printable(fmt.Sprintf("%s: forbid %s: %s can error, and a policy that errors does not apply: it does not forbid there; %s", pos, f.policy.meta.ID, what, mend))
+}
+
+// smallest returns the part of an expression that errors, as far as nothing of
+// the request is needed to tell.
+func (f *failure) smallest(n node) node {
+	found := n
+	inspect(n, func(part node) bool {
+		if depends(part) || part == nil {
+			return true
+		}
+		if _, err := evaluate(part, f.env); err != nil {
+			found = part
+			return true
+		}
+		return false
+	})
+	return found
 }

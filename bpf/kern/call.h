@@ -1,9 +1,21 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Which system call a task is in, for what no hook tells apart. The number is
- * what the kernel dispatched: the caller cannot change it during the call. */
+/* Who calls: the task itself, or a filesystem in its place; and which system
+ * call it is in, for what no hook tells apart. The number is what the kernel
+ * dispatched: the caller cannot change it during the call. */
 #pragma once
 
 #include "verdict.h"
+
+/* by_kernel: does a filesystem act under its own credentials, as overlayfs does
+ * on its layers? The operation on the overlay itself was judged. Tasks cannot
+ * make this: io_uring's personalities are refused to them. Its workers act under
+ * the credentials of who submitted, and are judged. */
+static __always_inline bool by_kernel(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	return task->cred != task->real_cred && !(task->flags & PF_IO_WORKER);
+}
 
 enum { CALL_OTHER, CALL_MACHINE, CALL_NAME, CALL_MOUNT_SETATTR };
 

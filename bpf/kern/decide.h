@@ -7,6 +7,7 @@
 
 #define KIND_DIR 1U
 #define OF_DEST 2U /* in a kind: the resource is s->dest, not s->path */
+#define BEFORE 8U  /* in a kind: exec is not over: the executable is the one before */
 #define MOVING 4U  /* in a kind: the other path is the destination of a move */
 #define NEED_ANY (1U << 31)  /* in need: one of the actions suffices */
 #define NEED_WALK (1U << 30) /* in need: walk, whatever is allowed everywhere */
@@ -222,14 +223,6 @@ static __always_inline bool exceeds(u64 now, u64 old)
 	return (u32)now & ~(u32)(old >> 32);
 }
 
-/* bind follows the nodes of a class that ask for the path alone. Returns a
- * class, or -1. */
-static __always_inline int bind(const u64 *t, struct scratch *s, u64 plan, u32 class, u32 kind)
-{
-	ask(t, s, plan, class, kind, ~NEED_ANY, DIM_UID);
-	return resolve(s) ? -1 : (int)s->at_node.class;
-}
-
 /* after returns the state of a path's automaton after s->path (or s->dest) and
  * one more slash; -1 on failure. */
 static __noinline int after(struct scratch *s, u64 at, u32 of_dest)
@@ -246,16 +239,14 @@ static __noinline int after(struct scratch *s, u64 at, u32 of_dest)
 	return taken(s)->n ? take(ctx.t, arena_mask, s, s->run.state, '/') : s->run.state;
 }
 
-/* alike: is everything beneath both places judged alike, given that it has the
- * same class? */
-static __noinline bool alike(struct scratch *s, u64 plan, u32 class)
+/* same_states: have the automata that read paths the same to come beneath both
+ * places? */
+static __noinline bool same_states(struct scratch *s, u64 plan)
 {
 	u64 mask = arena_mask, *t = arena_base();
 
 	if (!t)
 		return false;
-	if (class < rows_of(t, mask, plan) || (u32)W(node_at(t, mask, plan, class)) >= DIM_UID)
-		return true;
 	for (u32 dim = DIM_GLOB0; dim < DIM_UID; dim++) {
 		u64 where = W(plan + HDR_DIMS + dim);
 		int state;
@@ -269,25 +260,78 @@ static __noinline bool alike(struct scratch *s, u64 plan, u32 class)
 	return true;
 }
 
+#define GAIN_BENEATH 1
+#define GAIN_ITSELF(kind) (2U << ((kind) & KIND_DIR))
+
+/* gain returns the bits of a pair of the gain matrix. */
+static __always_inline u64 gain(const u64 *t, u64 mask, u64 plan, u32 old, u32 now)
+{
+	u64 head = W(plan + HDR_GAINS), pair = ((u64)old * (head >> 32) + now) * 4;
+
+	return W(plan + (u32)head + pair / 64) >> pair % 64;
+}
+
+/* gains_itself judges a resource, bound to both places, without what is beneath
+ * it. Not inline: gains has no room on its stack. */
+static __noinline bool gains_itself(u64 plan, u32 kind, u32 old, u32 now)
+{
+	u64 mask = arena_mask, *t = arena_base(), subs;
+
+	if (!t)
+		return true;
+	subs = W(plan + HDR_SUBS) >> 32;
+	if (W(plan + HDR_GAINS))
+		return gain(t, mask, plan, subs + old, subs + now) & GAIN_ITSELF(kind);
+	return old != now && exceeds(bounds(t, mask, plan, now, kind & KIND_DIR), bounds(t, mask, plan, old, kind & KIND_DIR));
+}
+
+static __always_inline u32 shape_of(u64 subs, const struct matched *m)
+{
+	return m->sub >= 0 ? (u32)m->sub : (u32)(subs >> 32) + m->class;
+}
+
+/* gains_beneath judges what is beneath a directory; same: in equal states. */
+static __noinline bool gains_beneath(struct scratch *s, u64 plan, u32 kind, bool same)
+{
+	const struct matched *old = kind & OF_DEST ? &s->new : &s->old, *now = kind & OF_DEST ? &s->old : &s->new;
+	u64 mask = arena_mask, *t = arena_base(), subs;
+
+	if (!t)
+		return true;
+	subs = W(plan + HDR_SUBS);
+	if (same) {
+		if (W(plan + HDR_GAINS))
+			return gain(t, mask, plan, shape_of(subs, old), shape_of(subs, now)) & GAIN_BENEATH;
+		if (old->sub < 0 && now->sub < 0 && old->class == now->class)
+			return false;
+	}
+	return exceeds(sub_bounds(t, mask, plan, now, 0), sub_bounds(t, mask, plan, old, 0)) ||
+	       exceeds(sub_bounds(t, mask, plan, now, 1), sub_bounds(t, mask, plan, old, 1));
+}
+
+/* bind follows the nodes of a class that ask for the path alone. Returns a
+ * class, or -1. */
+static __noinline int bind(struct scratch *s, u64 plan, u32 class, u32 kind)
+{
+	const u64 *t = arena_base();
+
+	if (!t)
+		return -1;
+	ask(t, s, plan, class, kind, ~NEED_ANY, DIM_UID);
+	return resolve(s) ? -1 : (int)s->at_node.class;
+}
+
 /* gains: could the resource, or anything beneath it, do more at s->dest than at
  * s->path? The no-gain rule. With OF_DEST in kind, the other way round. */
 __noinline int gains(struct scratch *s, u32 plan, u32 kind)
 {
-	const struct matched *old, *now;
-	u64 mask = arena_mask, *t = arena_base();
 	int from, to;
 
-	if (!s || !t)
+	if (!s)
 		return true;
-	old = kind & OF_DEST ? &s->new : &s->old;
-	now = kind & OF_DEST ? &s->old : &s->new;
-	if (!(kind & KIND_DIR) || (old->sub < 0 && now->sub < 0 && old->class == now->class && alike(s, plan, old->class))) {
-		from = bind(t, s, plan, old->class, kind);
-		to = bind(t, s, plan, now->class, kind ^ OF_DEST);
-		if (from < 0 || to < 0)
-			return true;
-		return from != to && exceeds(bounds(t, mask, plan, to, kind & 1), bounds(t, mask, plan, from, kind & 1));
-	}
-	return exceeds(sub_bounds(t, mask, plan, now, 0), sub_bounds(t, mask, plan, old, 0)) ||
-	       exceeds(sub_bounds(t, mask, plan, now, 1), sub_bounds(t, mask, plan, old, 1));
+	from = bind(s, plan, kind & OF_DEST ? s->new.class : s->old.class, kind);
+	to = bind(s, plan, kind & OF_DEST ? s->old.class : s->new.class, kind ^ OF_DEST);
+	if (from < 0 || to < 0 || gains_itself(plan, kind, from, to))
+		return true;
+	return kind & KIND_DIR && gains_beneath(s, plan, kind, same_states(s, plan));
 }

@@ -119,7 +119,7 @@ static __always_inline void fill(struct event *ev, const struct denial *d, struc
 static __always_inline void fill_facts(struct event_buf *e, struct scratch *s, struct task_struct *task)
 {
 	struct event *ev = &e->event;
-	const struct cred *cred = BPF_CORE_READ(task, real_cred);
+	const struct cred *cred = cred_of(task);
 
 	ev->euid = BPF_CORE_READ(cred, euid.val);
 	ev->egid = BPF_CORE_READ(cred, egid.val);

@@ -4,7 +4,8 @@
  *
  * bprm_check_security  binary and interpreters once more, whatever opened them: execute
  * bprm_committed_creds the executable is another one from here on: its class, and its parent's
- * mmap_file            PROT_EXEC of a file: map or execute
+ * mmap_file            PROT_EXEC of a file: map or execute; what exec itself maps, as the executable
+ *                      that asked for it
  * file_mprotect        a file's mapping made executable: map or execute
  */
 #include "verdict.h"
@@ -74,8 +75,10 @@ static __noinline int executed(u32 w)
 	plan = (u32)wl->plan;
 	id = plan ? W(plan + HDR_EXE) : 0;
 	known = id && m->automaton == id && !m->unread;
-	if (known)
-		m->parent = m->exe;
+	if (known) {
+		m->old_parent = m->parent;
+		m->old_exe = m->parent = m->exe;
+	}
 	m->automaton = known ? id : 0;
 	m->unread = 1;
 	if (!id)
@@ -86,7 +89,7 @@ static __noinline int executed(u32 w)
 	s->at_node.failed = 0;
 	if (!known) {
 		set_up(t, s, exe_automaton(t, plan));
-		m->parent = output(t, s);
+		m->old_exe = m->old_parent = m->parent = output(t, s);
 		m->automaton = id;
 	}
 	walk_exe(&s->exe, task, wl);
@@ -106,6 +109,15 @@ int BPF_PROG(bprm_committed_creds)
 	return w ? executed(w) : 0;
 }
 
+/* in_exec: does exec map a program and its loader, which the executable before
+ * may execute? */
+static __always_inline u32 in_exec(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	return bpf_core_field_exists(task->in_execve) && BPF_CORE_READ_BITFIELD_PROBED(task, in_execve) ? BEFORE : 0;
+}
+
 SEC("lsm/mmap_file")
 int BPF_PROG(mmap_file, struct file *file, unsigned long reqprot, unsigned long prot)
 {
@@ -122,7 +134,7 @@ int BPF_PROG(mmap_file, struct file *file, unsigned long reqprot, unsigned long 
 	w = who();
 	if (!w)
 		return 0;
-	return decide(w, file->f_path.mnt, file->f_path.dentry, 0, NEED_ANY | BIT(ACT_EXECUTE) | BIT(ACT_MAP));
+	return decide(w, file->f_path.mnt, file->f_path.dentry, in_exec(), NEED_ANY | BIT(ACT_EXECUTE) | BIT(ACT_MAP));
 }
 
 SEC("lsm/file_mprotect")

@@ -18,13 +18,21 @@ static __always_inline s64 now_ms(void)
 	return (offset ? tai - (u64)*offset : tai) / 1000000;
 }
 
+/* cred_of returns the credentials that a task acts with. Its own are real_cred:
+ * overlayfs puts others into cred. A worker of io_uring takes those of who
+ * submitted, into cred; its own may be older. */
+static __always_inline const struct cred *cred_of(struct task_struct *task)
+{
+	return task->flags & PF_IO_WORKER ? BPF_CORE_READ(task, cred) : BPF_CORE_READ(task, real_cred);
+}
+
 static __always_inline void know_user(struct facts *f)
 {
 	const struct cred *cred;
 
 	if (f->known & KNOWN_USER)
 		return;
-	cred = BPF_CORE_READ(bpf_get_current_task_btf(), real_cred);
+	cred = cred_of(bpf_get_current_task_btf());
 	f->uid = BPF_CORE_READ(cred, euid.val);
 	f->gid = BPF_CORE_READ(cred, egid.val);
 	f->known |= KNOWN_USER;
@@ -94,7 +102,10 @@ __noinline int know_exe(struct scratch *s, const struct workload *wl, u32 plan)
 	if (f->known & KNOWN_EXE)
 		return PATH_OK;
 	id = W(plan + HDR_EXE);
-	if (m && m->automaton == id && !m->unread) {
+	if (m && m->automaton == id && f->before) {
+		f->exe = m->old_exe;
+		f->parent = m->old_parent;
+	} else if (m && m->automaton == id && !m->unread) {
 		f->exe = m->exe;
 		f->parent = m->parent;
 	} else {

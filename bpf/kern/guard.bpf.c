@@ -78,11 +78,9 @@ static __always_inline bool hosts_name(void)
  * has none. */
 static __noinline int on_admin(u32 w, u32 opts)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
 	u32 call;
 
-	/* A filesystem acts by itself: see by_kernel in meta.bpf.c. */
-	if (task->cred != task->real_cred)
+	if (by_kernel())
 		return 0;
 	call = current_call();
 	if (call == CALL_MOUNT_SETATTR)

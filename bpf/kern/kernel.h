@@ -221,6 +221,7 @@ struct task_struct {
 	int pid;
 	int tgid;
 	u32 flags;
+	unsigned in_execve : 1;
 };
 struct sock_cgroup_data {
 	struct cgroup *cgroup;
@@ -334,6 +335,7 @@ struct bpf_raw_tracepoint_args;
 #define UTS_INIT_INO 0xEFFFFFFEU
 #define SYSLOG_READ_CLEAR 4
 #define SYSLOG_CONSOLE_LEVEL 8
+#define PF_IO_WORKER 0x10U
 #define PR_SET_MM 35
 #define PR_SET_MM_EXE_FILE 13
 #define PR_SET_MM_MAP 14

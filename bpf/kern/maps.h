@@ -76,8 +76,8 @@ struct member {
 	u64 automaton; /* whose classes exe and parent are; 0: not classified */
 	u32 workload;
 	u16 exe, parent;
+	u16 old_exe, old_parent; /* before the last exec */
 	u32 unread; /* the path of the executable could not be read; exe says nothing */
-	u32 pad;
 };
 
 /* struct task_struct * → member: the second index, for when task storage
@@ -136,6 +136,7 @@ struct facts {
 	s64 now;	 /* milliseconds since 1970 */
 	u64 automaton;
 	u32 xattr_len;
+	u32 before; /* exec is not over: exe is what it was before */
 };
 struct scratch {
 	u64 busy;

@@ -16,6 +16,7 @@
 #define HDR_FILE 8
 #define HDR_NODES 9
 #define HDR_EXE 12
+#define HDR_GAINS 13
 #define HDR_DIMS 16
 #define ROOT_NODE 1
 #define SLOT_CHILDREN (1ULL << 56)

@@ -11,7 +11,7 @@
  * sb_remount         options of a filesystem: mount on its root
  * inode_file_setattr flags, since 6.17; before that the ioctls: set_x_attr
  */
-#include "verdict.h"
+#include "call.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -132,16 +132,6 @@ static __noinline int decide_dentry(u32 w, u64 address, u32 need, u64 name)
 	first(c.s, BPF_CORE_READ(dentry, d_sb));
 	bpf_loop(MAX_SB_MOUNTS, judge_on, &ctx, 0);
 	return conclude(&c, c.s->mounts.err ? EACCES : 0);
-}
-
-/* by_kernel: does a filesystem act under its own credentials, as overlayfs does
- * on its layers? The operation on the overlay itself was judged. Tasks cannot
- * make this: io_uring's personalities are refused to them. */
-static __always_inline bool by_kernel(void)
-{
-	struct task_struct *task = bpf_get_current_task_btf();
-
-	return task->cred != task->real_cred;
 }
 
 SEC("lsm/inode_setattr")

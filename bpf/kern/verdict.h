@@ -19,6 +19,7 @@ static __always_inline struct scratch *claim(void)
 		if (s && !__sync_lock_test_and_set(&s->busy, 1)) {
 			s->facts.known = 0;
 			s->facts.xattr_len = 0;
+			s->facts.before = 0;
 			return s;
 		}
 	}
@@ -159,7 +160,7 @@ static __always_inline int enter(u32 w, u32 kind, u32 need, struct workload **wl
 		return 0;
 	}
 	need &= handled | NEED_FLAGS;
-	if (!(need & NEED_FLAGS) && !(need & ~(u32)(W(plan + HDR_FILE) >> 32 * d->kind)))
+	if (!(need & NEED_WALK) && settles(W(plan + HDR_FILE) >> 32 * d->kind, need))
 		return 1;
 	return 0;
 }
@@ -232,6 +233,7 @@ static __noinline int decide(u32 w, struct vfsmount *mnt, struct dentry *dentry,
 
 	if (err <= 0)
 		return err;
+	c.s->facts.before = kind & BEFORE;
 	walk(&c.s->path, mnt, dentry, c.wl);
 	err = judge_walked(&c);
 	if (err && c.d.reason == REASON_OUTSIDE && layer((u64)mnt))

@@ -36,6 +36,13 @@ plan for User::"alice": `
 	}
 }
 
+func TestCheckSaysWhatEnforcesEachPolicy(t *testing.T) {
+	code, out, errs := call("", "check", "-v", "--principal", `User::"alice"`, "testdata/good.cedar")
+	if code != 0 || errs != "" || strings.Count(out, ": kernel, exact\n") != 2 || strings.Count(out, "not enforced here: ") != 2 {
+		t.Errorf("exit %d, %s\n%s", code, errs, out)
+	}
+}
+
 func TestCheckPlacesErrors(t *testing.T) {
 	code, out, errs := call("", "check", "testdata/bad.cedar")
 	lines := strings.Split(strings.TrimSpace(errs), "\n")

@@ -63,7 +63,23 @@ func (e *TooLargeError) Error() string {
 // written; several are the same for every order of languages and patterns.
 //
 // The size grows with 2 to the number of languages that can hold at once, so
-// give all patterns of one effect as one union.
+// give all patterns of one effect as one union. Typical globs (typical_test.go;
+// every effect has all shapes, words differ), default limits, bytes of tables:
+//
+//	globs  effects   before minimising   automata   states     bytes     time
+//	   10        1                 292          1      272    19,584     1 ms
+//	   10     2, 8                              1      514    37,008     1 ms
+//	  100        1               2,446          1    1,505   114,380    10 ms
+//	  100        2               5,602          1    4,062   308,712    25 ms
+//	  100        8                              3    9,547   708,264   190 ms
+//	1,000        1                              2    1,813   121,898   520 ms
+//	1,000        2                              2    4,846   364,332   610 ms
+//	1,000        8                         refused                     900 ms
+//
+// The last one is built in 6 s with 16,384 states allowed: 40,232 in all, 3 MB.
+//
+// Patterns that begin with a star multiply with the directories that others
+// begin with, and with the sets of effects that are settled already.
 func Build(langs []Language, o Options) (*Set, error) {
 	b, err := newBuilder(langs, o.filled())
 	if err != nil {
@@ -73,7 +89,11 @@ func Build(langs []Language, o Options) (*Set, error) {
 		return &Set{}, nil
 	}
 	var failed error
+	left := b.work.left
 	for k := 1; k <= b.options.Automata; k++ {
+		// An attempt that fails must not use up what the next ones need.
+		share := left / (b.options.Automata - k + 1)
+		b.work.left = share
 		parts := b.split(k)
 		if len(parts) < k {
 			break // a finer split does not exist
@@ -83,9 +103,7 @@ func Build(langs []Language, o Options) (*Set, error) {
 			return set, nil
 		}
 		failed = err
-		if b.work.left < 0 {
-			break
-		}
+		left -= share - b.work.left
 	}
 	return nil, failed
 }

@@ -123,3 +123,44 @@ func TestOrderOfWritingChangesNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestFewStatesBeforeMinimising holds what prunes positions: each kind of it
+// that is lost makes some of these larger.
+func TestFewStatesBeforeMinimising(t *testing.T) {
+	for name, c := range map[string]struct {
+		langs []Language
+		most  int
+	}{
+		"typical, one effect":  {typical(100, 1), 2446},
+		"typical, two effects": {typical(100, 2), 5602},
+		"initial stars":        {[]Language{Or(Like("*/a/*.x"), Like("*/b/*.x"), Like("*/c/*.y"), Like("*/a/*/b/*.y"), Like("*z"))}, 33},
+		"borders":              {[]Language{Or(Like("*ab*ab*c"), Like("*ba*c"), Like("/a*c/*c*"), Like("*aab*/c"))}, 35},
+		"a formula":            {[]Language{And(Like("*ab*ab*c"), Not(Like("*ba*c")))}, 17},
+		"two stars at once":    {[]Language{Or(Like("/*q*c"), Like("*rq*bc")), Or(Like("/*q*bc"), Like("*rq*c"))}, 16},
+		"a settled union":      {[]Language{Or(Like("*aa*"), Like("*bb*"), Like("*cc*"), Like("*dd*"), Like("*ee*"))}, 7},
+	} {
+		var nodes []*node
+		for _, l := range c.langs {
+			nodes = append(nodes, l.node().prune())
+		}
+		list, units := formulas(nodes)
+		x, ok := explore(list, units, 1<<20, &budget{1 << 30})
+		if !ok || x.intern.len() > c.most {
+			t.Errorf("%s: %d states before minimising, were %d", name, x.intern.len(), c.most)
+		}
+	}
+}
+
+func TestThousandTypicalGlobsAreBuilt(t *testing.T) {
+	for effects := 1; effects <= 2; effects++ {
+		set, err := Build(typical(1000, effects), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%d effects: %d automata", effects, len(set.Automata))
+	}
+	var large *TooLargeError
+	if _, err := Build(typical(1000, 8), Options{}); !errors.As(err, &large) {
+		t.Errorf("eight effects: error is %v: the figures in the comment of Build are out of date", err)
+	}
+}

@@ -240,6 +240,28 @@ func Renumber(c Cond, number func(int) int) Cond {
 	return c
 }
 
+// Known decides what c says of a request, all but its unknowns.
+func Known(c Cond, r *Request) Cond {
+	list := func(list []Cond) []Cond {
+		out := make([]Cond, len(list))
+		for i, c := range list {
+			out[i] = Known(c, r)
+		}
+		return out
+	}
+	switch c := c.(type) {
+	case Unknown:
+		return c
+	case Not:
+		return Neg(Known(c.X, r))
+	case And:
+		return Conj(list(c)...)
+	case Or:
+		return Disj(list(c)...)
+	}
+	return Const(Eval(c, r) == True)
+}
+
 // Unknowns calls visit for every Unknown of c.
 func Unknowns(c Cond, visit func(residual int)) {
 	switch c := c.(type) {

@@ -12,6 +12,11 @@ import (
 	"github.com/stockade-dev/stockade/compiler/rule"
 )
 
+// maxStates bounds one automaton. Typical globs need far fewer (package pattern
+// has figures); a thousand with eight different effects need about 10,000 in
+// each of four automata.
+const maxStates = 16384
+
 // dims are the dimensions of one table: how each sorts what it reads into
 // classes.
 type dims struct {
@@ -122,7 +127,7 @@ func (d *dims) build(group []rule.Field, byField *[rule.NumFields][]pattern.Lang
 	if len(languages) == 0 {
 		return nil
 	}
-	set, err := pattern.Build(languages, pattern.Options{Automata: len(dimsOf(group[0]))})
+	set, err := pattern.Build(languages, pattern.Options{Automata: len(dimsOf(group[0])), States: maxStates})
 	var large *pattern.TooLargeError
 	if errors.As(err, &large) {
 		e := &GlobsError{Field: group[0], States: large.States}
