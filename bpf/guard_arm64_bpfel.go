@@ -34,8 +34,10 @@ const (
 	guardProgKernelReadFile   = "kernel_read_file"
 	guardProgLockedDown       = "locked_down"
 	guardProgPerfEventOpen    = "perf_event_open"
+	guardProgSyslog           = "syslog"
 	guardProgTaskPrctl        = "task_prctl"
 	guardVarArenaMask         = "arena_mask"
+	guardVarKeepClock         = "keep_clock"
 	guardVarNameMasks         = "name_masks"
 	guardVarOpaque            = "opaque"
 	guardVarWithoutRenameLock = "without_rename_lock"
@@ -89,6 +91,7 @@ type guardProgramSpecs struct {
 	KernelReadFile *ebpf.ProgramSpec `ebpf:"kernel_read_file"`
 	LockedDown     *ebpf.ProgramSpec `ebpf:"locked_down"`
 	PerfEventOpen  *ebpf.ProgramSpec `ebpf:"perf_event_open"`
+	Syslog         *ebpf.ProgramSpec `ebpf:"syslog"`
 	TaskPrctl      *ebpf.ProgramSpec `ebpf:"task_prctl"`
 }
 
@@ -115,6 +118,7 @@ type guardMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type guardVariableSpecs struct {
 	ArenaMask         *ebpf.VariableSpec `ebpf:"arena_mask"`
+	KeepClock         *ebpf.VariableSpec `ebpf:"keep_clock"`
 	NameMasks         *ebpf.VariableSpec `ebpf:"name_masks"`
 	Opaque            *ebpf.VariableSpec `ebpf:"opaque"`
 	WithoutRenameLock *ebpf.VariableSpec `ebpf:"without_rename_lock"`
@@ -176,6 +180,7 @@ func (m *guardMaps) Close() error {
 // It can be passed to loadGuardObjects or ebpf.CollectionSpec.LoadAndAssign.
 type guardVariables struct {
 	ArenaMask         *ebpf.Variable `ebpf:"arena_mask"`
+	KeepClock         *ebpf.Variable `ebpf:"keep_clock"`
 	NameMasks         *ebpf.Variable `ebpf:"name_masks"`
 	Opaque            *ebpf.Variable `ebpf:"opaque"`
 	WithoutRenameLock *ebpf.Variable `ebpf:"without_rename_lock"`
@@ -191,6 +196,7 @@ type guardPrograms struct {
 	KernelReadFile *ebpf.Program `ebpf:"kernel_read_file"`
 	LockedDown     *ebpf.Program `ebpf:"locked_down"`
 	PerfEventOpen  *ebpf.Program `ebpf:"perf_event_open"`
+	Syslog         *ebpf.Program `ebpf:"syslog"`
 	TaskPrctl      *ebpf.Program `ebpf:"task_prctl"`
 }
 
@@ -202,6 +208,7 @@ func (p *guardPrograms) Close() error {
 		p.KernelReadFile,
 		p.LockedDown,
 		p.PerfEventOpen,
+		p.Syslog,
 		p.TaskPrctl,
 	)
 }

@@ -1,8 +1,6 @@
 package bpf
 
 import (
-	"slices"
-
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 
@@ -38,18 +36,17 @@ var optional = map[string]string{
 
 // onDemand hooks are attached only where one of their actions is handled.
 var onDemand = map[string]abi.ActionMask{
-	"inode_getattr":  abi.MaskOf(abi.Stat),
-	"inode_readlink": abi.MaskOf(abi.Stat),
+	"inode_getattr":   abi.MaskOf(abi.Stat),
+	"inode_readlink":  abi.MaskOf(abi.Stat),
+	"inode_getxattr":  abi.MaskOf(abi.Stat),
+	"inode_listxattr": abi.MaskOf(abi.Stat),
 }
-
-// clockHooks are attached only where plans may read the clock.
-var clockHooks = []string{"capable"}
 
 // dropIdle removes from spec the programs that no plan needs.
 func dropIdle(spec *ebpf.CollectionSpec, o Options) {
 	for name, p := range spec.Programs {
 		mask, ok := onDemand[p.AttachTo]
-		if ok && mask&o.Handled == 0 || !o.Clock && slices.Contains(clockHooks, p.AttachTo) {
+		if ok && mask&o.Handled == 0 {
 			delete(spec.Programs, name)
 		}
 	}

@@ -154,7 +154,7 @@ func loadShared(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map, kernel *bt
 // internal tells .rodata and its like, of which each object has its own.
 func internal(name string) bool { return len(name) > 0 && name[0] == '.' }
 
-// size sets the sizes that are known only now.
+// size sets the sizes and the switches that are known only now.
 func size(spec *ebpf.CollectionSpec, o Options) error {
 	words := uint64(1) << bits.Len(uint(o.TableWords)) // more than TableWords: word 0 is unused
 	if m := spec.Maps["arena"]; m != nil {
@@ -165,7 +165,12 @@ func size(spec *ebpf.CollectionSpec, o Options) error {
 		m.MaxEntries = uint32(o.EventBytes)
 	}
 	if v := spec.Variables["arena_mask"]; v != nil {
-		return v.Set(words - 1)
+		if err := v.Set(words - 1); err != nil {
+			return err
+		}
+	}
+	if v := spec.Variables["keep_clock"]; v != nil && o.Clock {
+		return v.Set(uint32(1))
 	}
 	return nil
 }

@@ -29,12 +29,15 @@ const (
 	metaMapTasks             = "tasks"
 	metaMapWorkloads         = "workloads"
 	metaProgInodeFileSetattr = "inode_file_setattr"
+	metaProgInodeGetxattr    = "inode_getxattr"
+	metaProgInodeListxattr   = "inode_listxattr"
 	metaProgInodeReadlink    = "inode_readlink"
 	metaProgInodeRemoveAcl   = "inode_remove_acl"
 	metaProgInodeRemovexattr = "inode_removexattr"
 	metaProgInodeSetAcl      = "inode_set_acl"
 	metaProgInodeSetattr     = "inode_setattr"
 	metaProgInodeSetxattr    = "inode_setxattr"
+	metaProgSbRemount        = "sb_remount"
 	metaVarArenaMask         = "arena_mask"
 	metaVarNameMasks         = "name_masks"
 	metaVarOpaque            = "opaque"
@@ -84,12 +87,15 @@ type metaSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type metaProgramSpecs struct {
 	InodeFileSetattr *ebpf.ProgramSpec `ebpf:"inode_file_setattr"`
+	InodeGetxattr    *ebpf.ProgramSpec `ebpf:"inode_getxattr"`
+	InodeListxattr   *ebpf.ProgramSpec `ebpf:"inode_listxattr"`
 	InodeReadlink    *ebpf.ProgramSpec `ebpf:"inode_readlink"`
 	InodeRemoveAcl   *ebpf.ProgramSpec `ebpf:"inode_remove_acl"`
 	InodeRemovexattr *ebpf.ProgramSpec `ebpf:"inode_removexattr"`
 	InodeSetAcl      *ebpf.ProgramSpec `ebpf:"inode_set_acl"`
 	InodeSetattr     *ebpf.ProgramSpec `ebpf:"inode_setattr"`
 	InodeSetxattr    *ebpf.ProgramSpec `ebpf:"inode_setxattr"`
+	SbRemount        *ebpf.ProgramSpec `ebpf:"sb_remount"`
 }
 
 // metaMapSpecs contains maps before they are loaded into the kernel.
@@ -186,23 +192,29 @@ type metaVariables struct {
 // It can be passed to loadMetaObjects or ebpf.CollectionSpec.LoadAndAssign.
 type metaPrograms struct {
 	InodeFileSetattr *ebpf.Program `ebpf:"inode_file_setattr"`
+	InodeGetxattr    *ebpf.Program `ebpf:"inode_getxattr"`
+	InodeListxattr   *ebpf.Program `ebpf:"inode_listxattr"`
 	InodeReadlink    *ebpf.Program `ebpf:"inode_readlink"`
 	InodeRemoveAcl   *ebpf.Program `ebpf:"inode_remove_acl"`
 	InodeRemovexattr *ebpf.Program `ebpf:"inode_removexattr"`
 	InodeSetAcl      *ebpf.Program `ebpf:"inode_set_acl"`
 	InodeSetattr     *ebpf.Program `ebpf:"inode_setattr"`
 	InodeSetxattr    *ebpf.Program `ebpf:"inode_setxattr"`
+	SbRemount        *ebpf.Program `ebpf:"sb_remount"`
 }
 
 func (p *metaPrograms) Close() error {
 	return _MetaClose(
 		p.InodeFileSetattr,
+		p.InodeGetxattr,
+		p.InodeListxattr,
 		p.InodeReadlink,
 		p.InodeRemoveAcl,
 		p.InodeRemovexattr,
 		p.InodeSetAcl,
 		p.InodeSetattr,
 		p.InodeSetxattr,
+		p.SbRemount,
 	)
 }
 

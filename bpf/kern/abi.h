@@ -57,6 +57,9 @@ enum boundary {
 	BOUNDARY_WATCH,	  /* watching or blocking a whole mount or filesystem */
 	BOUNDARY_CLOCK,	  /* setting the clock that policies read */
 	BOUNDARY_IDENTITY, /* another executable in place of the running one */
+	BOUNDARY_SYSTEM,   /* the machine as a whole: its power, swap, name, accounts, filesystems */
+	BOUNDARY_MEMORY,   /* strict: executable memory that no file holds */
+	BOUNDARY_DESCRIPTOR, /* strict: a descriptor from before confinement */
 };
 
 /* Ways in which requests for one path differ; see docs/table-format.md. */

@@ -97,14 +97,42 @@ static __always_inline u32 control_file(u32 w, struct dentry *d, struct inode *i
 	case SECURITYFS_MAGIC:
 	case SYSFS_MAGIC:
 	case BINFMTFS_MAGIC:
+	case EFIVARFS_MAGIC:
+	case CONFIGFS_MAGIC:
+	case PSTOREFS_MAGIC:
+	case RDTGROUP_MAGIC:
+	case FUSECTL_MAGIC:
+	case NFSD_MAGIC:
+	case SELINUX_MAGIC:
+	case SMACK_MAGIC:
 		return write ? BOUNDARY_CONTROL : 0;
 	}
 	return 0;
 }
 
+/* kernel_names: what is made or removed in these filesystems is an object of the
+ * kernel: a pin, a firmware variable, an instance of tracing, a device. */
+static __always_inline bool kernel_names(struct dentry *dir)
+{
+	switch (dir->d_sb->s_magic) {
+	case BPF_FS_MAGIC:
+	case TRACEFS_MAGIC:
+	case DEBUGFS_MAGIC:
+	case SECURITYFS_MAGIC:
+	case EFIVARFS_MAGIC:
+	case CONFIGFS_MAGIC:
+	case PSTOREFS_MAGIC:
+	case RDTGROUP_MAGIC:
+	case SELINUX_MAGIC:
+	case SMACK_MAGIC:
+		return true;
+	}
+	return false;
+}
+
 /* raw_device: a block device, or a character device that reaches file contents
  * or the kernel under any path: mem, kmem, port, SCSI generic, the hibernation
- * image, MSRs. */
+ * image, MSRs; uinput types in the user's place. */
 static __always_inline bool raw_device(struct inode *inode)
 {
 	u32 mode, rdev, minor;
@@ -120,7 +148,7 @@ static __always_inline bool raw_device(struct inode *inode)
 	case MEM_MAJOR:
 		return minor == 1 || minor == 2 || minor == 4;
 	case MISC_MAJOR:
-		return minor == SNAPSHOT_MINOR;
+		return minor == SNAPSHOT_MINOR || minor == UINPUT_MINOR;
 	case SCSI_GENERIC_MAJOR:
 	case MSR_MAJOR:
 		return true;

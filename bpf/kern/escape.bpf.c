@@ -13,7 +13,8 @@
  * task_kill           signals out of the workload: never
  * task_setrlimit, task_setnice, task_setscheduler, task_setioprio
  *                     limits and priorities of a process outside: never
- * file_fcntl          a file's owner, whom the kernel signals: none but the task itself
+ * file_fcntl          a file's owner, whom the kernel signals: none but the task itself; the signal
+ *                     that another owner gets: not chosen
  * unix_stream_connect, unix_may_send
  *                     a socket with a path, of a process outside: open and write there; without a
  *                     path: never
@@ -165,6 +166,23 @@ static __always_inline int number(u64 task)
 	return BPF_CORE_READ((struct upid *)at, nr);
 }
 
+/* owned_by_other: does a file have an owner, and is that another process? */
+static __always_inline bool owned_by_other(struct file *file, struct task_struct *task)
+{
+	struct fown_struct *own;
+	u64 owner = 0;
+
+	if (bpf_core_field_exists(struct file___owner, f_owner)) {
+		own = BPF_CORE_READ((struct file___owner *)file, f_owner);
+		if (own)
+			owner = (u64)BPF_CORE_READ(own, pid);
+	} else {
+		owner = (u64)BPF_CORE_READ((struct file___owned *)file, f_owner.pid);
+	}
+	return owner && owner != (u64)BPF_CORE_READ(task, thread_pid) &&
+	       owner != (u64)BPF_CORE_READ(task, group_leader, thread_pid);
+}
+
 /* A file's owner gets a signal of one's choice when something happens to the
  * file, and no other hook is asked in the chooser's name: so a task may only
  * make itself the owner. F_SETOWN_EX and the ioctls point to memory that could
@@ -176,10 +194,10 @@ int BPF_PROG(file_fcntl, struct file *file, unsigned int cmd, unsigned long arg)
 	int pid = arg;
 	u32 w;
 
-	if (cmd != F_SETOWN && cmd != F_SETOWN_EX)
+	if (cmd != F_SETOWN && cmd != F_SETOWN_EX && cmd != F_SETSIG)
 		return 0;
 	w = who();
-	if (!w)
+	if (!w || (cmd == F_SETSIG && !owned_by_other(file, task)))
 		return 0;
 	if (cmd == F_SETOWN && (!pid || pid == number((u64)task) || pid == number((u64)task->group_leader)))
 		return 0;

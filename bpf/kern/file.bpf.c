@@ -59,7 +59,7 @@ int BPF_PROG(file_open, struct file *file)
 /* pins: names in bpffs are enforcement itself; none may change. */
 static __always_inline u32 pins(struct path *dir)
 {
-	return REFUSE(dir->dentry->d_sb->s_magic == BPF_FS_MAGIC ? BOUNDARY_CONTROL : 0);
+	return REFUSE(kernel_names(dir->dentry) ? BOUNDARY_CONTROL : 0);
 }
 
 #define ON_ENTRY(hook, kind, act)                                                                      \

@@ -42,11 +42,13 @@ enum { BPF_LOCAL_STORAGE_GET_F_CREATE = 1 };
 struct list_head {
 	struct list_head *next;
 };
+struct dentry;
 struct super_block {
 	struct list_head s_mounts; /* until 6.16 */
 	u32 s_dev;
 	unsigned long s_flags;
 	unsigned long s_magic;
+	struct dentry *s_root;
 };
 struct inode {
 	umode_t i_mode;
@@ -101,6 +103,15 @@ struct mount {
 struct path {
 	struct vfsmount *mnt;
 	struct dentry *dentry;
+};
+struct fown_struct {
+	struct pid *pid;
+};
+struct file___owned { /* until 6.11 */
+	struct fown_struct f_owner;
+};
+struct file___owner { /* since 6.12 */
+	struct fown_struct *f_owner;
 };
 struct file {
 	u32 f_mode;
@@ -157,6 +168,31 @@ struct pid {
 	struct upid numbers[1];
 };
 struct bpf_local_storage;
+struct ns_common {
+	unsigned int inum;
+};
+struct uts_namespace {
+	struct ns_common ns;
+};
+struct nsproxy {
+	struct uts_namespace *uts_ns;
+};
+struct user_namespace {
+	int level;
+};
+#if defined(__TARGET_ARCH_x86)
+struct thread_info {
+	u32 status;
+};
+struct pt_regs {
+	unsigned long orig_ax;
+};
+#else
+struct thread_info {
+	unsigned long flags;
+};
+struct pt_regs;
+#endif
 typedef struct {
 	u32 val;
 } kuid_t;
@@ -171,6 +207,8 @@ struct iattr {
 	unsigned int ia_valid;
 };
 struct task_struct {
+	struct thread_info thread_info;
+	struct nsproxy *nsproxy;
 	const struct cred *real_cred;
 	const struct cred *cred;
 	struct mm_struct *mm;
@@ -245,8 +283,10 @@ struct bpf_raw_tracepoint_args;
 #define MISC_MAJOR 10
 #define SCSI_GENERIC_MAJOR 21
 #define MSR_MAJOR 202
+#define UINPUT_MINOR 223
 #define SNAPSHOT_MINOR 231
 #define F_SETOWN 8
+#define F_SETSIG 10
 #define F_SETOWN_EX 15
 #define FIOSETOWN 0x8901
 #define SIOCSPGRP 0x8902
@@ -273,7 +313,28 @@ struct bpf_raw_tracepoint_args;
 #define SYSFS_MAGIC 0x62656572
 #define BINFMTFS_MAGIC 0x42494e4d
 #define PROC_MAGIC 0x9fa0
+#define EFIVARFS_MAGIC 0xde5e81e4
+#define CONFIGFS_MAGIC 0x62656570
+#define PSTOREFS_MAGIC 0x6165676c
+#define RDTGROUP_MAGIC 0x7655821
+#define FUSECTL_MAGIC 0x65735543
+#define NFSD_MAGIC 0x6e667364
+#define SELINUX_MAGIC 0xf97cff8c
+#define SMACK_MAGIC 0x43415d53
+#define CAP_SYS_MODULE 16
+#define CAP_SYS_RAWIO 17
+#define CAP_SYS_PACCT 20
+#define CAP_SYS_ADMIN 21
+#define CAP_SYS_BOOT 22
 #define CAP_SYS_TIME 25
+#define CAP_SYS_TTY_CONFIG 26
+#define CAP_AUDIT_CONTROL 30
+#define CAP_MAC_OVERRIDE 32
+#define CAP_MAC_ADMIN 33
+#define CAP_OPT_NOAUDIT 2
+#define UTS_INIT_INO 0xEFFFFFFEU
+#define SYSLOG_READ_CLEAR 4
+#define SYSLOG_CONSOLE_LEVEL 8
 #define PF_IO_WORKER 0x10U
 #define PR_SET_MM 35
 #define PR_SET_MM_EXE_FILE 13

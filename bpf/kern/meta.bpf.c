@@ -6,10 +6,12 @@
  *                    write on a file, create on a directory
  * inode_setxattr, inode_removexattr, inode_set_acl, inode_remove_acl
  *                    set_x_attr
- * inode_readlink     stat, where it is handled
+ * inode_readlink, inode_getxattr, inode_listxattr
+ *                    stat, where it is handled
+ * sb_remount         options of a filesystem: mount on its root
  * inode_file_setattr flags, since 6.17; before that the ioctls: set_x_attr
  */
-#include "verdict.h"
+#include "call.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -132,17 +134,6 @@ static __noinline int decide_dentry(u32 w, u64 address, u32 need, u64 name)
 	return conclude(&c, c.s->mounts.err ? EACCES : 0);
 }
 
-/* by_kernel: does a filesystem act under its own credentials, as overlayfs does
- * on its layers? The operation on the overlay itself was judged. Tasks cannot
- * make this: io_uring's personalities are refused to them. Its workers act under
- * the credentials of who submitted, and are judged. */
-static __always_inline bool by_kernel(void)
-{
-	struct task_struct *task = bpf_get_current_task_btf();
-
-	return task->cred != task->real_cred && !(task->flags & PF_IO_WORKER);
-}
-
 SEC("lsm/inode_setattr")
 int BPF_PROG(inode_setattr)
 {
@@ -184,3 +175,14 @@ ON_DENTRY(inode_set_acl, 1, 2, ACT_SET_X_ATTR)
 ON_DENTRY(inode_remove_acl, 1, 2, ACT_SET_X_ATTR)
 ON_DENTRY(inode_file_setattr, 0, 0, ACT_SET_X_ATTR)
 ON_DENTRY(inode_readlink, 0, 0, ACT_STAT)
+ON_DENTRY(inode_getxattr, 0, 1, ACT_STAT)
+ON_DENTRY(inode_listxattr, 0, 0, ACT_STAT)
+
+/* Options of a filesystem, such as read-only, hold wherever it is mounted. */
+SEC("lsm/sb_remount")
+int BPF_PROG(sb_remount, struct super_block *sb)
+{
+	u32 w = who();
+
+	return w ? decide_dentry(w, (u64)sb->s_root, BIT(ACT_MOUNT), 0) : 0;
+}

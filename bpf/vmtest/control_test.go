@@ -123,6 +123,8 @@ func TestBoundaryKernel(t *testing.T) {
 	b.cross(forbidden(abi.BoundaryModule, []crossing{
 		one("loading a module from memory", syscall.ENOEXEC, "module"),
 		one("loading a module from a file", syscall.ENOEXEC, "module", "@/file"),
+	})...)
+	b.cross(forbidden(abi.BoundarySystem, []crossing{
 		one("kexec from memory", 0, "kexec"),
 		one("kexec from a file", syscall.ENOEXEC, "kexec", "@/file"),
 	})...)

@@ -66,8 +66,9 @@ func TestBoundaryMounts(t *testing.T) {
 		crossing{name: "user namespace by clone is denied", free: words("userns", "clone"), probe: words("userns", "clone"), errno: eacces, want: user},
 		crossing{name: "moving a mount to where mount is granted is a limit", probe: words("movemount", "@/ws/away", "@/mnt/h"), limit: true},
 		crossing{name: "move_mount to where mount is granted is a limit", probe: words("shift", "@/mnt/h", "@/mnt/i"), limit: true},
-		crossing{name: "mount attributes are a limit", probe: words("setattr", "@/ws/own"), limit: true},
-		crossing{name: "reconfiguring a file system is a limit", probe: words("reconfigure", "@/ws/own"), limit: true},
+		crossing{name: "mount attributes are denied", probe: words("setattr", "@/ws/own"), errno: eperm, want: denial{actions: "mount", dir: true}},
+		crossing{name: "mount attributes where mount is granted are denied", probe: words("setattr", "@/mnt/own"), errno: eperm, want: denial{actions: "mount", dir: true}},
+		crossing{name: "reconfiguring a file system is denied", probe: words("reconfigure", "@/ws/own"), errno: eacces, want: own},
 	)
 }
 

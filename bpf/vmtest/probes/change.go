@@ -7,6 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+const sysFchmodat2 = 452
+
 // changes are the operations that change a file or make a name.
 var changes = map[string]probe{
 	"truncate": func(a args) error { return unix.Truncate(a.str(0), 0) },
@@ -44,7 +46,6 @@ var changes = map[string]probe{
 	// fchmodat2 PATH: since 6.6
 	"fchmodat2": func(a args) error {
 		name := must1(syscall.BytePtrFromString(a.str(0)))
-		const sysFchmodat2 = 452
 		cwd := unix.AT_FDCWD
 		_, _, errno := unix.Syscall6(sysFchmodat2, uintptr(cwd), uintptr(unsafe.Pointer(name)), 0o777, 0, 0, 0)
 		if errno != 0 {

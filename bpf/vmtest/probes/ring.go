@@ -148,9 +148,22 @@ func (r *ring) name(path string) uint64 {
 
 // do submits one request and waits for its end.
 func (r *ring) do(q request) error {
+	res, errno := r.submit(q)
+	if errno != 0 {
+		must(errno)
+	}
+	if res < 0 {
+		return syscall.Errno(-res)
+	}
+	return nil
+}
+
+// submit is do, but for what becomes of the result. A ring may be used again.
+func (r *ring) submit(q request) (int32, syscall.Errno) {
 	ne := binary.NativeEndian
 	cwd := int32(unix.AT_FDCWD)
 	sqe := r.sqes[:64]
+	clear(sqe)
 	sqe[0], sqe[1] = q.op, q.flags
 	ne.PutUint32(sqe[4:], uint32(cwd))
 	ne.PutUint64(sqe[16:], r.name(q.addr))
@@ -175,18 +188,18 @@ func (r *ring) do(q request) error {
 	if q.fixed {
 		ne.PutUint32(sqe[44:], 1)
 	}
-	*r.word(r.p.sq.array) = 0
-	atomic.StoreUint32(r.word(r.p.sq.tail), 1)
-	for atomic.LoadUint32(r.word(r.p.cq.tail)) == 0 {
+	tail, done := atomic.LoadUint32(r.word(r.p.sq.tail)), atomic.LoadUint32(r.word(r.p.cq.tail))
+	*r.word(r.p.sq.array + tail%r.p.sqEntries*4) = 0
+	atomic.StoreUint32(r.word(r.p.sq.tail), tail+1)
+	for atomic.LoadUint32(r.word(r.p.cq.tail)) == done {
 		if _, _, errno := unix.Syscall6(sysEnter, uintptr(r.fd), 1, 1, enterGet|enterWake, 0, 0); errno != 0 && errno != unix.EINTR {
-			must(errno)
+			return 0, errno
 		}
 	}
-	res := int32(ne.Uint32(r.mem[r.p.cq.cqes+8:]))
+	res := int32(ne.Uint32(r.mem[r.p.cq.cqes+done%r.p.cqEntries*16+8:]))
+	atomic.StoreUint32(r.word(r.p.cq.head), done+1)
+	r.names = r.names[:0]
 	runtime.KeepAlive(q)
 	runtime.KeepAlive(r)
-	if res < 0 {
-		return syscall.Errno(-res)
-	}
-	return nil
+	return res, 0
 }
