@@ -12,13 +12,37 @@ import (
 )
 
 // Oracle answers requests with cedar-go itself: what a compiled plan has to
-// agree with.
+// agree with. It is not for concurrent use.
 type Oracle struct {
 	policies  *cedar.PolicySet
 	principal types.EntityUID
 	data      types.EntityMap
 	world     world
 	workload  *Workload
+	// known are entities that world has made. It makes an Oracle unfit for
+	// concurrent use.
+	known map[types.EntityUID]types.Entity
+}
+
+// maxEntities bounds the entities that are kept.
+const maxEntities = 1 << 14
+
+// Get implements types.EntityGetter.
+func (o *Oracle) Get(uid types.EntityUID) (types.Entity, bool) {
+	if !isPath(uid.Type) {
+		return o.world.Get(uid)
+	}
+	entity, ok := o.known[uid]
+	if !ok {
+		if entity, ok = o.world.Get(uid); !ok {
+			return entity, false
+		}
+		if len(o.known) >= maxEntities {
+			clear(o.known)
+		}
+		o.known[uid] = entity
+	}
+	return entity, true
 }
 
 // NewOracle reads an input as Compile does, but compiles nothing.
@@ -31,7 +55,8 @@ func NewOracle(in Input) (*Oracle, error) {
 }
 
 func newOracle(f *front) *Oracle {
-	o := &Oracle{policies: cedar.NewPolicySet(), principal: f.principal, data: f.data, world: newWorld(f.data), workload: f.workload}
+	o := &Oracle{policies: cedar.NewPolicySet(), principal: f.principal, data: f.data, world: newWorld(f.data), workload: f.workload,
+		known: map[types.EntityUID]types.Entity{}}
 	for _, p := range f.policies {
 		o.policies.Add(cedar.PolicyID(p.meta.ID), p.cedar)
 	}
@@ -70,7 +95,11 @@ func reasons(d cedar.Diagnostic) []string {
 // diagnose also tells which policies error.
 func (o *Oracle) diagnose(r abi.Request, told Told) (cedar.Decision, cedar.Diagnostic) {
 	resource := types.NewEntityUID(resourceType(r.Kind), types.String(r.Path))
-	return cedar.Authorize(o.policies, overlay{o.resourceEntity(resource), told.entities(), o.world}, cedar.Request{
+	var arguments types.EntityMap
+	if r.Action == abi.Execute { // no other context refers to them
+		arguments = told.entities()
+	}
+	return cedar.Authorize(o.policies, overlay{o.resourceEntity(resource), arguments, o}, cedar.Request{
 		Principal: o.principal,
 		Action:    types.NewEntityUID(types.EntityType(r.Action.Type()), types.String(r.Action.String())),
 		Resource:  resource,
