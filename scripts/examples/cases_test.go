@@ -11,6 +11,19 @@ const (
 	ws   = "/home/agent/work"
 )
 
+// What release.cedar is about.
+const (
+	app           = "/srv/app"
+	holidays      = 1798070400000 // 2026-12-24, in milliseconds since 1970
+	afterHolidays = 1799020800000 // 2027-01-04
+)
+
+var builder = Facts{UID: 1000, GID: 1000, Now: 1795000000000, Exe: "/usr/bin/make", Parent: "/usr/bin/bash"}
+
+func by(exe string) Facts      { f := builder; f.Exe = exe; return f }
+func at(now int64) Facts       { f := builder; f.Now = now; return f }
+func moving(dest string) Facts { f := builder; f.Dest = dest; return f }
+
 var change = []Action{Write, Create, Delete, Move, Chmod}
 
 var expectations = map[string]expectation{
@@ -38,6 +51,27 @@ var expectations = map[string]expectation{
 			dir(tree+"/originals", Delete, Move),
 			file(tree+"/new", Chmod, Chown, Execute, Map),
 			file("/tmp/other", Open, Read, Write, Create),
+		),
+	},
+	"release.cedar": {
+		allowed: join(
+			with(builder, file(app+"/main.go", Open, Read, Write, Create, Delete)),
+			with(moving(app+"/new.go"), file(app+"/main.go", Move)),
+			with(builder, file(app+"/.git/HEAD", Open, Read)),
+			with(by("/usr/bin/git"), file(app+"/.git/HEAD", Write, Create, Delete)),
+			with(builder, file(app+"/release/1.tar", Write, Create)),
+			with(at(afterHolidays), file(app+"/release/1.tar", Write, Create)),
+		),
+		denied: join(
+			with(builder, file(app+"/tls/server.pem", Open, Read, Write)),
+			with(builder, file(app+"/.env.local", Read)),
+			with(builder, file(app+"/deploy/id_rsa.bak", Read)),
+			with(builder, file("/srv/apple/main.go", Read)),
+			with(by("/usr/bin/vim"), file(app+"/.git/HEAD", Write)),
+			with(at(holidays), file(app+"/release/1.tar", Write, Create)),
+			with(at(afterHolidays-1), file(app+"/release/1.tar", Write)),
+			with(moving("/srv/other/main.go"), file(app+"/main.go", Move)),
+			with(Facts{}, file(app+"/main.go", Read)), // root
 		),
 	},
 	"exec-usr-bin.cedar": {

@@ -10,26 +10,29 @@ import (
 	"github.com/stockade-dev/stockade/compiler"
 )
 
-// A request is written as "action kind path".
-type request struct {
-	action abi.Action
-	kind   abi.Kind
-	path   string
+func file(path string, actions ...abi.Action) []abi.Request {
+	return requests(abi.File, path, actions)
 }
+func dir(path string, actions ...abi.Action) []abi.Request { return requests(abi.Dir, path, actions) }
 
-func file(path string, actions ...abi.Action) []request { return requests(abi.File, path, actions) }
-func dir(path string, actions ...abi.Action) []request  { return requests(abi.Dir, path, actions) }
-
-func requests(kind abi.Kind, path string, actions []abi.Action) []request {
-	var list []request
+func requests(kind abi.Kind, path string, actions []abi.Action) []abi.Request {
+	var list []abi.Request
 	for _, a := range actions {
-		list = append(list, request{a, kind, path})
+		list = append(list, abi.Request{Action: a, Kind: kind, Path: path})
 	}
 	return list
 }
 
-func join(lists ...[]request) []request {
-	var all []request
+// with gives requests their facts.
+func with(facts abi.Facts, list []abi.Request) []abi.Request {
+	for i := range list {
+		list[i].Facts = facts
+	}
+	return list
+}
+
+func join(lists ...[]abi.Request) []abi.Request {
+	var all []abi.Request
 	for _, l := range lists {
 		all = append(all, l...)
 	}
@@ -37,7 +40,7 @@ func join(lists ...[]request) []request {
 }
 
 // expectation lists what one example must allow and must deny.
-type expectation struct{ allowed, denied []request }
+type expectation struct{ allowed, denied []abi.Request }
 
 func compile(t *testing.T, name string) *compiler.Plan {
 	t.Helper()
@@ -70,13 +73,13 @@ func TestExamplesDecide(t *testing.T) {
 				t.Fatalf("%s: no expectations: add them to cases_test.go", name)
 			}
 			used := make(map[string]bool)
-			ask := func(list []request, verdict abi.Verdict) {
+			ask := func(list []abi.Request, verdict abi.Verdict) {
 				for _, r := range list {
-					for _, p := range plan.Satisfied(abi.Request{Action: r.action, Kind: r.kind, Path: r.path}) {
+					for _, p := range plan.Satisfied(r) {
 						used[p.ID] = true
 					}
-					if got := plan.Decide(abi.Request{Action: r.action, Kind: r.kind, Path: r.path}); got != verdict {
-						t.Errorf("%s %s %s: %s, want %s", r.action, r.kind, r.path, got, verdict)
+					if got := plan.Decide(r); got != verdict {
+						t.Errorf("%+v: %s, want %s", r, got, verdict)
 					}
 				}
 			}
