@@ -38,6 +38,9 @@ type Input struct {
 	// Workload is what context.workload holds. Without it the context has no
 	// workload: conditions on it are false, and Warnings names them.
 	Workload *Workload
+	// Answers settle some of what the policies leave to be asked; of two for one
+	// request the first counts.
+	Answers []Answer
 }
 
 func (in Input) entitiesName() string {
@@ -105,6 +108,8 @@ func (f *front) compile(in Input) (*Plan, error) {
 	if err := errs.err(); err != nil {
 		return nil, err
 	}
+	settle(&set, in.Answers)
+	prune(&set)
 	t, err := build(&set, in.handled())
 	if err != nil {
 		return nil, err
