@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,10 +11,18 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// Remove removes the pins in dir, links first. Enforcement by that set ends:
-// stop its workload before.
+// What pins are called.
+const (
+	mapPin      = "map_"
+	linkPin     = "link_"
+	registerPin = "prog_register_root"
+)
+
+// Remove removes the pins in dir: the registry first, without which nobody
+// takes the rest for a whole set, then the links. Enforcement by that set ends:
+// stop its workloads before.
 func Remove(dir string) error {
-	for _, pattern := range []string{"link_*", "map_*"} {
+	for _, pattern := range []string{mapPin + registryName, linkPin + "*", "prog_*", mapPin + "*"} {
 		pins, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
 			return fmt.Errorf("%s: %w", dir, err)
@@ -34,7 +43,7 @@ func Remove(dir string) error {
 // wherever they are now: a task that somebody moved out of its cgroup stays
 // confined, but cgroup.kill does not reach it. No pins, no members.
 func Members(dir string) (int, error) {
-	m, err := ebpf.LoadPinnedMap(filepath.Join(dir, "map_members"), &ebpf.LoadPinOptions{ReadOnly: true})
+	m, err := ebpf.LoadPinnedMap(filepath.Join(dir, mapPin+"members"), &ebpf.LoadPinOptions{ReadOnly: true})
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}
@@ -42,11 +51,42 @@ func Members(dir string) (int, error) {
 		return 0, fmt.Errorf("%s: %w: whether tasks are left is not known", dir, err)
 	}
 	defer m.Close()
-	var task uint64
-	var workload uint32
+	byWorkload, err := countMembers(m)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w: whether tasks are left is not known", dir, err)
+	}
 	n := 0
-	for entries := m.Iterate(); entries.Next(&task, &workload); {
-		n++
+	for _, tasks := range byWorkload {
+		n += tasks
 	}
 	return n, nil
+}
+
+// memberWorkload is where the number of the workload stands in an entry of the
+// map of members.
+const memberWorkload = 0
+
+// countTries bounds how often a count of tasks is begun anew.
+const countTries = 100
+
+// countMembers counts the tasks of each workload. Entries that come and go break
+// an iteration off; it is then begun anew.
+func countMembers(m *ebpf.Map) (map[uint32]int, error) {
+	for range countTries {
+		byWorkload := map[uint32]int{}
+		var task uint64
+		var value []byte
+		entries := m.Iterate()
+		for entries.Next(&task, &value) {
+			byWorkload[binary.NativeEndian.Uint32(value[memberWorkload:])]++
+		}
+		err := entries.Err()
+		if err == nil {
+			return byWorkload, nil
+		}
+		if !errors.Is(err, ebpf.ErrIterationAborted) {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("map %s: its entries change too fast to be counted", m)
 }
