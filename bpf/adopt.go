@@ -43,7 +43,12 @@ func Identity() string {
 
 // IncompleteError is about a folder of pins that is not a whole set: making or
 // removing it was interrupted, or somebody removed a part.
-type IncompleteError struct{ Dir, What string }
+type IncompleteError struct {
+	Dir, What string
+	// Begun says that making the set or removing it was interrupted: the set
+	// was never in use, or is not any more.
+	Begun bool
+}
 
 // Error says what is missing.
 func (e *IncompleteError) Error() string {
@@ -76,7 +81,7 @@ func Adopt(dir string) (*Enforcer, error) {
 func (e *Enforcer) adopt(dir string) error {
 	registry, err := ebpf.LoadPinnedMap(filepath.Join(dir, mapPin+registryName), nil)
 	if errors.Is(err, fs.ErrNotExist) {
-		return &IncompleteError{dir, "it has no registry"}
+		return &IncompleteError{dir, "it has no registry", true}
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w: it is not adopted; run as root", dir, err)
@@ -92,7 +97,7 @@ func (e *Enforcer) adopt(dir string) error {
 		return err
 	}
 	if h := e.store.header(); int(h.Links) != len(e.links) {
-		return &IncompleteError{dir, fmt.Sprintf("%d of %d hooks are attached", len(e.links), h.Links)}
+		return &IncompleteError{Dir: dir, What: fmt.Sprintf("%d of %d hooks are attached", len(e.links), h.Links)}
 	}
 	return e.store.recover(dir)
 }
@@ -130,7 +135,7 @@ func (e *Enforcer) openPins(dir string) error {
 			}
 			m, err := ebpf.LoadPinnedMap(filepath.Join(dir, mapPin+name), nil)
 			if err != nil {
-				return &IncompleteError{dir, fmt.Sprintf("map %s: %v", name, err)}
+				return &IncompleteError{Dir: dir, What: fmt.Sprintf("map %s: %v", name, err)}
 			}
 			e.maps[name] = m
 		}
@@ -142,12 +147,12 @@ func (e *Enforcer) openPins(dir string) error {
 	for _, pin := range pins {
 		l, err := link.LoadPinnedLink(pin, nil)
 		if err != nil {
-			return &IncompleteError{dir, fmt.Sprintf("%s: %v", filepath.Base(pin), err)}
+			return &IncompleteError{Dir: dir, What: fmt.Sprintf("%s: %v", filepath.Base(pin), err)}
 		}
 		e.links[strings.TrimPrefix(filepath.Base(pin), linkPin)] = l
 	}
 	if e.register, err = ebpf.LoadPinnedProgram(filepath.Join(dir, registerPin), nil); err != nil {
-		return &IncompleteError{dir, fmt.Sprintf("%s: %v", registerPin, err)}
+		return &IncompleteError{Dir: dir, What: fmt.Sprintf("%s: %v", registerPin, err)}
 	}
 	return nil
 }
@@ -177,7 +182,7 @@ func (s *store) recover(dir string) error {
 		}
 		r, ok := s.regionAt(at)
 		if !ok {
-			return &IncompleteError{dir, fmt.Sprintf("workload %d: no table at word %d", id, at)}
+			return &IncompleteError{Dir: dir, What: fmt.Sprintf("workload %d: no table at word %d", id, at)}
 		}
 		s.used[id] = []region{r}
 		all = append(all, r)
@@ -185,7 +190,7 @@ func (s *store) recover(dir string) error {
 	slices.SortFunc(all, func(a, b region) int { return a.at - b.at })
 	for i := 1; i < len(all); i++ {
 		if all[i].at < all[i-1].at+all[i-1].words {
-			return &IncompleteError{dir, fmt.Sprintf("tables at words %d and %d overlap", all[i-1].at, all[i].at)}
+			return &IncompleteError{Dir: dir, What: fmt.Sprintf("tables at words %d and %d overlap", all[i-1].at, all[i].at)}
 		}
 	}
 	return nil

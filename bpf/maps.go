@@ -197,14 +197,21 @@ func (s *store) SetMode(id uint32, mode abi.Mode) error {
 }
 
 // Confine assigns a cgroup, by its id, to a workload. Cgroups made beneath it
-// from now on follow it.
+// from now on follow it. A cgroup never changes its workload.
 func (s *store) Confine(cgroup uint64, id uint32) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, err := s.workload(id); err != nil {
 		return err
 	}
-	if err := s.maps["cgroups"].Update(cgroup, id, ebpf.UpdateAny); err != nil {
+	err := s.maps["cgroups"].Update(cgroup, id, ebpf.UpdateNoExist)
+	if errors.Is(err, ebpf.ErrKeyExist) {
+		var of uint32
+		if err = s.maps["cgroups"].Lookup(cgroup, &of); err == nil && of != id {
+			return fmt.Errorf("cgroup %d: belongs to workload %d: it stays there; end what is in it, and remove it", cgroup, of)
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("cgroup %d: %w: it is not confined", cgroup, err)
 	}
 	return nil

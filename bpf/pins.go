@@ -90,3 +90,37 @@ func countMembers(m *ebpf.Map) (map[uint32]int, error) {
 	}
 	return nil, fmt.Errorf("map %s: its entries change too fast to be counted", m)
 }
+
+// Groups returns the workload of every cgroup that the set pinned in dir
+// confines, by cgroup id. No pins, no cgroups.
+func Groups(dir string) (map[uint64]uint32, error) {
+	m, err := ebpf.LoadPinnedMap(filepath.Join(dir, mapPin+"cgroups"), &ebpf.LoadPinOptions{ReadOnly: true})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: what is confined is not known", dir, err)
+	}
+	defer m.Close()
+	return listGroups(m)
+}
+
+func listGroups(m *ebpf.Map) (map[uint64]uint32, error) {
+	for range countTries {
+		list := map[uint64]uint32{}
+		var group uint64
+		var id uint32
+		entries := m.Iterate()
+		for entries.Next(&group, &id) {
+			list[group] = id
+		}
+		err := entries.Err()
+		if err == nil {
+			return list, nil
+		}
+		if !errors.Is(err, ebpf.ErrIterationAborted) {
+			return nil, fmt.Errorf("map of cgroups: %w: what is confined is not known; try again", err)
+		}
+	}
+	return nil, errors.New("map of cgroups: its entries change too fast to be listed: what is confined is not known; try again")
+}

@@ -198,25 +198,7 @@ func (s *store) Groups() (map[uint64]uint32, error) {
 	return s.groups()
 }
 
-func (s *store) groups() (map[uint64]uint32, error) {
-	for range countTries {
-		list := map[uint64]uint32{}
-		var group uint64
-		var id uint32
-		entries := s.maps["cgroups"].Iterate()
-		for entries.Next(&group, &id) {
-			list[group] = id
-		}
-		err := entries.Err()
-		if err == nil {
-			return list, nil
-		}
-		if !errors.Is(err, ebpf.ErrIterationAborted) {
-			return nil, fmt.Errorf("map of cgroups: %w: what is confined is not known; try again", err)
-		}
-	}
-	return nil, errors.New("map of cgroups: its entries change too fast to be listed: what is confined is not known; try again")
-}
+func (s *store) groups() (map[uint64]uint32, error) { return listGroups(s.maps["cgroups"]) }
 
 // Tasks counts the living tasks of each workload that made a decision or were
 // born in it.

@@ -85,14 +85,21 @@ kernel decides every operation; what it refuses is shown as it happens.
 		Action:                    unknownVerb,
 		Commands: []*cli.Command{
 			runVerb(), checkVerb(), compileVerb(), decideVerb(), baselineVerb(),
+			agentVerb(), psVerb(), policyVerb(), modeVerb(), eventsVerb(), uninstallVerb(),
 			doctorVerb(), versionVerb(), completionVerb(), reapVerb(),
 		},
 	}
-	for _, verb := range app.Commands {
+	plain(app.Commands)
+	return app
+}
+
+// plain sets what all verbs have in common.
+func plain(verbs []*cli.Command) {
+	for _, verb := range verbs {
 		verb.HideHelpCommand = true
 		verb.OnUsageError = usageError
+		plain(verb.Subcommands)
 	}
-	return app
 }
 
 // usageError turns what the flag parser says into an error of our style.
