@@ -80,12 +80,14 @@ func (m machine) open(file string, std io.Writer) (d *Daemon, err error) {
 	if err := m.check(); err != nil {
 		return nil, err
 	}
-	if d.lock, err = m.takeLock(); err != nil {
+	lock, err := m.takeLock()
+	if err != nil {
 		return nil, err
 	}
+	d.lock = lock
 	defer func() {
 		if err != nil {
-			d.lock.Close()
+			lock.Close()
 		}
 	}()
 	staged, err := d.acquire(cfg)
@@ -181,6 +183,9 @@ func (d *Daemon) limit(cfg *config.Config) {
 	}
 }
 
+// errRuns is an error about the lock of an agent that lives.
+var errRuns = errors.New("another agent runs on this host")
+
 // takeLock keeps a second agent away.
 func (m machine) takeLock() (*os.File, error) {
 	if err := os.MkdirAll(m.state, 0o700); err != nil {
@@ -197,7 +202,7 @@ func (m machine) takeLock() (*os.File, error) {
 			return nil, fmt.Errorf("lock %s: %w: the agent does not start; check the filesystem", path, err)
 		}
 		holder, _ := io.ReadAll(io.LimitReader(file, 32))
-		return nil, fmt.Errorf("another agent runs on this host, process %s: this one does not start; stop that one, or use it (`stockade ps`)", strings.TrimSpace(string(holder)))
+		return nil, fmt.Errorf("%w, process %s: this one does not start; stop that one, or use it (`stockade ps`)", errRuns, strings.TrimSpace(string(holder)))
 	}
 	if err = file.Truncate(0); err == nil {
 		_, err = file.WriteAt(fmt.Appendln(nil, os.Getpid()), 0)

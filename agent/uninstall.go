@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -40,10 +41,20 @@ func (d *Daemon) Uninstall(force bool) (api.Removed, error) {
 	return removed, nil
 }
 
-// Uninstall is Daemon.Uninstall where no agent runs: it removes what dead ones
-// left, of runs as well. note is told what else it found.
-func Uninstall(force bool, note func(string)) (killed int, err error) {
-	return thisMachine.uninstall(force, note)
+// Uninstall ends all enforcement of the agent behind a socket and waits for the
+// agent's end; where none runs, it removes what dead ones left, of runs as well.
+// note is told what else it found.
+func Uninstall(ctx context.Context, socket string, force bool, note func(string)) (killed int, err error) {
+	removed, err := NewClient(socket).Uninstall(ctx, force)
+	if err != nil && !errors.Is(err, ErrNoAgent) {
+		return 0, err
+	}
+	for end := time.Now().Add(emptyLimit); ; time.Sleep(20 * time.Millisecond) {
+		killed, err = thisMachine.uninstall(force, note)
+		if !errors.Is(err, errRuns) || time.Now().After(end) {
+			return killed + removed.Killed, err
+		}
+	}
 }
 
 func (m machine) uninstall(force bool, note func(string)) (killed int, err error) {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
@@ -32,13 +31,11 @@ func uninstallAction(c *cli.Context) error {
 	if err := noArgs(c); err != nil {
 		return err
 	}
-	removed, err := client(c).Uninstall(c.Context, c.Bool("force"))
-	if errors.Is(err, agent.ErrNoAgent) {
-		removed.Killed, err = agent.Uninstall(c.Bool("force"), func(text string) { fmt.Fprintln(c.App.ErrWriter, "stockade:", text) })
-	}
+	killed, err := agent.Uninstall(c.Context, c.String("socket"), c.Bool("force"),
+		func(text string) { fmt.Fprintln(c.App.ErrWriter, "stockade:", text) })
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(c.App.Writer, "uninstalled: %d processes killed; nothing of the agent enforces any more\n", removed.Killed)
+	_, err = fmt.Fprintf(c.App.Writer, "uninstalled: %d processes killed; nothing of the agent enforces any more\n", killed)
 	return err
 }

@@ -33,7 +33,7 @@ const (
 func permitting(names ...string) string {
 	text := `@id("shell") permit (principal, action in [file_system::Action::"execute", file_system::Action::"open", file_system::Action::"read"], resource)
 when { resource in file_system::Dir::"/usr/bin" };
-@id("socket") permit (principal, action, resource) when { resource in file_system::Dir::"/run/stockade" };
+@id("socket") permit (principal, action in [file_system::Action::"open", file_system::Action::"read", file_system::Action::"write"], resource) when { resource in file_system::Dir::"/run/stockade" };
 @id("proc") permit (principal, action in [file_system::Action::"open", file_system::Action::"read"], resource) when { resource in file_system::Dir::"/proc" || resource in file_system::Dir::"/sys" };
 `
 	for _, name := range names {
@@ -270,7 +270,7 @@ func TestPolicyChangesUnderTheWorkload(t *testing.T) {
 	put(agentFile, "permit (principal, action, resource);\npermit (\n")
 	for end := time.Now().Add(20 * time.Second); status(t).Error == "" && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 	}
-	if s := status(t); !strings.Contains(s.Error, "/policy/agent.cedar:2:") {
+	if s := status(t); !strings.Contains(s.Error, "/policy/agent.cedar:3:1") {
 		t.Errorf("bad file: %q", s.Error)
 	}
 	want("bad file", "b both", 4, "config")
