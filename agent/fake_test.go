@@ -76,7 +76,9 @@ func (k *fakeKernel) Install(uint32, []uint64, abi.Mode) (uint32, error) { retur
 func (k *fakeKernel) Confine(uint64, uint32) error                       { return nil }
 func (k *fakeKernel) Counters(uint32) (abi.Counters, error)              { return k.counters, nil }
 func (k *fakeKernel) Gaps() []string                                     { return nil }
-func (k *fakeKernel) Abandon() error                                     { return nil }
+
+func (k *fakeKernel) SyncClock() error { return nil }
+func (k *fakeKernel) Abandon() error   { return nil }
 func (k *fakeKernel) events() (eventReader, error) {
 	r := &fakeEvents{pending: make(chan abi.Event, len(k.denials)), flush: make(chan struct{})}
 	for _, e := range k.denials {

@@ -13,6 +13,7 @@ type enforcer interface {
 	Confine(cgroup uint64, id uint32) error
 	Counters(id uint32) (abi.Counters, error)
 	Gaps() []string
+	SyncClock() error
 	Close() error
 	Abandon() error
 	events() (eventReader, error)

@@ -24,6 +24,7 @@ type session struct {
 	reaper     *reaper
 	enforcer   enforcer
 	watch      *watch
+	clock      *clock // nil where the plan does not test the time
 	generation uint32
 	dead       bool // nothing is left in the group
 }
@@ -62,8 +63,11 @@ func (s *session) confine() (err error) {
 	if err = bpf.Remove(pins); err != nil {
 		return err
 	}
-	if s.enforcer, err = s.host.load(bpf.Options{PinDir: pins, TableWords: len(words), Handled: s.cfg.Plan.Handled}); err != nil {
+	if s.enforcer, err = s.host.load(bpf.Options{PinDir: pins, TableWords: len(words), Handled: s.cfg.Plan.Handled, Clock: bpf.ReadsClock(words)}); err != nil {
 		return err
+	}
+	if bpf.ReadsClock(words) {
+		s.clock = startClock(s.enforcer.SyncClock)
 	}
 	for _, gap := range s.enforcer.Gaps() {
 		s.cfg.Sink.Note(s.cfg.Name, "warning: "+gap)
@@ -108,6 +112,12 @@ func (s *session) finish(sum *sink.Summary) error {
 	if err := s.watch.drain(); err != nil {
 		return err
 	}
+	if s.clock != nil {
+		if err := s.clock.stop(); err != nil {
+			s.cfg.Sink.Note(s.cfg.Name, "warning: "+err.Error())
+		}
+		s.clock = nil
+	}
 	counters, err := s.enforcer.Counters(workloadID)
 	if err != nil {
 		return err
@@ -135,6 +145,9 @@ func (s *session) kill() (killed int, err error) {
 func (s *session) end() error {
 	if s.claim == nil {
 		return nil
+	}
+	if s.clock != nil {
+		s.clock.stop() // a failure matters no more: nothing runs
 	}
 	_, err := s.kill()
 	if err == nil && s.enforcer != nil {

@@ -37,11 +37,13 @@ type watch struct {
 	done   chan struct{}
 }
 
-// question is what an explanation depends on.
+// question is what an explanation depends on. The facts are those of all
+// requests of an event; their time is 0 where the plan does not test it.
 type question struct {
-	missing    abi.ActionMask
-	kind       abi.Kind
-	path, dest string
+	missing abi.ActionMask
+	kind    abi.Kind
+	path    string
+	facts   abi.Facts
 }
 
 // maxKnown bounds the explanations that are kept.
@@ -107,7 +109,10 @@ func (w *watch) explain(e *abi.Event) []sink.Policy {
 	if e.Reason != abi.ReasonPolicy || e.PathStatus != abi.PathOK {
 		return nil
 	}
-	q := question{e.Missing, e.Kind, e.Path, e.Dest}
+	q := question{e.Missing, e.Kind, e.Path, factsOf(w.plan, e)}
+	if !bpf.ReadsClock(w.plan.Table.Words()) {
+		q.facts.Now = 0
+	}
 	if found, ok := w.known[q]; ok {
 		return found
 	}
@@ -127,7 +132,7 @@ func forbids(plan *compiler.Plan, e *abi.Event) []sink.Policy {
 	}
 	var list []sink.Policy
 	for _, a := range missing.Actions() {
-		for _, p := range plan.Satisfied(requestOf(e, a, subject(plan, e, a))) {
+		for _, p := range plan.Satisfied(requestOf(plan, e, a, subject(plan, e, a))) {
 			s := sink.Policy{ID: p.ID, Reason: p.Reason(), Severity: p.Annotations["severity"], Effect: p.Effect.String()}
 			if s.Effect == "forbid" && !slices.Contains(list, s) {
 				list = append(list, s)
@@ -137,9 +142,20 @@ func forbids(plan *compiler.Plan, e *abi.Event) []sink.Policy {
 	return list
 }
 
-// requestOf is what an event says of one of its requests.
-func requestOf(e *abi.Event, a abi.Action, path string) abi.Request {
-	return abi.Request{Action: a, Kind: e.Kind, Path: path}
+// requestOf is what an event says of one of its requests. Only a move has a
+// destination, and only a change of an extended attribute its name.
+func requestOf(plan *compiler.Plan, e *abi.Event, a abi.Action, path string) abi.Request {
+	r := abi.Request{Action: a, Kind: e.Kind, Path: path, Facts: factsOf(plan, e)}
+	switch {
+	case a != abi.Move:
+		r.Dest = ""
+	case path == e.Dest: // the way back of an exchange
+		r.Dest = e.Path
+	}
+	if a != abi.SetXattr {
+		r.Xattr = ""
+	}
+	return r
 }
 
 // subject returns the path that an action of an event is about. A rename moves
@@ -153,7 +169,7 @@ func subject(plan *compiler.Plan, e *abi.Event, a abi.Action) string {
 	if a == abi.Move {
 		first, second = e.Path, e.Dest
 	}
-	if plan.Decide(requestOf(e, a, first)) == abi.Allow {
+	if plan.Decide(requestOf(plan, e, a, first)) == abi.Allow {
 		return second
 	}
 	return first

@@ -25,6 +25,7 @@ const (
 	escapeMapMembers             = "members"
 	escapeMapScratches           = "scratches"
 	escapeMapSeqs                = "seqs"
+	escapeMapTaiOffset           = "tai_offset"
 	escapeMapTasks               = "tasks"
 	escapeMapWorkloads           = "workloads"
 	escapeProgFileFcntl          = "file_fcntl"
@@ -132,6 +133,7 @@ type escapeMapSpecs struct {
 	Members   *ebpf.MapSpec `ebpf:"members"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
 	Seqs      *ebpf.MapSpec `ebpf:"seqs"`
+	TaiOffset *ebpf.MapSpec `ebpf:"tai_offset"`
 	Tasks     *ebpf.MapSpec `ebpf:"tasks"`
 	Workloads *ebpf.MapSpec `ebpf:"workloads"`
 }
@@ -175,6 +177,7 @@ type escapeMaps struct {
 	Members   *ebpf.Map `ebpf:"members"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
 	Seqs      *ebpf.Map `ebpf:"seqs"`
+	TaiOffset *ebpf.Map `ebpf:"tai_offset"`
 	Tasks     *ebpf.Map `ebpf:"tasks"`
 	Workloads *ebpf.Map `ebpf:"workloads"`
 }
@@ -190,6 +193,7 @@ func (m *escapeMaps) Close() error {
 		m.Members,
 		m.Scratches,
 		m.Seqs,
+		m.TaiOffset,
 		m.Tasks,
 		m.Workloads,
 	)

@@ -16,24 +16,26 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	execMapArena              = "arena"
-	execMapCgroups            = "cgroups"
-	execMapCounts             = "counts"
-	execMapDegraded           = "degraded"
-	execMapEventBufs          = "event_bufs"
-	execMapEvents             = "events"
-	execMapMembers            = "members"
-	execMapScratches          = "scratches"
-	execMapSeqs               = "seqs"
-	execMapTasks              = "tasks"
-	execMapWorkloads          = "workloads"
-	execProgBprmCheckSecurity = "bprm_check_security"
-	execProgFileMprotect      = "file_mprotect"
-	execProgMmapFile          = "mmap_file"
-	execVarArenaMask          = "arena_mask"
-	execVarNameMasks          = "name_masks"
-	execVarOpaque             = "opaque"
-	execVarWithoutRenameLock  = "without_rename_lock"
+	execMapArena               = "arena"
+	execMapCgroups             = "cgroups"
+	execMapCounts              = "counts"
+	execMapDegraded            = "degraded"
+	execMapEventBufs           = "event_bufs"
+	execMapEvents              = "events"
+	execMapMembers             = "members"
+	execMapScratches           = "scratches"
+	execMapSeqs                = "seqs"
+	execMapTaiOffset           = "tai_offset"
+	execMapTasks               = "tasks"
+	execMapWorkloads           = "workloads"
+	execProgBprmCheckSecurity  = "bprm_check_security"
+	execProgBprmCommittedCreds = "bprm_committed_creds"
+	execProgFileMprotect       = "file_mprotect"
+	execProgMmapFile           = "mmap_file"
+	execVarArenaMask           = "arena_mask"
+	execVarNameMasks           = "name_masks"
+	execVarOpaque              = "opaque"
+	execVarWithoutRenameLock   = "without_rename_lock"
 )
 
 // loadExec returns the embedded CollectionSpec for exec.
@@ -78,9 +80,10 @@ type execSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type execProgramSpecs struct {
-	BprmCheckSecurity *ebpf.ProgramSpec `ebpf:"bprm_check_security"`
-	FileMprotect      *ebpf.ProgramSpec `ebpf:"file_mprotect"`
-	MmapFile          *ebpf.ProgramSpec `ebpf:"mmap_file"`
+	BprmCheckSecurity  *ebpf.ProgramSpec `ebpf:"bprm_check_security"`
+	BprmCommittedCreds *ebpf.ProgramSpec `ebpf:"bprm_committed_creds"`
+	FileMprotect       *ebpf.ProgramSpec `ebpf:"file_mprotect"`
+	MmapFile           *ebpf.ProgramSpec `ebpf:"mmap_file"`
 }
 
 // execMapSpecs contains maps before they are loaded into the kernel.
@@ -96,6 +99,7 @@ type execMapSpecs struct {
 	Members   *ebpf.MapSpec `ebpf:"members"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
 	Seqs      *ebpf.MapSpec `ebpf:"seqs"`
+	TaiOffset *ebpf.MapSpec `ebpf:"tai_offset"`
 	Tasks     *ebpf.MapSpec `ebpf:"tasks"`
 	Workloads *ebpf.MapSpec `ebpf:"workloads"`
 }
@@ -139,6 +143,7 @@ type execMaps struct {
 	Members   *ebpf.Map `ebpf:"members"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
 	Seqs      *ebpf.Map `ebpf:"seqs"`
+	TaiOffset *ebpf.Map `ebpf:"tai_offset"`
 	Tasks     *ebpf.Map `ebpf:"tasks"`
 	Workloads *ebpf.Map `ebpf:"workloads"`
 }
@@ -154,6 +159,7 @@ func (m *execMaps) Close() error {
 		m.Members,
 		m.Scratches,
 		m.Seqs,
+		m.TaiOffset,
 		m.Tasks,
 		m.Workloads,
 	)
@@ -173,14 +179,16 @@ type execVariables struct {
 //
 // It can be passed to loadExecObjects or ebpf.CollectionSpec.LoadAndAssign.
 type execPrograms struct {
-	BprmCheckSecurity *ebpf.Program `ebpf:"bprm_check_security"`
-	FileMprotect      *ebpf.Program `ebpf:"file_mprotect"`
-	MmapFile          *ebpf.Program `ebpf:"mmap_file"`
+	BprmCheckSecurity  *ebpf.Program `ebpf:"bprm_check_security"`
+	BprmCommittedCreds *ebpf.Program `ebpf:"bprm_committed_creds"`
+	FileMprotect       *ebpf.Program `ebpf:"file_mprotect"`
+	MmapFile           *ebpf.Program `ebpf:"mmap_file"`
 }
 
 func (p *execPrograms) Close() error {
 	return _ExecClose(
 		p.BprmCheckSecurity,
+		p.BprmCommittedCreds,
 		p.FileMprotect,
 		p.MmapFile,
 	)

@@ -25,6 +25,7 @@ const (
 	fileMapMembers           = "members"
 	fileMapScratches         = "scratches"
 	fileMapSeqs              = "seqs"
+	fileMapTaiOffset         = "tai_offset"
 	fileMapTasks             = "tasks"
 	fileMapWorkloads         = "workloads"
 	fileProgFileOpen         = "file_open"
@@ -116,6 +117,7 @@ type fileMapSpecs struct {
 	Members   *ebpf.MapSpec `ebpf:"members"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
 	Seqs      *ebpf.MapSpec `ebpf:"seqs"`
+	TaiOffset *ebpf.MapSpec `ebpf:"tai_offset"`
 	Tasks     *ebpf.MapSpec `ebpf:"tasks"`
 	Workloads *ebpf.MapSpec `ebpf:"workloads"`
 }
@@ -159,6 +161,7 @@ type fileMaps struct {
 	Members   *ebpf.Map `ebpf:"members"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
 	Seqs      *ebpf.Map `ebpf:"seqs"`
+	TaiOffset *ebpf.Map `ebpf:"tai_offset"`
 	Tasks     *ebpf.Map `ebpf:"tasks"`
 	Workloads *ebpf.Map `ebpf:"workloads"`
 }
@@ -174,6 +177,7 @@ func (m *fileMaps) Close() error {
 		m.Members,
 		m.Scratches,
 		m.Seqs,
+		m.TaiOffset,
 		m.Tasks,
 		m.Workloads,
 	)

@@ -25,13 +25,16 @@ const (
 	guardMapMembers           = "members"
 	guardMapScratches         = "scratches"
 	guardMapSeqs              = "seqs"
+	guardMapTaiOffset         = "tai_offset"
 	guardMapTasks             = "tasks"
 	guardMapWorkloads         = "workloads"
 	guardProgBpfSyscall       = "bpf_syscall"
+	guardProgCapable          = "capable"
 	guardProgKernelLoadData   = "kernel_load_data"
 	guardProgKernelReadFile   = "kernel_read_file"
 	guardProgLockedDown       = "locked_down"
 	guardProgPerfEventOpen    = "perf_event_open"
+	guardProgTaskPrctl        = "task_prctl"
 	guardVarArenaMask         = "arena_mask"
 	guardVarNameMasks         = "name_masks"
 	guardVarOpaque            = "opaque"
@@ -81,10 +84,12 @@ type guardSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type guardProgramSpecs struct {
 	BpfSyscall     *ebpf.ProgramSpec `ebpf:"bpf_syscall"`
+	Capable        *ebpf.ProgramSpec `ebpf:"capable"`
 	KernelLoadData *ebpf.ProgramSpec `ebpf:"kernel_load_data"`
 	KernelReadFile *ebpf.ProgramSpec `ebpf:"kernel_read_file"`
 	LockedDown     *ebpf.ProgramSpec `ebpf:"locked_down"`
 	PerfEventOpen  *ebpf.ProgramSpec `ebpf:"perf_event_open"`
+	TaskPrctl      *ebpf.ProgramSpec `ebpf:"task_prctl"`
 }
 
 // guardMapSpecs contains maps before they are loaded into the kernel.
@@ -100,6 +105,7 @@ type guardMapSpecs struct {
 	Members   *ebpf.MapSpec `ebpf:"members"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
 	Seqs      *ebpf.MapSpec `ebpf:"seqs"`
+	TaiOffset *ebpf.MapSpec `ebpf:"tai_offset"`
 	Tasks     *ebpf.MapSpec `ebpf:"tasks"`
 	Workloads *ebpf.MapSpec `ebpf:"workloads"`
 }
@@ -143,6 +149,7 @@ type guardMaps struct {
 	Members   *ebpf.Map `ebpf:"members"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
 	Seqs      *ebpf.Map `ebpf:"seqs"`
+	TaiOffset *ebpf.Map `ebpf:"tai_offset"`
 	Tasks     *ebpf.Map `ebpf:"tasks"`
 	Workloads *ebpf.Map `ebpf:"workloads"`
 }
@@ -158,6 +165,7 @@ func (m *guardMaps) Close() error {
 		m.Members,
 		m.Scratches,
 		m.Seqs,
+		m.TaiOffset,
 		m.Tasks,
 		m.Workloads,
 	)
@@ -178,19 +186,23 @@ type guardVariables struct {
 // It can be passed to loadGuardObjects or ebpf.CollectionSpec.LoadAndAssign.
 type guardPrograms struct {
 	BpfSyscall     *ebpf.Program `ebpf:"bpf_syscall"`
+	Capable        *ebpf.Program `ebpf:"capable"`
 	KernelLoadData *ebpf.Program `ebpf:"kernel_load_data"`
 	KernelReadFile *ebpf.Program `ebpf:"kernel_read_file"`
 	LockedDown     *ebpf.Program `ebpf:"locked_down"`
 	PerfEventOpen  *ebpf.Program `ebpf:"perf_event_open"`
+	TaskPrctl      *ebpf.Program `ebpf:"task_prctl"`
 }
 
 func (p *guardPrograms) Close() error {
 	return _GuardClose(
 		p.BpfSyscall,
+		p.Capable,
 		p.KernelLoadData,
 		p.KernelReadFile,
 		p.LockedDown,
 		p.PerfEventOpen,
+		p.TaskPrctl,
 	)
 }
 

@@ -1,6 +1,8 @@
 package bpf
 
 import (
+	"slices"
+
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 
@@ -40,10 +42,14 @@ var onDemand = map[string]abi.ActionMask{
 	"inode_readlink": abi.MaskOf(abi.Stat),
 }
 
-// dropIdle removes from spec the programs that no handled action needs.
-func dropIdle(spec *ebpf.CollectionSpec, handled abi.ActionMask) {
+// clockHooks are attached only where plans may read the clock.
+var clockHooks = []string{"capable"}
+
+// dropIdle removes from spec the programs that no plan needs.
+func dropIdle(spec *ebpf.CollectionSpec, o Options) {
 	for name, p := range spec.Programs {
-		if mask, ok := onDemand[p.AttachTo]; ok && mask&handled == 0 {
+		mask, ok := onDemand[p.AttachTo]
+		if ok && mask&o.Handled == 0 || !o.Clock && slices.Contains(clockHooks, p.AttachTo) {
 			delete(spec.Programs, name)
 		}
 	}

@@ -25,6 +25,7 @@ const (
 	identityMapMembers           = "members"
 	identityMapScratches         = "scratches"
 	identityMapSeqs              = "seqs"
+	identityMapTaiOffset         = "tai_offset"
 	identityMapTasks             = "tasks"
 	identityMapWorkloads         = "workloads"
 	identityProgCgroupAttachTask = "cgroup_attach_task"
@@ -102,6 +103,7 @@ type identityMapSpecs struct {
 	Members   *ebpf.MapSpec `ebpf:"members"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
 	Seqs      *ebpf.MapSpec `ebpf:"seqs"`
+	TaiOffset *ebpf.MapSpec `ebpf:"tai_offset"`
 	Tasks     *ebpf.MapSpec `ebpf:"tasks"`
 	Workloads *ebpf.MapSpec `ebpf:"workloads"`
 }
@@ -143,6 +145,7 @@ type identityMaps struct {
 	Members   *ebpf.Map `ebpf:"members"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
 	Seqs      *ebpf.Map `ebpf:"seqs"`
+	TaiOffset *ebpf.Map `ebpf:"tai_offset"`
 	Tasks     *ebpf.Map `ebpf:"tasks"`
 	Workloads *ebpf.Map `ebpf:"workloads"`
 }
@@ -158,6 +161,7 @@ func (m *identityMaps) Close() error {
 		m.Members,
 		m.Scratches,
 		m.Seqs,
+		m.TaiOffset,
 		m.Tasks,
 		m.Workloads,
 	)

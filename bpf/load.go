@@ -28,6 +28,9 @@ type Options struct {
 	// Handled are the actions that plans will handle; 0 means
 	// abi.DefaultActions. Hooks that only others need are not attached.
 	Handled abi.ActionMask
+	// Clock says that plans may test the time: confined tasks then cannot set
+	// the clock. Without it such plans are not installed.
+	Clock bool
 	// EventBytes is the size of the ring buffer, a power of two and a
 	// multiple of the page size.
 	EventBytes int
@@ -80,7 +83,10 @@ func Load(o Options) (*Enforcer, error) {
 		closeAll(programs)
 		return nil, errors.Join(err, e.Close())
 	}
-	err = e.attach(programs)
+	e.store.clock = o.Clock
+	if err = e.SyncClock(); err == nil {
+		err = e.attach(programs)
+	}
 	closeAll(programs) // links hold what they need
 	if err == nil {
 		e.describe(o)
@@ -110,7 +116,7 @@ func (e *Enforcer) loadObject(obj object, o Options, kernel *btf.Spec) ([]*ebpf.
 		return nil, fmt.Errorf("BPF object %s: %w: nothing is loaded; rebuild stockade", obj.name, err)
 	}
 	e.gaps = append(e.gaps, dropMissing(spec, kernel)...)
-	dropIdle(spec, o.Handled)
+	dropIdle(spec, o)
 	coll, err := loadShared(spec, e.maps, kernel)
 	if err != nil {
 		return nil, loadError(obj.name, err)

@@ -40,6 +40,7 @@ type store struct {
 	maps      map[string]*ebpf.Map
 	outer     *ebpf.Map // see graceperiod
 	inner     *ebpf.Map
+	clock     bool // confined tasks cannot set the clock
 }
 
 func openStore(maps map[string]*ebpf.Map) (*store, error) {
@@ -97,6 +98,9 @@ func (s *store) Install(id uint32, words []uint64, mode abi.Mode) (generation ui
 	w, err := s.workload(id)
 	if err != nil {
 		return 0, err
+	}
+	if ReadsClock(words) && !s.clock {
+		return 0, fmt.Errorf("workload %d: its plan tests the time, and nothing keeps the workload from setting the clock: the old plan stays; load with Clock set", id)
 	}
 	at := s.free(len(words))
 	if at == 0 {

@@ -25,6 +25,7 @@ const (
 	metaMapMembers           = "members"
 	metaMapScratches         = "scratches"
 	metaMapSeqs              = "seqs"
+	metaMapTaiOffset         = "tai_offset"
 	metaMapTasks             = "tasks"
 	metaMapWorkloads         = "workloads"
 	metaProgInodeFileSetattr = "inode_file_setattr"
@@ -104,6 +105,7 @@ type metaMapSpecs struct {
 	Members   *ebpf.MapSpec `ebpf:"members"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
 	Seqs      *ebpf.MapSpec `ebpf:"seqs"`
+	TaiOffset *ebpf.MapSpec `ebpf:"tai_offset"`
 	Tasks     *ebpf.MapSpec `ebpf:"tasks"`
 	Workloads *ebpf.MapSpec `ebpf:"workloads"`
 }
@@ -147,6 +149,7 @@ type metaMaps struct {
 	Members   *ebpf.Map `ebpf:"members"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
 	Seqs      *ebpf.Map `ebpf:"seqs"`
+	TaiOffset *ebpf.Map `ebpf:"tai_offset"`
 	Tasks     *ebpf.Map `ebpf:"tasks"`
 	Workloads *ebpf.Map `ebpf:"workloads"`
 }
@@ -162,6 +165,7 @@ func (m *metaMaps) Close() error {
 		m.Members,
 		m.Scratches,
 		m.Seqs,
+		m.TaiOffset,
 		m.Tasks,
 		m.Workloads,
 	)

@@ -25,6 +25,7 @@ const (
 	walkMapMembers           = "members"
 	walkMapScratches         = "scratches"
 	walkMapSeqs              = "seqs"
+	walkMapTaiOffset         = "tai_offset"
 	walkMapTasks             = "tasks"
 	walkMapWalkInput         = "walk_input"
 	walkMapWorkloads         = "workloads"
@@ -97,6 +98,7 @@ type walkMapSpecs struct {
 	Members   *ebpf.MapSpec `ebpf:"members"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
 	Seqs      *ebpf.MapSpec `ebpf:"seqs"`
+	TaiOffset *ebpf.MapSpec `ebpf:"tai_offset"`
 	Tasks     *ebpf.MapSpec `ebpf:"tasks"`
 	WalkInput *ebpf.MapSpec `ebpf:"walk_input"`
 	Workloads *ebpf.MapSpec `ebpf:"workloads"`
@@ -141,6 +143,7 @@ type walkMaps struct {
 	Members   *ebpf.Map `ebpf:"members"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
 	Seqs      *ebpf.Map `ebpf:"seqs"`
+	TaiOffset *ebpf.Map `ebpf:"tai_offset"`
 	Tasks     *ebpf.Map `ebpf:"tasks"`
 	WalkInput *ebpf.Map `ebpf:"walk_input"`
 	Workloads *ebpf.Map `ebpf:"workloads"`
@@ -157,6 +160,7 @@ func (m *walkMaps) Close() error {
 		m.Members,
 		m.Scratches,
 		m.Seqs,
+		m.TaiOffset,
 		m.Tasks,
 		m.WalkInput,
 		m.Workloads,

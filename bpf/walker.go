@@ -28,10 +28,18 @@ type walkInput struct {
 	plan, kind, repeat, status uint32
 	class, destClass           uint32
 	sub, destSub               int32
-	row, destRow               uint64
+	need                       uint32
+	missing, denied            uint32
 	gains, walked              uint32
-	path, dest                 inputPath
+	uid, gid                   uint32
+	xattrLen                   uint32
+	now                        int64
+	path, dest, exe, parent    inputPath
+	xattr                      [256]byte
 }
+
+// noPath as a number of components: there is no path, or it is not known.
+const noPath = ^uint64(0)
 
 // Walker runs the decision core of the hooks, in the kernel, for callers in
 // user space: tests and benchmarks use it where no LSM program can be loaded.
@@ -106,41 +114,53 @@ func (w *Walker) Place(words []uint64) error {
 
 // Decide answers a request as the hooks would.
 func (w *Walker) Decide(r abi.Request) (abi.Verdict, error) {
-	w.in.kind = uint32(r.Kind)
-	w.in.repeat = 0
-	w.in.dest.n = 0
-	if err := w.in.path.set(r.Path); err != nil {
-		return abi.Deny, err
-	}
-	if err := w.run("match_path"); err != nil {
-		return abi.Deny, err
-	}
+	missing, denied, err := w.Lacks(abi.MaskOf(r.Action), r)
 	switch {
-	case abi.ActionMask(w.in.row >> 32).Has(r.Action):
+	case err != nil || denied != 0:
+		return abi.Deny, err
+	case missing != 0:
 		return abi.Ask, nil
-	case abi.ActionMask(w.in.row).Has(r.Action):
-		return abi.Allow, nil
 	}
-	return abi.Deny, nil
+	return abi.Allow, nil
+}
+
+// Lacks asks for several actions at once, as the hooks do: it returns those
+// that are not allowed, and of these those that are denied, rather than asked
+// of the agent.
+func (w *Walker) Lacks(need abi.ActionMask, r abi.Request) (missing, denied abi.ActionMask, err error) {
+	if len(r.Xattr) >= len(w.in.xattr) {
+		return need, need, fmt.Errorf("walker: name of an extended attribute of %d bytes", len(r.Xattr))
+	}
+	w.in.kind, w.in.repeat, w.in.need = uint32(r.Kind), 0, uint32(need)
+	w.in.uid, w.in.gid, w.in.now = r.UID, r.GID, r.Now
+	w.in.xattrLen = uint32(copy(w.in.xattr[:], r.Xattr))
+	err = errors.Join(w.in.path.set(r.Path), w.in.dest.set(r.Dest), w.in.exe.set(r.Exe), w.in.parent.set(r.Parent))
+	if err == nil {
+		err = w.run("match_path")
+	}
+	if err != nil {
+		return need, need, err
+	}
+	return abi.ActionMask(w.in.missing), abi.ActionMask(w.in.denied), nil
 }
 
 // Gains asks the no-gain rule.
 func (w *Walker) Gains(k abi.Kind, from, to string) (bool, error) {
-	w.in.kind = uint32(k)
-	w.in.repeat = 0
+	w.in.kind, w.in.repeat, w.in.need = uint32(k), 0, 0
+	w.in.exe.n, w.in.parent.n = noPath, noPath
 	if err := errors.Join(w.in.path.set(from), w.in.dest.set(to)); err != nil {
 		return true, err
 	}
-	if to == "/" {
-		return true, errors.New("walker: / is no destination")
-	}
 	err := w.run("match_path")
+	if err == nil && w.in.status != 2 {
+		err = errors.New("walker: the no-gain rule gave no answer")
+	}
 	return w.in.gains != 0, err
 }
 
 // Repeat matches a path n times in one call, for benchmarks.
 func (w *Walker) Repeat(path string, n int) error {
-	w.in.dest.n = 0
+	w.in.dest.n, w.in.exe.n, w.in.parent.n = noPath, noPath, noPath
 	if err := w.in.path.set(path); err != nil {
 		return err
 	}
@@ -191,9 +211,13 @@ func (w *Walker) run(name string) error {
 	return nil
 }
 
-// set fills in a path, leaf first.
+// set fills in a path, leaf first; "" is none.
 func (p *inputPath) set(path string) error {
 	p.n = 0
+	if path == "" {
+		p.n = noPath
+		return nil
+	}
 	if path == "/" {
 		return nil
 	}

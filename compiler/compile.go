@@ -34,6 +34,9 @@ type Input struct {
 	Principal string
 	// Handled are the actions to enforce; 0 means abi.DefaultActions.
 	Handled abi.ActionMask
+	// Workload is what context.workload holds. Without it the context has no
+	// workload: conditions on it are false, and Warnings names them.
+	Workload *Workload
 }
 
 func (in Input) entitiesName() string {
@@ -55,6 +58,7 @@ type front struct {
 	principal types.EntityUID
 	data      types.EntityMap
 	policies  []*policy
+	workload  *Workload
 }
 
 // read parses and validates all of the input.
@@ -67,7 +71,7 @@ func read(in Input) (*front, error) {
 	if extra := in.handled() &^ abi.EnforcedActions; extra != 0 {
 		errs.addf(Position{File: "handled"}, "%s: no hook of this version decides it: nothing is compiled; leave it out", extra)
 	}
-	f := &front{principal: principal, data: loadEntities(in, &errs)}
+	f := &front{principal: principal, data: loadEntities(in, &errs), workload: in.Workload}
 	f.policies = parse(in.Sources, &errs)
 	if errs.err() != nil {
 		return nil, errs.err()
@@ -95,8 +99,9 @@ func Compile(in Input) (*Plan, error) {
 
 // compile runs the stages after reading.
 func (f *front) compile(in Input) (*Plan, error) {
-	set, err := f.lower(in.handled())
-	if err != nil {
+	var errs collector
+	set, failures := f.lowered(in.handled(), &errs)
+	if err := errs.err(); err != nil {
 		return nil, err
 	}
 	t, err := table.Build(&set, in.handled())
@@ -109,7 +114,9 @@ func (f *front) compile(in Input) (*Plan, error) {
 		Rules:     set,
 		Table:     t,
 		Handled:   in.handled(),
-		Warnings:  append(f.warnings(in.handled()), aliases(t)...),
+		Warnings:  slices.Concat(f.warnings(in.handled()), failingForbids(failures), aliases(t)),
+		index:     newRuleIndex(set.Rules),
+		scopes:    f.scopes(in.handled()),
 	}, nil
 }
 
@@ -126,16 +133,20 @@ func aliases(t *table.Table) []string {
 
 func (f *front) lower(handled abi.ActionMask) (rule.Set, error) {
 	var errs collector
-	set := lower(f.policies, f.principal, f.data, handled, &errs)
+	set, _ := f.lowered(handled, &errs)
 	return set, errs.err()
 }
 
 // warnings names the actions that policies are about, hooks could decide and
-// this plan does not handle.
+// this plan does not handle, and the policies about a workload that is not
+// known.
 func (f *front) warnings(handled abi.ActionMask) []string {
 	covers := coverage()
 	named := make(map[string]bool)
 	for _, p := range f.policies {
+		if f.workload == nil && p.mentionsAttribute("workload") {
+			named[p.meta.Position()+": context.workload: the workload is not named: policies see none; name it"] = true
+		}
 		for _, uid := range p.actionsNamed() {
 			if m := covers[uid]; m&abi.EnforcedActions != 0 && m&handled == 0 {
 				named[p.meta.Position()+": "+uid.String()+": the action is not among the handled ones: it is not enforced; handle "+string(uid.ID)] = true

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cedar-policy/cedar-go/types"
 
+	"github.com/stockade-dev/stockade/compiler/rule"
 	"github.com/stockade-dev/stockade/compiler/schema"
 )
 
@@ -22,6 +23,9 @@ func loadEntities(in Input, errs *collector) types.EntityMap {
 	}
 	for uid, entity := range data {
 		checkEntity(src, uid, entity, errs)
+		if isPath(uid.Type) {
+			data[uid] = complete(entity)
+		}
 	}
 	for uid, action := range schema.Actions() {
 		data[uid] = action
@@ -44,8 +48,7 @@ func checkEntity(src *source, uid types.EntityUID, entity types.Entity, errs *co
 	pos := entityPosition(src, uid)
 	switch {
 	case isPath(uid.Type):
-		errs.add(&UnsupportedError{pos, uid.String(), "entity data of files and directories is not compiled yet", "remove it"})
-		return
+		checkEntry(src, uid, entity, errs)
 	case isAction(uid.Type):
 		errs.addf(pos, "%s: an action in the entities file: nothing is compiled; remove it, actions come from the schema", uid)
 		return
@@ -72,6 +75,35 @@ func checkEntity(src *source, uid types.EntityUID, entity types.Entity, errs *co
 	for parent := range entity.Parents.All() {
 		visit(parent)
 	}
+}
+
+// checkEntry refuses what would give a path another place or another name.
+func checkEntry(src *source, uid types.EntityUID, entity types.Entity, errs *collector) {
+	pos := entityPosition(src, uid)
+	if problem, mend := checkPath(string(uid.ID)); problem != "" {
+		errs.addf(pos, "%s: %s never matches: nothing is compiled; %s", uid, problem, mend)
+		return
+	}
+	if v, ok := entity.Attributes.Get("path"); ok && !v.Equal(uid.ID) {
+		errs.addf(pos, "%s: its path is %s: nothing is compiled; write the path of its id, or leave path out", uid, v.MarshalCedar())
+	}
+	for parent := range entity.Parents.All() {
+		switch {
+		case isAction(parent.Type), parent.Type == schema.File,
+			parent.Type == schema.Dir && !rule.Below(string(uid.ID), string(parent.ID)):
+			errs.addf(entityPosition(src, parent), "%s: its parent %s is no directory above it: nothing is compiled; remove it, paths have the parents that they have", uid, parent)
+		}
+	}
+}
+
+// complete gives an entry of a path its path.
+func complete(entity types.Entity) types.Entity {
+	attributes := types.RecordMap{"path": entity.UID.ID}
+	for name, v := range entity.Attributes.All() {
+		attributes[name] = v
+	}
+	entity.Attributes = types.NewRecord(attributes)
+	return entity
 }
 
 func isAction(t types.EntityType) bool {

@@ -36,21 +36,6 @@ type Error struct {
 // Error returns the position and the message.
 func (e *Error) Error() string { return printable(e.Position.String() + ": " + e.Message) }
 
-// UnsupportedError is a valid Cedar expression that this version cannot
-// compile exactly.
-type UnsupportedError struct {
-	Position
-	// Expr is the Cedar text of the expression.
-	Expr string
-	// Reason says what is not compiled, and Mend what to write instead.
-	Reason, Mend string
-}
-
-// Error returns the position, the expression, the reason and the mend.
-func (e *UnsupportedError) Error() string {
-	return printable(fmt.Sprintf("%s: `%s`: %s: the policy set is refused; %s", e.Position, e.Expr, e.Reason, e.Mend))
-}
-
 // printable escapes what a policy or a file name could do to a terminal or a
 // log line.
 func printable(s string) string {
@@ -92,8 +77,7 @@ type positioned interface {
 	place() Position
 }
 
-func (e *Error) place() Position            { return e.Position }
-func (e *UnsupportedError) place() Position { return e.Position }
+func (e *Error) place() Position { return e.Position }
 
 // add keeps err unless it is already known.
 func (c *collector) add(err positioned) {

@@ -12,35 +12,62 @@ import (
 //
 // Partial evaluation by cedar-go would leave `resource is T` and errors to be
 // guessed at; lowering goes over the syntax tree instead and keeps, for every
-// expression, where it is true and where it errors (formula.go).
+// expression, what it stands for in which case (term.go), where it is true and
+// where it errors (formula.go).
 type lowerer struct {
 	principal types.EntityUID
-	world     world
+	workload  *Workload
+	world     types.EntityGetter
+	regions   *regions
 	handled   abi.ActionMask
 	covers    map[types.EntityUID]abi.ActionMask
+	contexts  map[types.EntityUID]term
+	residuals []rule.Residual
 	errs      *collector
 
 	// The policy and the action at hand.
 	policy   *policy
+	index    int
 	action   types.EntityUID
+	shared   map[residualKey]int // the policy's residuals
+	culprits []node              // what can error
 	spent    int
 	tooLarge bool
 }
 
-// lower returns the rules of all policies. It reports what it cannot compile
-// exactly.
-func lower(policies []*policy, principal types.EntityUID, data types.EntityMap, handled abi.ActionMask, errs *collector) rule.Set {
-	l := &lowerer{principal: principal, world: world{data}, handled: handled, covers: coverage(), errs: errs}
-	set := rule.Set{Policies: make([]rule.Policy, len(policies)), Unenforced: unenforced(policies, l.covers)}
-	for i, p := range policies {
+// lower returns the rules of all policies. It reports what it cannot compile.
+func (f *front) lowered(handled abi.ActionMask, errs *collector) (rule.Set, []failure) {
+	l := &lowerer{principal: f.principal, workload: f.workload, world: newWorld(f.data), regions: newRegions(f.data),
+		handled: handled, covers: coverage(), contexts: make(map[types.EntityUID]term), errs: errs}
+	set := rule.Set{Policies: make([]rule.Policy, len(f.policies)), Unenforced: unenforced(f.policies, l.covers)}
+	var failures []failure
+	for i, p := range f.policies {
 		set.Policies[i] = p.meta
-		set.Rules = append(set.Rules, l.rules(i, p)...)
+		l.policy, l.index, l.culprits, l.shared = p, i, nil, make(map[residualKey]int)
+		rules, errors := l.rules(i, p)
+		set.Rules = append(set.Rules, rules...)
+		if errors != nil {
+			failures = append(failures, failure{p, errors, l.culprits, l.env()})
+		}
 		if errs.full() {
 			break
 		}
 	}
-	return set
+	set.Residuals = l.residuals
+	prune(&set)
+	return set, failures
 }
+
+// failure is a policy whose evaluation may error, and where.
+type failure struct {
+	policy   *policy
+	where    []rule.Cond // an alternative for each group of actions
+	culprits []node
+	env      evalEnv
+}
+
+// blame notes that the evaluation of n can error.
+func (l *lowerer) blame(n node) { l.culprits = append(l.culprits, n) }
 
 // coverage says for every action of the schema, groups included, which actions
 // of the kernel are it or in it.
@@ -76,24 +103,21 @@ func (l *lowerer) actions(scope scopeNode) abi.ActionMask {
 	return l.handled
 }
 
-// rules lowers one policy. Actions with equal formulas share a rule.
-func (l *lowerer) rules(index int, p *policy) []rule.Rule {
+// rules lowers one policy. Actions with equal formulas share a rule. errors
+// are the conditions under which its evaluation errors.
+func (l *lowerer) rules(index int, p *policy) (rules []rule.Rule, errors []rule.Cond) {
 	mask := l.actions(p.action)
-	l.policy = p
 	if mask == 0 || !l.principalMatches(p.principal) {
-		return nil
+		return nil, nil
 	}
-	groups := []abi.ActionMask{mask}
-	if p.mentions("action") {
-		groups = groups[:0]
-		for _, a := range mask.Actions() {
-			groups = append(groups, abi.MaskOf(a))
-		}
-	}
-	var rules []rule.Rule
+	groups := l.groups(p, mask)
 	at := make(map[string]int)
 	for _, group := range groups {
-		for _, cond := range split(l.satisfied(p, group.Actions()[0])) {
+		x := l.satisfied(p, group.Actions()[0])
+		if !x.e.is(false) {
+			errors = append(errors, x.e.cond)
+		}
+		for _, cond := range split(x.t.cond) {
 			key := ""
 			if len(groups) > 1 {
 				key = cond.String()
@@ -106,11 +130,27 @@ func (l *lowerer) rules(index int, p *policy) []rule.Rule {
 			rules = append(rules, rule.Rule{Policy: index, Effect: p.meta.Effect, Actions: uint32(group), Cond: cond})
 		}
 	}
-	return rules
+	return rules, errors
 }
 
-// satisfied returns where the policy is satisfied for one action.
-func (l *lowerer) satisfied(p *policy, a abi.Action) rule.Cond {
+// groups splits actions into those that a policy cannot tell apart.
+func (l *lowerer) groups(p *policy, mask abi.ActionMask) []abi.ActionMask {
+	switch {
+	case p.mentions("action"):
+		var groups []abi.ActionMask
+		for _, a := range mask.Actions() {
+			groups = append(groups, abi.MaskOf(a))
+		}
+		return groups
+	case !p.sameContext():
+		return contextGroups(mask)
+	}
+	return []abi.ActionMask{mask}
+}
+
+// satisfied returns where the policy is satisfied for one action, and where
+// its evaluation errors.
+func (l *lowerer) satisfied(p *policy, a abi.Action) ternary {
 	l.action = types.NewEntityUID(types.EntityType(a.Type()), types.String(a.String()))
 	l.spent, l.tooLarge = 0, false
 	operands := []func() ternary{func() ternary { return known(l.resourceScope(p.resource)) }}
@@ -125,7 +165,7 @@ func (l *lowerer) satisfied(p *policy, a abi.Action) rule.Cond {
 	if l.tooLarge {
 		l.errs.addf(p.position(), "policy %s: its conditions become a formula of more than %d terms: the policy set is refused; split the policy", p.meta.ID, maxFormula)
 	}
-	return x.t.cond
+	return x
 }
 
 // principalMatches decides the principal's scope.
@@ -155,11 +195,11 @@ func (l *lowerer) resourceScope(scope scopeNode) formula {
 	case scopeEq:
 		return isEntity(scope.Entity)
 	case scopeIn:
-		return inEntity(scope.Entity)
+		return l.inEntity(scope.Entity)
 	case scopeIs:
 		return isType(scope.Type)
 	case scopeIsIn:
-		return l.conj(isType(scope.Type), inEntity(scope.Entity))
+		return l.conj(isType(scope.Type), l.inEntity(scope.Entity))
 	}
 	return always
 }
@@ -231,6 +271,7 @@ func (l *lowerer) evaluated(n node) ternary {
 	if b, ok := v.(types.Boolean); err == nil && ok {
 		return known(constant(bool(b)))
 	}
+	l.blame(n)
 	return failing
 }
 
@@ -257,4 +298,54 @@ func (p *policy) mentions(variable types.String) bool {
 		}
 	}
 	return false
+}
+
+// sameContext reports whether the conditions look only at what the context of
+// every action has.
+func (p *policy) sameContext() bool {
+	mentioned, common := 0, 0
+	count := func(arg node, name types.String) {
+		v, ok := arg.(nodeVariable)
+		switch name {
+		case "process", "user", "group", "now", "workload":
+			if ok && v.Name == "context" {
+				common++
+			}
+		}
+	}
+	for _, c := range p.conditions {
+		inspect(c.body, func(n node) bool {
+			switch n := n.(type) {
+			case nodeVariable:
+				if n.Name == "context" {
+					mentioned++
+				}
+			case nodeAccess:
+				count(n.Arg, n.Value)
+			case nodeHas:
+				count(n.Arg, n.Value)
+			}
+			return true
+		})
+	}
+	return mentioned == common
+}
+
+// mentionsAttribute reports whether a condition reads an attribute of the
+// context, or tests it.
+func (p *policy) mentionsAttribute(name types.String) bool {
+	ofContext := func(n node) bool { v, ok := n.(nodeVariable); return ok && v.Name == "context" }
+	found := false
+	for _, c := range p.conditions {
+		inspect(c.body, func(n node) bool {
+			switch n := n.(type) {
+			case nodeAccess:
+				found = found || n.Value == name && ofContext(n.Arg)
+			case nodeHas:
+				found = found || n.Value == name && ofContext(n.Arg)
+			}
+			return !found
+		})
+	}
+	return found
 }

@@ -17,10 +17,11 @@ type Oracle struct {
 	policies  *cedar.PolicySet
 	principal types.EntityUID
 	data      types.EntityMap
+	world     world
+	workload  *Workload
 }
 
-// NewOracle reads an input as Compile does, but compiles nothing: it also
-// accepts what Compile does not support yet.
+// NewOracle reads an input as Compile does, but compiles nothing.
 func NewOracle(in Input) (*Oracle, error) {
 	f, err := read(in)
 	if err != nil {
@@ -30,21 +31,30 @@ func NewOracle(in Input) (*Oracle, error) {
 }
 
 func newOracle(f *front) *Oracle {
-	o := &Oracle{policies: cedar.NewPolicySet(), principal: f.principal, data: f.data}
+	o := &Oracle{policies: cedar.NewPolicySet(), principal: f.principal, data: f.data, world: newWorld(f.data), workload: f.workload}
 	for _, p := range f.policies {
 		o.policies.Add(cedar.PolicyID(p.meta.ID), p.cedar)
 	}
 	return o
 }
 
-// Authorize decides one request. determining lists the
-// ids of the policies that the decision rests on, sorted. The error is about
-// the request; a policy whose evaluation errors does not apply.
+// Authorize decides one request of which nothing is known that the kernel does
+// not know: AuthorizeIn with a zero Told.
 func (o *Oracle) Authorize(r abi.Request) (allow bool, determining []string, err error) {
+	return o.AuthorizeIn(r, Told{})
+}
+
+// AuthorizeIn decides one request. determining lists the ids of the policies
+// that the decision rests on, sorted. The error is about the request; a policy
+// whose evaluation errors does not apply.
+func (o *Oracle) AuthorizeIn(r abi.Request, told Told) (allow bool, determining []string, err error) {
 	if problem, mend := checkPath(r.Path); problem != "" {
 		return false, nil, &Error{Position{File: "request"}, problem + ": it is not decided; " + mend}
 	}
-	decision, diagnostic := o.diagnose(r)
+	if r.Now < 0 || r.Now > maxNow {
+		return false, nil, &Error{Position{File: "request"}, "a time that no clock shows: it is not decided; give milliseconds since 1970"}
+	}
+	decision, diagnostic := o.diagnose(r, told)
 	return bool(decision), reasons(diagnostic), nil
 }
 
@@ -58,41 +68,67 @@ func reasons(d cedar.Diagnostic) []string {
 }
 
 // diagnose also tells which policies error.
-func (o *Oracle) diagnose(r abi.Request) (cedar.Decision, cedar.Diagnostic) {
+func (o *Oracle) diagnose(r abi.Request, told Told) (cedar.Decision, cedar.Diagnostic) {
 	resource := types.NewEntityUID(resourceType(r.Kind), types.String(r.Path))
-	return cedar.Authorize(o.policies, overlay{resourceEntity(resource), world{o.data}}, cedar.Request{
+	return cedar.Authorize(o.policies, overlay{o.resourceEntity(resource), told.entities(), o.world}, cedar.Request{
 		Principal: o.principal,
 		Action:    types.NewEntityUID(types.EntityType(r.Action.Type()), types.String(r.Action.String())),
 		Resource:  resource,
-		Context:   types.NewRecord(nil),
+		Context:   contextOf(r, &told, o.workload),
 	})
 }
 
-// resourceEntity gives a resource all of its ancestors as parents, written out
-// on purpose without the help of world.
-func resourceEntity(uid types.EntityUID) types.Entity {
-	var ancestors []types.EntityUID
+// resourceEntity gives a resource all of its ancestors as parents, and what the
+// entries of the entities file say of it, written out on purpose without the
+// help of world.
+func (o *Oracle) resourceEntity(uid types.EntityUID) types.Entity {
+	var parents []types.EntityUID
+	attributes, tags := types.RecordMap{"path": uid.ID}, types.RecordMap{}
+	inherit := func(from types.EntityUID) {
+		entry := o.data[from]
+		for parent := range entry.Parents.All() {
+			parents = append(parents, parent)
+		}
+		for name, v := range entry.Attributes.All() {
+			if _, known := attributes[name]; !known {
+				attributes[name] = v
+			}
+		}
+		for name, v := range entry.Tags.All() {
+			if _, known := tags[name]; !known {
+				tags[name] = v
+			}
+		}
+	}
+	inherit(uid)
 	for p := string(uid.ID); p != "/"; {
 		p = path.Dir(p)
-		ancestors = append(ancestors, types.NewEntityUID(schema.Dir, types.String(p)))
+		dir := types.NewEntityUID(schema.Dir, types.String(p))
+		parents = append(parents, dir)
+		inherit(dir)
 	}
 	return types.Entity{
 		UID:        uid,
-		Parents:    types.NewEntityUIDSet(ancestors...),
-		Attributes: types.NewRecord(types.RecordMap{"path": uid.ID}),
+		Parents:    types.NewEntityUIDSet(parents...),
+		Attributes: types.NewRecord(attributes),
+		Tags:       types.NewRecord(tags),
 	}
 }
 
-// overlay looks at the request's own entity first.
+// overlay looks at the request's own entities first.
 type overlay struct {
 	resource types.Entity
-	rest     world
+	told     types.EntityMap
+	rest     types.EntityGetter
 }
 
 // Get implements types.EntityGetter.
 func (o overlay) Get(uid types.EntityUID) (types.Entity, bool) {
 	if uid == o.resource.UID {
 		return o.resource, true
+	}
+	if entity, ok := o.told[uid]; ok {
+		return entity, true
 	}
 	return o.rest.Get(uid)
 }

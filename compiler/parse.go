@@ -1,6 +1,7 @@
 package compiler
 
 import (
+	"encoding/json"
 	"path"
 	"reflect"
 	"strconv"
@@ -52,6 +53,7 @@ type (
 	nodeCall     = xast.NodeTypeExtensionCall
 
 	scopeNode  = xast.IsScopeNode
+	scopeAll   = xast.ScopeTypeAll
 	scopeEq    = xast.ScopeTypeEq
 	scopeIn    = xast.ScopeTypeIn
 	scopeInSet = xast.ScopeTypeInSet
@@ -63,6 +65,109 @@ type (
 
 // negated returns !n.
 func negated(n node) node { return xast.Not(xast.NewNode(n)).AsIsNode() }
+
+func operand(v types.Value) xast.Node { return xast.NewNode(nodeValue{Value: v}) }
+
+// access returns v.name, getTag v.getTag(tag).
+func access(v types.Value, name types.String) node { return operand(v).Access(name).AsIsNode() }
+func getTag(v, tag types.Value) node               { return operand(v).GetTag(operand(tag)).AsIsNode() }
+
+// hasTag returns left.hasTag(right), has returns `variable has name`.
+func hasTag(left, right node) node {
+	return xast.NewNode(left).HasTag(xast.NewNode(right)).AsIsNode()
+}
+func has(variable, name types.String) node {
+	return xast.NewNode(nodeVariable{Name: variable}).Has(name).AsIsNode()
+}
+
+// withOperands returns an operation or a relation with other operands; those
+// with one operand take left.
+func withOperands(n, left, right node) node {
+	both := xast.BinaryNode{Left: left, Right: right}
+	switch n := n.(type) {
+	case nodeNegate:
+		n.Arg = left
+		return n
+	case nodeAdd:
+		n.BinaryNode = both
+		return n
+	case nodeSub:
+		n.BinaryNode = both
+		return n
+	case nodeMult:
+		n.BinaryNode = both
+		return n
+	case nodeLess:
+		n.BinaryNode = both
+		return n
+	case nodeLessEq:
+		n.BinaryNode = both
+		return n
+	case nodeMore:
+		n.BinaryNode = both
+		return n
+	case nodeMoreEq:
+		n.BinaryNode = both
+		return n
+	case nodeIn:
+		n.BinaryNode = both
+		return n
+	case nodeContains:
+		n.BinaryNode = both
+		return n
+	case nodeAll:
+		n.BinaryNode = both
+		return n
+	case nodeAny:
+		n.BinaryNode = both
+		return n
+	case nodeHasTag:
+		n.BinaryNode = both
+		return n
+	case nodeHas:
+		n.Arg = left
+		return n
+	case nodeIs:
+		n.Left = left
+		return n
+	case nodeLike:
+		n.Arg = left
+		return n
+	case nodeIsEmpty:
+		n.Arg = left
+		return n
+	case nodeCall:
+		n.Args = []node{left}
+		if right != nil {
+			n.Args = append(n.Args, right)
+		}
+		return n
+	}
+	return n
+}
+
+// likePattern returns the text of a pattern as package rule writes it.
+func likePattern(p types.Pattern) (string, error) {
+	text, err := p.MarshalJSON()
+	if err != nil {
+		return "", err
+	}
+	var parts []json.RawMessage
+	if err := json.Unmarshal(text, &parts); err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	for _, part := range parts {
+		var literal struct{ Literal string }
+		if part[0] == '"' {
+			b.WriteByte('*')
+		} else if err := json.Unmarshal(part, &literal); err != nil {
+			return "", err
+		}
+		b.WriteString(rule.EscapeLike(literal.Literal))
+	}
+	return b.String(), nil
+}
 
 // evaluate runs cedar-go on an expression.
 func evaluate(n node, env evalEnv) (types.Value, error) { return eval.Eval(n, env) }
@@ -77,11 +182,16 @@ func equalNodes(a, b node) bool { return reflect.DeepEqual(a, b) }
 const maxText = 160
 
 // cedarText returns the Cedar text of an expression, shortened if it is long.
-func cedarText(n node) string {
+func cedarText(n node) string { return shortened(fullText(n)) }
+
+func fullText(n node) string {
 	p := xast.Permit().When(xast.NewNode(n))
 	text := string(cedar.NewPolicyFromAST((*ast.Policy)(p)).MarshalCedar())
 	_, text, _ = strings.Cut(text, "when { ")
-	text = strings.TrimSuffix(text, " };")
+	return strings.TrimSuffix(text, " };")
+}
+
+func shortened(text string) string {
 	if len(text) > maxText {
 		text = strings.ToValidUTF8(text[:maxText], "") + "…"
 	}

@@ -58,6 +58,16 @@ func resourceType(k abi.Kind) types.EntityType {
 // decision does not depend on what the file system holds.
 type world struct {
 	data types.EntityMap
+	// entries says that data has entries of paths.
+	entries bool
+}
+
+func newWorld(data types.EntityMap) world {
+	w := world{data: data}
+	for uid := range data {
+		w.entries = w.entries || isPath(uid.Type)
+	}
+	return w
 }
 
 // Get implements types.EntityGetter.
@@ -70,12 +80,14 @@ func (w world) Get(uid types.EntityUID) (types.Entity, bool) {
 	if problem, _ := checkPath(p); problem != "" {
 		return types.Entity{}, false
 	}
-	entity := types.Entity{
-		UID:        uid,
-		Attributes: types.NewRecord(types.RecordMap{"path": uid.ID}),
+	attributes, tags, parents := types.RecordMap{"path": uid.ID}, types.RecordMap(nil), []types.EntityUID(nil)
+	if w.entries {
+		attributes, tags, parents = inherited(w.data, uid)
 	}
+	// A file at "/" would be its own parent's sibling: it has none.
 	if p != "/" {
-		entity.Parents = types.NewEntityUIDSet(types.NewEntityUID(schema.Dir, types.String(path.Dir(p))))
+		parents = append(parents, types.NewEntityUID(schema.Dir, types.String(path.Dir(p))))
 	}
-	return entity, true
+	return types.Entity{UID: uid, Attributes: types.NewRecord(attributes), Tags: types.NewRecord(tags),
+		Parents: types.NewEntityUIDSet(parents...)}, true
 }

@@ -1,6 +1,10 @@
 package compiler
 
 import (
+	"iter"
+	"maps"
+	"slices"
+
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/compiler/rule"
 	"github.com/stockade-dev/stockade/compiler/table"
@@ -20,6 +24,9 @@ type Plan struct {
 	Handled abi.ActionMask
 	// Warnings are positioned remarks that do not stop a compile.
 	Warnings []string
+
+	index  *ruleIndex
+	scopes []scope
 }
 
 // Decide answers one request from the compiled table. Outside paths cannot be
@@ -32,14 +39,41 @@ func ruleRequest(r abi.Request) *rule.Request {
 		Attr: r.Xattr, UID: int64(r.UID), GID: int64(r.GID), Now: r.Now}
 }
 
+// candidates yields the numbers of the rules that may hold for a path: all of
+// them if the plan was made without an index.
+func (p *Plan) candidates(path string) iter.Seq[int] {
+	if p.index == nil {
+		return func(yield func(int) bool) {
+			for i := range p.Rules.Rules {
+				if !yield(i) {
+					return
+				}
+			}
+		}
+	}
+	return slices.Values(p.index.candidates(path))
+}
+
+// applicable yields the rules about an action that may hold for a path.
+func (p *Plan) applicable(request abi.Request) iter.Seq[*rule.Rule] {
+	return func(yield func(*rule.Rule) bool) {
+		for i := range p.candidates(request.Path) {
+			if r := &p.Rules.Rules[i]; r.Actions>>request.Action&1 == 1 && !yield(r) {
+				return
+			}
+		}
+	}
+}
+
 // Satisfied returns the policies that determine the verdict, as Cedar defines
-// them: the satisfied forbids if there are any, else the satisfied permits.
+// them: the satisfied forbids if there are any, else the satisfied permits. Of
+// an ask it returns those that are satisfied whatever the agent finds out.
 func (p *Plan) Satisfied(request abi.Request) []*rule.Policy {
 	var permits, forbids []*rule.Policy
 	seen := make(map[int]bool)
 	facts := ruleRequest(request)
-	for _, r := range p.Rules.Rules {
-		if r.Actions>>request.Action&1 == 0 || seen[r.Policy] || rule.Eval(r.Cond, facts) != rule.True {
+	for r := range p.applicable(request) {
+		if seen[r.Policy] || rule.Eval(r.Cond, facts) != rule.True {
 			continue
 		}
 		seen[r.Policy] = true
@@ -53,4 +87,35 @@ func (p *Plan) Satisfied(request abi.Request) []*rule.Policy {
 		return forbids
 	}
 	return permits
+}
+
+// Asks returns the residuals that the verdict on a request depends on, in order;
+// none if the rules decide it.
+func (p *Plan) Asks(request abi.Request) []rule.Residual {
+	facts := ruleRequest(request)
+	open := [2]map[int]bool{rule.Permit: {}, rule.Forbid: {}}
+	permitted := false
+	for r := range p.applicable(request) {
+		switch rule.Eval(r.Cond, facts) {
+		case rule.True:
+			if r.Effect == rule.Forbid {
+				return nil
+			}
+			permitted = true
+		case rule.Unclear:
+			rule.Unknowns(rule.Known(r.Cond, facts), func(i int) { open[r.Effect][i] = true })
+		}
+	}
+	numbers := open[rule.Forbid]
+	if !permitted {
+		if len(open[rule.Permit]) == 0 {
+			return nil
+		}
+		maps.Copy(numbers, open[rule.Permit])
+	}
+	var list []rule.Residual
+	for _, i := range slices.Sorted(maps.Keys(numbers)) {
+		list = append(list, p.Rules.Residuals[i])
+	}
+	return list
 }

@@ -1,7 +1,7 @@
 package compiler
 
 import (
-	"cmp"
+	"math/big"
 	"slices"
 
 	"github.com/cedar-policy/cedar-go/types"
@@ -10,7 +10,7 @@ import (
 	"github.com/stockade-dev/stockade/compiler/schema"
 )
 
-// Conditions on the resource.
+// Relations between terms.
 
 // possible reports whether a resource can have the path.
 func possible(path types.String) bool {
@@ -42,53 +42,22 @@ func isEntity(uid types.EntityUID) formula {
 	return formula{rule.And{kind.cond, rule.PathEq{Path: string(uid.ID)}}, 4}
 }
 
-// inEntity is `resource in uid`: uid itself or, if it is a directory, below.
-func inEntity(uid types.EntityUID) formula {
-	self := isEntity(uid)
-	if uid.Type != schema.Dir || self.is(false) {
-		return self
+// inEntity is `resource in uid`: uid itself, below it if it is a directory,
+// and where entries of the entities file are in it.
+func (l *lowerer) inEntity(uid types.EntityUID) formula {
+	f := isEntity(uid)
+	if uid.Type == schema.Dir && !f.is(false) {
+		f = region(uid)
 	}
-	return formula{rule.Or{rule.PathBelow{Path: string(uid.ID)}, self.cond}, 6}
-}
-
-// termKind is the sort of a term.
-type termKind uint8
-
-const (
-	termValue    termKind = iota // known now
-	termFailing                  // its evaluation errors
-	termResource                 // the variable resource
-	termPath                     // resource.path
-)
-
-// term is an operand of a relation.
-type term struct {
-	kind  termKind
-	value types.Value
-}
-
-// term classifies an operand; ok is false if nothing here fits.
-func (l *lowerer) term(n node) (t term, ok bool) {
-	switch v := n.(type) {
-	case nodeValue:
-		return term{termValue, v.Value}, true
-	case nodeVariable:
-		if v.Name == "resource" {
-			return term{kind: termResource}, true
-		}
-	case nodeAccess:
-		if isResourcePath(v) {
-			return term{kind: termPath}, true
-		}
+	entries := l.regions.classes[uid]
+	if len(entries) == 0 {
+		return f
 	}
-	if depends(n) {
-		return term{}, false
+	list := []formula{f}
+	for _, entry := range entries {
+		list = append(list, region(entry.UID))
 	}
-	value, err := evaluate(n, l.env())
-	if err != nil {
-		return term{kind: termFailing}, true
-	}
-	return term{termValue, value}, true
+	return l.disj(list...)
 }
 
 func isResourcePath(n node) bool {
@@ -100,279 +69,308 @@ func isResourcePath(n node) bool {
 	return ok && v.Name == "resource"
 }
 
-// same is a == b for terms that do not fail.
-func same(a, b term) formula {
+// same is a == b for terms; ok is false if no table can tell.
+func (l *lowerer) same(a, b term) (f formula, ok bool) {
 	if a.kind < b.kind {
 		a, b = b, a
 	}
-	switch {
-	case a.kind == b.kind && a.kind == termValue:
-		return constant(a.value.Equal(b.value))
-	case a.kind == b.kind:
-		return always
-	case a.kind == termResource && b.kind == termValue:
-		if uid, ok := b.value.(types.EntityUID); ok {
-			return isEntity(uid)
-		}
-	case a.kind == termPath && b.kind == termValue:
-		if s, ok := b.value.(types.String); ok && possible(s) {
-			return simple(rule.PathEq{Path: string(s)})
-		}
+	if a.kind == termOpaque {
+		return never, false
 	}
-	return never
+	switch a.kind {
+	case termValue:
+		return constant(a.value.Equal(b.value)), true
+	case termResource:
+		if uid, ok := b.value.(types.EntityUID); ok {
+			return isEntity(uid), true
+		}
+		return constant(b.kind == termResource), true
+	case termText:
+		if b.kind == termText {
+			return constant(a.field == b.field), a.field == b.field
+		}
+		if s, ok := b.value.(types.String); ok {
+			return isText(a.field, string(s)), true
+		}
+	case termNumber:
+		return l.sameNumber(a.number, b)
+	case termRecord:
+		return l.sameRecord(a, b)
+	case termSet:
+		as, okA := elementsOf(a)
+		bs, okB := elementsOf(b)
+		if !okA || !okB {
+			return never, true
+		}
+		return l.sameSets(as, bs)
+	}
+	return never, true
 }
 
-// relation lowers an expression on the resource that is no boolean operator.
+func (l *lowerer) sameNumber(x *number, b term) (formula, bool) {
+	if b.kind == termNumber {
+		if x.sort != b.number.sort {
+			return never, true
+		}
+		return always, x.equal(b.number)
+	}
+	if c, s, ok := constantOf(b); ok && s == x.sort {
+		return l.equals(x, c), true
+	}
+	return never, true
+}
+
+// relation lowers a boolean expression that is no boolean operator.
 func (l *lowerer) relation(n node) ternary {
-	x, ok := failing, false
 	switch r := n.(type) {
 	case nodeEqual:
-		x, ok = l.equal(r.Left, r.Right)
+		return l.related(n, r.Left, r.Right, l.equal)
 	case nodeUnequal:
-		if x, ok = l.equal(r.Left, r.Right); ok {
-			x = l.not(x)
-		}
+		return l.not(l.related(nodeEqual{BinaryNode: r.BinaryNode}, r.Left, r.Right, l.equal))
 	case nodeIn:
-		x, ok = l.in(r.Left, r.Right)
-	case nodeIs:
-		x, ok = l.is(r.Left, r.EntityType)
+		return l.related(n, r.Left, r.Right, l.in)
 	case nodeIsIn:
-		x, ok = l.isIn(r)
-	case nodeHas:
-		x, ok = l.has(r)
+		return l.isIn(r)
 	case nodeContains:
-		x, ok = l.contains(r.Left, r.Right)
-	case nodeAny:
-		x, ok = l.overlap(r.Left, r.Right, false)
+		return l.related(n, r.Left, r.Right, l.contains)
 	case nodeAll:
-		x, ok = l.overlap(r.Left, r.Right, true)
+		return l.related(n, r.Left, r.Right, func(a, b term) (ternary, bool) { return l.overlap(a, b, true) })
+	case nodeAny:
+		return l.related(n, r.Left, r.Right, func(a, b term) (ternary, bool) { return l.overlap(a, b, false) })
+	case nodeLess:
+		return l.ordered(n, r.Left, r.Right, false, false)
+	case nodeMoreEq:
+		return l.ordered(n, r.Left, r.Right, false, true)
+	case nodeMore:
+		return l.ordered(n, r.Right, r.Left, true, false)
+	case nodeLessEq:
+		return l.ordered(n, r.Right, r.Left, true, true)
+	case nodeHasTag:
+		return l.related(n, r.Left, r.Right, l.hasTag)
+	case nodeHas:
+		return l.tested(n, r.Arg, func(t term) (ternary, bool) { return l.has(t, r.Value) })
+	case nodeIs:
+		return l.tested(n, r.Left, func(t term) (ternary, bool) { return l.is(t, r.EntityType) })
+	case nodeLike:
+		return l.tested(n, r.Arg, func(t term) (ternary, bool) { return l.like(t, r.Value) })
+	case nodeIsEmpty:
+		return l.tested(n, r.Arg, l.isEmpty)
 	}
-	if !ok {
-		return l.unsupported(n)
-	}
-	return x
+	return l.truth(n)
 }
 
-// unsupported records an expression that is not compiled.
-func (l *lowerer) unsupported(n node) ternary {
-	err := &UnsupportedError{Expr: cedarText(n)}
-	switch _, like := n.(nodeLike); {
-	case mentions(n, "context"):
-		err.Reason, err.Mend = "conditions on the context are not compiled yet", "remove the condition"
-	case like:
-		err.Reason, err.Mend = "glob conditions are not compiled yet", "use == or in Dir"
-	default:
-		err.Reason, err.Mend = "this condition on the resource is not compiled yet", "use ==, in, is or a set of literals"
+// tested is a test of one operand, in each of its cases.
+func (l *lowerer) tested(n, arg node, test func(term) (ternary, bool)) ternary {
+	s := l.value(arg)
+	list := make([]ternary, len(s.cases))
+	for i, c := range s.cases {
+		if c.term.kind == termValue {
+			list[i] = l.evaluated(withOperands(n, nodeValue{Value: c.term.value}, nil))
+			continue
+		}
+		x, ok := test(c.term)
+		if !ok {
+			x = known(l.unknown(n, reasonOf(c.term), false))
+		}
+		list[i] = x
 	}
-	err.Position = l.policy.expression(n)
-	l.errs.add(err)
-	return failing
+	return l.gathered(s.cases, list, s.e)
 }
 
-// equal is left == right. Comparing values never errors by itself.
-func (l *lowerer) equal(left, right node) (ternary, bool) {
-	if depends(left) && l.isBoolean(left) || depends(right) && l.isBoolean(right) {
-		return l.equalBooleans(left, right)
+// related is a relation of two operands, in each pair of their cases.
+func (l *lowerer) related(n, left, right node, relate func(a, b term) (ternary, bool)) ternary {
+	a, b := l.value(left), l.value(right)
+	var cases []choice
+	var list []ternary
+	for _, x := range a.cases {
+		for _, y := range b.cases {
+			if l.spend(pairCost); l.tooLarge {
+				return failing
+			}
+			when := x.when
+			if !y.when.is(true) {
+				when = l.conj(x.when, y.when)
+			}
+			if when.is(false) {
+				continue
+			}
+			r, ok := relate(x.term, y.term)
+			if !ok {
+				r = known(l.unknown(n, reasonOf(x.term, y.term), false))
+			}
+			cases, list = append(cases, choice{when: when}), append(list, r)
+		}
 	}
-	a, okA := l.term(left)
-	b, okB := l.term(right)
+	return l.gathered(cases, list, a.e, b.e)
+}
+
+// equal is a == b, which never errors by itself.
+func (l *lowerer) equal(a, b term) (ternary, bool) {
+	f, ok := l.same(a, b)
+	return known(f), ok
+}
+
+// ordered is left < right or, negated, left >= right; swapped says that the
+// policy has them the other way round.
+func (l *lowerer) ordered(n, left, right node, swapped, negated bool) ternary {
+	return l.related(n, left, right, func(a, b term) (ternary, bool) { return l.lessTerms(n, a, b, swapped, negated) })
+}
+
+func (l *lowerer) lessTerms(n node, a, b term, swapped, negated bool) (ternary, bool) {
+	var f formula
 	switch {
-	case !okA || !okB:
+	case a.kind == termValue && b.kind == termValue:
+		if swapped {
+			a, b = b, a
+		}
+		return l.evaluated(withOperands(n, nodeValue{Value: a.value}, nodeValue{Value: b.value})), true
+	case a.kind == termOpaque || b.kind == termOpaque:
 		return failing, false
-	case a.kind == termFailing || b.kind == termFailing:
-		return failing, true
-	}
-	return known(same(a, b)), true
-}
-
-// isBoolean reports the expressions that are a boolean wherever they do not
-// error.
-func (l *lowerer) isBoolean(n node) bool {
-	switch n := n.(type) {
-	case nodeAnd, nodeOr, nodeNot, nodeEqual, nodeUnequal, nodeLess, nodeLessEq, nodeMore, nodeMoreEq,
-		nodeIn, nodeIs, nodeIsIn, nodeHas, nodeHasTag, nodeLike, nodeContains, nodeAll, nodeAny, nodeIsEmpty:
-		return true
-	case nodeIf:
-		return l.isBoolean(n.Then) && l.isBoolean(n.Else)
-	}
-	if depends(n) {
-		return false
-	}
-	v, err := evaluate(n, l.env())
-	_, ok := v.(types.Boolean)
-	return err != nil || ok
-}
-
-// equalBooleans compares two boolean expressions, for example
-// (resource is File) == principal.reader.
-func (l *lowerer) equalBooleans(left, right node) (ternary, bool) {
-	var sides [2]ternary
-	for i, n := range []node{left, right} {
-		if l.isBoolean(n) {
-			sides[i] = l.lower(n)
-			continue
-		}
-		if t, ok := l.term(n); !ok || t.kind != termFailing {
-			return failing, false
-		}
-		sides[i] = failing
-	}
-	a, b := sides[0], sides[1]
-	e := l.disj(a.e, b.e)
-	both := l.disj(l.conj(a.t, b.t), l.conj(l.falsity(a), l.falsity(b)))
-	return ternary{both, e}, true
-}
-
-// in is left in right, with the resource on the left.
-func (l *lowerer) in(left, right node) (ternary, bool) {
-	if t, ok := l.term(left); !ok || t.kind != termResource {
-		return failing, false
-	}
-	if t, ok := l.term(right); ok && t.kind == termResource {
-		return known(always), true
-	}
-	members, x, ok := l.members(right, true)
-	if members == nil {
-		return x, ok
-	}
-	list := make([]formula, len(members))
-	for i, m := range members {
-		if m.kind == termResource {
-			list[i] = always
-			continue
-		}
-		uid, isEntity := m.value.(types.EntityUID)
-		if !isEntity {
+	case a.kind == termNumber && b.kind == termNumber:
+		if a.number.sort != b.number.sort {
 			return failing, true
 		}
-		list[i] = inEntity(uid)
+		if !a.number.equal(b.number) {
+			return failing, false
+		}
+		f = never
+	case a.kind == termNumber:
+		c, s, ok := constantOf(b)
+		if !ok || s != a.number.sort {
+			return failing, true
+		}
+		f = l.less(a.number, c)
+	case b.kind == termNumber:
+		c, s, ok := constantOf(a)
+		if !ok || s != b.number.sort {
+			return failing, true
+		}
+		f = b.number.atLeast(new(big.Int).Add(c, one)) // a < b
+	default:
+		return failing, true
+	}
+	if negated {
+		f = l.neg(f)
+	}
+	return known(f), true
+}
+
+// in is left in right.
+func (l *lowerer) in(left, right term) (ternary, bool) {
+	if left.kind == termOpaque || right.kind == termOpaque {
+		return failing, false
+	}
+	if _, ok := left.value.(types.EntityUID); !ok && left.kind != termResource {
+		return failing, true
+	}
+	targets, isSet := elementsOf(right)
+	if !isSet {
+		targets = []term{right}
+	}
+	list := make([]formula, len(targets))
+	for i, target := range targets {
+		uid, isEntity := target.value.(types.EntityUID)
+		switch {
+		case target.kind == termOpaque:
+			return failing, false
+		case target.kind == termResource:
+			list[i] = l.above(left)
+		case !isEntity:
+			return failing, true
+		case left.kind == termResource:
+			list[i] = l.inEntity(uid)
+		default:
+			list[i] = l.evaluated(withOperands(nodeIn{}, nodeValue{Value: left.value}, nodeValue{Value: uid})).t
+		}
 	}
 	return known(l.disj(list...)), true
 }
 
-// members lists the elements of a set; single allows an entity in its place.
-// Where there is no list the set has another meaning: x, if ok.
-func (l *lowerer) members(n node, single bool) (list []term, x ternary, ok bool) {
-	if set, isSet := n.(nodeSet); isSet {
-		list = make([]term, 0, len(set.Elements))
-		for _, element := range set.Elements {
-			t, ok := l.term(element)
-			if !ok {
-				return nil, failing, false
-			}
-			if t.kind == termFailing {
-				return nil, failing, true
-			}
-			list = append(list, t)
-		}
-		return list, failing, true
-	}
-	t, ok := l.term(n)
+// above is `left in resource`: the resource is left or one of its ancestors.
+func (l *lowerer) above(left term) formula {
+	uid, ok := left.value.(types.EntityUID)
 	if !ok {
-		return nil, failing, false
+		return always // the resource itself
 	}
-	switch v := t.value.(type) {
-	case types.Set:
-		list = make([]term, 0, v.Len())
-		for element := range v.All() {
-			list = append(list, term{termValue, element})
-		}
-		slices.SortFunc(list, func(a, b term) int { return cmp.Compare(valueText(a.value), valueText(b.value)) })
-		return list, failing, true
-	case types.EntityUID:
-		if single {
-			return []term{t}, failing, true
-		}
+	var list []formula
+	for _, ancestor := range ancestors(l.world, []types.EntityUID{uid}) {
+		list = append(list, isEntity(ancestor))
 	}
-	return nil, failing, true
+	return l.disj(list...)
 }
 
-func valueText(v types.Value) string { return string(v.MarshalCedar()) }
-
-// is is `left is T`.
-func (l *lowerer) is(left node, t types.EntityType) (ternary, bool) {
-	if operand, ok := l.term(left); !ok || operand.kind != termResource {
-		return failing, false
+func (l *lowerer) is(t term, want types.EntityType) (ternary, bool) {
+	switch {
+	case t.kind == termResource:
+		return known(isType(want)), true
+	case t.kind == termOpaque && t.opaque.typ != "":
+		return known(constant(t.opaque.typ == want)), true
 	}
-	return known(isType(t)), true
+	return failing, t.kind != termOpaque
 }
 
 // isIn is `left is T in right`; right is evaluated only if the type fits.
-func (l *lowerer) isIn(n nodeIsIn) (ternary, bool) {
-	kind, ok := l.is(n.Left, n.EntityType)
-	if !ok {
-		return failing, false
-	}
-	supported := true
-	x := l.and(func() ternary { return kind }, func() ternary {
-		in, ok := l.in(n.Left, n.Entity)
-		supported = ok
-		return in
-	})
-	return x, supported
+func (l *lowerer) isIn(n nodeIsIn) ternary {
+	return l.and(
+		func() ternary { return l.relation(n.NodeTypeIs) },
+		func() ternary {
+			in := nodeIn{}
+			in.Left, in.Right = n.Left, n.Entity
+			return l.relation(in)
+		})
 }
 
-// has is `resource has name`: a path is all that a resource has.
-func (l *lowerer) has(n nodeHas) (ternary, bool) {
-	if t, ok := l.term(n.Arg); !ok || t.kind != termResource {
-		return failing, false
-	}
-	return known(constant(n.Value == "path")), true
-}
-
-// contains is set.contains(element).
-func (l *lowerer) contains(set, element node) (ternary, bool) {
-	want, ok := l.term(element)
-	if !ok {
-		return failing, false
-	}
-	members, x, ok := l.members(set, false)
-	if members == nil {
-		return x, ok
-	}
-	if want.kind == termFailing {
-		return failing, true
-	}
-	return known(l.disj(matches(members, want)...)), true
-}
-
-// matches compares every member with want, each distinct one once.
-func matches(members []term, want term) []formula {
-	list := make([]formula, 0, len(members))
-	seen := make(map[types.Value]bool)
-	for _, m := range members {
-		switch m.value.(type) {
-		case types.EntityUID, types.String:
-			if seen[m.value] {
-				continue
-			}
-			seen[m.value] = true
+// has is t has name.
+func (l *lowerer) has(t term, name types.String) (ternary, bool) {
+	switch t.kind {
+	case termResource:
+		if name == "path" {
+			return known(always), true
 		}
-		list = append(list, same(m, want))
+		return known(l.regions.attribute(l, name).present), true
+	case termRecord:
+		for _, a := range t.record {
+			if a.name == name {
+				return known(a.present), true
+			}
+		}
+		return known(never), true
+	case termOpaque:
+		if t.opaque.typ == "" {
+			return failing, false
+		}
+		return known(constant(slices.Contains(t.opaque.attributes, name))), true
 	}
-	return list
+	return failing, true
 }
 
-// overlap is left.containsAny(right), or containsAll.
-func (l *lowerer) overlap(left, right node, all bool) (ternary, bool) {
-	as, x, ok := l.members(left, false)
-	if as == nil {
-		return x, ok
+func (l *lowerer) hasTag(t, tag term) (ternary, bool) {
+	name, ok := tag.value.(types.String)
+	switch {
+	case t.kind == termValue && tag.kind == termValue:
+		return l.evaluated(withOperands(nodeHasTag{}, nodeValue{Value: t.value}, nodeValue{Value: tag.value})), true
+	case t.kind == termResource && ok:
+		return known(l.regions.tag(l, name).present), true
 	}
-	bs, x, ok := l.members(right, false)
-	if bs == nil {
-		return x, ok
+	return failing, false
+}
+
+// like is t like pattern.
+func (l *lowerer) like(t term, p types.Pattern) (ternary, bool) {
+	if t.kind != termText {
+		return failing, t.kind != termOpaque
 	}
-	if len(as)*len(bs) > maxFormula {
-		l.tooLarge = true
-		return failing, true
+	pattern, err := likePattern(p)
+	if err != nil {
+		return failing, false
 	}
-	list := make([]formula, len(bs))
-	for i, b := range bs {
-		list[i] = l.disj(matches(as, b)...)
+	return known(likeText(t.field, pattern)), true
+}
+
+func (l *lowerer) isEmpty(t term) (ternary, bool) {
+	elements, ok := elementsOf(t)
+	if !ok {
+		return failing, t.kind != termOpaque
 	}
-	if all {
-		return known(l.conj(list...)), true
-	}
-	return known(l.disj(list...)), true
+	return known(constant(len(elements) == 0)), true
 }

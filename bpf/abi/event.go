@@ -45,6 +45,7 @@ const (
 	ReasonNoPlan
 	ReasonLockdown
 	ReasonBoundary
+	ReasonAsk
 )
 
 var reasonTexts = [...]string{
@@ -57,6 +58,7 @@ var reasonTexts = [...]string{
 	ReasonNoPlan:   "no plan is installed",
 	ReasonLockdown: "the workload is locked down",
 	ReasonBoundary: "no policy can grant this",
+	ReasonAsk:      "the policy leaves it to the agent, and no agent answers",
 }
 
 // String returns the reason as a phrase for a reader.
@@ -85,6 +87,8 @@ const (
 	BoundarySocket
 	BoundaryTerminal
 	BoundaryWatch
+	BoundaryClock
+	BoundaryIdentity
 )
 
 var boundaryTexts = [...]string{
@@ -100,6 +104,8 @@ var boundaryTexts = [...]string{
 	BoundarySocket:   "a unix socket without a path, of a process outside the workload",
 	BoundaryTerminal: "typing on a terminal in the user's place",
 	BoundaryWatch:    "watching or blocking a whole mount or filesystem",
+	BoundaryClock:    "setting the clock that policies read",
+	BoundaryIdentity: "another executable in place of the running one",
 }
 
 // String returns the boundary as a phrase for a reader.
@@ -142,7 +148,8 @@ type Event struct {
 	Workload   uint32
 	Generation uint32
 	PID, TID   uint32
-	UID, GID   uint32
+	UID, GID   uint32     // real ids
+	EUID, EGID uint32     // effective ids, which policies test
 	Missing    ActionMask // every action that was refused
 	Action     Action     // the first of them; NumActions or more where there is none
 	Kind       Kind
@@ -153,6 +160,14 @@ type Event struct {
 
 	Path, Dest, Exe                   string // Dest: of a rename or link
 	PathStatus, DestStatus, ExeStatus PathStatus
+
+	Now   int64  // milliseconds since 1970, UTC, as the verdict saw it
+	Xattr string // name of the extended attribute
+	// ExeClass and ParentClass are what the verdict took the running
+	// executable, and the one before it, for: classes of the automaton with
+	// identity Automaton, which is 0 where the verdict did not ask.
+	Automaton             uint64
+	ExeClass, ParentClass uint16
 }
 
 // wireEvent is the fixed part. Twin: struct event in bpf/kern/abi.h.
@@ -167,6 +182,11 @@ type wireEvent struct {
 	PathLen, DestLen, ExeLen          uint32
 	_                                 uint32
 	Comm                              [16]byte
+	Now                               int64
+	Automaton                         uint64
+	EUID, EGID                        uint32
+	ExeClass, ParentClass             uint16
+	XattrLen                          uint32
 }
 
 // WireEvent is the type of an event's fixed part, for comparison with its twin.
@@ -182,12 +202,13 @@ func DecodeEvent(raw []byte) (Event, error) {
 		return Event{}, fmt.Errorf("event: %d bytes, the header alone has %d: it is not shown; kernel and user side are of different versions", len(raw), EventHeader)
 	}
 	rest := raw[EventHeader:]
-	if uint64(w.PathLen)+uint64(w.DestLen)+uint64(w.ExeLen) > uint64(len(rest)) {
-		return Event{}, fmt.Errorf("event %d: paths of %d+%d+%d bytes in %d: it is not shown; kernel and user side are of different versions",
-			w.Seq, w.PathLen, w.DestLen, w.ExeLen, len(rest))
+	if uint64(w.PathLen)+uint64(w.DestLen)+uint64(w.ExeLen)+uint64(w.XattrLen) > uint64(len(rest)) {
+		return Event{}, fmt.Errorf("event %d: texts of %d+%d+%d+%d bytes in %d: it is not shown; kernel and user side are of different versions",
+			w.Seq, w.PathLen, w.DestLen, w.ExeLen, w.XattrLen, len(rest))
 	}
 	path, rest := rest[:w.PathLen], rest[w.PathLen:]
 	dest, rest := rest[:w.DestLen], rest[w.DestLen:]
+	exe, rest := rest[:w.ExeLen], rest[w.ExeLen:]
 	comm, _, _ := bytes.Cut(w.Comm[:], []byte{0})
 	e := Event{
 		Seq: w.Seq, Time: w.Time, Cgroup: w.Cgroup, Inode: w.Inode, Device: w.Device,
@@ -196,10 +217,12 @@ func DecodeEvent(raw []byte) (Event, error) {
 		Missing: ActionMask(w.Missing), Action: Action(w.Action), Kind: Kind(w.Kind),
 		Reason: Reason(w.Reason), Boundary: Boundary(w.Boundary), Mode: Mode(w.Mode), Comm: string(comm),
 		PathStatus: PathStatus(w.PathStatus), DestStatus: PathStatus(w.DestStatus), ExeStatus: PathStatus(w.ExeStatus),
+		EUID: w.EUID, EGID: w.EGID, Now: w.Now, Xattr: string(rest[:w.XattrLen]),
+		Automaton: w.Automaton, ExeClass: w.ExeClass, ParentClass: w.ParentClass,
 	}
 	e.Path = unwind(path, e.PathStatus)
 	e.Dest = unwind(dest, e.DestStatus)
-	e.Exe = unwind(rest[:w.ExeLen], e.ExeStatus)
+	e.Exe = unwind(exe, e.ExeStatus)
 	return e, nil
 }
 

@@ -15,13 +15,14 @@ func record(w wireEvent, tail string) []byte {
 
 func TestDecodeEventUnwindsPaths(t *testing.T) {
 	w := wireEvent{Seq: 7, Missing: 3, PathStatus: uint8(PathOK), DestStatus: uint8(PathOutside), ExeStatus: uint8(PathCut),
-		PathLen: 6, DestLen: 2, ExeLen: 4}
+		PathLen: 6, DestLen: 2, ExeLen: 4, XattrLen: 6, Now: 1 << 40, EUID: 5}
 	copy(w.Comm[:], "cat")
-	e, err := DecodeEvent(record(w, "ab\x00cd\x00x\x00sh\x00\x00"))
+	e, err := DecodeEvent(record(w, "ab\x00cd\x00x\x00sh\x00\x00user.x"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e.Path != "/cd/ab" || e.Dest != "(outside)/x" || e.Exe != "...//sh" || e.Comm != "cat" || e.Missing.String() != "open,read" {
+	if e.Path != "/cd/ab" || e.Dest != "(outside)/x" || e.Exe != "...//sh" || e.Comm != "cat" || e.Missing.String() != "open,read" ||
+		e.Xattr != "user.x" || e.Now != 1<<40 || e.EUID != 5 {
 		t.Errorf("%+v", e)
 	}
 }

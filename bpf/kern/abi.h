@@ -38,6 +38,7 @@ enum reason {
 	REASON_NO_PLAN,	 /* no plan installed */
 	REASON_LOCKDOWN, /* the workload is locked down */
 	REASON_BOUNDARY, /* no policy can grant this */
+	REASON_ASK,	 /* the table says ask, and nobody answers */
 };
 
 /* What no policy can grant. */
@@ -54,6 +55,24 @@ enum boundary {
 	BOUNDARY_SOCKET,  /* a unix socket without a path, of a process outside */
 	BOUNDARY_TERMINAL, /* typing on a terminal in the user's place */
 	BOUNDARY_WATCH,	  /* watching or blocking a whole mount or filesystem */
+	BOUNDARY_CLOCK,	  /* setting the clock that policies read */
+	BOUNDARY_IDENTITY, /* another executable in place of the running one */
+};
+
+/* Ways in which requests for one path differ; see docs/table-format.md. */
+enum dim {
+	DIM_GLOB0,
+	DIM_UID = 4,
+	DIM_GID,
+	DIM_NOW,
+	DIM_DAYTIME,
+	DIM_EXE,
+	DIM_PARENT_EXE,
+	DIM_XATTR,
+	DIM_DEST_PATH,
+	DIM_DEST_NAME,
+	DIM_DEST_DIR,
+	NUM_DIMS,
 };
 
 enum path_status { PATH_NONE, PATH_OK, PATH_OUTSIDE, PATH_TOO_DEEP, PATH_TORN, PATH_CUT };
@@ -77,7 +96,8 @@ struct counters {
 };
 
 /* The fixed part of an event. The paths follow: components leaf first, each
- * ended by a NUL; path_len, dest_len and exe_len bytes. */
+ * ended by a NUL; path_len, dest_len and exe_len bytes. Then the name of the
+ * extended attribute, xattr_len bytes. */
 struct event {
 	u64 seq;  /* per workload, from 1, without gaps but for dropped events */
 	u64 time; /* nanoseconds, CLOCK_MONOTONIC */
@@ -98,4 +118,9 @@ struct event {
 	u32 path_len, dest_len, exe_len;
 	u32 pad2;
 	char comm[16];
+	s64 now;       /* CLOCK_REALTIME in milliseconds, as the verdict saw it */
+	u64 automaton; /* whose exe_class and parent_class are; 0: not classified */
+	u32 euid, egid;
+	u16 exe_class, parent_class;
+	u32 xattr_len;
 };

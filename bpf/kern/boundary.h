@@ -28,14 +28,15 @@ static __always_inline bool inside_at(u32 w, u64 other)
 {
 	struct task_struct *task = (struct task_struct *)other;
 	u64 leader = (u64)BPF_CORE_READ(task, group_leader), id;
-	u32 *found = bpf_map_lookup_elem(&members, &other);
+	struct member *m = bpf_map_lookup_elem(&members, &other);
+	u32 *found;
 
-	if (!found)
-		found = bpf_map_lookup_elem(&members, &leader);
-	if (!found) {
-		id = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
-		found = bpf_map_lookup_elem(&cgroups, &id);
-	}
+	if (!m)
+		m = bpf_map_lookup_elem(&members, &leader);
+	if (m)
+		return m->workload == w;
+	id = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
+	found = bpf_map_lookup_elem(&cgroups, &id);
 	return found && *found == w;
 }
 

@@ -4,7 +4,7 @@
  * verdict. */
 #pragma once
 
-#include "path.h"
+#include "facts.h"
 
 struct denial {
 	u64 plan;
@@ -81,16 +81,6 @@ static __always_inline u32 pack(struct event_buf *e, struct walked *w)
 	return e->at - e->start;
 }
 
-static __always_inline void walk_exe(struct walked *w, struct task_struct *task, const struct workload *wl)
-{
-	struct file *exe = BPF_CORE_READ(task, mm, exe_file);
-
-	w->n = 0;
-	w->status = PATH_NONE;
-	if (exe)
-		walk_addr(w, (u64)BPF_CORE_READ(exe, f_path.mnt), (u64)BPF_CORE_READ(exe, f_path.dentry), wl);
-}
-
 static __always_inline void fill(struct event *ev, const struct denial *d, struct task_struct *task)
 {
 	struct inode *inode = d->inode;
@@ -125,6 +115,38 @@ static __always_inline void fill(struct event *ev, const struct denial *d, struc
 	bpf_get_current_comm(ev->comm, sizeof(ev->comm));
 }
 
+/* fill_facts notes what the verdict knew of the request, or what is so now. */
+static __always_inline void fill_facts(struct event_buf *e, struct scratch *s, struct task_struct *task)
+{
+	struct event *ev = &e->event;
+	const struct cred *cred = cred_of(task);
+
+	ev->euid = BPF_CORE_READ(cred, euid.val);
+	ev->egid = BPF_CORE_READ(cred, egid.val);
+	ev->automaton = 0;
+	ev->exe_class = ev->parent_class = 0;
+	ev->xattr_len = 0;
+	if (s && s->facts.known & KNOWN_EXE) {
+		ev->automaton = s->facts.automaton;
+		ev->exe_class = s->facts.exe;
+		ev->parent_class = s->facts.parent;
+	}
+	ev->now = s && s->facts.known & KNOWN_NOW ? s->facts.now : now_ms();
+}
+
+/* pack_xattr appends the name of the extended attribute. */
+static __always_inline void pack_xattr(struct event_buf *e, struct scratch *s)
+{
+	u64 at = e->at, len = s->facts.xattr_len;
+
+	asm volatile("%0 &= 255" : "+r"(len));
+	if (!len || at > EVENT_BYTES - MAX_NAME - 1)
+		return;
+	bpf_probe_read_kernel(e->bytes + at, len, s->xattr);
+	e->event.xattr_len = len;
+	e->at = at + len;
+}
+
 /* emit sends one event. s is NULL when no path was walked. */
 static __noinline int emit(const struct denial *d, struct scratch *s, const struct workload *wl)
 {
@@ -144,6 +166,7 @@ static __noinline int emit(const struct denial *d, struct scratch *s, const stru
 	}
 	ev = &e->event;
 	fill(ev, d, task);
+	fill_facts(e, s, task);
 	ev->seq = n;
 	e->at = sizeof(struct event);
 	ev->path_status = ev->dest_status = PATH_NONE;
@@ -159,6 +182,8 @@ static __noinline int emit(const struct denial *d, struct scratch *s, const stru
 	walk_exe(&e->exe, task, wl);
 	ev->exe_len = pack(e, &e->exe);
 	ev->exe_status = e->exe.status;
+	if (s)
+		pack_xattr(e, s);
 	size = e->at;
 	if (size > EVENT_BYTES || bpf_ringbuf_output(&events, e->bytes, size, 0))
 		count_dropped(w);

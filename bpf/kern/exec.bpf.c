@@ -3,21 +3,119 @@
  * loader) ask execute in file_open; here is what does not pass there.
  *
  * bprm_check_security  binary and interpreters once more, whatever opened them: execute
- * mmap_file            PROT_EXEC of a file: map or execute
+ * bprm_committed_creds the executable is another one from here on: its class, and its parent's
+ * mmap_file            PROT_EXEC of a file: map or execute; what exec itself maps, as the executable
+ *                      that asked for it
  * file_mprotect        a file's mapping made executable: map or execute
  */
 #include "verdict.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
+/* before_exec makes sure that the running executable is classified, for it will
+ * be the parent, and that the task is marked itself: a thread that was known by
+ * its process's leader takes the leader's place. */
+static __noinline int before_exec(u32 w)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	u64 mask = arena_mask, *t = arena_base(), key = (u64)task;
+	struct member *m = bpf_map_lookup_elem(&members, &key);
+	struct denial d = { .workload = w & (MAX_WORKLOADS - 1), .missing = BIT(ACT_EXECUTE), .reason = REASON_BUSY };
+	struct workload *wl = bpf_map_lookup_elem(&workloads, &d.workload);
+	struct scratch *s;
+	int status;
+
+	if (!wl || !t)
+		return -EACCES;
+	d.plan = wl->plan;
+	d.mode = wl->mode;
+	if (!m && mark(task, w))
+		return deny(&d, NULL, wl, EACCES);
+	if (!(u32)d.plan || !W((u32)d.plan + HDR_EXE))
+		return 0;
+	if (m && m->automaton == W((u32)d.plan + HDR_EXE) && !m->unread)
+		return 0;
+	s = claim();
+	if (!s)
+		return deny(&d, NULL, wl, EACCES);
+	status = know_exe(s, wl, (u32)d.plan);
+	release(s);
+	if (status == PATH_OK)
+		return 0;
+	d.reason = status_reason(status);
+	return deny(&d, NULL, wl, EACCES);
+}
+
 SEC("lsm/bprm_check_security")
 int BPF_PROG(bprm_check_security, struct linux_binprm *bprm)
 {
 	u32 w = who();
+	int err;
 
 	if (!w)
 		return 0;
-	return decide(w, bprm->file->f_path.mnt, bprm->file->f_path.dentry, 0, BIT(ACT_EXECUTE));
+	err = decide(w, bprm->file->f_path.mnt, bprm->file->f_path.dentry, 0, BIT(ACT_EXECUTE));
+	return err ? err : before_exec(w);
+}
+
+/* executed notes what the new executable is. Nothing can be refused any more:
+ * what cannot be read now is read by the next verdict, or denies it. */
+static __noinline int executed(u32 w)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	u64 mask = arena_mask, *t = arena_base(), key = (u64)task, plan, id;
+	struct member *m = bpf_map_lookup_elem(&members, &key);
+	u32 index = w & (MAX_WORKLOADS - 1);
+	struct workload *wl = bpf_map_lookup_elem(&workloads, &index);
+	bool known;
+	struct scratch *s;
+
+	if (!m || !wl || !t)
+		return 0;
+	plan = (u32)wl->plan;
+	id = plan ? W(plan + HDR_EXE) : 0;
+	known = id && m->automaton == id && !m->unread;
+	if (known) {
+		m->old_parent = m->parent;
+		m->old_exe = m->parent = m->exe;
+	}
+	m->automaton = known ? id : 0;
+	m->unread = 1;
+	if (!id)
+		return 0;
+	s = claim();
+	if (!s)
+		return 0;
+	s->at_node.failed = 0;
+	if (!known) {
+		set_up(t, s, exe_automaton(t, plan));
+		m->old_exe = m->old_parent = m->parent = output(t, s);
+		m->automaton = id;
+	}
+	walk_exe(&s->exe, task, wl);
+	if (!unreadable(s->exe.status)) {
+		m->exe = class_of_exe(t, s, plan);
+		m->unread = s->at_node.failed;
+	}
+	release(s);
+	return 0;
+}
+
+SEC("lsm/bprm_committed_creds")
+int BPF_PROG(bprm_committed_creds)
+{
+	u32 w = who();
+
+	return w ? executed(w) : 0;
+}
+
+/* in_exec: does exec map a program and its loader, which the executable before
+ * may execute? */
+static __always_inline u32 in_exec(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	return bpf_core_field_exists(task->in_execve) && BPF_CORE_READ_BITFIELD_PROBED(task, in_execve) ? BEFORE : 0;
 }
 
 SEC("lsm/mmap_file")
@@ -36,7 +134,7 @@ int BPF_PROG(mmap_file, struct file *file, unsigned long reqprot, unsigned long 
 	w = who();
 	if (!w)
 		return 0;
-	return decide(w, file->f_path.mnt, file->f_path.dentry, 0, NEED_ANY | BIT(ACT_EXECUTE) | BIT(ACT_MAP));
+	return decide(w, file->f_path.mnt, file->f_path.dentry, in_exec(), NEED_ANY | BIT(ACT_EXECUTE) | BIT(ACT_MAP));
 }
 
 SEC("lsm/file_mprotect")

@@ -7,6 +7,8 @@
  * kernel_read_file  finit_module, kexec_file_load
  * kernel_load_data  init_module, kexec_load
  * locked_down       ports, PCI configuration and MSRs: disks and memory without a file
+ * capable           CAP_SYS_TIME, where a policy reads the clock: clock_settime, settimeofday, adjtimex
+ * task_prctl        PR_SET_MM with an executable: the running one is what policies and events name
  */
 #include "verdict.h"
 
@@ -37,4 +39,29 @@ int BPF_PROG(locked_down, enum lockdown_reason what)
 		return 0;
 	w = who();
 	return w ? refuse(w, BOUNDARY_DEVICE, 0) : 0;
+}
+
+/* Attached only where a policy reads the clock. */
+SEC("lsm/capable")
+int BPF_PROG(capable, const struct cred *cred, void *ns, int cap)
+{
+	u32 w;
+
+	if (cap != CAP_SYS_TIME)
+		return 0;
+	w = who();
+	return w ? refuse(w, BOUNDARY_CLOCK, 0) : 0;
+}
+
+/* PR_SET_MM_MAP names an executable in memory that could change until the
+ * kernel reads it. */
+SEC("lsm/task_prctl")
+int BPF_PROG(task_prctl, int option, unsigned long what)
+{
+	u32 w;
+
+	if (option != PR_SET_MM || (what != PR_SET_MM_EXE_FILE && what != PR_SET_MM_MAP))
+		return 0;
+	w = who();
+	return w ? refuse(w, BOUNDARY_IDENTITY, 0) : 0;
 }

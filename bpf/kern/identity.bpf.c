@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /* Who is confined.
  *
- * task_alloc          a confined task's child is marked before it exists; if that fails, fork fails
+ * task_alloc          a confined task's child is marked before it exists, and inherits what is known of
+ *                     its executables; if that fails, fork fails
  * tp sched_process_exit, task_free
  *                     a task leaves the members; the first tells a run whether any still lives
  * tp cgroup_mkdir     a child cgroup of a workload belongs to it before a task can enter
@@ -16,11 +17,17 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 SEC("lsm/task_alloc")
 int BPF_PROG(task_alloc, struct task_struct *task)
 {
+	u64 key = (u64)bpf_get_current_task_btf();
+	struct member as = {}, *m;
 	u32 w = who();
 
 	if (!w)
 		return 0;
-	return mark(task, w) ? -EAGAIN : 0;
+	m = bpf_map_lookup_elem(&members, &key);
+	if (m)
+		as = *m;
+	as.workload = w;
+	return mark_as(task, w, &as) ? -EAGAIN : 0;
 }
 
 SEC("tp_btf/sched_process_exit")

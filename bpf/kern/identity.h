@@ -7,9 +7,10 @@
 
 #include "maps.h"
 
-/* mark makes w's hold on a task permanent. -EAGAIN unless both indices took it:
- * without storage the second would never be looked at. */
-static __always_inline int mark(struct task_struct *task, u32 w)
+/* mark makes w's hold on a task permanent, with the classes of the executables
+ * that it starts with. -EAGAIN unless both indices took it: without storage the
+ * second would never be looked at. */
+static __always_inline int mark_as(struct task_struct *task, u32 w, const struct member *as)
 {
 	u64 key = (u64)task;
 	u32 *slot = bpf_task_storage_get(&tasks, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
@@ -17,20 +18,29 @@ static __always_inline int mark(struct task_struct *task, u32 w)
 	if (!slot)
 		return -EAGAIN;
 	*slot = w;
-	return bpf_map_update_elem(&members, &key, &w, BPF_ANY) ? -EAGAIN : 0;
+	return bpf_map_update_elem(&members, &key, as, BPF_ANY) ? -EAGAIN : 0;
+}
+
+static __always_inline int mark(struct task_struct *task, u32 w)
+{
+	struct member as = { .workload = w };
+
+	return mark_as(task, w, &as);
 }
 
 static __always_inline u32 mark_of(struct task_struct *task)
 {
 	u64 key = (u64)task;
+	struct member *m;
 	u32 *w;
 
 	if (!task->bpf_storage)
 		return 0;
 	w = bpf_task_storage_get(&tasks, task, 0, 0);
-	if (!w)
-		w = bpf_map_lookup_elem(&members, &key);
-	return w ? *w : 0;
+	if (w)
+		return *w;
+	m = bpf_map_lookup_elem(&members, &key);
+	return m ? m->workload : 0;
 }
 
 /* marked asks the thread and its process: who is moved into a cgroup with all

@@ -157,7 +157,16 @@ struct pid {
 	struct upid numbers[1];
 };
 struct bpf_local_storage;
-struct cred;
+typedef struct {
+	u32 val;
+} kuid_t;
+typedef struct {
+	u32 val;
+} kgid_t;
+struct cred {
+	kuid_t euid;
+	kgid_t egid;
+};
 struct iattr {
 	unsigned int ia_valid;
 };
@@ -174,6 +183,7 @@ struct task_struct {
 	int pid;
 	int tgid;
 	u32 flags;
+	unsigned in_execve : 1;
 };
 struct sock_cgroup_data {
 	struct cgroup *cgroup;
@@ -213,6 +223,7 @@ struct bpf_raw_tracepoint_args;
 #define EAGAIN 11
 #define EACCES 13
 #define EXDEV 18
+#define ENOSYS 38
 
 #define S_IFMT 0170000
 #define S_IFDIR 0040000
@@ -262,4 +273,9 @@ struct bpf_raw_tracepoint_args;
 #define SYSFS_MAGIC 0x62656572
 #define BINFMTFS_MAGIC 0x42494e4d
 #define PROC_MAGIC 0x9fa0
+#define CAP_SYS_TIME 25
+#define PF_IO_WORKER 0x10U
+#define PR_SET_MM 35
+#define PR_SET_MM_EXE_FILE 13
+#define PR_SET_MM_MAP 14
 #define MNT_NS_INTERNAL ((unsigned long)-22)

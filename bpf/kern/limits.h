@@ -7,6 +7,7 @@
 #define MAX_NAME 255	   /* NAME_MAX */
 #define MAX_PATH 4096	   /* longest path in an event */
 #define INLINE_NAME 16	   /* longest name held in a table slot */
+#define MAX_THRESHOLDS 1024 /* of one dimension of a table */
 #define NAME_WORDS 32	   /* MAX_NAME in 64-bit words */
 #define MAX_WORKLOADS 256
 #define MAX_CGROUPS 16384

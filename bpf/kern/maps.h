@@ -70,15 +70,34 @@ struct {
 	__type(value, u32);
 } tasks SEC(".maps");
 
-/* struct task_struct * → workload: the second index, for when task storage
+/* What is known of a confined task. The task alone reads and writes its classes:
+ * in place, for that cannot fail. */
+struct member {
+	u64 automaton; /* whose classes exe and parent are; 0: not classified */
+	u32 workload;
+	u16 exe, parent;
+	u16 old_exe, old_parent; /* before the last exec */
+	u32 unread; /* the path of the executable could not be read; exe says nothing */
+};
+
+/* struct task_struct * → member: the second index, for when task storage
  * answers NULL because it is busy. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, MAX_TASKS);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, u64);
-	__type(value, u32);
+	__type(value, struct member);
 } members SEC(".maps");
+
+/* Word 0: nanoseconds from CLOCK_REALTIME to CLOCK_TAI, which programs can read.
+ * Setting the clock moves both. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, s64);
+} tai_offset SEC(".maps");
 
 /* Word 0: a new cgroup could not be noted, so look at ancestors too. */
 struct {
@@ -103,9 +122,38 @@ struct walked {
 	} at;
 	struct component c[MAX_COMPONENTS]; /* leaf first */
 };
+/* Where a path ends in the trie: the class of its verdicts; sub is the subtree
+ * row, or -1 where everything beneath has the same class. */
+struct matched {
+	u32 class;
+	s32 sub;
+};
+/* What is known of a request besides its paths; see facts.h. */
+struct facts {
+	u32 known;
+	u32 uid, gid;
+	u16 exe, parent; /* classes */
+	s64 now;	 /* milliseconds since 1970 */
+	u64 automaton;
+	u32 xattr_len;
+	u32 before; /* exec is not over: exe is what it was before */
+};
 struct scratch {
 	u64 busy;
-	struct walked path, dest;
+	struct walked path, dest, exe;
+	struct facts facts;
+	struct matched old, new; /* of a move: path and dest */
+	struct { /* what resolve is asked, and where it is */
+		u64 plan;
+		u32 class, rows, kind, need, view, upto;
+		u32 settled, failed;
+	} at_node;
+	struct { /* where an automaton is, or a search among thresholds */
+		u64 at, next;
+		s64 value;
+		u32 classes, state, first, low, high;
+		u32 which; /* path is taken */
+	} run;
 	struct { /* where match is */
 		u64 plan, node, meta, hit, differs;
 	} at;
@@ -115,6 +163,7 @@ struct scratch {
 		s32 err;
 	} mounts;
 	u64 name[NAME_WORDS + 1];
+	char xattr[MAX_NAME + 1];
 };
 
 /* Walks in progress. A program can be preempted by another on its CPU, so each
@@ -136,7 +185,7 @@ struct event_buf {
 		char bytes[EVENT_BYTES];
 	};
 };
-_Static_assert(sizeof(struct event) + 3 * MAX_PATH + MAX_NAME + INLINE_NAME <= EVENT_BYTES, "event buffer too small");
+_Static_assert(sizeof(struct event) + 3 * MAX_PATH + MAX_NAME + INLINE_NAME + MAX_NAME + 1 <= EVENT_BYTES, "event buffer too small");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

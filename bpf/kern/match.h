@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* The table walk: twin of compiler/table/walk.go; docs/table-format.md
- * specifies the words. From the root down, one hash and at most two buckets
+/* The walk of a table's trie: twin of compiler/table/walk.go; docs/table-format.md
+ * specifies the words. What a class means is in decide.h. From the root down, one hash and at most two buckets
  * of two slots a component; slots compare every byte. */
 #pragma once
 
@@ -9,22 +9,19 @@
 #define HDR_SIZE 1
 #define HDR_SEED 2
 #define HDR_EDGES 3
-#define HDR_CLASSES 4
+#define HDR_ROWS 4
 #define HDR_SUBS 5
 #define HDR_ROOT 6
 #define HDR_HANDLED 7
 #define HDR_FILE 8
+#define HDR_NODES 9
+#define HDR_EXE 12
+#define HDR_GAINS 13
+#define HDR_DIMS 16
 #define ROOT_NODE 1
 #define SLOT_CHILDREN (1ULL << 56)
 #define HASH_MUL 0x9E3779B97F4A7C15ULL
 #define HASH_END 0xD6E8FEB86659FD93ULL
-
-/* Where a path ends: the class of its verdicts; sub is the subtree row, or -1
- * where everything beneath has the same class. */
-struct matched {
-	u32 class;
-	s32 sub;
-};
 
 #define W(i) (t[((u64)(i)) & mask])
 
@@ -186,43 +183,4 @@ static __noinline int match(struct scratch *s, const struct walked *p, u64 plan,
 		m->sub = -1;
 	}
 	return 0;
-}
-
-/* row returns allow (low) and ask (high) of a class for a kind. */
-static __always_inline u64 row(const u64 *t, u64 mask, u64 plan, u32 class, u32 kind)
-{
-	return W(plan + (u32)W(plan + HDR_CLASSES) + class * 2 + kind);
-}
-
-/* sub_row returns, for everything at and beneath a match, the actions allowed
- * or asked somewhere (low) and those allowed everywhere (high). */
-static __always_inline u64 sub_row(const u64 *t, u64 mask, u64 plan, const struct matched *m, u32 kind)
-{
-	u64 r;
-
-	if (m->sub >= 0)
-		return W(plan + (u32)W(plan + HDR_SUBS) + (u32)m->sub * 2 + kind);
-	r = row(t, mask, plan, m->class, kind);
-	return (u32)(r | r >> 32) | r << 32;
-}
-
-/* gains: could the resource, or anything beneath it, do more at now than at
- * old? The no-gain rule. */
-static __always_inline bool gains(const u64 *t, u64 mask, u64 plan, const struct matched *old,
-				  const struct matched *now, u32 kind)
-{
-	u64 a, b;
-
-	if (!kind) {
-		a = row(t, mask, plan, old->class, 0);
-		b = row(t, mask, plan, now->class, 0);
-		return (u32)((b | b >> 32) & ~a);
-	}
-	a = sub_row(t, mask, plan, old, 0);
-	b = sub_row(t, mask, plan, now, 0);
-	if ((u32)(b & ~(a >> 32)))
-		return true;
-	a = sub_row(t, mask, plan, old, 1);
-	b = sub_row(t, mask, plan, now, 1);
-	return (u32)(b & ~(a >> 32));
 }

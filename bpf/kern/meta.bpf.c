@@ -90,8 +90,23 @@ static int judge_on(u64 i, struct search *ctx)
 	return 1;
 }
 
-/* decide_dentry judges an operation on a dentry without a mount. */
-static __noinline int decide_dentry(u32 w, u64 address, u32 need)
+/* know_xattr reads the name of an extended attribute; 0 is none. */
+static __always_inline int know_xattr(struct scratch *s, u64 name)
+{
+	long n;
+
+	if (!name)
+		return 0;
+	n = bpf_probe_read_kernel_str(s->xattr, sizeof(s->xattr), (void *)name);
+	if (n <= 0)
+		return EACCES;
+	s->facts.xattr_len = n - 1;
+	return 0;
+}
+
+/* decide_dentry judges an operation on a dentry without a mount, and on one of
+ * its extended attributes if name is an address. */
+static __noinline int decide_dentry(u32 w, u64 address, u32 need, u64 name)
 {
 	struct dentry *dentry = (struct dentry *)address;
 	struct inode *inode = BPF_CORE_READ(dentry, d_inode);
@@ -105,6 +120,8 @@ static __noinline int decide_dentry(u32 w, u64 address, u32 need)
 	err = admit(&c, w, kind, need, inode);
 	if (err <= 0)
 		return err;
+	if (know_xattr(c.s, name))
+		return conclude(&c, EACCES);
 	c.d.reason = REASON_OUTSIDE;
 	c.s->mounts.dentry = address;
 	c.s->mounts.ns = mount_ns(c.wl->root_mnt);
@@ -117,12 +134,13 @@ static __noinline int decide_dentry(u32 w, u64 address, u32 need)
 
 /* by_kernel: does a filesystem act under its own credentials, as overlayfs does
  * on its layers? The operation on the overlay itself was judged. Tasks cannot
- * make this: io_uring's personalities are refused to them. */
+ * make this: io_uring's personalities are refused to them. Its workers act under
+ * the credentials of who submitted, and are judged. */
 static __always_inline bool by_kernel(void)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
-	return task->cred != task->real_cred;
+	return task->cred != task->real_cred && !(task->flags & PF_IO_WORKER);
 }
 
 SEC("lsm/inode_setattr")
@@ -141,25 +159,28 @@ int BPF_PROG(inode_setattr)
 	if (!w || by_kernel())
 		return 0;
 	bpf_get_func_arg(ctx, at, &dentry);
-	return decide_dentry(w, dentry, NEED_ANY | BIT(ACT_TOUCH));
+	return decide_dentry(w, dentry, NEED_ANY | BIT(ACT_TOUCH), 0);
 }
 
-#define ON_DENTRY(hook, at, act)                                                                            \
+#define ON_DENTRY(hook, at, name_at, act)                                                                          \
 	SEC("lsm/" #hook)                                                                              \
 	int BPF_PROG(hook)                                                                             \
 	{                                                                                              \
 		u32 w = who();                                                                         \
-		u64 dentry = 0;                                                                        \
+		u64 dentry = 0, name = 0;                                                              \
                                                                                                        \
 		if (!w || by_kernel())                                                                 \
 			return 0;                                                                      \
 		bpf_get_func_arg(ctx, at, &dentry);                                                    \
-		return decide_dentry(w, dentry, BIT(act));                                             \
+		if (name_at)                                                                           \
+			bpf_get_func_arg(ctx, name_at, &name);                                         \
+		return decide_dentry(w, dentry, BIT(act), name);                                       \
 	}
 
-ON_DENTRY(inode_setxattr, 1, ACT_SET_X_ATTR)
-ON_DENTRY(inode_removexattr, 1, ACT_SET_X_ATTR)
-ON_DENTRY(inode_set_acl, 1, ACT_SET_X_ATTR)
-ON_DENTRY(inode_remove_acl, 1, ACT_SET_X_ATTR)
-ON_DENTRY(inode_file_setattr, 0, ACT_SET_X_ATTR)
-ON_DENTRY(inode_readlink, 0, ACT_STAT)
+/* The name of an ACL is that of the extended attribute that holds it. */
+ON_DENTRY(inode_setxattr, 1, 2, ACT_SET_X_ATTR)
+ON_DENTRY(inode_removexattr, 1, 2, ACT_SET_X_ATTR)
+ON_DENTRY(inode_set_acl, 1, 2, ACT_SET_X_ATTR)
+ON_DENTRY(inode_remove_acl, 1, 2, ACT_SET_X_ATTR)
+ON_DENTRY(inode_file_setattr, 0, 0, ACT_SET_X_ATTR)
+ON_DENTRY(inode_readlink, 0, 0, ACT_STAT)

@@ -13,42 +13,48 @@ struct move {
 	u32 target;    /* and its kind */
 };
 
-/* missing_of returns the actions that the two places do not grant. */
-static __always_inline u32 missing_of(const u64 *t, u64 mask, u64 plan, const struct matched *old,
-				      const struct matched *new, const struct move *mv)
+/* missing_of returns the actions that the two places do not grant, as lacks
+ * does. Only a move has a destination: what is created or deleted has none. */
+static __always_inline u64 missing_of(const u64 *t, struct scratch *s, u64 plan, const struct move *mv)
 {
-	u32 handled = W(plan + HDR_HANDLED), missing;
+	u32 old = s->old.class, new = s->new.class;
+	u64 mask = arena_mask, missing;
+	u32 handled = W(plan + HDR_HANDLED);
 	u32 move = handled & BIT(ACT_MOVE), create = handled & BIT(ACT_CREATE), del = handled & BIT(ACT_DELETE);
 
-	missing = lacks(t, mask, plan, new->class, mv->kind, create);
+	missing = lacks(t, s, plan, new, mv->kind | OF_DEST, create);
 	if (mv->op == OP_LINK)
 		return missing;
-	missing |= lacks(t, mask, plan, old->class, mv->kind, move);
+	missing |= lacks(t, s, plan, old, mv->kind | MOVING, move);
 	if (!mv->overwrite)
 		return missing;
 	if (mv->op == OP_RENAME)
-		return missing | lacks(t, mask, plan, new->class, mv->target, del);
-	missing |= lacks(t, mask, plan, new->class, mv->target, move);
-	return missing | lacks(t, mask, plan, old->class, mv->target, create);
+		return missing | lacks(t, s, plan, new, mv->target | OF_DEST, del);
+	missing |= lacks(t, s, plan, new, mv->target | OF_DEST | MOVING, move);
+	return missing | lacks(t, s, plan, old, mv->target, create);
 }
 
-static __always_inline int judge_move(struct scratch *s, u64 plan, const struct move *mv, struct denial *d)
+static __always_inline int judge_move(struct scratch *s, const struct workload *wl, u64 plan, const struct move *mv,
+				      struct denial *d)
 {
-	u64 mask = arena_mask, *t = arena_base();
-	struct matched old = {}, new = {};
+	u64 *t = arena_base(), lack;
 
 	d->reason = REASON_POLICY;
 	if (s->path.status != PATH_OK || s->dest.status != PATH_OK) {
 		d->reason = status_reason(s->path.status != PATH_OK ? s->path.status : s->dest.status);
 		return EACCES;
 	}
-	if (!t || match(s, &s->path, plan, &old) || match(s, &s->dest, plan, &new))
+	if (!t || match(s, &s->path, plan, &s->old) || match(s, &s->dest, plan, &s->new))
 		return EACCES;
-	d->missing = missing_of(t, mask, plan, &old, &new, mv);
-	if (d->missing)
+	if (ready(t, s, wl, plan, s->old.class > s->new.class ? s->old.class : s->new.class, d))
 		return EACCES;
-	if (gains(t, mask, plan, &old, &new, mv->kind) ||
-	    (mv->op == OP_EXCHANGE && gains(t, mask, plan, &new, &old, mv->target))) {
+	lack = missing_of(t, s, plan, mv);
+	d->missing = lack;
+	d->reason = reason_of(lack);
+	if (lack)
+		return EACCES;
+	if (gains(s, plan, mv->kind) ||
+	    (mv->op == OP_EXCHANGE && gains(s, plan, mv->target | OF_DEST))) {
 		d->reason = REASON_GAIN;
 		d->missing = mv->op == OP_LINK ? BIT(ACT_CREATE) : BIT(ACT_MOVE);
 		return EXDEV;
@@ -90,6 +96,6 @@ static __noinline int decide_move(u32 w, struct vfsmount *mnt, struct dentry *ol
 	else if (c.d.mode == MODE_LOCKDOWN)
 		err = EACCES;
 	else
-		err = judge_move(c.s, (u32)c.d.plan, &mv, &c.d);
+		err = judge_move(c.s, c.wl, (u32)c.d.plan, &mv, &c.d);
 	return conclude(&c, err);
 }

@@ -5,13 +5,9 @@
 
 #include "identity.h"
 #include "path.h"
-#include "match.h"
+#include "decide.h"
 #include "event.h"
 
-#define KIND_DIR 1U
-#define NEED_ANY (1U << 31)  /* in need: one of the actions suffices */
-#define NEED_WALK (1U << 30) /* in need: walk, whatever is allowed everywhere */
-#define NEED_FLAGS (NEED_ANY | NEED_WALK)
 #define REFUSE(what) ((what) << 8) /* in kind: refuse, whatever policy says */
 
 static __always_inline struct scratch *claim(void)
@@ -20,8 +16,12 @@ static __always_inline struct scratch *claim(void)
 		u32 key = i;
 		struct scratch *s = bpf_map_lookup_elem(&scratches, &key);
 
-		if (s && !__sync_lock_test_and_set(&s->busy, 1))
+		if (s && !__sync_lock_test_and_set(&s->busy, 1)) {
+			s->facts.known = 0;
+			s->facts.xattr_len = 0;
+			s->facts.before = 0;
 			return s;
+		}
 	}
 	return NULL;
 }
@@ -90,21 +90,28 @@ static __always_inline u32 status_reason(u32 status)
 	return REASON_TORN;
 }
 
-/* lacks returns the actions of need that class does not allow. */
-static __always_inline u32 lacks(const u64 *t, u64 mask, u64 plan, u32 class, u32 kind, u32 need)
+/* ready gathers what a verdict on class may need to know of the executables.
+ * Returns 0 or the denial's errno. */
+static __always_inline int ready(const u64 *t, struct scratch *s, const struct workload *wl, u64 plan, u32 class,
+				 struct denial *d)
 {
-	u32 allow = row(t, mask, plan, class, kind & 1);
+	u64 mask = arena_mask;
+	int status;
 
-	if (need & NEED_ANY)
-		return allow & need ? 0 : need & ~NEED_ANY;
-	return need & ~allow;
+	if (class < rows_of(t, mask, plan) || !W(plan + HDR_EXE))
+		return 0;
+	status = know_exe(s, wl, plan);
+	if (status == PATH_OK)
+		return 0;
+	d->reason = status_reason(status);
+	return EACCES;
 }
 
 /* judge decides a path that s->path holds. Returns 0 or the denial's errno,
  * and fills in what the event needs. */
-static __always_inline int judge(struct scratch *s, u64 plan, u32 need, struct denial *d)
+static __always_inline int judge(struct scratch *s, const struct workload *wl, u64 plan, u32 need, struct denial *d)
 {
-	u64 mask = arena_mask, *t = arena_base();
+	u64 *t = arena_base(), lack;
 	struct matched m = {};
 
 	d->missing = need & ~NEED_ANY;
@@ -113,10 +120,12 @@ static __always_inline int judge(struct scratch *s, u64 plan, u32 need, struct d
 		d->reason = status_reason(s->path.status);
 		return EACCES;
 	}
-	if (!t || match(s, &s->path, plan, &m))
+	if (!t || match(s, &s->path, plan, &m) || ready(t, s, wl, plan, m.class, d))
 		return EACCES;
-	d->missing = lacks(t, mask, plan, m.class, d->kind, need);
-	return d->missing ? EACCES : 0;
+	lack = lacks(t, s, plan, m.class, d->kind, need);
+	d->missing = lack;
+	d->reason = reason_of(lack);
+	return lack ? EACCES : 0;
 }
 
 /* enter reads what a decision about w needs. Returns 0 to go on, 1 when the
@@ -151,7 +160,7 @@ static __always_inline int enter(u32 w, u32 kind, u32 need, struct workload **wl
 		return 0;
 	}
 	need &= handled | NEED_FLAGS;
-	if (!(need & NEED_FLAGS) && !(need & ~(u32)(W(plan + HDR_FILE) >> 32 * d->kind)))
+	if (!(need & NEED_WALK) && settles(W(plan + HDR_FILE) >> 32 * d->kind, need))
 		return 1;
 	return 0;
 }
@@ -213,7 +222,7 @@ static __always_inline int judge_walked(struct decision *c)
 		return EPERM;
 	if (c->d.mode == MODE_LOCKDOWN)
 		return EACCES;
-	return judge(c->s, (u32)c->d.plan, handled_of(c->need, c->d.plan), &c->d);
+	return judge(c->s, c->wl, (u32)c->d.plan, handled_of(c->need, c->d.plan), &c->d);
 }
 
 /* decide judges one operation on one path. */
@@ -224,6 +233,7 @@ static __noinline int decide(u32 w, struct vfsmount *mnt, struct dentry *dentry,
 
 	if (err <= 0)
 		return err;
+	c.s->facts.before = kind & BEFORE;
 	walk(&c.s->path, mnt, dentry, c.wl);
 	err = judge_walked(&c);
 	if (err && c.d.reason == REASON_OUTSIDE && layer((u64)mnt))

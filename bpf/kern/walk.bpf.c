@@ -2,12 +2,14 @@
 /* The decision core for callers in user space (SEC("syscall")): tests and
  * benchmarks run the code of the hooks where no LSM program can be loaded.
  *
- * match_path   match, class row and no-gain rule for paths given as components
+ * match_path   match, verdict and no-gain rule for paths given as components, and facts
  * walk_cwd     path walk of the caller's working directory, then match
  */
 #include "verdict.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+#define NO_PATH (~0ULL) /* for n: there is none, or it is not known */
 
 struct input_path {
 	u64 n;
@@ -23,9 +25,14 @@ struct input {
 	u32 status; /* 1: path matched, 2: both */
 	u32 class, dest_class;
 	s32 sub, dest_sub;
-	u64 row, dest_row;
+	u32 need;
+	u32 missing, denied; /* see short_of */
 	u32 gains, walked;
-	struct input_path path, dest;
+	u32 uid, gid;
+	u32 xattr_len;
+	s64 now;
+	struct input_path path, dest, exe, parent;
+	char xattr[256];
 };
 
 struct {
@@ -39,7 +46,9 @@ struct {
 static __noinline int load_path(struct walked *w, struct input_path *p)
 {
 	w->n = 0;
-	w->status = PATH_OK;
+	w->status = p->n == NO_PATH ? PATH_NONE : PATH_OK;
+	if (p->n == NO_PATH)
+		return 0;
 	for (u32 i = 0; i < MAX_COMPONENTS; i++) {
 		if (i >= p->n)
 			break;
@@ -65,30 +74,51 @@ static int match_again(u64 i, struct again *a)
 	return match(a->s, &a->s->path, a->plan, &m) ? 1 : 0;
 }
 
+/* load_facts takes the facts from the input, in place of the current task's. */
+static __always_inline void load_facts(const u64 *t, struct input *in, struct scratch *s)
+{
+	u64 mask = arena_mask, plan = in->plan;
+	struct facts *f = &s->facts;
+
+	f->known = KNOWN_USER | KNOWN_NOW;
+	f->uid = in->uid;
+	f->gid = in->gid;
+	f->now = in->now;
+	f->xattr_len = in->xattr_len;
+	bpf_probe_read_kernel(s->xattr, sizeof(s->xattr), in->xattr);
+	if (!W(plan + HDR_EXE))
+		return;
+	load_path(&s->exe, &in->exe);
+	f->exe = class_of_exe(t, s, plan);
+	load_path(&s->exe, &in->parent);
+	f->parent = class_of_exe(t, s, plan);
+	f->known |= KNOWN_EXE;
+}
+
 static __always_inline int match_input(struct input *in, struct scratch *s)
 {
-	u64 mask = arena_mask, *t = arena_base();
 	struct again a = { .s = s, .plan = in->plan };
-	struct matched m = {}, d = {};
+	u64 *t = arena_base(), lack;
+	u32 kind = in->kind & KIND_DIR;
 
 	load_path(&s->path, &in->path);
 	if (in->repeat)
 		bpf_loop(in->repeat, match_again, &a, 0);
-	if (!t || match(s, &s->path, in->plan, &m))
+	if (!t || match(s, &s->path, in->plan, &s->old))
 		return 0;
-	in->class = m.class;
-	in->sub = m.sub;
-	in->row = row(t, mask, in->plan, m.class, in->kind & 1);
-	in->status = 1;
-	if (!in->dest.n)
-		return 0;
+	in->class = s->old.class;
+	in->sub = s->old.sub;
+	load_facts(t, in, s);
 	load_path(&s->dest, &in->dest);
-	if (match(s, &s->dest, in->plan, &d))
+	lack = lacks(t, s, in->plan, s->old.class, in->dest.n == NO_PATH ? kind : kind | MOVING, in->need);
+	in->missing = lack;
+	in->denied = lack >> 32;
+	in->status = 1;
+	if (in->dest.n == NO_PATH || match(s, &s->dest, in->plan, &s->new))
 		return 0;
-	in->dest_class = d.class;
-	in->dest_sub = d.sub;
-	in->dest_row = row(t, mask, in->plan, d.class, in->kind & 1);
-	in->gains = gains(t, mask, in->plan, &m, &d, in->kind & 1);
+	in->dest_class = s->new.class;
+	in->dest_sub = s->new.sub;
+	in->gains = gains(s, in->plan, kind);
 	in->status = 2;
 	return 0;
 }

@@ -169,10 +169,10 @@ func attachEmpty(t *testing.T, hooks []string) (detach func()) {
 	}
 }
 
-// printVerified prints how many instructions the verifier looked at.
-func printVerified(t *testing.T) {
+// printVerified prints how many instructions the verifier looked at, and
+// returns them: in all, and for the largest program.
+func printVerified(t *testing.T) (total, largest uint32) {
 	t.Helper()
-	var total, largest uint32
 	var worst string
 	for id, err := ebpf.ProgramGetNextID(0); err == nil; id, err = ebpf.ProgramGetNextID(id) {
 		p, err := ebpf.NewProgramFromID(id)
@@ -192,6 +192,7 @@ func printVerified(t *testing.T) {
 		}
 	}
 	fmt.Printf("bench: verifier: %d instructions in all, %d for the largest program, %s\n", total, largest, worst)
+	return total, largest
 }
 
 func benchPlan(t *testing.T, rules int) *table.Table {

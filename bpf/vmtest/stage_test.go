@@ -32,6 +32,7 @@ type stage struct {
 	seq     uint64   // of the last event seen
 	denied  uint64   // by the counter, so far
 	dropped uint64   // the same
+	restart bool     // probes start this program anew: its initialisation asks for bpf(2)
 }
 
 // newStage makes a workload with the given policies and no files.

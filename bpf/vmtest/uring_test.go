@@ -46,3 +46,27 @@ func TestRings(t *testing.T) {
 		)
 	}
 }
+
+// TestOldWorkers lets a worker act that is older than the credentials of who
+// submits. It is judged all the same, and under those credentials.
+//
+//	@
+//	├── look/x     open and read
+//	├── meta/x     open, read, set_x_attr
+//	├── root/x     open and read by users below 1000
+//	└── user/x     open and read by user 1000
+func TestOldWorkers(t *testing.T) {
+	s := newStage(t, permit(look, "@/look/"), permit("open read set_x_attr", "@/meta/"),
+		when("permit", look, "@/root/", "context has user && context.user.uid < 1000"),
+		when("permit", look, "@/user/", "context has user && context.user.uid == 1000"))
+	s.tree("look/x", "meta/x", "root/x", "user/x")
+	old := func(uid string, argv ...string) []string {
+		return append([]string{"agedring", uid, "@/look/x"}, argv...)
+	}
+	s.run(
+		trial{name: "attribute is judged", control: old("0", "setxattr", "trusted.x", "@/meta/x"), probe: old("0", "setxattr", "trusted.x", "@/look/x"), errno: eacces,
+			want: denial{actions: "set_x_attr", path: "@/look/x"}},
+		trial{name: "user is who submits", control: old("1000", "open", "r", "@/user/x"), probe: old("1000", "open", "r", "@/root/x"), errno: eacces,
+			want: denial{actions: "open,read", path: "@/root/x"}},
+	)
+}

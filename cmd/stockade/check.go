@@ -23,8 +23,12 @@ EXIT CODE:
 ` + examples(
 			`stockade check policy.cedar`,
 			`stockade check policies/ --principal 'User::"alice"' --entities users.json`,
+			`stockade check -v policy.cedar`,
 		),
-		Flags:  inputFlags("none"),
+		Flags: append(inputFlags("none"), &cli.BoolFlag{
+			Name: "verbose", Aliases: []string{"v"},
+			Usage: "say of each policy what enforces it: the kernel, the agent that is asked, or nothing and why",
+		}),
 		Action: checkAction,
 	}
 }
@@ -42,6 +46,11 @@ func checkAction(c *cli.Context) error {
 		permits, forbids, rules := count(plan, source.Name)
 		fmt.Fprintf(c.App.Writer, "%s: ok: %d policies (%d permit, %d forbid), %d rules\n",
 			source.Name, permits+forbids, permits, forbids, rules)
+	}
+	if c.Bool("verbose") {
+		for _, report := range plan.Reports() {
+			fmt.Fprint(c.App.Writer, report.String())
+		}
 	}
 	for _, warning := range plan.Warnings {
 		fmt.Fprintf(c.App.Writer, "%s\n", warning)

@@ -36,6 +36,13 @@ plan for User::"alice": `
 	}
 }
 
+func TestCheckSaysWhatEnforcesEachPolicy(t *testing.T) {
+	code, out, errs := call("", "check", "-v", "--principal", `User::"alice"`, "testdata/good.cedar")
+	if code != 0 || errs != "" || strings.Count(out, ": kernel, exact\n") != 2 || strings.Count(out, "not enforced here: ") != 2 {
+		t.Errorf("exit %d, %s\n%s", code, errs, out)
+	}
+}
+
 func TestCheckPlacesErrors(t *testing.T) {
 	code, out, errs := call("", "check", "testdata/bad.cedar")
 	lines := strings.Split(strings.TrimSpace(errs), "\n")
@@ -209,7 +216,7 @@ func TestCompletionNamesVerbsAndFlags(t *testing.T) {
 
 func TestVersionNamesFormats(t *testing.T) {
 	code, out, errs := call("", "version")
-	for _, want := range []string{"stockade ", "commit ", "go1.", "format 1", "enforced: open,read"} {
+	for _, want := range []string{"stockade ", "commit ", "go1.", "format 2", "enforced: open,read"} {
 		if code != 0 || !strings.Contains(out, want) {
 			t.Errorf("exit %d, %s: no %q in\n%s", code, errs, want, out)
 		}

@@ -4,7 +4,6 @@
 package gen
 
 import (
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -15,34 +14,66 @@ import (
 	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
-// Case is one policy set for one principal, and requests to try on it.
-type Case struct {
-	Policies  []byte
-	Entities  []byte
-	Principal string
-	Requests  []abi.Request
-}
-
 // Options bound a case. The zero value is a good default.
 type Options struct {
 	// Policies is the most policies of a case, Requests the number of requests.
 	Policies, Requests int
 	// Depth is the deepest nesting of conditions.
 	Depth int
+	// Themes are what conditions are about besides the principal and the
+	// resource's path; nil means a few of all themes.
+	Themes []Theme
 }
+
+// Theme is a part of a request that conditions of a case are about. A few
+// themes a case make conditions meet each other.
+type Theme string
+
+// The themes.
+const (
+	Globs     Theme = "globs"     // resource.path like
+	Processes Theme = "processes" // context.process
+	Users     Theme = "users"     // context.user.uid, context.group.gid
+	Times     Theme = "times"     // context.now
+	Moves     Theme = "moves"     // context.destination
+	Xattrs    Theme = "xattrs"    // context.xattr
+	Workloads Theme = "workloads" // context.workload
+	Classes   Theme = "classes"   // entity data of files and directories
+	Residuals Theme = "residuals" // what only the agent knows
+)
+
+// AllThemes lists every theme.
+var AllThemes = []Theme{Globs, Processes, Users, Times, Moves, Xattrs, Workloads, Classes, Residuals}
+
+// None is the list of no themes.
+var None = []Theme{}
 
 // New makes the case of a seed. Equal seeds and options give equal cases.
 func New(seed uint64, o Options) *Case {
-	g := &generator{Rand: rand.New(rand.NewPCG(seed, 0x5ade)), depth: orElse(o.Depth, 3)}
+	g := &generator{
+		Rand: rand.New(rand.NewPCG(seed, 0x5ade)), depth: orElse(o.Depth, 3),
+		used: map[string][]string{}, bounds: map[string][]int64{}, productions: map[string]int{},
+	}
+	if g.themes = o.Themes; g.themes == nil {
+		for range 1 + g.IntN(3) {
+			g.themes = append(g.themes, pick(g, AllThemes...))
+		}
+	}
+	g.favoured = []abi.Action{pick(g, named...), pick(g, named...)}
+	for theme, a := range own {
+		if g.about(theme) {
+			g.favoured = append(g.favoured, a)
+		}
+	}
+	slices.Sort(g.favoured)
 	g.typ = pick(g, "User", "Agent", "corp::Agent")
 	g.self = fmt.Sprintf(`%s::"%s"`, g.typ, pick(g, "ann", "bob", "eve"))
 	g.seedPaths()
-	c := &Case{Principal: g.self, Entities: g.entities()}
-	var text strings.Builder
+	c := &Case{Principal: g.self, Data: g.entities(), Productions: g.productions}
 	for i := range 1 + g.IntN(orElse(o.Policies, 7)) {
-		text.WriteString(g.policy(i))
+		c.Set = append(c.Set, g.policy(i))
 	}
-	c.Policies = []byte(text.String())
+	c.Write()
 	for range orElse(o.Requests, 100) {
 		c.Requests = append(c.Requests, g.request())
 	}
@@ -60,21 +91,56 @@ func orElse(n, otherwise int) int {
 type generator struct {
 	*rand.Rand
 	depth     int
+	themes    []Theme
 	typ, self string
+	// favoured are the actions that policies and requests are mostly about.
+	favoured []abi.Action
 	// paths are the paths that policies and requests draw from.
 	paths []string
-	// used are the paths that policies name.
-	used []string
-	// wide says that the policy's action scope reaches beyond files, to
-	// resources without a path.
-	wide bool
+	// used are, by field, the strings and patterns that policies name, bounds
+	// the numbers.
+	used   map[string][]string
+	bounds map[string][]int64
+	// scope is the action scope of the policy at hand.
+	scope       actionScope
+	pattern     shaping
+	productions map[string]int
 }
+
+// about reports whether the case has a theme.
+func (g *generator) about(t Theme) bool { return slices.Contains(g.themes, t) }
 
 // pick returns one of the choices.
 func pick[T any](g *generator, choices ...T) T { return choices[g.IntN(len(choices))] }
 
 // oneIn is true once in n times.
 func (g *generator) oneIn(n int) bool { return g.IntN(n) == 0 }
+
+// production is one way to write an expression, by name.
+type production struct {
+	name  string
+	write func(g *generator) string
+}
+
+// draw uses one production of a table.
+func (g *generator) draw(table []production) string {
+	p := table[g.IntN(len(table))]
+	g.productions[p.name]++
+	return p.write(g)
+}
+
+// Productions lists the names of all productions.
+func Productions() []string {
+	var names []string
+	for _, table := range [][]production{operators, knownLeaves, resourceLeaves, globLeaves, processLeaves, userLeaves,
+		timeLeaves, moveLeaves, xattrLeaves, workloadLeaves, classLeaves, residualLeaves, principalScopes, actionScopes, resourceScopes, patterns} {
+		for _, p := range table {
+			names = append(names, p.name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
 
 // names have the bytes, lengths and shared prefixes that go wrong.
 var names = []string{
@@ -122,7 +188,7 @@ func (g *generator) path() string {
 	if g.oneIn(5) {
 		p = join(p, g.name())
 	}
-	g.used = append(g.used, p)
+	g.used["path"] = append(g.used["path"], p)
 	return p
 }
 
@@ -140,98 +206,12 @@ func (g *generator) list(n int, element func() string) string {
 	return "[" + strings.Join(parts, ", ") + "]"
 }
 
-type object = map[string]any
-
-func ref(typ, id string) object { return object{"__entity": object{"type": typ, "id": id}} }
-
-// entities writes the people of the case. Each has the same attributes, but
-// lead is optional, boss may not exist, and the principal may be unknown.
-func (g *generator) entities() []byte {
-	var list []object
-	set := func(typ string) []object {
-		var s []object
-		for range 1 + g.IntN(3) {
-			s = append(s, ref(typ, g.path()))
-		}
-		return s
-	}
-	people := []struct{ typ, id string }{{g.typ, "ann"}, {g.typ, "bob"}, {g.typ, "eve"}}
-	if g.typ != "User" {
-		people = append(people, struct{ typ, id string }{"User", "ann"})
-	}
-	for _, person := range people {
-		if fmt.Sprintf(`%s::"%s"`, person.typ, person.id) == g.self && g.oneIn(8) {
-			continue
-		}
-		attrs := object{
-			"tier": g.IntN(4), "active": g.oneIn(2), "path": g.path(),
-			"home": ref("file_system::Dir", g.path()), "note": ref("file_system::File", g.path()),
-			"homes": set("file_system::Dir"), "files": set("file_system::File"),
-			"paths": []string{g.path(), g.path(), "not a path"},
-			"boss":  ref(person.typ, pick(g, "ann", "bob", "ghost")),
-		}
-		if g.oneIn(2) {
-			attrs["lead"] = g.oneIn(2)
-		}
-		list = append(list, object{"uid": ref(person.typ, person.id), "attrs": attrs, "parents": g.teams()})
-	}
-	list = append(list,
-		object{"uid": ref("Team", "dev"), "attrs": object{"level": g.IntN(3)}, "parents": []object{ref("Team", "all")}},
-		object{"uid": ref("Team", "ops"), "attrs": object{"level": g.IntN(3)}, "parents": []object{}})
-	text, err := json.Marshal(list)
-	if err != nil {
-		panic(err)
-	}
-	return text
-}
-
-func (g *generator) teams() []object {
-	list := []object{}
-	for _, team := range []string{"dev", "ops"} {
-		if g.oneIn(2) {
-			list = append(list, ref("Team", team))
-		}
-	}
-	return list
-}
-
-// request draws a request near a path that a policy names.
-func (g *generator) request() abi.Request {
-	p := pick(g, g.paths...)
-	if len(g.used) > 0 && !g.oneIn(4) {
-		p = pick(g, g.used...)
-	}
-	switch g.IntN(8) {
-	case 0: // the parent
-		if i := strings.LastIndexByte(p, '/'); i > 0 {
-			p = p[:i]
-		} else {
-			p = "/"
-		}
-	case 1, 2: // below
-		for range 1 + g.IntN(2) {
-			p = join(p, g.name())
-		}
-	case 3: // a sibling that shares a prefix
-		if p != "/" && len(p)-strings.LastIndexByte(p, '/') <= 255 {
-			p += pick(g, "b", "x", " ", "*")
-		}
-	case 4: // a sibling
-		p = join(p[:max(strings.LastIndexByte(p, '/'), 1)], g.name())
-	case 5: // bytes that no policy can write
-		if g.oneIn(4) {
-			p = join(p, "\xff\xfe")
-		}
-	}
-	actions := abi.EnforcedActions.Actions()
-	return abi.Request{Action: pick(g, actions...), Kind: abi.Kind(g.IntN(int(abi.NumKinds))), Path: p}
-}
-
-// fileOnly are the enforced actions that apply to files alone.
-var fileOnly = []abi.Action{abi.Write, abi.Execute, abi.Map, abi.Userns}
+// own are the actions with a context of their own, which belong to a theme.
+var own = map[Theme]abi.Action{Moves: abi.Move, Xattrs: abi.SetXattr, Residuals: abi.Execute}
 
 // named are the actions that a policy names one by one: unmount, which applies
 // to directories alone, comes with its group.
 var named = (abi.EnforcedActions &^ abi.MaskOf(abi.Unmount)).Actions()
 
-func appliesToDir(a abi.Action) bool { return !slices.Contains(fileOnly, a) }
+// fileOnly are the enforced actions that apply to files alone.
+const fileOnly = abi.ActionMask(1<<abi.Write | 1<<abi.Execute | 1<<abi.Map | 1<<abi.Userns)

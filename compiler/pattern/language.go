@@ -54,8 +54,10 @@ func Like(pattern string) Language {
 	if g.all() {
 		return Language{trueNode}
 	}
-	return Language{&node{kind: isLike, key: strconv.Quote(g.String()), glob: g}}
+	return Language{like(g)}
 }
+
+func like(g glob) *node { return &node{kind: isLike, key: strconv.QuoteToASCII(g.String()), glob: g} }
 
 // Not is every string that is not in l.
 func Not(l Language) Language { return Language{negate(l.node())} }

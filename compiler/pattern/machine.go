@@ -1,7 +1,5 @@
 package pattern
 
-import "slices"
-
 // What a step can make of a position, besides another position.
 const (
 	dead    int32 = -1 // no continuation matches
@@ -25,17 +23,19 @@ type unit struct {
 // at most one on each track, and tracks are shared by all patterns of the unit
 // that go on alike after the star.
 type track struct {
-	unit  int32
-	rest  glob  // what is still to match, at the first position
-	first int32 // number of the first position
-	gone  int32 // number that stands for "superseded"; only for initial tracks
+	unit   int32
+	rest   glob   // what is still to match, at the first position
+	sample string // of rest
+	first  int32  // number of the first position
+	gone   int32  // number that stands for "superseded"; only for initial tracks
 	// floats: follows a star. initial: follows a star that a pattern begins
 	// with, so it is live from the start, and states do not mention it while it
 	// is at its first position.
 	floats, initial bool
 	// covers[t] is 1 + the last position of track t that is superseded when
-	// this track begins; 0 for none. Filled when first asked for.
-	covers map[int32]int32
+	// this track begins; 0 for none. drops lists the initial tracks whose first
+	// position is. Both are filled when the track begins for the first time.
+	covers, drops []int32
 }
 
 // machine holds the positions of all units.
@@ -75,7 +75,6 @@ func newMachine(units []unit) *machine {
 	m.classify(all)
 	m.leave = make([][]int32, m.classes)
 	for u := range units {
-		units[u].globs = maximal(units[u].globs)
 		begun := make(map[string]int32)
 		for _, g := range units[u].globs {
 			m.add(int32(u), g, begun)
@@ -154,7 +153,7 @@ func (m *machine) add(u int32, g glob, begun map[string]int32) {
 }
 
 func (m *machine) newTrack(u int32, rest glob, floats bool) int32 {
-	m.tracks = append(m.tracks, track{unit: u, rest: rest, floats: floats, covers: make(map[int32]int32)})
+	m.tracks = append(m.tracks, track{unit: u, rest: rest, sample: rest.sample(m.fresh), floats: floats})
 	return int32(len(m.tracks) - 1)
 }
 
@@ -214,33 +213,32 @@ func (m *machine) fill(t int32, segment string, after int32, last bool) {
 	}
 }
 
-// covered is 1 + the last position of track old that is superseded when track
-// new begins, 0 if none is: all that matches from there also matches from the
-// start of new. Positions before such a one are superseded too: what they have
-// still to spell only puts bytes before it, and new begins with a star.
-func (m *machine) covered(old, new int32) int32 {
-	if n, ok := m.tracks[new].covers[old]; ok {
-		return n
+// prepare finds what a track supersedes when it begins, and reports whether
+// that is new. A position is superseded if all that matches from there also
+// matches from the start of the new track. Then so are the ones before it:
+// what they have to spell first only puts bytes before, and a star takes them.
+func (m *machine) prepare(new int32) bool {
+	y := &m.tracks[new]
+	if y.covers != nil {
+		return false
 	}
-	var n int32
-	t := &m.tracks[old]
-	if m.hasFresh && t.floats && t.unit == m.tracks[new].unit {
-		segment := t.rest[1]
-		end := len(segment) - 1
-		if len(t.rest) == 2 {
-			end++
+	y.covers = make([]int32, len(m.tracks))
+	if !m.hasFresh {
+		return true
+	}
+	for old := range m.tracks {
+		t := &m.tracks[old]
+		if t.unit != y.unit || !t.floats || int32(old) == new || !y.rest.match(t.sample) {
+			continue
 		}
-		for q := end; q >= 0 && n == 0; q-- {
-			rest := slices.Clone(t.rest[1:])
-			rest[0] = segment[q:]
-			if q == 0 {
-				rest = t.rest
-			}
-			if m.tracks[new].rest.match(rest.sample(m.fresh)) {
-				n = t.first + int32(q) + 1
-			}
+		q := 0
+		for q < len(t.rest[1]) && y.rest.match(t.sample[1+q+1:]) {
+			q++
+		}
+		y.covers[old] = t.first + int32(q) + 1
+		if t.initial {
+			y.drops = append(y.drops, int32(old))
 		}
 	}
-	m.tracks[new].covers[old] = n
-	return n
+	return true
 }

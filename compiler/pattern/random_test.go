@@ -1,7 +1,6 @@
 package pattern
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"strings"
 )
@@ -50,44 +49,4 @@ func randomLanguage(r *rand.Rand, alphabet string, depth int) Language {
 		return Or(x, Not(y))
 	}
 	return Or(x, y)
-}
-
-// typical makes n globs as policies have them, spread over some effects.
-func typical(n, effects int) []Language {
-	r := rand.New(rand.NewPCG(1, 2))
-	word := func(prefix string, of int) string { return fmt.Sprintf("%s%d", prefix, r.IntN(of)) }
-	seen := make(map[string]bool)
-	lists := make([][]Language, effects)
-	for len(seen) < n {
-		i := len(seen)
-		var p string
-		switch i % 8 {
-		case 0:
-			p = "*." + word("ext", 4*n)
-		case 1:
-			p = "*/." + word("name", 4*n) + "/*"
-		case 2:
-			p = "/home/*/." + word("ssh", 4*n) + "/*"
-		case 3:
-			p = "*" + word("secret", 4*n) + "*"
-		case 4:
-			p = "/srv/*/" + word("config", 4) + "/*." + word("y", 20+n/8)
-		case 5:
-			p = "/work/*/node_modules/*/" + word("bin", 4*n) + "/*"
-		case 6:
-			p = "*" + word("id_", 4*n) + "*"
-		case 7:
-			p = "/opt/" + word("app", 4*n) + "/*/*.so"
-		}
-		if !seen[p] {
-			seen[p] = true
-			e := (i / 8) % effects
-			lists[e] = append(lists[e], Like(p))
-		}
-	}
-	langs := make([]Language, effects)
-	for i, list := range lists {
-		langs[i] = Or(list...)
-	}
-	return langs
 }

@@ -21,6 +21,7 @@ type explorer struct {
 	intern   interner
 	outputs  map[string]int32
 	head     int // numbers that the values take
+	budget   *budget
 
 	langs, units []truth // values of the state at hand
 	stamp        []int   // by track: the step that last saw it live
@@ -39,7 +40,7 @@ type budget struct{ left int }
 func explore(list []*formula, units []unit, maxStates int, b *budget) (*explorer, bool) {
 	m := newMachine(units)
 	x := &explorer{
-		machine: m, formulas: list, outputs: make(map[string]int32),
+		machine: m, formulas: list, outputs: make(map[string]int32), budget: b,
 		langs: make([]truth, len(list)), units: make([]truth, len(units)),
 		stamp: make([]int, len(m.tracks)), count: make([]int32, len(units)),
 	}
@@ -58,7 +59,7 @@ func explore(list []*formula, units []unit, maxStates int, b *budget) (*explorer
 		if x.intern.len() > maxStates || b.left < 0 {
 			return x, false
 		}
-		x.expand(s, b)
+		x.expand(s)
 	}
 	return x, true
 }
@@ -105,7 +106,7 @@ func (x *explorer) output(state []int32) int32 {
 
 // expand finds the successors of a state. All classes that move no position
 // forward have one successor in common.
-func (x *explorer) expand(s int, b *budget) {
+func (x *explorer) expand(s int) {
 	state := x.intern.get(s)
 	positions := unpack(state, x.langs, x.units)
 	var live classSet
@@ -123,7 +124,7 @@ func (x *explorer) expand(s int, b *budget) {
 			x.raw.next = append(x.raw.next, other)
 			continue
 		}
-		b.left -= len(positions) + len(x.leave[c]) + 8
+		x.budget.left -= len(positions) + len(x.leave[c]) + 8
 		n := x.add(x.successor(state[:x.head], positions, c))
 		x.raw.next = append(x.raw.next, n)
 		if !live.has(c) {
@@ -201,12 +202,15 @@ func (x *explorer) begin() {
 		if x.stamp[y] == x.step || x.tracks[y].initial || x.redundant(y) {
 			continue
 		}
+		if x.prepare(y) {
+			x.budget.left -= len(x.tracks)
+		}
 		x.stamp[y] = x.step
 		x.kept = x.supersede(x.kept, y)
 		x.moved = x.supersede(x.moved, y)
-		for _, t := range x.initial {
+		for _, t := range x.tracks[y].drops {
 			// Listed ones have been dealt with: their stamp says so.
-			if x.stamp[t] != x.step && x.covered(t, y) > x.tracks[t].first {
+			if x.stamp[t] != x.step {
 				x.stamp[t] = x.step
 				x.moved = append(x.moved, x.tracks[t].gone)
 			}
@@ -215,16 +219,16 @@ func (x *explorer) begin() {
 	}
 }
 
-// redundant reports whether a live track matches all that track y would.
+// redundant reports whether a live track matches all that track y would. An
+// initial one never does: the pattern would contain that of y.
 func (x *explorer) redundant(y int32) bool {
-	u := x.tracks[y].unit
 	for _, list := range [2][]int32{x.kept, x.moved} {
 		for _, p := range list {
 			if p < 0 {
 				continue
 			}
 			t := &x.tracks[x.track[p]]
-			if t.unit == u && t.floats && !(t.initial && p == t.gone) && x.covered(y, x.track[p]) > 0 {
+			if t.covers != nil && t.covers[y] > 0 {
 				return true
 			}
 		}
@@ -234,17 +238,15 @@ func (x *explorer) redundant(y int32) bool {
 
 // supersede drops from list what track y covers.
 func (x *explorer) supersede(list []int32, y int32) []int32 {
-	u := x.tracks[y].unit
+	covers := x.tracks[y].covers
 	keep := list[:0]
 	for _, p := range list {
-		if p >= 0 {
+		if p >= 0 && covers[x.track[p]] > p {
 			t := &x.tracks[x.track[p]]
-			if gone := t.initial && p == t.gone; !gone && t.unit == u && t.floats && x.covered(x.track[p], y) > p {
-				if !t.initial {
-					continue
-				}
-				p = t.gone // stays in its place: merge sorts
+			if !t.initial {
+				continue
 			}
+			p = t.gone
 		}
 		keep = append(keep, p)
 	}
@@ -273,15 +275,25 @@ func (x *explorer) settle(units []truth) {
 
 // merge appends the positions of open units to the state, ascending.
 func (x *explorer) merge(units []truth) []int32 {
-	at := len(x.state)
-	for _, list := range [2][]int32{x.kept, x.moved} {
-		for _, p := range list {
-			if p >= 0 && units[x.unitOf(p)] == open {
-				x.state = append(x.state, p)
-			}
-		}
+	slices.Sort(x.moved) // few
+	if !slices.IsSorted(x.kept) {
+		slices.Sort(x.kept) // a superseded track has changed its number
 	}
-	// The first list is sorted but for a few, and the second is short.
-	slices.Sort(x.state[at:])
+	moved := x.moved
+	for _, p := range x.kept {
+		for ; len(moved) > 0 && moved[0] < p; moved = moved[1:] {
+			x.keep(moved[0], units)
+		}
+		x.keep(p, units)
+	}
+	for _, p := range moved {
+		x.keep(p, units)
+	}
 	return x.state
+}
+
+func (x *explorer) keep(p int32, units []truth) {
+	if p >= 0 && units[x.unitOf(p)] == open {
+		x.state = append(x.state, p)
+	}
 }

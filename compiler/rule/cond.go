@@ -1,6 +1,7 @@
 package rule
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -101,14 +102,104 @@ func Neg(c Cond) Cond {
 }
 
 // fold flattens nested operators of the same sort and drops the neutral
-// element; the absorbing one wins.
+// element; the absorbing one wins, and so do complements of what is known of
+// the kind or not known at all.
 func fold(list []Cond, and bool) Cond {
-	var out []Cond
+	out, ok := flatten(list, and)
+	if !ok {
+		return Const(!and)
+	}
+	if out, ok = complements(out); !ok {
+		return Const(!and)
+	}
+	switch {
+	case len(out) == 0:
+		return Const(and)
+	case len(out) == 1:
+		return out[0]
+	case and:
+		return And(out)
+	}
+	return Or(out)
+}
+
+// complements drops repeated tests of the kind and repeated unknowns; ok is
+// false if one of them, or one and the same formula, stands beside its negation.
+func complements(list []Cond) (out []Cond, ok bool) {
+	formulas := slices.ContainsFunc(list, func(c Cond) bool {
+		not, ok := c.(Not)
+		return ok && identity(not.X) != nil
+	})
+	var seen map[any]bool
+	for i, c := range list {
+		atom, positive := c, true
+		if not, ok := c.(Not); ok {
+			atom, positive = not.X, false
+		}
+		var key any
+		switch atom.(type) {
+		case IsDir, Unknown:
+			key = atom
+		case And, Or:
+			if formulas {
+				key = identity(atom)
+			}
+		}
+		if key == nil {
+			if seen != nil {
+				out = append(out, c)
+			}
+			continue
+		}
+		if seen == nil {
+			seen = make(map[any]bool)
+			out = append(make([]Cond, 0, len(list)), list[:i]...)
+		}
+		if before, known := seen[key]; known {
+			if before != positive {
+				return nil, false
+			}
+			continue
+		}
+		seen[key] = positive
+		out = append(out, c)
+	}
+	if seen == nil {
+		return list, true
+	}
+	return out, true
+}
+
+// operands identifies a formula by where it is stored.
+type operands struct {
+	first *Cond
+	size  int
+	and   bool
+}
+
+// identity returns the identity of a formula with operands, or nil.
+func identity(c Cond) any {
+	switch c := c.(type) {
+	case And:
+		if len(c) > 0 {
+			return operands{&c[0], len(c), true}
+		}
+	case Or:
+		if len(c) > 0 {
+			return operands{&c[0], len(c), false}
+		}
+	}
+	return nil
+}
+
+// flatten joins nested operators of the same sort; ok is false if an operand
+// is the absorbing element.
+func flatten(list []Cond, and bool) (out []Cond, ok bool) {
 	for _, c := range list {
 		switch c := c.(type) {
 		case Const:
 			if bool(c) != and {
-				return c
+				return nil, false
 			}
 			continue
 		case And:
@@ -124,15 +215,69 @@ func fold(list []Cond, and bool) Cond {
 		}
 		out = append(out, c)
 	}
-	switch {
-	case len(out) == 0:
-		return Const(and)
-	case len(out) == 1:
-		return out[0]
-	case and:
-		return And(out)
+	return out, true
+}
+
+// Renumber gives the unknowns of c other numbers.
+func Renumber(c Cond, number func(int) int) Cond {
+	list := func(list []Cond) []Cond {
+		out := make([]Cond, len(list))
+		for i, c := range list {
+			out[i] = Renumber(c, number)
+		}
+		return out
 	}
-	return Or(out)
+	switch c := c.(type) {
+	case Unknown:
+		return Unknown{number(c.Residual)}
+	case Not:
+		return Not{Renumber(c.X, number)}
+	case And:
+		return And(list(c))
+	case Or:
+		return Or(list(c))
+	}
+	return c
+}
+
+// Known decides what c says of a request, all but its unknowns.
+func Known(c Cond, r *Request) Cond {
+	list := func(list []Cond) []Cond {
+		out := make([]Cond, len(list))
+		for i, c := range list {
+			out[i] = Known(c, r)
+		}
+		return out
+	}
+	switch c := c.(type) {
+	case Unknown:
+		return c
+	case Not:
+		return Neg(Known(c.X, r))
+	case And:
+		return Conj(list(c)...)
+	case Or:
+		return Disj(list(c)...)
+	}
+	return Const(Eval(c, r) == True)
+}
+
+// Unknowns calls visit for every Unknown of c.
+func Unknowns(c Cond, visit func(residual int)) {
+	switch c := c.(type) {
+	case Unknown:
+		visit(c.Residual)
+	case Not:
+		Unknowns(c.X, visit)
+	case And:
+		for _, x := range c {
+			Unknowns(x, visit)
+		}
+	case Or:
+		for _, x := range c {
+			Unknowns(x, visit)
+		}
+	}
 }
 
 // Truth is the value of a condition where parts of it may not be known.

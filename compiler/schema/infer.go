@@ -45,6 +45,7 @@ func infer(b *resolved.Schema, principal types.EntityUID, entities types.EntityM
 		mentioned(entity.Attributes, mention)
 		mentioned(entity.Tags, mention)
 	}
+	paths := append(slices.Clone(groups[File]), groups[Dir]...)
 	maps.DeleteFunc(groups, func(t types.EntityType, _ []types.Entity) bool {
 		_, declared := b.Entities[t]
 		return declared && t != User || isAction(t)
@@ -53,7 +54,9 @@ func infer(b *resolved.Schema, principal types.EntityUID, entities types.EntityM
 	for _, name := range names {
 		parents[name] = true
 	}
-	out := make(map[types.EntityType]resolved.Entity, len(groups))
+	out := make(map[types.EntityType]resolved.Entity, len(groups)+2)
+	bad := inferPaths(b, out, paths, parents)
+	errs = append(errs, bad...)
 	for _, name := range names {
 		entity := resolved.Entity{Name: name, ParentTypes: slices.Sorted(maps.Keys(parents))}
 		var bad []EntityError
@@ -62,6 +65,34 @@ func infer(b *resolved.Schema, principal types.EntityUID, entities types.EntityM
 		out[name] = entity
 	}
 	return out, errs
+}
+
+// inferPaths adds what the data says of files and directories: an attribute of
+// a Dir holds for all that is in it, so both types have it, and none must. They
+// are in what any entity is in.
+func inferPaths(b *resolved.Schema, out map[types.EntityType]resolved.Entity, entries []types.Entity, parents map[types.EntityType]bool) []EntityError {
+	if len(entries) == 0 {
+		return nil
+	}
+	attrs, tags, errs := shape(entries)
+	for _, name := range []types.EntityType{File, Dir} {
+		entity := b.Entities[name]
+		entity.Shape = maps.Clone(entity.Shape)
+		for attr, t := range attrs {
+			if _, declared := entity.Shape[attr]; !declared {
+				entity.Shape[attr] = resolved.Attribute{Type: t.Type, Optional: true}
+			}
+		}
+		entity.Tags = tags
+		all := maps.Clone(parents)
+		for _, parent := range entity.ParentTypes {
+			all[parent] = true
+		}
+		delete(all, File)
+		entity.ParentTypes = slices.Sorted(maps.Keys(all))
+		out[name] = entity
+	}
+	return errs
 }
 
 // mentioned reports the entity types inside a value.

@@ -70,7 +70,9 @@ func New(principal types.EntityUID, entities types.EntityMap) (*Schema, []Entity
 	inferred, errs := infer(b, principal, entities)
 	for name, entity := range inferred {
 		s.resolved.Entities[name] = entity
-		s.principals = append(s.principals, name)
+		if name != File && name != Dir {
+			s.principals = append(s.principals, name)
+		}
 	}
 	slices.Sort(s.principals)
 	s.order = slices.SortedFunc(maps.Keys(b.Actions), func(a, b types.EntityUID) int {
@@ -79,12 +81,13 @@ func New(principal types.EntityUID, entities types.EntityMap) (*Schema, []Entity
 	return s, append(errs, s.checkDeclared(b, entities)...)
 }
 
-// checkDeclared validates the entities whose types the embedded schema declares.
+// checkDeclared validates the entities whose types the embedded schema declares
+// and infer leaves as they are.
 func (s *Schema) checkDeclared(b *resolved.Schema, entities types.EntityMap) []EntityError {
 	var errs []EntityError
 	v := validate.New(s.resolved)
 	for uid, entity := range entities {
-		if _, ok := b.Entities[uid.Type]; !ok || uid.Type == User {
+		if _, ok := b.Entities[uid.Type]; !ok || uid.Type == User || uid.Type == File || uid.Type == Dir {
 			continue
 		}
 		if err := v.Entity(entity); err != nil {

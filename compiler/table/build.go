@@ -2,6 +2,7 @@ package table
 
 import (
 	"encoding/binary"
+	"errors"
 	"math/bits"
 	"slices"
 
@@ -17,6 +18,10 @@ func Build(set *rule.Set, handled abi.ActionMask) (*Table, error) {
 		tallies: newGraph[tally](), verdicts: newGraph[verdict](), sums: map[string]ref{}, finished: map[finish]ref{}}
 	var err error
 	if b.dims, err = newDims(b.clauses); err != nil {
+		var globs *GlobsError
+		if errors.As(err, &globs) {
+			globs.rank(set.Rules)
+		}
 		return nil, err
 	}
 	t := newTrie()

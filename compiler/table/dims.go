@@ -1,14 +1,21 @@
 package table
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/compiler/pattern"
 	"github.com/stockade-dev/stockade/compiler/rule"
 )
+
+// maxStates bounds one automaton. Typical globs need far fewer (package pattern
+// has figures); a thousand with eight different effects need about 10,000 in
+// each of four automata.
+const maxStates = 16384
 
 // dims are the dimensions of one table: how each sorts what it reads into
 // classes.
@@ -20,7 +27,9 @@ type dims struct {
 	// languages numbers the languages of a group of fields, and holds tells for
 	// each automaton of the group which outputs are in which language.
 	languages [rule.NumFields]map[string]int
-	holds     [abi.NumDims][]pattern.Bits
+	// owners are the policies that ask for each language.
+	owners [rule.NumFields][][]int
+	holds  [abi.NumDims][]pattern.Bits
 }
 
 // dimsOf lists the dimensions that read a field.
@@ -62,7 +71,7 @@ func newDims(list []clause) (*dims, error) {
 		d.languages[i] = map[string]int{}
 	}
 	for i := range list {
-		d.collect(&list[i].formula, &byField)
+		d.collect(&list[i].formula, list[i].policies, &byField)
 	}
 	for f := range rule.NumFields {
 		dim := dimsOf(f)[0]
@@ -83,7 +92,7 @@ func newDims(list []clause) (*dims, error) {
 }
 
 // collect notes every language and bound of f.
-func (d *dims) collect(f *formula, byField *[rule.NumFields][]pattern.Language) {
+func (d *dims) collect(f *formula, policies []int, byField *[rule.NumFields][]pattern.Language) {
 	switch f.op {
 	case opLanguage:
 		group := leader(f.field)
@@ -91,13 +100,16 @@ func (d *dims) collect(f *formula, byField *[rule.NumFields][]pattern.Language) 
 		if _, ok := d.languages[group][key]; !ok {
 			d.languages[group][key] = len(byField[group])
 			byField[group] = append(byField[group], f.language)
+			d.owners[group] = append(d.owners[group], nil)
 		}
+		i := d.languages[group][key]
+		d.owners[group][i] = append(d.owners[group][i], policies...)
 	case opLess:
 		dim := dimsOf(f.field)[0]
 		d.thresholds[dim] = append(d.thresholds[dim], f.bound)
 	}
 	for i := range f.args {
-		d.collect(&f.args[i], byField)
+		d.collect(&f.args[i], policies, byField)
 	}
 }
 
@@ -115,10 +127,14 @@ func (d *dims) build(group []rule.Field, byField *[rule.NumFields][]pattern.Lang
 	if len(languages) == 0 {
 		return nil
 	}
-	set, err := pattern.Build(languages, pattern.Options{Automata: len(dimsOf(group[0]))})
+	set, err := pattern.Build(languages, pattern.Options{Automata: len(dimsOf(group[0])), States: maxStates})
 	var large *pattern.TooLargeError
 	if errors.As(err, &large) {
-		return &GlobsError{Field: group[0], States: large.States, Languages: pickAll(languages, large.Languages)}
+		e := &GlobsError{Field: group[0], States: large.States}
+		for _, l := range large.Languages {
+			e.Policies = append(e.Policies, d.owners[group[0]][l]...)
+		}
+		return e
 	}
 	if err != nil {
 		return err
@@ -132,32 +148,50 @@ func (d *dims) build(group []rule.Field, byField *[rule.NumFields][]pattern.Lang
 	return nil
 }
 
-func pickAll(list []pattern.Language, at []int) []pattern.Language {
-	var out []pattern.Language
-	for _, i := range at {
-		out = append(out, list[i])
-	}
-	return out
-}
-
-// GlobsError says that the patterns of a field need too large automata.
+// GlobsError says that the patterns on a field need too large automata.
 type GlobsError struct {
 	Field  rule.Field
 	States int
-	// Languages are those that cost most, the worst first.
-	Languages []pattern.Language
+	// Policies are those whose patterns cost most, the worst first.
+	Policies []int
 }
 
-// Error describes the languages; the compiler knows their policies.
+// Error says what is too large, without the policies' names.
 func (e *GlobsError) Error() string {
-	text := fmt.Sprintf("policy set: the patterns on %s need automata of more than %d states: nothing is installed; use fewer patterns with several stars", e.Field, e.States)
-	for i, l := range e.Languages {
-		if i == 3 {
-			break
-		}
-		text += fmt.Sprintf("; costly: %s", l)
+	return fmt.Sprintf("policy set: the patterns on %s need automata of more than %d states: nothing is installed; use fewer patterns with several stars", e.Field, e.States)
+}
+
+// rank sorts the policies of an error by the stars in their patterns, the most
+// in one pattern first, and drops those that come twice.
+func (e *GlobsError) rank(rules []rule.Rule) {
+	stars := make(map[int]int)
+	for _, r := range rules {
+		stars[r.Policy] = max(stars[r.Policy], starsOf(r.Cond, e.Field))
 	}
-	return text
+	slices.SortStableFunc(e.Policies, func(a, b int) int { return cmp.Or(stars[b]-stars[a], a-b) })
+	e.Policies = slices.Compact(e.Policies)
+}
+
+func starsOf(c rule.Cond, f rule.Field) int {
+	most := 0
+	visit := func(list ...rule.Cond) {
+		for _, x := range list {
+			most = max(most, starsOf(x, f))
+		}
+	}
+	switch c := c.(type) {
+	case rule.Like:
+		if leader(c.Field) == f {
+			return strings.Count(c.Pattern, "*") - strings.Count(c.Pattern, `\*`)
+		}
+	case rule.Not:
+		visit(c.X)
+	case rule.And:
+		visit(c...)
+	case rule.Or:
+		visit(c...)
+	}
+	return most
 }
 
 // diagram returns where the request's field is in the language of f, or less

@@ -29,7 +29,8 @@ func (b *builder) encode(root *node) (*Table, error) {
 	pool := edges + cuckoo.buckets*bucketWords
 	rows := pool + len(names.words)
 	subs := rows + len(l.rows)*rowWords
-	index := subs + len(l.subs)*rowWords
+	gainsAt := subs + len(l.subs)*rowWords
+	index := gainsAt + len(l.gains)
 	bodies := index + len(l.vertices)
 	dataAt := bodies + vertices
 	size := dataAt + len(data)
@@ -46,6 +47,9 @@ func (b *builder) encode(root *node) (*Table, error) {
 	w[hdrRoot] = meta(root)
 	w[hdrHandled] = uint64(b.handled)
 	w[hdrFile] = uint64(root.sub.All[abi.File]) | uint64(root.sub.All[abi.Dir])<<32
+	if len(l.gains) > 0 {
+		w[hdrGains] = pair(gainsAt, len(l.subs)+len(l.class))
+	}
 	w[hdrIndex] = pair(index, len(l.vertices))
 	w[hdrVertex] = pair(bodies, vertices)
 	w[hdrData] = pair(dataAt, len(data))
@@ -67,6 +71,7 @@ func (b *builder) encode(root *node) (*Table, error) {
 	for i, s := range l.subs {
 		putSub(w[subs+i*rowWords:], s)
 	}
+	copy(w[gainsAt:], l.gains)
 	l.putVertices(w, index, bodies)
 	copy(w[dataAt:], data)
 	w[hdrExe] = exeIdentity(w)
@@ -82,8 +87,8 @@ func putSub(w []uint64, s Sub) {
 }
 
 // layout numbers what a table holds: nodes breadth first, children by name;
-// rows and subtree rows by value; decision nodes by the first node whose
-// verdicts use them.
+// rows by value; subtree rows by shape, or by value if there are too many
+// shapes; decision nodes by the first node whose verdicts use them.
 type layout struct {
 	*builder
 	order    []*node
@@ -91,45 +96,75 @@ type layout struct {
 	subs     []Sub
 	vertices []ref
 	class    map[ref]int // of leaves and decision nodes
+	gains    []uint64
 }
 
 func (l *layout) number(root *node) error {
 	l.order = []*node{root}
-	subSet := map[Sub]int{}
 	for i := 0; i < len(l.order); i++ {
 		n := l.order[i]
 		n.id = RootNode + i
 		l.order = append(l.order, n.sorted()...)
-		subSet[n.sub] = 0
 		l.visit(n.exactly)
 		l.visit(n.beneath)
 	}
 	slices.SortFunc(l.rows, func(a, b Row) int {
 		return cmp.Or(slices.Compare(a.Allow[:], b.Allow[:]), slices.Compare(a.Ask[:], b.Ask[:]))
 	})
-	for s := range subSet {
-		l.subs = append(l.subs, s)
-	}
-	slices.SortFunc(l.subs, func(a, b Sub) int {
-		return cmp.Or(slices.Compare(a.Any[:], b.Any[:]), slices.Compare(a.All[:], b.All[:]))
-	})
-	if len(l.rows)+len(l.vertices) > abi.MaxClasses || len(l.subs) > abi.MaxClasses {
-		return fmt.Errorf("policy set: %d verdict classes and %d subtree classes, of at most %d: nothing is installed; merge policies that differ only by path, or split the workload",
-			len(l.rows)+len(l.vertices), len(l.subs), abi.MaxClasses)
-	}
 	for i, r := range l.rows {
 		l.class[l.verdicts.leaf(verdict{Row: r})] = i
 	}
 	for i, r := range l.vertices {
 		l.class[r] = len(l.rows) + i
 	}
-	for i, s := range l.subs {
-		subSet[s] = i
-	}
 	for _, n := range l.order {
-		n.exact, n.under, n.su = l.class[n.exactly], l.class[n.beneath], subSet[n.sub]
+		n.exact, n.under = l.class[n.exactly], l.class[n.beneath]
+	}
+	if s := shapesOf(l.order, len(l.class)); s != nil {
+		l.numberShapes(s)
+	} else {
+		l.numberSubs()
+	}
+	if len(l.class) > abi.MaxClasses || len(l.subs) > abi.MaxClasses {
+		return fmt.Errorf("policy set: %d verdict classes and %d subtree classes, of at most %d: nothing is installed; merge policies that differ only by path, or split the workload",
+			len(l.class), len(l.subs), abi.MaxClasses)
 	}
 	return nil
+}
+
+// numberShapes gives each shape a subtree row, and fills the gain matrix.
+func (l *layout) numberShapes(s *shapes) {
+	l.subs = make([]Sub, len(s.list))
+	for _, n := range l.order {
+		n.su = s.of[n]
+		l.subs[n.su] = n.sub
+	}
+	classes := make([]ref, len(l.class))
+	for r, i := range l.class {
+		classes[i] = r
+	}
+	g := &gains{graph: l.verdicts, shapes: s.list, refs: map[[2]ref][abi.NumKinds]bool{}, pairs: map[[2]int]bool{}}
+	l.gains = g.matrix(classes)
+}
+
+// numberSubs gives each value a subtree row.
+func (l *layout) numberSubs() {
+	at := map[Sub]int{}
+	for _, n := range l.order {
+		at[n.sub] = 0
+	}
+	for s := range at {
+		l.subs = append(l.subs, s)
+	}
+	slices.SortFunc(l.subs, func(a, b Sub) int {
+		return cmp.Or(slices.Compare(a.Any[:], b.Any[:]), slices.Compare(a.All[:], b.All[:]))
+	})
+	for i, s := range l.subs {
+		at[s] = i
+	}
+	for _, n := range l.order {
+		n.su = at[n.sub]
+	}
 }
 
 // visit notes the rows and decision nodes of a diagram, each once.

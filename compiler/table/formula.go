@@ -152,11 +152,12 @@ func (f *formula) key(b *strings.Builder) {
 	b.WriteByte(')')
 }
 
-// clause is a rule whose policy does not matter any more.
+// clause is a rule, or several that are as good as one.
 type clause struct {
-	forbid  bool
-	actions uint32
-	formula formula
+	policies []int
+	forbid   bool
+	actions  uint32
+	formula  formula
 }
 
 // clauses parses all rules and merges those that differ by one language only:
@@ -164,7 +165,7 @@ type clause struct {
 func clauses(rules []rule.Rule) []clause {
 	list := make([]clause, len(rules))
 	for i, r := range rules {
-		list[i] = clause{r.Effect == rule.Forbid, r.Actions, parse(r.Cond)}
+		list[i] = clause{[]int{r.Policy}, r.Effect == rule.Forbid, r.Actions, parse(r.Cond)}
 	}
 	for field := range rule.NumFields {
 		list = mergeBy(field, list)
@@ -177,6 +178,7 @@ func mergeBy(field rule.Field, list []clause) []clause {
 	out := list[:0]
 	at := make(map[string]int)
 	var unions [][]pattern.Language
+	var merged []int // of out
 	var owners []*formula
 	for _, c := range list {
 		mine := languageOf(&c.formula, field)
@@ -199,7 +201,10 @@ func mergeBy(field rule.Field, list []clause) []clause {
 			unions = append(unions, nil)
 			c.formula = formula{op: opAnd, args: conjuncts}
 			owners = append(owners, &c.formula.args[mine])
+			merged = append(merged, len(out))
 			out = append(out, c)
+		} else if first := &out[merged[n]]; first.policies[len(first.policies)-1] != c.policies[0] {
+			first.policies = append(first.policies, c.policies...)
 		}
 		unions[n] = append(unions[n], language)
 	}

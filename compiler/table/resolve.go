@@ -173,27 +173,54 @@ func (t *Table) SubOf(m Match) Sub {
 
 // Gains reports whether moving or linking a resource from one path to another
 // could grant it, or anything beneath it, an action that it lacks at from: the
-// no-gain rule. Where it cannot tell the answer is true: for a directory with
-// rules beneath both paths, and for verdicts that depend on facts in two ways.
+// no-gain rule. Where the table does not tell the answer is true.
 func (t *Table) Gains(k abi.Kind, from, to string) bool {
 	old, now := t.Find(from), t.Find(to)
-	if k == abi.Dir && !t.alike(old, now, from, to) {
-		a, b := t.SubOf(old), t.SubOf(now)
-		return b.Any[abi.File]&^a.All[abi.File] != 0 || b.Any[abi.Dir]&^a.All[abi.Dir] != 0
-	}
-	a, b := t.bind(old.Class, from), t.bind(now.Class, to)
-	return a != b && t.sumOf(b).Any[k]&^t.sumOf(a).All[k] != 0
-}
-
-// alike reports that everything beneath two directories is judged by the same
-// class, and that the automata which it asks have the same to come.
-func (t *Table) alike(old, now Match, from, to string) bool {
-	if old.Sub >= 0 || now.Sub >= 0 || old.Class != now.Class {
-		return false
-	}
-	if old.Class < t.rows() || int(t.vertex(old.Class).dim()) >= abi.NumGlobs {
+	if t.gainsItself(k, t.bind(old.Class, from), t.bind(now.Class, to)) {
 		return true
 	}
+	return k == abi.Dir && t.gainsBeneath(old, now, from, to)
+}
+
+// gainsItself judges the resource without what is beneath it.
+func (t *Table) gainsItself(k abi.Kind, old, now int) bool {
+	if subs := hi(t.words[hdrSubs]); t.words[hdrGains] != 0 {
+		return t.gain(subs+old, subs+now)&(gainFile<<k) != 0
+	}
+	return old != now && t.sumOf(now).Any[k]&^t.sumOf(old).All[k] != 0
+}
+
+// gainsBeneath judges what is beneath a directory.
+func (t *Table) gainsBeneath(old, now Match, from, to string) bool {
+	if t.sameStates(from, to) {
+		if t.words[hdrGains] != 0 {
+			return t.gain(t.shape(old), t.shape(now))&gainBeneath != 0
+		}
+		if old.Sub < 0 && now.Sub < 0 && old.Class == now.Class {
+			return false
+		}
+	}
+	a, b := t.SubOf(old), t.SubOf(now)
+	return b.Any[abi.File]&^a.All[abi.File] != 0 || b.Any[abi.Dir]&^a.All[abi.Dir] != 0
+}
+
+// shape is the place of a match in the gain matrix.
+func (t *Table) shape(m Match) int {
+	if m.Sub >= 0 {
+		return m.Sub
+	}
+	return hi(t.words[hdrSubs]) + m.Class
+}
+
+// gain returns the bits of a pair of the gain matrix.
+func (t *Table) gain(old, now int) uint64 {
+	at := (old*hi(t.words[hdrGains]) + now) * gainBits
+	return t.words[lo(t.words[hdrGains])+at/64] >> (at % 64)
+}
+
+// sameStates reports that the automata which read paths have the same to come
+// beneath two directories.
+func (t *Table) sameStates(from, to string) bool {
 	for d := range abi.DimUID {
 		if hi(t.words[hdrDims+int(d)]) > 0 {
 			a := t.automaton(d)

@@ -34,6 +34,7 @@ const (
 	hdrVertex = 10 // offset of the decision nodes (low) | their words (high)
 	hdrData   = 11 // offset of the dimension data (low) | its words (high)
 	hdrExe    = 12 // identity of the automaton of executables, or 0
+	hdrGains  = 13 // offset of the gain matrix (low) | its side (high), or 0
 	hdrDims   = 16 // for each dimension: offset of its data (low) | classes (high)
 
 	headerWords = 32

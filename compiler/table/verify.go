@@ -70,6 +70,7 @@ func verifyHeader(w []uint64) error {
 	subs, nsubs := lo(w[hdrSubs]), hi(w[hdrSubs])
 	index, vertices := lo(w[hdrIndex]), hi(w[hdrIndex])
 	bodies, data := lo(w[hdrVertex]), lo(w[hdrData])
+	matrix, side := lo(w[hdrGains]), hi(w[hdrGains])
 	switch {
 	case size != len(w) || size > maxWords:
 		return bad("header says %d words, there are %d", size, len(w))
@@ -79,14 +80,16 @@ func verifyHeader(w []uint64) error {
 		return bad("long names at word %d, rows at %d", names, rows)
 	case nrows < 1 || nrows+vertices > abi.MaxClasses || subs != rows+nrows*rowWords:
 		return bad("%d rows at word %d, %d decision nodes", nrows, rows, vertices)
-	case nsubs < 1 || nsubs > abi.MaxClasses || index != subs+nsubs*rowWords:
+	case w[hdrGains] != 0 && (matrix != subs+nsubs*rowWords || side != nsubs+nrows+vertices || side > maxShapes):
+		return bad("a gain matrix of side %d at word %d", side, matrix)
+	case nsubs < 1 || nsubs > abi.MaxClasses || index != subs+nsubs*rowWords+(side*side*gainBits+63)/64:
 		return bad("%d subtree rows at word %d", nsubs, subs)
 	case bodies != index+vertices || data != bodies+hi(w[hdrVertex]) || size != data+hi(w[hdrData]):
 		return bad("decision nodes at word %d, dimensions at %d", bodies, data)
 	case w[hdrHandled]>>32 != 0:
 		return bad("handled actions %#x", w[hdrHandled])
 	}
-	for i := hdrExe + 1; i < headerWords; i++ {
+	for i := hdrGains + 1; i < headerWords; i++ {
 		if w[i] != 0 && (i < hdrDims || i >= hdrDims+int(abi.NumDims)) {
 			return bad("reserved word %d is %#x", i, w[i])
 		}

@@ -14,7 +14,8 @@ import (
 var rings = map[string]probe{
 	// uring MODE OP ARG...: MODE is inline, async (a worker thread), sqpoll (a
 	// kernel thread) or fixed (into a table instead of a descriptor); OP is
-	// open FLAGS PATH, openat2 FLAGS PATH, rename, link, symlink, unlink, mkdir
+	// open FLAGS PATH, openat2 FLAGS PATH, rename, link, symlink, setxattr NAME PATH,
+	// unlink, mkdir
 	"uring": func(a args) error {
 		var r ring
 		r.setup(a.str(0) == "sqpoll")
@@ -23,12 +24,26 @@ var rings = map[string]probe{
 		}
 		return r.do(operation(a.str(0), a.str(1), a.rest(2)))
 	},
+	// agedring UID PATH OP ARG...: by a worker thread that is older than this
+	// process's credentials; PATH is what it opens before
+	"agedring": func(a args) error {
+		runtime.LockOSThread()
+		var before, r ring
+		before.setup(false)
+		must(before.do(operation("async", "open", args{"r", a.str(1)})))
+		must(syscall.Setgroups([]int{7}))
+		if uid := a.num(0); uid != 0 {
+			must(syscall.Setresuid(uid, uid, uid))
+		}
+		r.setup(false)
+		return r.do(operation("async", a.str(2), a.rest(3)))
+	},
 }
 
 const (
 	sysSetup, sysEnter, sysRegister = 425, 426, 427
 
-	opOpenat, opOpenat2, opRename, opUnlink, opMkdir, opSymlink, opLink = 18, 28, 35, 36, 37, 38, 39
+	opOpenat, opOpenat2, opRename, opUnlink, opMkdir, opSymlink, opLink, opSetxattr = 18, 28, 35, 36, 37, 38, 39, 42
 
 	setupSQPoll   = 1 << 1
 	enterGet      = 1 << 0
@@ -92,6 +107,7 @@ type request struct {
 	addr, addr2      string
 	how              *unix.OpenHow
 	fixed, twoFolder bool
+	attribute        string // then addr is its name, and the path is at its own place
 }
 
 func operation(mode, op string, a args) request {
@@ -111,6 +127,8 @@ func operation(mode, op string, a args) request {
 		q.op, q.addr, q.addr2, q.twoFolder = map[string]byte{"rename": opRename, "link": opLink}[op], a.str(0), a.str(1), true
 	case "symlink":
 		q.op, q.addr, q.addr2 = opSymlink, a.str(0), a.str(1)
+	case "setxattr":
+		q.op, q.attribute, q.addr, q.addr2, q.length = opSetxattr, a.str(0), a.str(1), "1", 1
 	case "unlink":
 		q.op, q.addr = opUnlink, a.str(0)
 	case "mkdir":
@@ -148,6 +166,11 @@ func (r *ring) do(q request) error {
 	if q.how != nil {
 		ne.PutUint64(sqe[8:], uint64(uintptr(unsafe.Pointer(q.how))))
 		ne.PutUint32(sqe[24:], uint32(unsafe.Sizeof(*q.how)))
+	}
+	if q.attribute != "" {
+		ne.PutUint64(sqe[48:], r.name(q.addr))
+		ne.PutUint64(sqe[16:], r.name(q.attribute))
+		ne.PutUint64(sqe[32:], 0)
 	}
 	if q.fixed {
 		ne.PutUint32(sqe[44:], 1)

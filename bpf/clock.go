@@ -1,0 +1,40 @@
+package bpf
+
+import (
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
+)
+
+// headerDims is the word of a table's header where the dimensions begin; see
+// docs/table-format.md.
+const headerDims = 16
+
+// ReadsClock reports whether verdicts of a table depend on the time.
+func ReadsClock(words []uint64) bool {
+	for _, d := range []abi.Dim{abi.DimNow, abi.DimDayTime} {
+		if i := headerDims + int(d); i < len(words) && words[i] != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// SyncClock tells the programs how far CLOCK_TAI, the only clock of the day that
+// they can read, is from UTC. Setting the clock moves both; the distance changes
+// when somebody, such as an NTP daemon, sets it, or with a leap second. So call
+// this once a second where plans test the time.
+func (s *store) SyncClock() error {
+	var t unix.Timex
+	_, err := unix.Adjtimex(&t)
+	if err == nil {
+		err = s.maps["tai_offset"].Update(uint32(0), int64(t.Tai)*1_000_000_000, ebpf.UpdateAny)
+	}
+	if err != nil {
+		return fmt.Errorf("clock: distance of TAI from UTC: %w: conditions on the time keep the last one known; run as root", err)
+	}
+	return nil
+}

@@ -1,0 +1,144 @@
+package table
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/compiler/rule"
+)
+
+// beneath lists, relative to a directory, every path of at most n components
+// that rules over the names a and b can tell apart; z is no rule's name.
+func beneath(n int) []string {
+	list := []string{""}
+	if n > 0 {
+		for _, name := range []string{"/a", "/b", "/z"} {
+			for _, rest := range beneath(n - 1) {
+				list = append(list, name+rest)
+			}
+		}
+	}
+	return list
+}
+
+// smallSet draws rules over short paths of a and b, and the user id.
+func smallSet(r *rand.Rand) *rule.Set {
+	var cond func(depth int) rule.Cond
+	path := func() string { return strings.Repeat("/a", r.IntN(2)) + strings.Repeat("/b", r.IntN(2)) + "/a" }
+	cond = func(depth int) rule.Cond {
+		switch n := r.IntN(9); {
+		case n < 3 || depth == 0:
+			return rule.PathBelow{Path: path()}
+		case n < 5:
+			return rule.PathEq{Path: path()}
+		case n < 6:
+			return rule.Less{Field: rule.UID, Bound: 1 + int64(r.IntN(2))}
+		case n < 7:
+			return rule.Neg(cond(depth - 1))
+		case n < 8:
+			return rule.Conj(cond(depth-1), cond(depth-1))
+		}
+		return rule.Disj(cond(depth-1), rule.IsDir{})
+	}
+	s := &rule.Set{}
+	for i := range 1 + r.IntN(5) {
+		s.Rules = append(s.Rules, rule.Rule{Policy: i, Effect: rule.Effect(r.IntN(3) / 2), Actions: 1 + r.Uint32N(3), Cond: cond(2)})
+	}
+	return s
+}
+
+// witness returns a request that gains by the move, "" if none does.
+func witness(s *rule.Set, k abi.Kind, from, to string, rest []string) string {
+	for _, x := range rest {
+		for kind := range abi.NumKinds {
+			if x == "" && kind != k || k == abi.File && x != "" {
+				continue
+			}
+			for a := range abi.Action(2) {
+				for uid := range uint32(3) {
+					q := abi.Request{Action: a, Kind: kind, Facts: abi.Facts{UID: uid}}
+					old, now := q, q
+					old.Path, now.Path = from+x, to+x
+					if decide(s, old) != abi.Allow && decide(s, now) == abi.Allow {
+						return fmt.Sprintf("%v %v %q uid %d", a, kind, x, uid)
+					}
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// Without globs the no-gain rule is exact: a move is refused if and only if
+// something that can exist gains by it, with rules beneath both places too.
+func TestNoGainIsExact(t *testing.T) {
+	r := rand.New(rand.NewPCG(11, 12))
+	rest := beneath(4)
+	places := []string{"/a", "/b", "/z", "/a/a", "/a/b", "/b/a", "/a/b/a"}
+	var gains, none int
+	for range 400 {
+		s := smallSet(r)
+		tab, err := Build(s, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 6 {
+			k, from, to := abi.Kind(r.IntN(2)), places[r.IntN(len(places))], places[r.IntN(len(places))]
+			found := witness(s, k, from, to, rest)
+			if got := tab.Gains(k, from, to); got != (found != "") {
+				t.Fatalf("moving %v %q to %q gains: %v, but a witness is %q\n%v", k, from, to, got, found, s.Rules)
+			} else if got {
+				gains++
+			} else {
+				none++
+			}
+		}
+	}
+	t.Logf("%d moves gain, %d do not", gains, none)
+	if gains < 100 || none < 100 {
+		t.Errorf("one-sided test")
+	}
+}
+
+// Every user's folder has the same rules beneath, and one more than the other:
+//
+//	/home
+//	├── ann
+//	│   ├── .ssh      nobody reads
+//	│   └── pub       all read
+//	├── bob
+//	│   ├── .ssh      nobody reads
+//	│   └── pub       all read
+//	└── eve
+//	    └── .ssh/id   nobody reads
+func TestFoldersWithLikeRulesMayMove(t *testing.T) {
+	rule1 := func(effect rule.Effect, path string) rule.Rule {
+		return rule.Rule{Effect: effect, Actions: 1 << abi.Read, Cond: rule.Or{rule.PathBelow{Path: path}, rule.PathEq{Path: path}}}
+	}
+	s := &rule.Set{Rules: []rule.Rule{
+		rule1(rule.Permit, "/home"),
+		rule1(rule.Forbid, "/home/ann/.ssh"), rule1(rule.Forbid, "/home/bob/.ssh"), rule1(rule.Forbid, "/home/eve/.ssh/id"),
+	}}
+	tab, err := Build(s, 1<<abi.Read)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		from, to string
+		gains    bool
+	}{
+		{"/home/ann", "/home/bob", false},
+		{"/home/ann/.ssh", "/home/bob/.ssh", false},
+		{"/home/eve", "/home/ann", false}, // the same and more is closed there
+		{"/home/ann", "/home/eve", true},  // .ssh would open
+		{"/home/ann", "/home/zoe", true},
+		{"/home/zoe", "/home/ann", false},
+	} {
+		if got := tab.Gains(abi.Dir, c.from, c.to); got != c.gains {
+			t.Errorf("%s → %s gains: %v", c.from, c.to, got)
+		}
+	}
+}
