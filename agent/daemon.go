@@ -134,7 +134,7 @@ func (d *Daemon) acquire(cfg *config.Config) (staged []*staged, err error) {
 		handled |= cfg.Workloads[i].Handled
 	}
 	d.kernel, err = d.machine.load(bpf.Options{PinDir: d.machine.pins, TableWords: int(cfg.Limits.Tables/8) - 1,
-		EventBytes: int(cfg.Limits.Events), Handled: handled})
+		EventBytes: int(cfg.Limits.Events), Handled: handled, Clock: true}) // policies to come may test the time
 	return staged, err
 }
 
@@ -263,6 +263,7 @@ func (d *Daemon) run(ctx context.Context) error {
 	tasks.Go(d.groups.follow)
 	tasks.Go(files.follow)
 	tasks.Go(func() { _ = server.Serve(listener) })
+	clock := startClock(d.kernel.SyncClock)
 	err = d.wait(ctx)
 	d.hub.close()
 	shut, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -271,7 +272,7 @@ func (d *Daemon) run(ctx context.Context) error {
 		server.Close()
 	}
 	os.Remove(d.config.Socket)
-	errs := []error{err, files.close(), d.groups.tree.Close(), events.Close()}
+	errs := []error{err, clock.stop(), files.close(), d.groups.tree.Close(), events.Close()}
 	tasks.Wait()
 	return errors.Join(errs...)
 }

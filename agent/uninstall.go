@@ -49,7 +49,7 @@ func Uninstall(ctx context.Context, socket string, force bool, note func(string)
 	if err != nil && !errors.Is(err, ErrNoAgent) {
 		return 0, err
 	}
-	for end := time.Now().Add(emptyLimit); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(detachLimit); ; time.Sleep(20 * time.Millisecond) {
 		killed, err = thisMachine.uninstall(force, note)
 		if !errors.Is(err, errRuns) || time.Now().After(end) {
 			return killed + removed.Killed, err
@@ -99,6 +99,10 @@ func (m machine) remove() error {
 	}
 	return nil
 }
+
+// detachLimit bounds how long an agent may take to end after an uninstall: the
+// kernel waits for all processors at each of a hundred hooks.
+const detachLimit = 2 * time.Minute
 
 // emptyLimit bounds how long the tasks of all workloads may take to die.
 const emptyLimit = 10 * time.Second

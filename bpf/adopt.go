@@ -99,7 +99,11 @@ func (e *Enforcer) adopt(dir string) error {
 	if h := e.store.header(); int(h.Links) != len(e.links) {
 		return &IncompleteError{Dir: dir, What: fmt.Sprintf("%d of %d hooks are attached", len(e.links), h.Links)}
 	}
-	return e.store.recover(dir)
+	e.store.clock = e.store.header().Clock == 1
+	if err := e.store.recover(dir); err != nil {
+		return err
+	}
+	return e.SyncClock()
 }
 
 // checkIdentity looks before anything of another layout is touched.

@@ -62,9 +62,13 @@ func Members(dir string) (int, error) {
 	return n, nil
 }
 
-// memberWorkload is where the number of the workload stands in an entry of the
-// map of members.
-const memberWorkload = 0
+// member is the twin of struct member in kern/maps.h.
+type member struct {
+	Automaton                      uint64
+	Workload                       uint32
+	Exe, Parent, OldExe, OldParent uint16
+	Unread                         uint32
+}
 
 // countTries bounds how often a count of tasks is begun anew.
 const countTries = 100
@@ -78,7 +82,9 @@ func countMembers(m *ebpf.Map) (map[uint32]int, error) {
 		var value []byte
 		entries := m.Iterate()
 		for entries.Next(&task, &value) {
-			byWorkload[binary.NativeEndian.Uint32(value[memberWorkload:])]++
+			var one member // stays zero if another build has other entries
+			_, _ = binary.Decode(value, binary.NativeEndian, &one)
+			byWorkload[one.Workload]++
 		}
 		err := entries.Err()
 		if err == nil {

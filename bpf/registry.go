@@ -24,7 +24,7 @@ type header struct {
 	Identity [32]byte // see identity
 	Handled  uint32   // the actions for which hooks are attached
 	Links    uint32   // how many
-	Options  uint64   // reserved
+	Clock    uint64   // 1: plans may test the time
 	_        [80]byte
 }
 
@@ -56,6 +56,9 @@ func newRegistry() (*ebpf.Map, error) {
 func (e *Enforcer) describe(o Options) {
 	h := e.store.header()
 	h.Identity, h.Handled, h.Links = identity(), uint32(o.Handled), uint32(len(e.links))
+	if o.Clock {
+		h.Clock = 1
+	}
 }
 
 func (s *store) header() *header { return (*header)(unsafe.Pointer(&s.registry[0])) }
