@@ -22,6 +22,11 @@ func race() int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	// The agent has to keep up with the denials of all, on two slow processors.
+	if err := syscall.Setpriority(syscall.PRIO_PROCESS, 0, 10); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	over := make(chan struct{})
 	go func() { io.Copy(io.Discard, os.Stdin); close(over) }()
 	var counts [4][2]int
@@ -32,7 +37,7 @@ func race() int {
 				fmt.Print(c[0], " ", c[1], " ")
 			}
 			return 0
-		default:
+		case <-time.After(time.Millisecond):
 		}
 		for i, name := range raceFiles {
 			fd, err := syscall.Open(agentDir+"/"+name, syscall.O_RDONLY, 0)
