@@ -233,7 +233,11 @@ func (d *Daemon) confine(rel, name string) error {
 		err = d.kernel.Confine(id, w.id)
 	}
 	if err != nil {
-		d.noteOnce(rel, fmt.Sprintf("cgroup %s: workload %s: %v", rel, name, err))
+		text := fmt.Sprintf("cgroup %s: workload %s: %v", rel, name, err)
+		d.mu.Lock()
+		w.err = text
+		d.mu.Unlock()
+		d.noteOnce(rel, text)
 	}
 	return nil // the others are not left out
 }

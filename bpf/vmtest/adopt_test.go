@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
+
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
 )
@@ -162,5 +164,15 @@ func TestAdoptRefusesWhatIsNotWhole(t *testing.T) {
 		must(t, os.Rename(adoptPins+"/aside", pins[0]))
 	}
 	must(t, must1(bpf.Adopt(adoptPins))(t).Abandon())
+
+	registry := must1(ebpf.LoadPinnedMap(adoptPins+"/map_registry", nil))(t)
+	defer registry.Close()
+	header := must1(registry.LookupBytes(uint32(0)))(t)
+	header[0]++ // of another build
+	must(t, registry.Put(uint32(0), header))
+	var foreign *bpf.ForeignError
+	if _, err := bpf.Adopt(adoptPins); !errors.As(err, &foreign) {
+		t.Errorf("pins of another build: %v", err)
+	}
 	must(t, e.Close())
 }

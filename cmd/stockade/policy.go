@@ -18,7 +18,7 @@ func policyVerb() *cli.Command {
 here stays until the files that the configuration names say something new.
 
 ` + examples(
-			`stockade policy apply --policy new.cedar ci-runner`,
+			`stockade policy apply ci-runner --policy new.cedar`,
 			`stockade policy rollback ci-runner`,
 		),
 		Subcommands: []*cli.Command{applyVerb(), rollbackVerb()},
@@ -35,7 +35,7 @@ func applyVerb() *cli.Command {
 	return &cli.Command{
 		Name:      "apply",
 		Usage:     "make a policy set that of a workload",
-		UsageText: "stockade policy apply --policy FILE [OPTIONS] NAME",
+		UsageText: "stockade policy apply NAME --policy FILE [OPTIONS]",
 		Description: `The policy set is compiled and verified before anything changes; a mistake
 changes nothing, and is shown with file, line and column. What is not given stays
 as the workload has it.
@@ -45,8 +45,8 @@ EXIT CODE:
    line is wrong
 
 ` + examples(
-			`stockade policy apply --policy policies/ ci-runner`,
-			`stockade policy apply -p a.cedar -p b.cedar --entities users.json ci-runner`,
+			`stockade policy apply ci-runner --policy policies/`,
+			`stockade policy apply ci-runner -p a.cedar -p b.cedar --entities users.json`,
 		),
 		Flags: []cli.Flag{policyFlag(), socketFlag(),
 			&cli.StringFlag{Name: "entities", TakesFile: true, Usage: "entity data, a `FILE` of Cedar JSON"},
