@@ -32,9 +32,6 @@ when { resource in file_system::Dir::"/tmp/out" };
 `
 
 func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && os.Args[1] == "race" {
-		os.Exit(race())
-	}
 	if os.Getenv("STOCKADE_VM") == "" {
 		os.Exit(m.Run()) // each test skips itself
 	}
