@@ -88,6 +88,9 @@ func Load(o Options) (*Enforcer, error) {
 		err = e.attach(programs)
 	}
 	closeAll(programs) // links hold what they need
+	if err == nil {
+		e.describe(o)
+	}
 	if err == nil && o.PinDir != "" {
 		err = e.pin(o.PinDir)
 	}
@@ -226,7 +229,8 @@ func (e *Enforcer) Hooks() []string {
 // each with its consequence.
 func (e *Enforcer) Gaps() []string { return e.gaps }
 
-// pin makes dir and pins every map and link in it.
+// pin makes dir and pins everything in it, the registry last: a folder without
+// it is not whole.
 func (e *Enforcer) pin(dir string) error {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return pinError(dir, err)
@@ -236,14 +240,23 @@ func (e *Enforcer) pin(dir string) error {
 	}
 	e.pinDir = dir
 	for name, m := range e.maps {
-		if err := m.Pin(filepath.Join(dir, "map_"+name)); err != nil {
+		if name == registryName {
+			continue
+		}
+		if err := m.Pin(filepath.Join(dir, mapPin+name)); err != nil {
 			return pinError(dir, err)
 		}
 	}
 	for name, l := range e.links {
-		if err := l.Pin(filepath.Join(dir, "link_"+name)); err != nil {
+		if err := l.Pin(filepath.Join(dir, linkPin+name)); err != nil {
 			return pinError(dir, err)
 		}
+	}
+	if err := e.register.Pin(filepath.Join(dir, registerPin)); err != nil {
+		return pinError(dir, err)
+	}
+	if err := e.maps[registryName].Pin(filepath.Join(dir, mapPin+registryName)); err != nil {
+		return pinError(dir, err)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"unsafe"
 
@@ -30,9 +31,12 @@ type region struct{ at, words int }
 // store installs plans: it writes the arena and the workloads through memory
 // that it shares with the kernel, so that one aligned store flips a plan.
 type store struct {
+	mu        sync.Mutex
 	arena     []byte
 	workloads []byte
+	registry  []byte              // see registry.go
 	used      map[uint32][]region // the installed table, last, and those that may still be read
+	last      uint32              // the workload that was claimed last
 	maps      map[string]*ebpf.Map
 	outer     *ebpf.Map // see graceperiod
 	inner     *ebpf.Map
@@ -42,11 +46,15 @@ type store struct {
 func openStore(maps map[string]*ebpf.Map) (*store, error) {
 	s := &store{used: map[uint32][]region{}, maps: maps}
 	var err error
-	if s.arena, err = mapMemory(maps["arena"]); err != nil {
-		return nil, err
+	if maps[registryName] == nil {
+		if maps[registryName], err = newRegistry(); err != nil {
+			return nil, err
+		}
 	}
-	if s.workloads, err = mapMemory(maps["workloads"]); err != nil {
-		return nil, err
+	for name, memory := range map[string]*[]byte{"arena": &s.arena, "workloads": &s.workloads, registryName: &s.registry} {
+		if *memory, err = mapMemory(maps[name]); err != nil {
+			return nil, err
+		}
 	}
 	one := &ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1}
 	if s.inner, err = ebpf.NewMap(one); err == nil {
@@ -69,7 +77,9 @@ func mapMemory(m *ebpf.Map) ([]byte, error) {
 }
 
 func (s *store) close() error {
-	return errors.Join(unix.Munmap(s.arena), unix.Munmap(s.workloads), s.outer.Close(), s.inner.Close())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return errors.Join(unix.Munmap(s.arena), unix.Munmap(s.workloads), unix.Munmap(s.registry), s.outer.Close(), s.inner.Close())
 }
 
 func (s *store) workload(id uint32) (*workload, error) {
@@ -81,8 +91,10 @@ func (s *store) workload(id uint32) (*workload, error) {
 
 // Install makes words, a verified table, the plan of workload id: it fills an
 // unused part of the arena and flips one word. Verdicts in progress finish on
-// the old plan. On an error nothing changes. Not for concurrent use.
+// the old plan. On an error nothing changes.
 func (s *store) Install(id uint32, words []uint64, mode abi.Mode) (generation uint32, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	w, err := s.workload(id)
 	if err != nil {
 		return 0, err
@@ -98,16 +110,55 @@ func (s *store) Install(id uint32, words []uint64, mode abi.Mode) (generation ui
 	for i, word := range words {
 		binary.NativeEndian.PutUint64(s.arena[(at+i)*8:], word)
 	}
-	s.used[id] = append(s.used[id], region{at, len(words)})
-	atomic.StoreUint32(&w.mode, uint32(mode))
 	generation = uint32(atomic.LoadUint64(&w.plan)>>32) + 1
-	atomic.StoreUint64(&w.plan, uint64(at)|uint64(generation)<<32)
+	if err := s.flip(w, uint64(at)|uint64(generation)<<32, mode); err != nil {
+		// Programs may still walk the new table: its region stays taken.
+		s.used[id] = append([]region{{at, len(words)}}, s.used[id]...)
+		return 0, fmt.Errorf("workload %d: %w: the old plan stays; try again", id, err)
+	}
+	s.used[id] = append(s.used[id], region{at, len(words)})
 	// Programs that read the old offset may still walk its words: its region
 	// is not free before they are done.
 	if s.graceperiod() == nil {
 		s.used[id] = s.used[id][len(s.used[id])-1:]
 	}
 	return generation, nil
+}
+
+// flip makes plan and mode those of a workload. A verdict reads the plan first
+// and then the mode, and where both change it may read one of before and one of
+// after. What it then meets must decide as one of the two settings does, so the
+// words are stored in two steps, and a grace period between them lets every
+// verdict finish that began before the first:
+//
+//   - to audit: the mode first. The old plan in audit denies nothing, nor does
+//     the new one;
+//   - to lockdown: the mode first. The old plan locked down denies what is
+//     handled, as does the new one (an action that only one of them handles is
+//     judged as under the old plan);
+//   - to enforce: the plan first. The new plan in the old mode, audit or
+//     lockdown, decides as the old plan in it did.
+//
+// Where the mode stays, one store is all.
+func (s *store) flip(w *workload, plan uint64, mode abi.Mode) error {
+	old, was := atomic.LoadUint64(&w.plan), atomic.LoadUint32(&w.mode)
+	setPlan := func(plan uint64) func() { return func() { atomic.StoreUint64(&w.plan, plan) } }
+	setMode := func(mode uint32) func() { return func() { atomic.StoreUint32(&w.mode, mode) } }
+	first, undo, second := setMode(uint32(mode)), setMode(was), setPlan(plan)
+	switch {
+	case was == uint32(mode):
+		second()
+		return nil
+	case mode == abi.Enforce:
+		first, undo, second = setPlan(plan), setPlan(old), setMode(uint32(mode))
+	}
+	first()
+	if err := s.graceperiod(); err != nil {
+		undo()
+		return fmt.Errorf("grace period: %w", err)
+	}
+	second()
+	return nil
 }
 
 // graceperiod waits until every program that runs now has ended: the kernel does
@@ -139,6 +190,8 @@ func (s *store) free(n int) int {
 
 // SetMode changes how verdicts of a workload are applied, from now on.
 func (s *store) SetMode(id uint32, mode abi.Mode) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	w, err := s.workload(id)
 	if err != nil {
 		return err
@@ -148,12 +201,21 @@ func (s *store) SetMode(id uint32, mode abi.Mode) error {
 }
 
 // Confine assigns a cgroup, by its id, to a workload. Cgroups made beneath it
-// from now on follow it.
+// from now on follow it. A cgroup never changes its workload.
 func (s *store) Confine(cgroup uint64, id uint32) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if _, err := s.workload(id); err != nil {
 		return err
 	}
-	if err := s.maps["cgroups"].Update(cgroup, id, ebpf.UpdateAny); err != nil {
+	err := s.maps["cgroups"].Update(cgroup, id, ebpf.UpdateNoExist)
+	if errors.Is(err, ebpf.ErrKeyExist) {
+		var of uint32
+		if err = s.maps["cgroups"].Lookup(cgroup, &of); err == nil && of != id {
+			return fmt.Errorf("cgroup %d: belongs to workload %d: it stays there; end what is in it, and remove it", cgroup, of)
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("cgroup %d: %w: it is not confined", cgroup, err)
 	}
 	return nil

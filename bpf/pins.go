@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,10 +11,18 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// Remove removes the pins in dir, links first. Enforcement by that set ends:
-// stop its workload before.
+// What pins are called.
+const (
+	mapPin      = "map_"
+	linkPin     = "link_"
+	registerPin = "prog_register_root"
+)
+
+// Remove removes the pins in dir: the registry first, without which nobody
+// takes the rest for a whole set, then the links. Enforcement by that set ends:
+// stop its workloads before.
 func Remove(dir string) error {
-	for _, pattern := range []string{"link_*", "map_*"} {
+	for _, pattern := range []string{mapPin + registryName, linkPin + "*", "prog_*", mapPin + "*"} {
 		pins, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
 			return fmt.Errorf("%s: %w", dir, err)
@@ -34,7 +43,7 @@ func Remove(dir string) error {
 // wherever they are now: a task that somebody moved out of its cgroup stays
 // confined, but cgroup.kill does not reach it. No pins, no members.
 func Members(dir string) (int, error) {
-	m, err := ebpf.LoadPinnedMap(filepath.Join(dir, "map_members"), &ebpf.LoadPinOptions{ReadOnly: true})
+	m, err := ebpf.LoadPinnedMap(filepath.Join(dir, mapPin+"members"), &ebpf.LoadPinOptions{ReadOnly: true})
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}
@@ -42,11 +51,82 @@ func Members(dir string) (int, error) {
 		return 0, fmt.Errorf("%s: %w: whether tasks are left is not known", dir, err)
 	}
 	defer m.Close()
-	var task uint64
-	var workload uint32
+	byWorkload, err := countMembers(m)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w: whether tasks are left is not known", dir, err)
+	}
 	n := 0
-	for entries := m.Iterate(); entries.Next(&task, &workload); {
-		n++
+	for _, tasks := range byWorkload {
+		n += tasks
 	}
 	return n, nil
+}
+
+// member is the twin of struct member in kern/maps.h.
+type member struct {
+	Automaton                      uint64
+	Workload                       uint32
+	Exe, Parent, OldExe, OldParent uint16
+	Unread                         uint32
+}
+
+// countTries bounds how often a count of tasks is begun anew.
+const countTries = 100
+
+// countMembers counts the tasks of each workload. Entries that come and go break
+// an iteration off; it is then begun anew.
+func countMembers(m *ebpf.Map) (map[uint32]int, error) {
+	for range countTries {
+		byWorkload := map[uint32]int{}
+		var task uint64
+		var value []byte
+		entries := m.Iterate()
+		for entries.Next(&task, &value) {
+			var one member // stays zero if another build has other entries
+			_, _ = binary.Decode(value, binary.NativeEndian, &one)
+			byWorkload[one.Workload]++
+		}
+		err := entries.Err()
+		if err == nil {
+			return byWorkload, nil
+		}
+		if !errors.Is(err, ebpf.ErrIterationAborted) {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("map %s: its entries change too fast to be counted", m)
+}
+
+// Groups returns the workload of every cgroup that the set pinned in dir
+// confines, by cgroup id. No pins, no cgroups.
+func Groups(dir string) (map[uint64]uint32, error) {
+	m, err := ebpf.LoadPinnedMap(filepath.Join(dir, mapPin+"cgroups"), &ebpf.LoadPinOptions{ReadOnly: true})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: what is confined is not known", dir, err)
+	}
+	defer m.Close()
+	return listGroups(m)
+}
+
+func listGroups(m *ebpf.Map) (map[uint64]uint32, error) {
+	for range countTries {
+		list := map[uint64]uint32{}
+		var group uint64
+		var id uint32
+		entries := m.Iterate()
+		for entries.Next(&group, &id) {
+			list[group] = id
+		}
+		err := entries.Err()
+		if err == nil {
+			return list, nil
+		}
+		if !errors.Is(err, ebpf.ErrIterationAborted) {
+			return nil, fmt.Errorf("map of cgroups: %w: what is confined is not known; try again", err)
+		}
+	}
+	return nil, errors.New("map of cgroups: its entries change too fast to be listed: what is confined is not known; try again")
 }

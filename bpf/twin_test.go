@@ -45,7 +45,7 @@ func snake(s string) string {
 
 func TestStructuresAreTwins(t *testing.T) {
 	for name, twin := range map[string]reflect.Type{
-		"event": abi.WireEvent, "workload": reflect.TypeFor[workload](), "counters": reflect.TypeFor[counters](),
+		"event": abi.WireEvent, "workload": reflect.TypeFor[workload](), "counters": reflect.TypeFor[counters](), "member": reflect.TypeFor[member](),
 		"component": reflect.TypeFor[component](), "input": reflect.TypeFor[walkInput](), "input_path": reflect.TypeFor[inputPath](),
 	} {
 		s := structure(t, name)

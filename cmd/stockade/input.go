@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"os/user"
-	"path/filepath"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -49,7 +48,7 @@ func readInput(c *cli.Context, policies []string) (compiler.Input, error) {
 		return in, usage(c, "policies: none given: nothing was done; name a file or a folder of *.cedar files")
 	}
 	for _, path := range policies {
-		sources, err := readPolicies(path)
+		sources, err := agent.ReadPolicies(path)
 		if err != nil {
 			return in, err
 		}
@@ -68,38 +67,6 @@ func readInput(c *cli.Context, policies []string) (compiler.Input, error) {
 		}
 	}
 	return in, nil
-}
-
-// readPolicies reads a file, or the *.cedar files of a folder.
-func readPolicies(path string) ([]compiler.Source, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("policies: %w: nothing is compiled; check the path", err)
-	}
-	files := []string{path}
-	if info.IsDir() {
-		files, err = filepath.Glob(filepath.Join(escapeGlob(path), "*.cedar"))
-		if err != nil {
-			return nil, fmt.Errorf("policies: %s: %w: nothing is compiled; name the files", path, err)
-		}
-		if len(files) == 0 {
-			return nil, fmt.Errorf("policies: %s: no *.cedar file in this folder: nothing is compiled; name another", path)
-		}
-	}
-	var sources []compiler.Source
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return nil, fmt.Errorf("policies: %w: nothing is compiled; check the path", err)
-		}
-		sources = append(sources, compiler.Source{Name: file, Text: text})
-	}
-	return sources, nil
-}
-
-// escapeGlob makes a path match itself.
-func escapeGlob(path string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
 // defaultPrincipal is the user who called, also through sudo.

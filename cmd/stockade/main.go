@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -26,7 +27,7 @@ func main() { os.Exit(run(os.Args, os.Stdin, os.Stdout, os.Stderr)) }
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	app := newApp()
 	app.Reader, app.Writer, app.ErrWriter = stdin, stdout, stderr
-	err := app.Run(args)
+	err := app.Run(nameLast(args))
 	if err == nil {
 		return 0
 	}
@@ -36,6 +37,15 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return code.ExitCode()
 	}
 	return exitFailed
+}
+
+// nameLast lets the name of a workload stand before the flags too, as in
+// `stockade policy apply NAME --policy FILE`.
+func nameLast(args []string) []string {
+	if len(args) < 5 || args[1] != "policy" || args[2] != "apply" || strings.HasPrefix(args[3], "-") {
+		return args
+	}
+	return append(append(slices.Clone(args[:3]), args[4:]...), args[3])
 }
 
 // report prints an error. Those of a policy begin with their position, so that
@@ -85,14 +95,21 @@ kernel decides every operation; what it refuses is shown as it happens.
 		Action:                    unknownVerb,
 		Commands: []*cli.Command{
 			runVerb(), checkVerb(), diffVerb(), explainVerb(), compileVerb(), decideVerb(), baselineVerb(),
+			agentVerb(), psVerb(), policyVerb(), modeVerb(), eventsVerb(), uninstallVerb(),
 			doctorVerb(), versionVerb(), completionVerb(), reapVerb(),
 		},
 	}
-	for _, verb := range app.Commands {
+	plain(app.Commands)
+	return app
+}
+
+// plain sets what all verbs have in common.
+func plain(verbs []*cli.Command) {
+	for _, verb := range verbs {
 		verb.HideHelpCommand = true
 		verb.OnUsageError = usageError
+		plain(verb.Subcommands)
 	}
-	return app
 }
 
 // usageError turns what the flag parser says into an error of our style.

@@ -112,12 +112,12 @@ func (r *report) machine(ctx context.Context, o options, m machineTest) {
 		r.demo(ctx, m)
 		return
 	}
-	args := []string{"run", "--kernel", m.kernel, "--root", m.root, "--verbose", "--timeout", "12m", "--env", "STOCKADE_VM=1",
+	args := []string{"run", "--kernel", m.kernel, "--root", m.root, "--verbose", "--timeout", "20m", "--env", "STOCKADE_VM=1",
 		"--file", m.binary + ":/vmtest/vmtest.test"}
 	for _, f := range m.files {
 		args = append(args, "--file", f)
 	}
-	args = append(args, "--dir", "/vmtest", "--", "/vmtest/vmtest.test", "-test.v=test2json", "-test.timeout=11m")
+	args = append(args, "--dir", "/vmtest", "--", "/vmtest/vmtest.test", "-test.v=test2json", "-test.timeout=19m")
 	if o.run != "" {
 		args = append(args, "-test.run="+o.run)
 	}

@@ -1,0 +1,48 @@
+package agent
+
+import (
+	"github.com/stockade-dev/stockade/agent/api"
+	"github.com/stockade-dev/stockade/agent/config"
+)
+
+// Client talks to a running agent.
+type Client = api.Client
+
+// What verbs need of package api.
+type (
+	// Status is the agent's.
+	Status = api.Status
+	// WorkloadStatus is that of one workload.
+	WorkloadStatus = api.Workload
+	// PolicySet is what Client.Apply takes.
+	PolicySet = api.Policy
+	// PolicySource is one file of it.
+	PolicySource = api.Source
+	// Change is what a change came to.
+	Change = api.Change
+)
+
+// ErrNoAgent is an error about a socket behind which no agent listens.
+var ErrNoAgent = api.ErrNoAgent
+
+// DefaultSocket is where the agent listens, unless its configuration says
+// otherwise.
+const DefaultSocket = config.DefaultSocket
+
+// NewClient returns a client of the agent behind a socket.
+func NewClient(socket string) *Client { return api.NewClient(socket) }
+
+// CheckConfig reads and checks a configuration with all the policies that it
+// names, and returns how many workloads it declares. Nothing is changed.
+func CheckConfig(file string) (workloads int, err error) {
+	cfg, err := config.Read(file)
+	if err != nil {
+		return 0, err
+	}
+	d := &Daemon{machine: thisMachine, workloads: map[string]*workload{}}
+	list, err := d.stage(cfg)
+	for _, s := range list {
+		s.log.close()
+	}
+	return len(list), err
+}

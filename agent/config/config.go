@@ -1,0 +1,260 @@
+// Package config reads the agent's configuration: YAML, checked to the last key
+// before anything is done with it. Errors name file, line and column.
+package config
+
+import (
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
+)
+
+// Defaults of what a file leaves out.
+const (
+	DefaultSocket = "/run/stockade/agent.sock"
+	defaultMemory = 512 << 20
+	defaultTables = 16 << 20
+	defaultEvents = 4 << 20
+)
+
+// Config is one file.
+type Config struct {
+	// File is its name, as errors give it.
+	File string
+	// Socket is where the agent listens.
+	Socket    string
+	Limits    Limits
+	Workloads []Workload
+}
+
+// Limits bound what the agent takes, in bytes.
+type Limits struct {
+	// Memory is what the agent's own process may take before it works harder
+	// to free some.
+	Memory int64
+	// Tables is the kernel memory for the tables of all workloads; a reload
+	// needs room for the old and the new table.
+	Tables int64
+	// Events is the size of the ring of denials, a power of two.
+	Events int64
+}
+
+// Workload is one workload that a file declares.
+type Workload struct {
+	Name string
+	// Cgroups are paths or globs, relative to the cgroup2 mount, without a
+	// slash in front. Units are names of systemd units.
+	Cgroups, Units []string
+	// Root is the process whose root directory the paths of the policies start
+	// from: a number, or a file that holds one; "" is the agent.
+	Root string
+	// Policies are files, or folders of *.cedar files; Entities is a file.
+	Policies  []string
+	Entities  string
+	Principal string
+	Baseline  string
+	// Handled are the actions to enforce beside the default ones.
+	Handled abi.ActionMask
+	Mode    abi.Mode
+	Log     Log
+
+	file  string
+	lines map[string]place // of each key
+}
+
+// Log is where the denials of a workload go. No file means standard error.
+type Log struct {
+	File string
+	JSON bool
+}
+
+// Errorf is an error about a key of the workload, with its place.
+func (w *Workload) Errorf(key, format string, args ...any) error {
+	at, ok := w.lines[key]
+	if !ok {
+		at = w.lines["name"]
+	}
+	return at.errorf(w.file, format, args...)
+}
+
+// Read reads and checks a file. Relative paths in it count from its folder.
+func Read(file string) (*Config, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("config: %w: nothing is changed; check the path", err)
+	}
+	return Parse(file, text)
+}
+
+// Parse is Read for a text.
+func Parse(file string, text []byte) (*Config, error) {
+	var doc yaml.Node
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		return nil, syntaxError(file, err)
+	}
+	if len(doc.Content) == 0 {
+		return nil, place{1, 1}.errorf(file, "it is empty: nothing is changed; declare workloads")
+	}
+	d := &decoder{file: file, dir: filepath.Dir(file)}
+	return d.config(doc.Content[0])
+}
+
+func (d *decoder) config(n *yaml.Node) (*Config, error) {
+	c := &Config{File: d.file, Socket: DefaultSocket, Limits: Limits{defaultMemory, defaultTables, defaultEvents}}
+	var log Log
+	err := d.mapping(n, "the configuration", fields{
+		"socket": func(v *yaml.Node) error { return d.path(v, &c.Socket) },
+		"log":    func(v *yaml.Node) error { return d.log(v, &log) },
+		"limits": func(v *yaml.Node) error { return d.limits(v, &c.Limits) },
+		"workloads": func(v *yaml.Node) error {
+			return d.list(v, "workloads", func(item *yaml.Node) error {
+				w, err := d.workload(item)
+				c.Workloads = append(c.Workloads, w)
+				return err
+			})
+		},
+	}, nil)
+	if err != nil {
+		return nil, err
+	}
+	seen := map[string]bool{}
+	for i := range c.Workloads {
+		w := &c.Workloads[i]
+		if seen[w.Name] {
+			return nil, w.Errorf("name", "name %q: two workloads have it: nothing is changed; choose another", w.Name)
+		}
+		seen[w.Name] = true
+		if _, own := w.lines["log"]; !own {
+			w.Log = log
+		}
+	}
+	return c, nil
+}
+
+func (d *decoder) limits(n *yaml.Node, l *Limits) error {
+	return d.mapping(n, "limits", fields{
+		"memory": func(v *yaml.Node) error { return d.size(v, &l.Memory, 32<<20, 1<<40) },
+		"tables": func(v *yaml.Node) error { return d.size(v, &l.Tables, 64<<10, 1<<30) },
+		"events": func(v *yaml.Node) error {
+			if err := d.size(v, &l.Events, 4<<10, 1<<30); err != nil {
+				return err
+			}
+			if l.Events&(l.Events-1) != 0 {
+				return d.at(v).errorf(d.file, "events: %s is no power of two: nothing is changed; choose one, for example 4MiB", v.Value)
+			}
+			return nil
+		},
+	}, nil)
+}
+
+func (d *decoder) log(n *yaml.Node, l *Log) error {
+	return d.mapping(n, "log", fields{
+		"file": func(v *yaml.Node) error { return d.path(v, &l.File) },
+		"format": func(v *yaml.Node) error {
+			var format string
+			err := d.choice(v, &format, "text", "json")
+			l.JSON = format == "json"
+			return err
+		},
+	}, nil)
+}
+
+func (d *decoder) workload(n *yaml.Node) (Workload, error) {
+	w := Workload{Baseline: "runtime", file: d.file, lines: map[string]place{}}
+	err := d.mapping(n, "a workload", fields{
+		"name":      func(v *yaml.Node) error { return d.text(v, &w.Name) },
+		"match":     func(v *yaml.Node) error { return d.match(v, &w) },
+		"root":      func(v *yaml.Node) error { return d.root(v, &w.Root) },
+		"policies":  func(v *yaml.Node) error { return d.paths(v, &w.Policies) },
+		"entities":  func(v *yaml.Node) error { return d.path(v, &w.Entities) },
+		"principal": func(v *yaml.Node) error { return d.text(v, &w.Principal) },
+		"baseline":  func(v *yaml.Node) error { return d.choice(v, &w.Baseline, "runtime", "none") },
+		"handle":    func(v *yaml.Node) error { return d.actions(v, &w.Handled) },
+		"mode":      func(v *yaml.Node) error { return d.mode(v, &w.Mode) },
+		"log":       func(v *yaml.Node) error { return d.log(v, &w.Log) },
+	}, w.lines)
+	if err != nil {
+		return w, err
+	}
+	for _, key := range []string{"name", "match", "policies", "principal"} {
+		if _, ok := w.lines[key]; !ok {
+			return w, d.at(n).errorf(d.file, "workload %q: %s is missing: nothing is changed; add it", w.Name, key)
+		}
+	}
+	w.Handled |= abi.DefaultActions
+	return w, nil
+}
+
+func (d *decoder) match(n *yaml.Node, w *Workload) error {
+	err := d.mapping(n, "match", fields{
+		"cgroup": func(v *yaml.Node) error { return d.globs(v, &w.Cgroups) },
+		"unit":   func(v *yaml.Node) error { return d.units(v, &w.Units) },
+	}, nil)
+	if err == nil && len(w.Cgroups)+len(w.Units) == 0 {
+		err = d.at(n).errorf(d.file, "match: empty: nothing is changed; name a cgroup or a unit")
+	}
+	return err
+}
+
+// globs takes paths relative to the mount of cgroup2.
+func (d *decoder) globs(n *yaml.Node, to *[]string) error {
+	return d.texts(n, to, func(v *yaml.Node, text string) (string, error) {
+		clean := strings.TrimPrefix(path.Clean("/"+text), "/")
+		if _, err := path.Match(clean, ""); err != nil {
+			return "", d.at(v).errorf(d.file, "cgroup %q: not a pattern: nothing is changed; * and ? and [a-z] match within one component", text)
+		}
+		if clean == "" || strings.Contains("/"+text+"/", "/../") {
+			return "", d.at(v).errorf(d.file, "cgroup %q: not beneath the root of cgroup2: nothing is changed; the root holds the agent and the whole system: name a group in it", text)
+		}
+		if strings.HasPrefix(text, "/sys/fs/cgroup") {
+			return "", d.at(v).errorf(d.file, "cgroup %q: written with the mount point: nothing is changed; paths count from there: leave it out", text)
+		}
+		return clean, nil
+	})
+}
+
+func (d *decoder) units(n *yaml.Node, to *[]string) error {
+	return d.texts(n, to, func(v *yaml.Node, text string) (string, error) {
+		suffix := path.Ext(text)
+		if strings.ContainsAny(text, "/*?[ ") || suffix != ".service" && suffix != ".scope" && suffix != ".slice" {
+			return "", d.at(v).errorf(d.file, "unit %q: not the whole name of a service, scope or slice: nothing is changed; for example ci-runner.service", text)
+		}
+		return text, nil
+	})
+}
+
+func (d *decoder) root(n *yaml.Node, to *string) error {
+	if err := d.text(n, to); err != nil || strings.Trim(*to, "0123456789") == "" {
+		return err
+	}
+	*to = d.absolute(*to)
+	return nil
+}
+
+func (d *decoder) actions(n *yaml.Node, to *abi.ActionMask) error {
+	var names []string
+	return d.texts(n, &names, func(v *yaml.Node, text string) (string, error) {
+		a, ok := abi.ParseAction("file_system::Action", text)
+		if !ok || !abi.EnforcedActions.Has(a) {
+			return "", d.at(v).errorf(d.file, "handle %q: no action that can be enforced: nothing is changed; use one of %s", text, abi.EnforcedActions)
+		}
+		*to |= abi.MaskOf(a)
+		return text, nil
+	})
+}
+
+func (d *decoder) mode(n *yaml.Node, to *abi.Mode) error {
+	var text string
+	if err := d.choice(n, &text, "enforce", "audit"); err != nil {
+		return err
+	}
+	if text == "audit" {
+		*to = abi.Audit
+	}
+	return nil
+}

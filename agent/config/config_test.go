@@ -1,0 +1,82 @@
+package config
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
+)
+
+func TestExampleParses(t *testing.T) {
+	c, err := Read("../../scripts/deploy/agent.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Workloads) != 3 || c.Limits.Tables != 16<<20 || c.Socket != DefaultSocket {
+		t.Fatalf("%+v", c)
+	}
+	first, second, third := c.Workloads[0], c.Workloads[1], c.Workloads[2]
+	if first.Policies[0] != "../../scripts/deploy/policies/agents" || first.Cgroups[0] != "agents.slice" || !first.Log.JSON || first.Baseline != "runtime" {
+		t.Errorf("%+v", first)
+	}
+	if len(second.Units) != 2 || second.Mode != abi.Audit || !second.Handled.Has(abi.Stat) || first.Handled.Has(abi.Stat) {
+		t.Errorf("%+v", second)
+	}
+	if third.Root != "1" || third.Log.JSON || third.Log.File != "/var/log/stockade/sessions.log" {
+		t.Errorf("%+v", third)
+	}
+}
+
+const good = `workloads:
+  - name: a
+    match: {cgroup: x}
+    principal: User::"a"
+    policies: p.cedar
+`
+
+func TestErrorsHaveTheirPlace(t *testing.T) {
+	if _, err := Parse("f", []byte(good)); err != nil {
+		t.Fatal(err)
+	}
+	swap := func(old, new string) string {
+		text := strings.Replace(good, old, new, 1)
+		if text == good {
+			t.Fatalf("%q is not in the text", old)
+		}
+		return text
+	}
+	for _, c := range []struct{ what, text, want string }{
+		{"nothing", "", "f:1:1: it is empty"},
+		{"no mapping", "- a\n", "f:1:1: the configuration: not a mapping"},
+		{"syntax", "a: [b\n", "f:1:1: "},
+		{"tab", "workloads:\n\t- name: x\n", "f:2:1: "},
+		{"unknown key", swap("policies:", "polices:"), `f:5:5: "polices": no key of a workload`},
+		{"unknown key at the top", good + "sockets: /x\n", `f:6:1: "sockets": no key of the configuration`},
+		{"key twice", swap("    policies", "    name: b\n    policies"), `f:5:5: "name": twice`},
+		{"missing policies", swap("    policies: p.cedar\n", ""), `f:2:5: workload "a": policies is missing`},
+		{"missing principal", swap("    principal: User::\"a\"\n", ""), `f:2:5: workload "a": principal is missing`},
+		{"empty match", swap("{cgroup: x}", "{}"), "f:3:12: match: empty"},
+		{"root of cgroups", swap("x}", "/}"), "f:3:21: cgroup \"/\": not beneath the root"},
+		{"parent of cgroups", swap("x}", "x/../../y}"), "f:3:21: cgroup"},
+		{"mount point", swap("x}", "/sys/fs/cgroup/x}"), "f:3:21: cgroup \"/sys/fs/cgroup/x\": written with the mount point"},
+		{"bad glob", swap("x}", "'[x'}"), "f:3:21: cgroup \"[x\": not a pattern"},
+		{"bad unit", swap("cgroup: x}", "unit: sshd}"), "f:3:19: unit \"sshd\": not the whole name"},
+		{"bad mode", good + "    mode: lockdown\n", "f:6:11: \"lockdown\": unknown"},
+		{"bad action", good + "    handle: [read, fly]\n", "f:6:20: handle \"fly\""},
+		{"bad size", "limits: {tables: 5parsecs}\n" + good, `f:1:18: "5parsecs": not a size`},
+		{"size too small", "limits: {tables: 1KiB}\n" + good, "f:1:18: 1KiB: not from"},
+		{"size that overflows", "limits: {memory: 999999999999GiB}\n" + good, "f:1:18: 999999999999GiB: not from"},
+		{"ring of odd size", "limits: {events: 5MiB}\n" + good, "f:1:18: events: 5MiB is no power of two"},
+		{"two of one name", good + strings.TrimPrefix(good, "workloads:\n"), `f:6:11: name "a": two workloads`},
+		{"null", swap("p.cedar", "~"), "f:5:15: no text"},
+		{"empty list", swap("p.cedar", "[]"), "f:5:15: an empty list"},
+		{"list of lists", swap("p.cedar", "[[a]]"), "f:5:16: no text"},
+		{"workloads that are no list", "workloads: {}\n", "f:1:12: workloads: not a list"},
+		{"format", "log: {format: xml}\n" + good, `f:1:15: "xml": unknown`},
+	} {
+		_, err := Parse("f", []byte(c.text))
+		if err == nil || !strings.HasPrefix(err.Error(), c.want) {
+			t.Errorf("%s: %v\nwant %s…", c.what, err, c.want)
+		}
+	}
+}

@@ -1,0 +1,339 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stockade-dev/stockade/agent/api"
+	"github.com/stockade-dev/stockade/agent/config"
+	"github.com/stockade-dev/stockade/bpf"
+	"github.com/stockade-dev/stockade/bpf/abi"
+)
+
+// Daemon holds the workloads that a configuration declares. What it sets up in
+// the kernel outlives it.
+type Daemon struct {
+	machine machine
+	file    string
+	std     io.Writer
+	started time.Time
+
+	lock    *os.File
+	kernel  kernel
+	adopted bool
+	groups  *groups
+	hub     hub
+	spare   *logFile // of denials that no workload is known for
+
+	change sync.Mutex // held by whoever changes anything
+	over   chan error // why the daemon ends
+	once   sync.Once
+
+	mu        sync.Mutex // what follows
+	config    *config.Config
+	workloads map[string]*workload
+	byID      map[uint32]*workload
+	err       string // of the last reload
+	notes     []string
+	told      map[string]bool
+	// watchFiles changes which files a reload is due for.
+	watchFiles func([]string)
+}
+
+// Serve runs the agent of a configuration until it is told to stop by ctx or a
+// signal. Enforcement stays when it ends, however it ends. Its own words go to
+// std, and denials for which the configuration names no file.
+func Serve(ctx context.Context, file string, std io.Writer) error {
+	return thisMachine.serve(ctx, file, std)
+}
+
+func (m machine) serve(ctx context.Context, file string, std io.Writer) error {
+	d, err := m.open(file, std)
+	if err != nil {
+		return err
+	}
+	err = d.run(ctx)
+	return errors.Join(err, d.close())
+}
+
+// open does everything up to the point where all that is declared is enforced.
+// On an error nothing is left that was not there before.
+func (m machine) open(file string, std io.Writer) (d *Daemon, err error) {
+	cfg, err := config.Read(file)
+	if err != nil {
+		return nil, err
+	}
+	d = &Daemon{machine: m, file: file, std: &lockedWriter{w: std}, started: time.Now(), over: make(chan error, 1),
+		workloads: map[string]*workload{}, byID: map[uint32]*workload{}, told: map[string]bool{}}
+	d.spare = &logFile{w: d.std}
+	if err := m.check(); err != nil {
+		return nil, err
+	}
+	lock, err := m.takeLock()
+	if err != nil {
+		return nil, err
+	}
+	d.lock = lock
+	defer func() {
+		if err != nil {
+			lock.Close()
+		}
+	}()
+	staged, err := d.acquire(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err = d.begin(cfg, staged); err == nil {
+		return d, nil
+	}
+	if d.adopted {
+		return nil, errors.Join(err, d.kernel.Abandon())
+	}
+	return nil, errors.Join(err, d.kernel.Close())
+}
+
+// acquire adopts the kernel side, or loads it once all policies are known to
+// compile.
+func (d *Daemon) acquire(cfg *config.Config) (staged []*staged, err error) {
+	defer debug.FreeOSMemory() // loading took several times what running needs
+	d.kernel, err = d.machine.adopt(d.machine.pins)
+	var incomplete *bpf.IncompleteError
+	switch {
+	case err == nil:
+		d.adopted = true
+		if err = d.restore(); err == nil {
+			staged, err = d.stage(cfg)
+		}
+		if err != nil {
+			return nil, errors.Join(err, d.kernel.Abandon())
+		}
+		return staged, nil
+	case errors.As(err, &incomplete) && incomplete.Begun:
+		if err = d.discard(); err != nil {
+			return nil, err
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	}
+	if staged, err = d.stage(cfg); err != nil {
+		return nil, err
+	}
+	handled := abi.DefaultActions
+	for i := range cfg.Workloads {
+		handled |= cfg.Workloads[i].Handled
+	}
+	d.kernel, err = d.machine.load(bpf.Options{PinDir: d.machine.pins, TableWords: int(cfg.Limits.Tables/8) - 1,
+		EventBytes: int(cfg.Limits.Events), Handled: handled, Clock: true}) // policies to come may test the time
+	return staged, err
+}
+
+// discard removes pins that never became, or no longer are, a whole set.
+func (d *Daemon) discard() error {
+	n, err := bpf.Members(d.machine.pins)
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		return fmt.Errorf("%s: what is pinned is not whole and confines %d tasks: nothing is changed; end them with `stockade uninstall --force`, then start again", d.machine.pins, n)
+	}
+	d.note(d.machine.pins + ": left by a start or an uninstall that was interrupted: removed")
+	return bpf.Remove(d.machine.pins)
+}
+
+// begin installs what was staged and confines what is there.
+func (d *Daemon) begin(cfg *config.Config, staged []*staged) (err error) {
+	for _, gap := range d.kernel.Gaps() {
+		d.note("warning: " + gap)
+	}
+	d.limit(cfg)
+	if err = d.commit(cfg, staged, true); err != nil {
+		return err
+	}
+	if d.groups, err = newGroups(d.confine, d.note); err != nil {
+		return err
+	}
+	if err = d.groups.set(patternsOf(cfg.Workloads)); err != nil {
+		return errors.Join(err, d.groups.tree.Close())
+	}
+	return nil
+}
+
+// oomScore makes the agent one of the last that the kernel kills for memory.
+const oomScore = "-900"
+
+// limit applies the limits on this process.
+func (d *Daemon) limit(cfg *config.Config) {
+	debug.SetMemoryLimit(cfg.Limits.Memory)
+	if err := os.WriteFile("/proc/self/oom_score_adj", []byte(oomScore), 0); err != nil {
+		d.note(fmt.Sprintf("oom_score_adj: %v: short of memory, the kernel may kill the agent before others; enforcement would stay", err))
+	}
+	if words := int(cfg.Limits.Tables / 8); d.adopted && d.kernel.Words() < words {
+		d.note(fmt.Sprintf("limits: tables: %d KiB asked for, %d KiB are pinned: the pinned size stays; run `stockade uninstall` and start again to change it", cfg.Limits.Tables>>10, d.kernel.Words()*8>>10))
+	}
+}
+
+// errRuns is an error about the lock of an agent that lives.
+var errRuns = errors.New("another agent runs on this host")
+
+// takeLock keeps a second agent away.
+func (m machine) takeLock() (*os.File, error) {
+	if err := os.MkdirAll(m.state, 0o700); err != nil {
+		return nil, fmt.Errorf("%w: the agent does not start; run as root", err)
+	}
+	path := filepath.Join(m.state, agentLock)
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock: %w: the agent does not start; run as root", err)
+	}
+	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		defer file.Close()
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("lock %s: %w: the agent does not start; check the filesystem", path, err)
+		}
+		holder, _ := io.ReadAll(io.LimitReader(file, 32))
+		return nil, fmt.Errorf("%w, process %s: this one does not start; stop that one, or use it (`stockade ps`)", errRuns, strings.TrimSpace(string(holder)))
+	}
+	if err = file.Truncate(0); err == nil {
+		_, err = file.WriteAt(fmt.Appendln(nil, os.Getpid()), 0)
+	}
+	if err != nil {
+		file.Close()
+		return nil, fmt.Errorf("lock %s: %w: the agent does not start; make room", path, err)
+	}
+	return file, nil
+}
+
+// memories is the folder of the memories.
+func (d *Daemon) memories() string { return filepath.Join(d.machine.state, "agent") }
+
+// confine puts one cgroup under a workload.
+func (d *Daemon) confine(rel, name string) error {
+	d.mu.Lock()
+	w := d.workloads[name]
+	d.mu.Unlock()
+	if w == nil {
+		return fmt.Errorf("cgroup %s: workload %s is gone: it is not confined; reload", rel, name)
+	}
+	id, err := cgroupID(rel)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = d.kernel.Confine(id, w.id)
+	}
+	if err != nil {
+		text := fmt.Sprintf("cgroup %s: workload %s: %v", rel, name, err)
+		d.mu.Lock()
+		w.err = text
+		d.mu.Unlock()
+		d.noteOnce(rel, text)
+	}
+	return nil // the others are not left out
+}
+
+// run serves until it is told to stop.
+func (d *Daemon) run(ctx context.Context) error {
+	events, err := d.kernel.events()
+	if err != nil {
+		return err
+	}
+	listener, err := api.Listen(d.config.Socket)
+	if err != nil {
+		return errors.Join(err, events.Close())
+	}
+	server := api.NewServer(d, d.allow)
+	files, err := newFileWatch(func() { _ = d.Reload() }, d.note) // told by note and status
+	if err != nil {
+		return errors.Join(err, events.Close(), listener.Close())
+	}
+	d.change.Lock()
+	d.watchFiles = files.set
+	files.set(d.watched())
+	d.change.Unlock()
+
+	var tasks sync.WaitGroup
+	tasks.Go(func() { d.read(events) })
+	tasks.Go(d.groups.follow)
+	tasks.Go(files.follow)
+	tasks.Go(func() { _ = server.Serve(listener) })
+	clock := startClock(d.kernel.SyncClock)
+	err = d.wait(ctx)
+	d.hub.close()
+	shut, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if server.Shutdown(shut) != nil {
+		server.Close()
+	}
+	os.Remove(d.config.Socket)
+	errs := []error{err, clock.stop(), files.close(), d.groups.tree.Close(), events.Close()}
+	tasks.Wait()
+	return errors.Join(errs...)
+}
+
+// close leaves the kernel side to the next agent.
+func (d *Daemon) close() error {
+	d.change.Lock()
+	defer d.change.Unlock()
+	return errors.Join(d.kernel.Abandon(), d.lock.Close())
+}
+
+// fail ends the daemon.
+func (d *Daemon) fail(err error) { d.once.Do(func() { d.over <- err }) }
+
+// maxNotes bounds the notes that a status shows.
+const maxNotes = 20
+
+// note tells a reader of the log, and of the status.
+func (d *Daemon) note(text string) {
+	d.mu.Lock()
+	d.notes = append(d.notes, time.Now().UTC().Format(time.RFC3339)+" "+text)
+	d.notes = d.notes[max(0, len(d.notes)-maxNotes):]
+	d.mu.Unlock()
+	fmt.Fprintf(d.std, "stockade: agent: %s\n", printable(text))
+}
+
+// noteOnce is note for what would come again and again; key tells it apart.
+func (d *Daemon) noteOnce(key, text string) {
+	d.mu.Lock()
+	told := d.told[key]
+	if len(d.told) < 4096 {
+		d.told[key] = true
+	}
+	d.mu.Unlock()
+	if !told {
+		d.note(text)
+	}
+}
+
+// printable keeps a note on its lines: names in it come from anywhere.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || r >= ' ' && r != 0x7f {
+			return r
+		}
+		return '?'
+	}, text)
+}
+
+// lockedWriter lets several goroutines write whole lines.
+type lockedWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (l *lockedWriter) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
+}

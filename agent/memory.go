@@ -1,0 +1,71 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/compiler"
+)
+
+// memory is what a workload has to remember across agents, beside what the
+// kernel holds: a file for each, which a reboot forgets as it forgets the pins.
+type memory struct {
+	// Base and BaseMode are what the configuration said when it was last
+	// followed: as long as it says the same, what was changed by hand stays.
+	Base     string   `json:"base"`
+	BaseMode abi.Mode `json:"base_mode"`
+	Root     string   `json:"root"`
+	Origin   string   `json:"origin"`
+	// Input is that of the plan, Previous that of the plan before.
+	Input    compiler.Input  `json:"input"`
+	Previous *compiler.Input `json:"previous,omitempty"`
+}
+
+func memoryPath(dir, name string) string { return filepath.Join(dir, name+".json") }
+
+// recall reads the memory of a workload; nil if there is none.
+func recall(dir, name string) (*memory, error) {
+	text, err := os.ReadFile(memoryPath(dir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	m := &memory{}
+	if err == nil {
+		err = json.Unmarshal(text, m)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("memory of workload %s: %w: what was changed by hand is not known; remove %s to follow the configuration", name, err, memoryPath(dir, name))
+	}
+	return m, nil
+}
+
+// keep writes the memory of a workload: whole, or not at all.
+func (m *memory) keep(dir, name string) error {
+	text, err := json.Marshal(m)
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700)
+	}
+	if err == nil {
+		err = os.WriteFile(memoryPath(dir, name)+".new", text, 0o600)
+	}
+	if err == nil {
+		err = os.Rename(memoryPath(dir, name)+".new", memoryPath(dir, name))
+	}
+	if err != nil {
+		return fmt.Errorf("memory of workload %s: %w: nothing is changed; make room in %s", name, err, dir)
+	}
+	return nil
+}
+
+// forget removes the memory of a workload.
+func forget(dir, name string) error {
+	if err := os.Remove(memoryPath(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("memory of workload %s: %w: remove it by hand", name, err)
+	}
+	return nil
+}

@@ -1,0 +1,342 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/stockade-dev/stockade/agent/config"
+	"github.com/stockade-dev/stockade/bpf"
+	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/compiler"
+)
+
+// Where the policy set of a workload comes from.
+const (
+	fromConfig   = "config"
+	fromApply    = "applied"
+	fromRollback = "rolled back"
+	isRemoved    = "removed" // from the configuration; it stays while it confines
+)
+
+// workload is one that the kernel side has.
+type workload struct {
+	name       string
+	id         uint32
+	declared   *config.Workload // nil: no longer
+	memory     memory
+	known      bool           // memory is that of the installed plan
+	plan       *compiler.Plan // nil: not known
+	generation uint32
+	mode       abi.Mode
+	explainers map[uint32]*watch // by generation
+	log        *logFile
+	err        string
+}
+
+// staged is a change that was checked and not made yet.
+type staged struct {
+	declared *config.Workload
+	memory   memory
+	plan     *compiler.Plan
+	mode     abi.Mode
+	log      *logFile
+	follow   bool // the configuration says something new
+}
+
+// restore learns what the adopted kernel side has.
+func (d *Daemon) restore() error {
+	list, err := d.kernel.Workloads()
+	if err != nil {
+		return err
+	}
+	for _, k := range list {
+		w := &workload{name: k.Name, id: k.ID, generation: k.Generation, mode: k.Mode}
+		m, err := recall(d.memories(), k.Name)
+		if err != nil {
+			return err
+		}
+		if m != nil {
+			w.memory, w.known = *m, true
+		}
+		d.workloads[w.name], d.byID[w.id] = w, w
+	}
+	return nil
+}
+
+// stage checks a configuration to the end: every policy set compiles, every log
+// opens. Nothing is changed.
+func (d *Daemon) stage(cfg *config.Config) ([]*staged, error) {
+	var list []*staged
+	var errs []error
+	for i := range cfg.Workloads {
+		s, err := d.stageOne(&cfg.Workloads[i])
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		list = append(list, s)
+	}
+	if len(errs) > 0 {
+		for _, s := range list {
+			s.log.close()
+		}
+		return nil, errors.Join(errs...)
+	}
+	return list, nil
+}
+
+func (d *Daemon) stageOne(declared *config.Workload) (*staged, error) {
+	if err := CheckName(declared.Name); err != nil {
+		return nil, declared.Errorf("name", "%w", err)
+	}
+	if declared.Root != "" {
+		if _, err := rootProcess(declared.Root); err != nil {
+			return nil, declared.Errorf("root", "%w", err)
+		}
+	}
+	input, err := inputOf(declared)
+	if err != nil {
+		return nil, err
+	}
+	base := digestOf(input)
+	s := &staged{declared: declared, mode: declared.Mode,
+		memory: memory{Base: base, BaseMode: declared.Mode, Root: declared.Root, Origin: fromConfig, Input: input}}
+	w := d.workloads[declared.Name]
+	switch {
+	case w == nil || !w.known:
+		s.follow = true
+		if w != nil && w.mode == abi.Lockdown { // what crashed must not open
+			s.mode = w.mode
+		}
+	case w.memory.Base == base:
+		s.memory.Input, s.memory.Previous, s.memory.Origin = w.memory.Input, w.memory.Previous, w.memory.Origin
+		if s.memory.Origin == isRemoved {
+			s.memory.Origin = fromConfig
+		}
+		s.plan = w.plan
+	default:
+		s.follow = true
+		s.memory.Previous = &w.memory.Input
+	}
+	if w != nil && w.known && w.memory.BaseMode == declared.Mode {
+		s.mode = w.mode // changed by hand, or not at all
+	}
+	if w != nil && w.known && w.memory.Root != declared.Root {
+		if err := d.unused(w); err != nil {
+			return nil, declared.Errorf("root", "root: %w: it cannot change while the workload confines anything", err)
+		}
+	}
+	if s.plan == nil {
+		if s.plan, err = compiler.Compile(s.memory.Input); err != nil {
+			return nil, err
+		}
+	}
+	if err := d.hooksFor(s.plan); err != nil {
+		return nil, declared.Errorf("handle", "%w", err)
+	}
+	s.log, err = openLogFile(declared.Log, d.std)
+	if err != nil {
+		return nil, declared.Errorf("log", "%w", err)
+	}
+	return s, nil
+}
+
+// hooksFor refuses a plan whose actions no attached hook decides.
+func (d *Daemon) hooksFor(plan *compiler.Plan) error {
+	if d.kernel == nil {
+		return nil // not loaded yet
+	}
+	if lack := plan.Handled &^ d.kernel.Handled(); lack != 0 {
+		return fmt.Errorf("handle %s: the pinned set has no hooks for it: nothing is changed; end the workloads, run `stockade uninstall` and start again", lack)
+	}
+	return nil
+}
+
+// unused returns an error if a workload has tasks or cgroups.
+func (d *Daemon) unused(w *workload) error {
+	tasks, err := d.kernel.Tasks()
+	if err != nil {
+		return err
+	}
+	groups, err := d.kernel.Groups()
+	if err != nil {
+		return err
+	}
+	n := 0
+	for _, id := range groups {
+		if id == w.id {
+			n++
+		}
+	}
+	if n+tasks[w.id] > 0 {
+		return fmt.Errorf("workload %s has %d tasks and %d cgroups", w.name, tasks[w.id], n)
+	}
+	return nil
+}
+
+// commit makes staged changes. At the start, a plan that is installed already
+// stays, with its generation.
+func (d *Daemon) commit(cfg *config.Config, list []*staged, start bool) error {
+	declared := map[string]bool{}
+	var errs []error
+	for _, s := range list {
+		declared[s.declared.Name] = true
+		if err := d.commitOne(s, start); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	d.mu.Lock()
+	d.config = cfg
+	for _, w := range d.workloads {
+		if declared[w.name] {
+			continue
+		}
+		w.declared, w.memory.Origin = nil, isRemoved
+		if start && w.known { // its denials can still be explained
+			if plan, err := compiler.Compile(w.memory.Input); err == nil {
+				w.plan, w.explainers = plan, map[uint32]*watch{w.generation: newExplainer(w.name, plan)}
+			}
+		}
+	}
+	d.mu.Unlock()
+	return errors.Join(errs...)
+}
+
+func (d *Daemon) commitOne(s *staged, start bool) error {
+	w, err := d.claimed(s)
+	if err != nil {
+		s.log.close()
+		return err
+	}
+	changed := w.plan == nil || s.follow
+	if start && w.generation > 0 && (!w.known || !s.follow) {
+		same, err := d.installed(w, s.plan)
+		if err != nil {
+			s.log.close()
+			return err
+		}
+		changed = !same
+	}
+	if err := s.memory.keep(d.memories(), w.name); err != nil {
+		s.log.close()
+		return err
+	}
+	if changed {
+		err = d.install(w, s.plan, s.mode)
+	} else {
+		err = d.settle(w, s)
+	}
+	if err != nil && w.known { // what is installed is what it was
+		err = errors.Join(err, w.memory.keep(d.memories(), w.name))
+	}
+	d.mu.Lock()
+	old := w.log
+	w.log, w.declared = s.log, s.declared
+	if err == nil {
+		w.plan, w.memory, w.known, w.mode, w.err = s.plan, s.memory, true, s.mode, ""
+	} else {
+		w.err = err.Error()
+	}
+	d.mu.Unlock()
+	if old != nil && old != s.log {
+		old.close()
+	}
+	return err
+}
+
+// settle applies what is left to apply where the plan stays.
+func (d *Daemon) settle(w *workload, s *staged) error {
+	d.mu.Lock()
+	if w.plan != s.plan {
+		w.explainers = map[uint32]*watch{w.generation: newExplainer(w.name, s.plan)}
+	}
+	d.mu.Unlock()
+	if w.mode == s.mode {
+		return nil
+	}
+	return d.kernel.SetMode(w.id, s.mode)
+}
+
+// claimed returns the workload of a change, with its root registered.
+func (d *Daemon) claimed(s *staged) (*workload, error) {
+	w := d.workloads[s.declared.Name]
+	if w == nil {
+		id, err := d.kernel.Claim(s.declared.Name)
+		if err != nil {
+			return nil, err
+		}
+		w = &workload{name: s.declared.Name, id: id}
+		d.mu.Lock()
+		d.workloads[w.name], d.byID[w.id] = w, w
+		d.mu.Unlock()
+	}
+	if w.generation == 0 || w.known && w.memory.Root != s.declared.Root {
+		if err := registerRoot(d.kernel, w.id, s.declared.Root); err != nil {
+			return nil, s.declared.Errorf("root", "%w", err)
+		}
+	}
+	return w, nil
+}
+
+// installed reports whether a plan is what the kernel walks already.
+func (d *Daemon) installed(w *workload, plan *compiler.Plan) (bool, error) {
+	words, err := d.kernel.Table(w.id)
+	return slices.Equal(words, plan.Table.Words()), err
+}
+
+// install makes a plan that of a workload. Who explains the denials of the new
+// generation is there before the first of them.
+func (d *Daemon) install(w *workload, plan *compiler.Plan, mode abi.Mode) error {
+	next := newExplainer(w.name, plan)
+	d.mu.Lock()
+	now := w.generation
+	old := maps.Clone(w.explainers)
+	w.explainers = map[uint32]*watch{now + 1: next}
+	if e := old[now]; e != nil {
+		w.explainers[now] = e
+	}
+	d.mu.Unlock()
+	generation, err := d.kernel.Install(w.id, plan.Table.Words(), mode)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err != nil {
+		w.explainers = old
+		return fmt.Errorf("workload %s: %w", w.name, err)
+	}
+	w.generation = generation
+	return nil
+}
+
+// sweep gives back the numbers of workloads that are no longer declared and
+// confine nothing any more.
+func (d *Daemon) sweep() {
+	d.change.Lock()
+	defer d.change.Unlock()
+	d.mu.Lock()
+	var gone []*workload
+	for _, w := range d.workloads {
+		if w.declared == nil {
+			gone = append(gone, w)
+		}
+	}
+	d.mu.Unlock()
+	for _, w := range gone {
+		err := d.kernel.Release(w.id)
+		if errors.Is(err, bpf.ErrInUse) {
+			continue
+		}
+		if err == nil {
+			err = forget(d.memories(), w.name)
+			d.mu.Lock()
+			delete(d.workloads, w.name)
+			delete(d.byID, w.id)
+			d.mu.Unlock()
+			d.note(fmt.Sprintf("workload %s: not declared any more and confines nothing: released", w.name))
+		}
+		if err != nil {
+			d.noteOnce("release "+w.name, err.Error())
+		}
+	}
+}

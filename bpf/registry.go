@@ -1,0 +1,247 @@
+package bpf
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
+)
+
+// registryName is the map of user space's own notes: no program reads it. It is
+// pinned with the others, so that what they hold can be told after a crash.
+// Entry 0 describes the set, entry N is about workload N.
+const registryName = "registry"
+
+// header is entry 0.
+type header struct {
+	Identity [32]byte // see identity
+	Handled  uint32   // the actions for which hooks are attached
+	Links    uint32   // how many
+	Clock    uint64   // 1: plans may test the time
+	_        [80]byte
+}
+
+// record is what there is to tell of one workload.
+type record struct {
+	Name [64]byte // padded with zeros; none: the number is free
+	// Delivered and Lost count the events that were read from the ring, by
+	// what became of them.
+	Delivered, Lost uint64
+	_               [48]byte
+}
+
+const recordSize = int(unsafe.Sizeof(record{}))
+
+// maxNameBytes is the longest name of a workload.
+const maxNameBytes = 63
+
+// newRegistry makes the map.
+func newRegistry() (*ebpf.Map, error) {
+	m, err := ebpf.NewMap(&ebpf.MapSpec{Name: registryName, Type: ebpf.Array, KeySize: 4, ValueSize: uint32(recordSize),
+		MaxEntries: abi.MaxWorkloads, Flags: unix.BPF_F_MMAPABLE})
+	if err != nil {
+		return nil, fmt.Errorf("map %s: %w: nothing is loaded; run as root", registryName, err)
+	}
+	return m, nil
+}
+
+// describe fills in the header.
+func (e *Enforcer) describe(o Options) {
+	h := e.store.header()
+	h.Identity, h.Handled, h.Links = identity(), uint32(o.Handled), uint32(len(e.links))
+	if o.Clock {
+		h.Clock = 1
+	}
+}
+
+func (s *store) header() *header { return (*header)(unsafe.Pointer(&s.registry[0])) }
+
+func (s *store) record(id uint32) *record {
+	return (*record)(unsafe.Pointer(&s.registry[int(id)*recordSize]))
+}
+
+func (r *record) name() string { return string(bytes.TrimRight(r.Name[:], "\x00")) }
+
+// Workload is one that a set has.
+type Workload struct {
+	ID         uint32
+	Name       string
+	Mode       abi.Mode
+	Generation uint32 // 0: no plan was installed yet
+	Words      int    // of its table
+	// Denied counts all refusals, Dropped those of which the ring had no room
+	// for the event. Of the others Delivered and Lost were counted by Account.
+	abi.Counters
+	Delivered, Lost uint64
+}
+
+// Workloads lists the workloads of this set by number.
+func (s *store) Workloads() ([]Workload, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []Workload
+	for id := uint32(1); id < abi.MaxWorkloads; id++ {
+		r := s.record(id)
+		if r.Name[0] == 0 {
+			continue
+		}
+		w, err := s.workload(id)
+		if err != nil {
+			return nil, err
+		}
+		counters, err := s.Counters(id)
+		if err != nil {
+			return nil, err
+		}
+		one := Workload{ID: id, Name: r.name(), Mode: abi.Mode(atomic.LoadUint32(&w.mode)), Generation: uint32(atomic.LoadUint64(&w.plan) >> 32),
+			Counters: counters, Delivered: atomic.LoadUint64(&r.Delivered), Lost: atomic.LoadUint64(&r.Lost)}
+		if used := s.used[id]; len(used) > 0 {
+			one.Words = used[len(used)-1].words
+		}
+		list = append(list, one)
+	}
+	return list, nil
+}
+
+// Claim gives a name to a free number. Numbers take turns, so that one is not
+// soon used again.
+func (s *store) Claim(name string) (uint32, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if name == "" || len(name) > maxNameBytes {
+		return 0, fmt.Errorf("workload %q: a name has 1 to %d bytes: it is not added; choose another", name, maxNameBytes)
+	}
+	free := uint32(0)
+	for i := uint32(0); i < abi.MaxWorkloads-1; i++ {
+		id := (s.last+i)%(abi.MaxWorkloads-1) + 1
+		switch r := s.record(id); {
+		case r.name() == name:
+			return 0, fmt.Errorf("workload %q: exists: it is not added; choose another name", name)
+		case r.Name[0] == 0 && free == 0:
+			free = id
+		}
+	}
+	if free == 0 {
+		return 0, fmt.Errorf("workload %q: all %d numbers are taken: it is not added; remove another", name, abi.MaxWorkloads-1)
+	}
+	if err := s.clear(free); err != nil {
+		return 0, fmt.Errorf("workload %q: %w: it is not added; try again", name, err)
+	}
+	r := s.record(free)
+	copy(r.Name[1:], name[1:])
+	r.Name[0] = name[0] // last: now the number is taken
+	s.last = free
+	return free, nil
+}
+
+// clear zeroes everything that is kept of a workload, which confines nobody.
+func (s *store) clear(id uint32) error {
+	w, err := s.workload(id)
+	if err != nil {
+		return err
+	}
+	atomic.StoreUint64(&w.plan, 0)
+	if err := s.graceperiod(); err != nil {
+		return fmt.Errorf("grace period: %w", err)
+	}
+	delete(s.used, id)
+	*w = workload{}
+	zero := make([]counters, ebpf.MustPossibleCPU())
+	if err := s.maps["counts"].Put(id, zero); err != nil {
+		return fmt.Errorf("counters: %w", err)
+	}
+	if err := s.maps["seqs"].Put(id, uint64(0)); err != nil {
+		return fmt.Errorf("sequence: %w", err)
+	}
+	*s.record(id) = record{}
+	return nil
+}
+
+// ErrInUse is what Release returns of a workload that can still confine.
+var ErrInUse = errors.New("in use")
+
+// Release gives the number of a workload back. It must have no cgroup and no
+// task any more: nothing then can become a task of it.
+func (s *store) Release(id uint32) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, err := s.workload(id); err != nil {
+		return err
+	}
+	groups, err := s.groups()
+	if err != nil {
+		return err
+	}
+	for group, of := range groups {
+		if of == id {
+			return fmt.Errorf("workload %d: has cgroup %d: it stays: %w", id, group, ErrInUse)
+		}
+	}
+	tasks, err := countMembers(s.maps["members"])
+	if err != nil {
+		return err
+	}
+	if n := tasks[id]; n > 0 {
+		return fmt.Errorf("workload %d: has %d tasks: it stays: %w", id, n, ErrInUse)
+	}
+	return s.clear(id)
+}
+
+// Groups returns the workload of every cgroup that has one, by cgroup id.
+func (s *store) Groups() (map[uint64]uint32, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.groups()
+}
+
+func (s *store) groups() (map[uint64]uint32, error) { return listGroups(s.maps["cgroups"]) }
+
+// Tasks counts the living tasks of each workload that made a decision or were
+// born in it.
+func (s *store) Tasks() (map[uint32]int, error) { return countMembers(s.maps["members"]) }
+
+// Table returns a copy of the installed table of a workload, nil if there is
+// none.
+func (s *store) Table(id uint32) ([]uint64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, err := s.workload(id); err != nil {
+		return nil, err
+	}
+	used := s.used[id]
+	if len(used) == 0 {
+		return nil, nil
+	}
+	r := used[len(used)-1]
+	words := make([]uint64, r.words)
+	for i := range words {
+		words[i] = binary.NativeEndian.Uint64(s.arena[(r.at+i)*8:])
+	}
+	return words, nil
+}
+
+// Account counts an event that was read from the ring: delivered, or lost.
+func (s *store) Account(id uint32, delivered bool) {
+	if id == 0 || id >= abi.MaxWorkloads {
+		return
+	}
+	r := s.record(id)
+	if delivered {
+		atomic.AddUint64(&r.Delivered, 1)
+	} else {
+		atomic.AddUint64(&r.Lost, 1)
+	}
+}
+
+// Handled returns the actions for which hooks are attached.
+func (s *store) Handled() abi.ActionMask { return abi.ActionMask(s.header().Handled) }
+
+// Words returns the size of the arena.
+func (s *store) Words() int { return len(s.arena) / 8 }

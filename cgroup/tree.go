@@ -1,0 +1,139 @@
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"unsafe"
+
+	"github.com/containerd/cgroups/v3/cgroup2"
+	"golang.org/x/sys/unix"
+)
+
+// At returns the group at a path relative to the mount of cgroup2, whoever made
+// it.
+func At(rel string) (*Group, error) {
+	mount, err := Mountpoint()
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(mount, rel)
+	if _, err := os.Stat(filepath.Join(path, "cgroup.controllers")); err != nil {
+		return nil, fmt.Errorf("cgroup: %w: there is nothing to act on; check the path", err)
+	}
+	manager, err := cgroup2.Load("/"+rel, cgroup2.WithMountpoint(mount))
+	if err != nil {
+		return nil, fmt.Errorf("cgroup %q: %w: it is not used; check the path", rel, err)
+	}
+	return &Group{name: filepath.Base(path), path: path, manager: manager}, nil
+}
+
+// Own returns the path of this process's group, relative to the mount of
+// cgroup2, without a slash in front.
+func Own() (string, error) { return Of("self") }
+
+// Of is Own for another process, by its number.
+func Of(pid string) (string, error) {
+	text, err := os.ReadFile("/proc/" + pid + "/cgroup")
+	if err != nil {
+		return "", fmt.Errorf("cgroup: %w: the group of process %s is not known; mount /proc", err, pid)
+	}
+	for line := range strings.Lines(string(text)) {
+		if path, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "0::/"); ok {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("/proc/%s/cgroup: names no group of cgroup2: the group of the process is not known; mount cgroup2", pid)
+}
+
+// Children lists the groups right below a path relative to the mount, each with
+// that path in front.
+func Children(rel string) ([]string, error) {
+	mount, err := Mountpoint()
+	if err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(filepath.Join(mount, rel))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENODEV) {
+		return nil, fmt.Errorf("cgroup: %w: what lies below is not known; try again", err)
+	}
+	var list []string
+	for _, e := range entries {
+		if e.IsDir() {
+			list = append(list, filepath.Join(rel, e.Name()))
+		}
+	}
+	return list, nil
+}
+
+// Tree tells which groups appear.
+type Tree struct {
+	mount string
+	file  *os.File
+	mu    sync.Mutex
+	paths map[int32]string // by watch
+}
+
+// NewTree returns a tree that watches nothing yet.
+func NewTree() (*Tree, error) {
+	mount, err := Mountpoint()
+	if err != nil {
+		return nil, err
+	}
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("inotify: %w: cgroups are not watched; raise fs.inotify.max_user_instances", err)
+	}
+	return &Tree{mount: mount, file: os.NewFile(uintptr(fd), "inotify"), paths: map[int32]string{}}, nil
+}
+
+// Watch tells of groups that are made right below a path from now on. A group
+// that is gone is no error.
+func (t *Tree) Watch(rel string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	wd, err := unix.InotifyAddWatch(int(t.file.Fd()), filepath.Join(t.mount, rel), unix.IN_CREATE|unix.IN_MOVED_TO|unix.IN_ONLYDIR)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("cgroup %s: inotify: %w: groups that appear in it are seen late; raise fs.inotify.max_user_watches", rel, err)
+	}
+	t.paths[int32(wd)] = rel
+	return nil
+}
+
+// Next waits for groups that appeared. all says that some were missed: look at
+// the whole tree. The error is os.ErrClosed after Close.
+func (t *Tree) Next() (paths []string, all bool, err error) {
+	buf := make([]byte, 64<<10)
+	n, err := t.file.Read(buf)
+	if err != nil {
+		return nil, false, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for at := 0; at+unix.SizeofInotifyEvent <= n; {
+		e := (*unix.InotifyEvent)(unsafe.Pointer(&buf[at]))
+		name := strings.TrimRight(string(buf[at+unix.SizeofInotifyEvent:at+unix.SizeofInotifyEvent+int(e.Len)]), "\x00")
+		at += unix.SizeofInotifyEvent + int(e.Len)
+		parent, known := t.paths[e.Wd]
+		switch {
+		case e.Mask&unix.IN_Q_OVERFLOW != 0:
+			all = true
+		case e.Mask&unix.IN_IGNORED != 0:
+			delete(t.paths, e.Wd)
+		case known && e.Mask&unix.IN_ISDIR != 0:
+			paths = append(paths, filepath.Join(parent, name))
+		}
+	}
+	return paths, all, nil
+}
+
+// Close ends the watch.
+func (t *Tree) Close() error { return t.file.Close() }

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestAgentChecksItsConfiguration(t *testing.T) {
+	dir := t.TempDir()
+	config := filepath.Join(dir, "agent.yaml")
+	write := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("p.cedar", `permit (principal, action, resource in file_system::Dir::"/a");`)
+	write("agent.yaml", "workloads:\n  - {name: a, match: {cgroup: x}, principal: 'User::\"a\"', policies: p.cedar}\n")
+	if code, out, errs := call("", "agent", "--check", "--config", config); code != 0 || !strings.HasSuffix(out, ": ok: 1 workloads\n") {
+		t.Errorf("exit %d: %s%s", code, out, errs)
+	}
+	write("p.cedar", "permit (\n")
+	if code, _, errs := call("", "agent", "--check", "--config", config); code != 1 || !strings.Contains(errs, "p.cedar:") {
+		t.Errorf("bad policy: exit %d: %s", code, errs)
+	}
+	write("agent.yaml", "workloads: 5\n")
+	if code, _, errs := call("", "agent", "--check", "--config", config); code != 1 || !strings.Contains(errs, "agent.yaml:1:12: workloads: not a list") {
+		t.Errorf("bad configuration: exit %d: %s", code, errs)
+	}
+}
+
+func TestVerbsNeedAnAgent(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "none")
+	for _, args := range [][]string{
+		{"ps", "--socket", socket}, {"events", "--socket", socket},
+		{"policy", "rollback", "--socket", socket, "a"}, {"mode", "--socket", socket, "a", "audit"},
+		{"policy", "apply", "a", "--socket", socket, "--policy", "testdata/good.cedar"},
+		{"policy", "apply", "--socket", socket, "--policy", "testdata/good.cedar", "a"},
+	} {
+		if code, _, errs := call("", args...); code != 1 || !strings.Contains(errs, "no agent listens at "+socket) {
+			t.Errorf("%v: exit %d: %s", args, code, errs)
+		}
+	}
+	for _, args := range [][]string{{"ps", "x"}, {"policy", "apply"}, {"policy", "apply", "a"}, {"policy", "undo"}, {"mode", "a"}, {"uninstall", "x"}} {
+		if code, _, _ := call("", args...); code != 2 {
+			t.Errorf("%v: exit %d, want 2", args, code)
+		}
+	}
+}

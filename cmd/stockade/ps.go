@@ -1,0 +1,82 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/stockade-dev/stockade/agent"
+)
+
+func psVerb() *cli.Command {
+	return &cli.Command{
+		Name:      "ps",
+		Usage:     "show the agent's workloads",
+		UsageText: "stockade ps [--json]",
+		Description: `One line a workload: its mode, the generation and the beginning of the digest of
+its policy set, where that comes from (config, applied, rolled back; removed: no
+longer in the configuration, but still confining), its tasks, cgroups and counts.
+DENIED counts refusals; of their events DELIVERED were logged and DROPPED or lost
+were not, for want of room. Then errors: of the last reload, and of workloads.
+
+EXIT CODE:
+   0, 1 if there is no agent, 2 if the command line is wrong
+
+` + examples(`sudo stockade ps`, `sudo stockade ps --json | jq .workloads`),
+		Flags:  []cli.Flag{socketFlag(), &cli.BoolFlag{Name: "json", Usage: "print all that is known, as one JSON object"}},
+		Action: psAction,
+	}
+}
+
+func psAction(c *cli.Context) error {
+	if err := noArgs(c); err != nil {
+		return err
+	}
+	status, err := client(c).Status(c.Context)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		enc := json.NewEncoder(c.App.Writer)
+		enc.SetEscapeHTML(false)
+		return enc.Encode(status)
+	}
+	return showStatus(c.App.Writer, status)
+}
+
+func showStatus(w io.Writer, s agent.Status) error {
+	table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(table, "NAME\tMODE\tGENERATION\tPOLICY\tORIGIN\tTASKS\tDENIED\tDELIVERED\tDROPPED\tCGROUPS")
+	for _, x := range s.Workloads {
+		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\t%d\t%d\t%d\t%d\t%s\n", x.Name, x.Mode, x.Generation, shortDigest(x.Digest), x.Origin,
+			x.Tasks, x.Denied, x.Delivered, x.Dropped+x.Lost, orDash(strings.Join(x.Cgroups, " ")))
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	if s.Error != "" {
+		fmt.Fprintf(w, "\nthe last reload changed nothing:\n%s\n", s.Error)
+	}
+	for _, x := range s.Workloads {
+		if x.Error != "" {
+			fmt.Fprintf(w, "\n%s: %s\n", x.Name, x.Error)
+		}
+	}
+	return nil
+}
+
+func shortDigest(digest string) string {
+	hex := strings.TrimPrefix(digest, "sha256:")
+	return orDash(hex[:min(len(hex), 12)])
+}
+
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}
