@@ -73,7 +73,7 @@ func startAgent(t *testing.T) *agentProcess {
 	a.cmd.Stderr = a.said
 	must(a.cmd.Start())
 	go func() { a.done <- a.cmd.Wait() }()
-	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(4 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		if r := stockade(t, "ps"); r.code == 0 {
 			return a
 		}
@@ -83,7 +83,9 @@ func startAgent(t *testing.T) *agentProcess {
 		default:
 		}
 		if time.Now().After(end) {
-			t.Fatal("the agent does not answer")
+			must(a.cmd.Process.Signal(syscall.SIGQUIT)) // shows where it is
+			<-a.done
+			t.Fatalf("the agent does not answer\n%s", a.said)
 		}
 	}
 }
