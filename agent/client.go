@@ -18,6 +18,9 @@ type (
 	PolicySet = api.Policy
 	// PolicySource is one file of it.
 	PolicySource = api.Source
+	// Asks are the questions that wait, Answer is one to a question.
+	Asks   = api.Asks
+	Answer = api.Answer
 	// Change is what a change came to.
 	Change = api.Change
 )

@@ -34,6 +34,7 @@ type Daemon struct {
 	adopted bool
 	groups  *groups
 	hub     hub
+	tickets tickets
 	spare   *logFile // of denials that no workload is known for
 
 	change sync.Mutex // held by whoever changes anything

@@ -92,6 +92,7 @@ func (d *Daemon) deliver(e abi.Event) {
 	if explain != nil {
 		denial.Digest = explain.plan.Digest
 		denial.Policies = explain.explain(&e)
+		d.tickets.add(denial.Workload, explain.plan, &e, denial.Wall)
 	}
 	object := denial.JSON()
 	err := log.put(denial, object)

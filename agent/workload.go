@@ -17,6 +17,7 @@ const (
 	fromConfig   = "config"
 	fromApply    = "applied"
 	fromRollback = "rolled back"
+	fromAnswer   = "answered"
 	isRemoved    = "removed" // from the configuration; it stays while it confines
 )
 

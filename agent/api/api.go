@@ -25,7 +25,7 @@ type Workload struct {
 	Mode       string   `json:"mode"`
 	Generation uint32   `json:"generation"`
 	Digest     string   `json:"policy_digest,omitempty"`
-	Origin     string   `json:"origin"` // config, applied, rolled back, or removed
+	Origin     string   `json:"origin"` // config, applied, answered, rolled back, or removed
 	Principal  string   `json:"principal,omitempty"`
 	Handled    []string `json:"handled,omitempty"`
 	Cgroups    []string `json:"cgroups"` // the outermost
@@ -68,6 +68,43 @@ type Change struct {
 // Mode asks for a mode: enforce, audit or lockdown.
 type Mode struct {
 	Mode string `json:"mode"`
+}
+
+// Ask is a question: what was denied because a policy asks about it.
+type Ask struct {
+	ID       string    `json:"id"`
+	Workload string    `json:"workload"`
+	Actions  []string  `json:"actions"`
+	Kind     string    `json:"kind"`
+	Path     string    `json:"path"`
+	Exe      string    `json:"exe,omitempty"` // who was denied last
+	Waits    []Wait    `json:"waits_for"`
+	Count    int       `json:"count"`
+	First    time.Time `json:"first"`
+	Last     time.Time `json:"last"`
+}
+
+// Wait is what a policy cannot decide by itself.
+type Wait struct {
+	Policy     string `json:"policy"`
+	Expression string `json:"expression"`
+	Reason     string `json:"reason"`
+}
+
+// Asks are the questions that wait for an answer. Forgotten counts those that
+// had to make room.
+type Asks struct {
+	Asks      []Ask  `json:"asks"`
+	Forgotten uint64 `json:"forgotten"`
+}
+
+// Answer settles a question. Scope is file (that path, the default), dir
+// (everything in its directory) or policy (every path); 0 seconds last until a
+// rollback.
+type Answer struct {
+	Allow   bool   `json:"allow"`
+	Seconds int64  `json:"seconds,omitempty"`
+	Scope   string `json:"scope,omitempty"`
 }
 
 // Uninstall asks for the end of all enforcement.

@@ -53,6 +53,16 @@ func (c *Client) SetMode(ctx context.Context, name, mode string) (change Change,
 	return change, c.call(ctx, http.MethodPost, workloadPath(name, "mode"), Mode{mode}, &change)
 }
 
+// Asks lists the questions that wait.
+func (c *Client) Asks(ctx context.Context) (a Asks, err error) {
+	return a, c.call(ctx, http.MethodGet, "/v1/asks", nil, &a)
+}
+
+// Answer settles a question.
+func (c *Client) Answer(ctx context.Context, id string, a Answer) (change Change, err error) {
+	return change, c.call(ctx, http.MethodPost, "/v1/asks/"+url.PathEscape(id), a, &change)
+}
+
 // Reload makes the agent read its configuration and all policies again.
 func (c *Client) Reload(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, "/v1/reload", struct{}{}, nil)

@@ -21,6 +21,8 @@ type Backend interface {
 	Apply(name string, p Policy) (Change, error)
 	Rollback(name string) (Change, error)
 	SetMode(name, mode string) (Change, error)
+	Asks() (Asks, error)
+	Answer(id string, a Answer) (Change, error)
 	Reload() error
 	Uninstall(force bool) (Removed, error)
 	// Subscribe returns a channel of denials, one JSON object each, and how to
@@ -68,6 +70,17 @@ func NewServer(b Backend, allow func(Peer) error) *http.Server {
 		var m Mode
 		if decode(w, r, &m) {
 			change, err := b.SetMode(r.PathValue("name"), m.Mode)
+			answer(w, change, err)
+		}
+	})
+	mux.HandleFunc("GET /v1/asks", func(w http.ResponseWriter, r *http.Request) {
+		asks, err := b.Asks()
+		answer(w, asks, err)
+	})
+	mux.HandleFunc("POST /v1/asks/{id}", func(w http.ResponseWriter, r *http.Request) {
+		var a Answer
+		if decode(w, r, &a) {
+			change, err := b.Answer(r.PathValue("id"), a)
 			answer(w, change, err)
 		}
 	})

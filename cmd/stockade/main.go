@@ -95,7 +95,7 @@ kernel decides every operation; what it refuses is shown as it happens.
 		Action:                    unknownVerb,
 		Commands: []*cli.Command{
 			runVerb(), checkVerb(), diffVerb(), explainVerb(), compileVerb(), decideVerb(), baselineVerb(),
-			agentVerb(), psVerb(), policyVerb(), modeVerb(), eventsVerb(), uninstallVerb(),
+			agentVerb(), psVerb(), policyVerb(), modeVerb(), asksVerb(), approveVerb(), refuseVerb(), eventsVerb(), uninstallVerb(),
 			doctorVerb(), versionVerb(), completionVerb(), reapVerb(),
 		},
 	}
