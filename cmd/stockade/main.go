@@ -39,13 +39,20 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return exitFailed
 }
 
-// nameLast lets the name of a workload stand before the flags too, as in
-// `stockade policy apply NAME --policy FILE`.
+// nameLast lets the name of a workload or ticket stand before the flags too, as
+// in `stockade policy apply NAME --policy FILE`.
 func nameLast(args []string) []string {
-	if len(args) < 5 || args[1] != "policy" || args[2] != "apply" || strings.HasPrefix(args[3], "-") {
+	at := 0
+	switch {
+	case len(args) > 2 && args[1] == "policy":
+		at = 3
+	case len(args) > 1 && (args[1] == "approve" || args[1] == "refuse"):
+		at = 2
+	}
+	if at == 0 || len(args) <= at+1 || strings.HasPrefix(args[at], "-") {
 		return args
 	}
-	return append(append(slices.Clone(args[:3]), args[4:]...), args[3])
+	return append(append(slices.Clone(args[:at]), args[at+1:]...), args[at])
 }
 
 // report prints an error. Those of a policy begin with their position, so that
