@@ -56,7 +56,7 @@ func open(t *testing.T) *lab {
 		}
 		t.Skipf("runs in the VM: %s", why)
 	}
-	labOnce.Do(func() { theLab, labErr = load(bpf.Options{Clock: true}) })
+	labOnce.Do(func() { theLab, labErr = load(bpf.Options{Clock: true, Strict: true}) })
 	if labErr != nil {
 		t.Fatal(labErr)
 	}
