@@ -25,6 +25,9 @@ func TestMain(m *testing.M) {
 	}
 	code := m.Run()
 	results.print()
+	if !results.coverage() {
+		code = 1
+	}
 	if l := theLab; l != nil {
 		l.events.Close()
 		l.Close()
