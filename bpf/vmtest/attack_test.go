@@ -85,7 +85,7 @@ var attacks = []attack{
 	{what: "memory of another process", trials: []string{"BoundaryProcesses/", "StrictMemory/task_inside"}},
 	{what: "LD_PRELOAD", trials: []string{"Execution/executable_mapping"}, elsewhere: "TestLoaderPreload"},
 	{what: "thread's name", trials: []string{"Execution/thread's_name"}},
-	{what: "core_pattern, binfmt_misc, modprobe", trials: []string{"BoundaryControlFiles/writing__proc_sys_kernel_core_pattern", "BoundaryControlFiles/writing__proc_sys_kernel_modprobe"}},
+	{what: "core_pattern, binfmt_misc, modprobe", trials: []string{"BoundaryControlFiles/writing_/proc/sys/kernel/core_pattern", "BoundaryControlFiles/writing_/proc/sys/kernel/modprobe"}},
 	// io_uring.
 	{what: "open by io_uring", trials: []string{"Rings/open_inline"}},
 	{what: "its worker", trials: []string{"Rings/open_async"}},
@@ -102,7 +102,7 @@ var attacks = []attack{
 	{what: "kill or trace the agent", trials: []string{"BoundarySignals/SIGKILL", "BoundaryProcesses/attaching"}},
 	{what: "sockets of services", trials: []string{"BoundarySockets/", "BoundaryNamelessSockets/"}},
 	{what: "second run of one name", elsewhere: "TestSameNameTwiceIsRefused"},
-	{what: "races of open and rename", elsewhere: "TestRace"},
+	{what: "races of open and rename", elsewhere: "TestRace, TestRaceLinks"},
 }
 
 // coverage prints what became of each attack, and reports whether each has its

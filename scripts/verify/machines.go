@@ -38,7 +38,7 @@ const enforcement = "bpf/vmtest"
 // apart splits its tests: races need two processors, the loader real dynamic
 // programs.
 func apart(s machineTest) []machineTest {
-	const races, loader = "^TestRace$", "^TestLoader"
+	const races, loader = "^TestRace", "^TestLoader"
 	race, dynamic := s, s
 	s.skip = races + "|" + loader
 	race.where, race.run, race.cpus = ", races", races, "2"
@@ -133,7 +133,7 @@ func (r *report) machine(ctx context.Context, o options, m machineTest) {
 		r.demo(ctx, m)
 		return
 	}
-	args := []string{"run", "--kernel", m.kernel, "--root", m.root, "--verbose", "--timeout", "12m", "--env", "STOCKADE_VM=1",
+	args := []string{"run", "--kernel", m.kernel, "--root", m.root, "--verbose", "--timeout", "20m", "--env", "STOCKADE_VM=1",
 		"--file", m.binary + ":/vmtest/vmtest.test"}
 	if m.cpus != "" {
 		args = append(args, "--cpus", m.cpus)
@@ -141,7 +141,7 @@ func (r *report) machine(ctx context.Context, o options, m machineTest) {
 	for _, f := range m.files {
 		args = append(args, "--file", f)
 	}
-	args = append(args, "--dir", "/vmtest", "--", "/vmtest/vmtest.test", "-test.v=test2json", "-test.timeout=11m")
+	args = append(args, "--dir", "/vmtest", "--", "/vmtest/vmtest.test", "-test.v=test2json", "-test.timeout=19m")
 	for _, pattern := range []string{o.run, m.run} {
 		if pattern != "" {
 			args = append(args, "-test.run="+pattern)
