@@ -21,6 +21,9 @@ type RunConfig struct {
 	Name string
 	Plan *compiler.Plan
 	Mode abi.Mode
+	// Strict refuses executable memory that no file holds, and judges every
+	// use of descriptors, the standard three among them.
+	Strict bool
 	// Args is the command; its program is looked up in $PATH.
 	Args []string
 	// Env is the command's environment; nil means this process's.

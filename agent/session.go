@@ -63,7 +63,7 @@ func (s *session) confine() (err error) {
 	if err = bpf.Remove(pins); err != nil {
 		return err
 	}
-	if s.enforcer, err = s.host.load(bpf.Options{PinDir: pins, TableWords: len(words), Handled: s.cfg.Plan.Handled, Clock: bpf.ReadsClock(words)}); err != nil {
+	if s.enforcer, err = s.host.load(bpf.Options{PinDir: pins, TableWords: len(words), Handled: s.cfg.Plan.Handled, Clock: bpf.ReadsClock(words), Strict: s.cfg.Strict}); err != nil {
 		return err
 	}
 	if bpf.ReadsClock(words) {
@@ -76,6 +76,9 @@ func (s *session) confine() (err error) {
 		return err
 	}
 	if s.generation, err = s.enforcer.Install(workloadID, words, s.cfg.Mode); err != nil {
+		return err
+	}
+	if err = s.enforcer.SetStrict(workloadID, s.cfg.Strict); err != nil {
 		return err
 	}
 	id, err := s.group.ID()

@@ -22,7 +22,11 @@ var objects = []object{
 	{"escape", loadEscape},
 	{"guard", loadGuard},
 	{"meta", loadMeta},
+	{strictObject, loadStrict},
 }
+
+// strictObject has the hooks that only strict workloads need.
+const strictObject = "strict"
 
 // optional hooks exist on some kernels only. consequence says what follows
 // where one is missing; "" means that another hook covers it.
@@ -31,6 +35,7 @@ var optional = map[string]string{
 	"inode_set_acl":      "", // 6.1: inode_setxattr fires for ACLs too
 	"inode_remove_acl":   "", // 6.1: inode_removexattr likewise
 	"inode_file_setattr": "", // before 6.17 the ioctls are the only way
+	compatPersonality:    "", // without it no 32-bit program runs
 	"file_ioctl_compat":  "", // before 6.8 file_ioctl fires for 32-bit callers too
 }
 
@@ -52,10 +57,26 @@ func dropIdle(spec *ebpf.CollectionSpec, o Options) {
 	}
 }
 
+// compatPersonality is there where the kernel runs 32-bit programs.
+const compatPersonality = "__ia32_sys_personality"
+
+// hasFunc reports whether this kernel's BTF has a function.
+func hasFunc(kernel *btf.Spec, name string) bool {
+	var f *btf.Func
+	return kernel.TypeByName(name, &f) == nil
+}
+
 // hasHook reports whether this kernel's BTF has an LSM hook.
 func hasHook(kernel *btf.Spec, hook string) bool {
-	var f *btf.Func
-	return kernel.TypeByName("bpf_lsm_"+hook, &f) == nil
+	return hasFunc(kernel, "bpf_lsm_"+hook)
+}
+
+// present reports whether the kernel has what p is attached to, or must have it.
+func present(kernel *btf.Spec, p *ebpf.ProgramSpec) bool {
+	if p.Type == ebpf.LSM {
+		return hasHook(kernel, p.AttachTo)
+	}
+	return p.AttachTo != compatPersonality || hasFunc(kernel, p.AttachTo)
 }
 
 // dropMissing removes from spec the programs of optional hooks that the kernel
@@ -63,7 +84,7 @@ func hasHook(kernel *btf.Spec, hook string) bool {
 func dropMissing(spec *ebpf.CollectionSpec, kernel *btf.Spec) []string {
 	var gaps []string
 	for name, p := range spec.Programs {
-		if p.Type != ebpf.LSM || hasHook(kernel, p.AttachTo) {
+		if present(kernel, p) {
 			continue
 		}
 		consequence, known := optional[p.AttachTo]

@@ -31,6 +31,8 @@ type Options struct {
 	// Clock says that plans may test the time: confined tasks then cannot set
 	// the clock. Without it such plans are not installed.
 	Clock bool
+	// Strict attaches the hooks of strict workloads; see SetStrict.
+	Strict bool
 	// EventBytes is the size of the ring buffer, a power of two and a
 	// multiple of the page size.
 	EventBytes int
@@ -72,6 +74,9 @@ func Load(o Options) (*Enforcer, error) {
 	e := &Enforcer{maps: map[string]*ebpf.Map{}, links: map[string]link.Link{}}
 	var programs []*ebpf.Program
 	for _, obj := range objects {
+		if obj.name == strictObject && !o.Strict {
+			continue
+		}
 		more, err := e.loadObject(obj, o, kernel)
 		programs = append(programs, more...)
 		if err != nil {
@@ -83,7 +88,7 @@ func Load(o Options) (*Enforcer, error) {
 		closeAll(programs)
 		return nil, errors.Join(err, e.Close())
 	}
-	e.store.clock = o.Clock
+	e.store.clock, e.store.strict = o.Clock, o.Strict
 	if err = e.SyncClock(); err == nil {
 		err = e.attach(programs)
 	}

@@ -20,7 +20,7 @@ type workload struct {
 	plan                uint64 // word offset of the table | generation<<32
 	rootMnt, rootDentry uint64
 	mode                uint32
-	_                   uint32
+	flags               uint32
 }
 
 type counters struct{ Allowed, Denied, Dropped, _ uint64 }
@@ -41,6 +41,7 @@ type store struct {
 	outer     *ebpf.Map // see graceperiod
 	inner     *ebpf.Map
 	clock     bool // confined tasks cannot set the clock
+	strict    bool // the hooks of strict workloads are attached
 }
 
 func openStore(maps map[string]*ebpf.Map) (*store, error) {
@@ -197,6 +198,28 @@ func (s *store) SetMode(id uint32, mode abi.Mode) error {
 		return err
 	}
 	atomic.StoreUint32(&w.mode, uint32(mode))
+	return nil
+}
+
+// workloadStrict is the twin of WORKLOAD_STRICT in kern/abi.h.
+const workloadStrict = 1
+
+// SetStrict makes a workload strict, or no longer: code comes only from files
+// that its policy lets be mapped, and every use of a descriptor is judged, also
+// of one that was opened before.
+func (s *store) SetStrict(id uint32, strict bool) error {
+	w, err := s.workload(id)
+	if err != nil {
+		return err
+	}
+	if strict && !s.strict {
+		return fmt.Errorf("workload %d: the hooks of strict workloads are not attached: it is not strict; load with Strict set", id)
+	}
+	flags := uint32(0)
+	if strict {
+		flags = workloadStrict
+	}
+	atomic.StoreUint32(&w.flags, flags)
 	return nil
 }
 

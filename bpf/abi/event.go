@@ -91,27 +91,25 @@ const (
 	BoundaryIdentity
 	BoundarySystem
 	BoundaryMemory
-	BoundaryDescriptor
 )
 
 var boundaryTexts = [...]string{
-	BoundaryNone:       "",
-	BoundaryBPF:        "bpf(2)",
-	BoundaryPerf:       "perf_event_open(2)",
-	BoundaryModule:     "loading code into the kernel",
-	BoundaryControl:    "a file that controls the kernel or other workloads",
-	BoundaryDevice:     "a device that bypasses every path",
-	BoundaryProcess:    "tracing a process outside the workload",
-	BoundarySignal:     "a signal to a process outside the workload",
-	BoundaryUring:      "an io_uring made outside the workload",
-	BoundarySocket:     "a unix socket without a path, of a process outside the workload",
-	BoundaryTerminal:   "typing on a terminal in the user's place",
-	BoundaryWatch:      "watching or blocking a whole mount or filesystem",
-	BoundaryClock:      "setting the clock that policies read",
-	BoundaryIdentity:   "another executable in place of the running one",
-	BoundarySystem:     "changing the machine as a whole",
-	BoundaryMemory:     "executable memory that no file holds",
-	BoundaryDescriptor: "a file descriptor from before confinement",
+	BoundaryNone:     "",
+	BoundaryBPF:      "bpf(2)",
+	BoundaryPerf:     "perf_event_open(2)",
+	BoundaryModule:   "loading code into the kernel",
+	BoundaryControl:  "a file that controls the kernel or other workloads",
+	BoundaryDevice:   "a device that bypasses every path",
+	BoundaryProcess:  "tracing a process outside the workload",
+	BoundarySignal:   "a signal to a process outside the workload",
+	BoundaryUring:    "an io_uring made outside the workload",
+	BoundarySocket:   "a unix socket without a path, of a process outside the workload",
+	BoundaryTerminal: "typing on a terminal in the user's place",
+	BoundaryWatch:    "watching or blocking a whole mount or filesystem",
+	BoundaryClock:    "setting the clock that policies read",
+	BoundaryIdentity: "another executable in place of the running one",
+	BoundarySystem:   "changing the machine as a whole",
+	BoundaryMemory:   "executable memory that no file holds",
 }
 
 // String returns the boundary as a phrase for a reader.

@@ -59,7 +59,6 @@ enum boundary {
 	BOUNDARY_IDENTITY, /* another executable in place of the running one */
 	BOUNDARY_SYSTEM,   /* the machine as a whole: its power, swap, name, accounts, filesystems */
 	BOUNDARY_MEMORY,   /* strict: executable memory that no file holds */
-	BOUNDARY_DESCRIPTOR, /* strict: a descriptor from before confinement */
 };
 
 /* Ways in which requests for one path differ; see docs/table-format.md. */
@@ -88,8 +87,9 @@ struct workload {
 	u64 root_mnt;	 /* struct vfsmount * of the registered root */
 	u64 root_dentry; /* struct dentry * of the registered root */
 	u32 mode;
-	u32 pad;
+	u32 flags;
 };
+#define WORKLOAD_STRICT 1U /* see strict.bpf.c */
 
 struct counters {
 	u64 allowed;

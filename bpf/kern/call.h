@@ -17,7 +17,7 @@ static __always_inline bool by_kernel(void)
 	return task->cred != task->real_cred && !(task->flags & PF_IO_WORKER);
 }
 
-enum { CALL_OTHER, CALL_MACHINE, CALL_NAME, CALL_MOUNT_SETATTR };
+enum { CALL_OTHER, CALL_MACHINE, CALL_NAME, CALL_MOUNT_SETATTR, CALL_MADVISE };
 
 #if defined(__TARGET_ARCH_x86)
 
@@ -30,6 +30,8 @@ static __always_inline u32 current_call(void)
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 	unsigned long nr = BPF_CORE_READ(regs, orig_ax) & ~X32;
 
+	if (nr == 440)
+		return CALL_MADVISE; /* process_madvise */
 	if (nr == 442)
 		return CALL_MOUNT_SETATTR;
 	if (nr == 443)
@@ -82,6 +84,8 @@ static __always_inline u32 current_call(void)
 
 	if (bpf_probe_read_kernel(&nr, sizeof(nr), &regs->syscallno))
 		return CALL_MACHINE;
+	if (nr == 440)
+		return CALL_MADVISE; /* process_madvise */
 	if (nr == 442)
 		return CALL_MOUNT_SETATTR;
 	if (nr == 443)

@@ -83,6 +83,10 @@ static __noinline int on_admin(u32 w, u32 opts)
 	if (by_kernel())
 		return 0;
 	call = current_call();
+	/* Since 6.14 it, or CAP_PERFMON, would make the kernel skip
+	 * ptrace_access_check. */
+	if (call == CALL_MADVISE)
+		return -EPERM;
 	if (call == CALL_MOUNT_SETATTR)
 		return decide_everywhere(w, BIT(ACT_MOUNT));
 	if (call != CALL_MACHINE && !(call == CALL_NAME && hosts_name()))
@@ -119,11 +123,13 @@ int BPF_PROG(capable, const struct cred *cred, struct user_namespace *ns, int ca
 {
 	u32 what = boundary_of(cap), w;
 
-	if (!what && cap != CAP_SYS_ADMIN)
+	if (!what && cap != CAP_SYS_ADMIN && cap != CAP_PERFMON)
 		return 0;
 	w = who();
 	if (!w || ns->level)
 		return 0;
+	if (cap == CAP_PERFMON)
+		return current_call() == CALL_MADVISE ? -EPERM : 0;
 	if (!what)
 		return on_admin(w, opts);
 	return opts & CAP_OPT_NOAUDIT ? -EPERM : refuse(w, what, 0);

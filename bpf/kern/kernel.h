@@ -127,6 +127,7 @@ struct mm_struct {
 };
 struct vm_area_struct {
 	unsigned long vm_flags;
+	void *anon_vma;
 	struct file *vm_file;
 };
 struct kernfs_node {
@@ -185,7 +186,7 @@ struct thread_info {
 	u32 status;
 };
 struct pt_regs {
-	unsigned long orig_ax;
+	unsigned long orig_ax, di, bx;
 };
 #else
 struct thread_info {
@@ -268,6 +269,7 @@ struct bpf_raw_tracepoint_args;
 #define S_IFBLK 0060000
 #define S_IFCHR 0020000
 #define FMODE_PATH 0x4000U
+#define PTRACE_MODE_ATTACH 2
 #define PTRACE_MODE_NOAUDIT 4
 #define SIGHUP 1
 #define SIGINT 2
@@ -295,6 +297,8 @@ struct bpf_raw_tracepoint_args;
 #define FS_IOC_SETFLAGS 0x40086602
 #define FS_IOC32_SETFLAGS 0x40046602
 #define FS_IOC_FSSETXATTR 0x401c5820
+#define PROT_READ 1
+#define PROT_WRITE 2
 #define PROT_EXEC 4
 #define VM_EXEC 4
 #define SB_KERNMOUNT (1UL << 22)
@@ -331,6 +335,7 @@ struct bpf_raw_tracepoint_args;
 #define CAP_AUDIT_CONTROL 30
 #define CAP_MAC_OVERRIDE 32
 #define CAP_MAC_ADMIN 33
+#define CAP_PERFMON 38
 #define CAP_OPT_NOAUDIT 2
 #define UTS_INIT_INO 0xEFFFFFFEU
 #define SYSLOG_READ_CLEAR 4

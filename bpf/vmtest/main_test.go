@@ -25,6 +25,9 @@ func TestMain(m *testing.M) {
 	}
 	code := m.Run()
 	results.print()
+	if !results.coverage() {
+		code = 1
+	}
 	if l := theLab; l != nil {
 		l.events.Close()
 		l.Close()
@@ -56,7 +59,7 @@ func open(t *testing.T) *lab {
 		}
 		t.Skipf("runs in the VM: %s", why)
 	}
-	labOnce.Do(func() { theLab, labErr = load(bpf.Options{Clock: true}) })
+	labOnce.Do(func() { theLab, labErr = load(bpf.Options{Clock: true, Strict: true}) })
 	if labErr != nil {
 		t.Fatal(labErr)
 	}

@@ -41,6 +41,7 @@ EXIT CODE:
 		Flags: append([]cli.Flag{policyFlag()}, append(inputFlags("runtime"),
 			&cli.StringFlag{Name: "name", Usage: "a `NAME` for the workload, unique on this host (default: the command's and a random number)"},
 			&cli.StringFlag{Name: "mode", Value: "enforce", Usage: "`MODE` is enforce, or audit to report only"},
+			&cli.BoolFlag{Name: "strict", Usage: "refuse executable memory that no file holds (breaks just-in-time compilers), and judge every use of a descriptor, also of standard input and output"},
 			&cli.StringFlag{Name: "user", Usage: "run the command as `USER`, a name or UID, optionally with :GROUP (default: who runs stockade)"},
 			&cli.StringFlag{Name: "log", TakesFile: true, Usage: "append denials and summary to `FILE`, not standard error"},
 			&cli.BoolFlag{Name: "json", Usage: "print one JSON object a line"},
@@ -53,7 +54,7 @@ EXIT CODE:
 func runAction(c *cli.Context) error {
 	failed := func(err error) error { return status{err, agent.ExitFailed} }
 	cfg := agent.RunConfig{
-		Name: c.String("name"), Args: c.Args().Slice(), User: c.String("user"),
+		Name: c.String("name"), Args: c.Args().Slice(), User: c.String("user"), Strict: c.Bool("strict"),
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 	}
 	switch mode := c.String("mode"); mode {

@@ -18,6 +18,9 @@ const work = ".cache/verify"
 type machineTest struct {
 	kernel, pkg, binary string
 	root                string   // of the VM: initramfs or debian
+	where               string   // says in which of the package's machines; "" where it has one
+	cpus                string   // "" is 1
+	run, skip           string   // patterns of tests
 	files               []string // HOST:GUEST
 }
 
@@ -28,6 +31,20 @@ const demo = "demo"
 // vmtest. A folder testdata in them goes along; those in debianSuites get a
 // whole Debian around them.
 var debianSuites = map[string]bool{"agent/vmtest": true, "cmd/stockade/vmtest": true}
+
+// enforcement is the package of the enforcement tests. Some need another machine.
+const enforcement = "bpf/vmtest"
+
+// apart splits its tests: races need two processors, the loader real dynamic
+// programs.
+func apart(s machineTest) []machineTest {
+	const races, loader = "^TestRace", "^TestLoader"
+	race, dynamic := s, s
+	s.skip = races + "|" + loader
+	race.where, race.run, race.cpus = ", races", races, "2"
+	dynamic.where, dynamic.run, dynamic.root = ", dynamic programs", loader, "debian"
+	return []machineTest{s, race, dynamic}
+}
 
 // prepare gets the kernels and builds what runs on them. A kernel that cannot
 // be had is one failure and does not hide the others.
@@ -66,6 +83,10 @@ func prepare(ctx context.Context, o options, r *report) []machineTest {
 			s.files = append(s.files, work+"/stockade:/usr/bin/stockade", "scripts/examples:/vmtest/examples")
 		}
 		suites = append(suites, s)
+		if pkg == enforcement && o.run == "" {
+			suites = append(suites[:len(suites)-1], apart(s)...)
+			debian = true
+		}
 	}
 	if len(suites) == 0 {
 		r.broken("VM tests", "no package named vmtest has tests: nothing of them runs in the VMs")
@@ -114,14 +135,22 @@ func (r *report) machine(ctx context.Context, o options, m machineTest) {
 	}
 	args := []string{"run", "--kernel", m.kernel, "--root", m.root, "--verbose", "--timeout", "20m", "--env", "STOCKADE_VM=1",
 		"--file", m.binary + ":/vmtest/vmtest.test"}
+	if m.cpus != "" {
+		args = append(args, "--cpus", m.cpus)
+	}
 	for _, f := range m.files {
 		args = append(args, "--file", f)
 	}
 	args = append(args, "--dir", "/vmtest", "--", "/vmtest/vmtest.test", "-test.v=test2json", "-test.timeout=19m")
-	if o.run != "" {
-		args = append(args, "-test.run="+o.run)
+	for _, pattern := range []string{o.run, m.run} {
+		if pattern != "" {
+			args = append(args, "-test.run="+pattern)
+		}
 	}
-	r.tests(ctx, fmt.Sprintf("%s on %s", m.pkg, m.kernel), true, "bin/vm", args...)
+	if m.skip != "" {
+		args = append(args, "-test.skip="+m.skip)
+	}
+	r.tests(ctx, fmt.Sprintf("%s on %s%s", m.pkg, m.kernel, m.where), true, "bin/vm", args...)
 }
 
 // native runs the tests of every package on this host.

@@ -53,6 +53,8 @@ var executions = map[string]probe{
 		}
 		return unix.Exec(a.str(0), argv, nil)
 	},
+	// execenv ENTRY PATH ARG...: with one entry in the environment
+	"execenv": func(a args) error { return unix.Exec(a.str(1), a.rest(2), []string{a.str(0)}) },
 	// execfd PATH: by a descriptor
 	"execfd": func(a args) error {
 		fd := must1(unix.Open(a.str(0), unix.O_PATH|unix.O_CLOEXEC, 0))

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func init() { maps.Copy(tasks, machine) }
+func init() { maps.Copy(table, machine) }
 
 // machine are operations on the machine as a whole.
 var machine = map[string]probe{

@@ -29,6 +29,9 @@ var storms = map[string]probe{
 	// race N CANARY PATH...: N opens of the paths in turn; none may open the
 	// file CANARY (an inode number)
 	"race": race,
+	// racemove OP NEW N CANARY PATH...: N times link or rename (and back) of the
+	// paths in turn to NEW, which is never the file CANARY
+	"racemove": raceMove,
 }
 
 // readers lets N threads read under two plans that take turns. In DIR one plan
@@ -105,5 +108,48 @@ func race(a args) error {
 		}
 	}
 	fmt.Printf("count %d %d %d\n", opened, denied, absent)
+	return syscall.EACCES // of the canary
+}
+
+func raceMove(a args) error {
+	var done, denied, absent, back int
+	to, paths := a.str(1), a.rest(4)
+	for i := range a.num(2) {
+		var err error
+		path := paths[i%len(paths)]
+		if a.str(0) == "link" {
+			err = unix.Link(path, to)
+		} else {
+			err = unix.Rename(path, to)
+		}
+		switch err {
+		case nil:
+			var st unix.Stat_t
+			must(unix.Stat(to, &st))
+			if st.Ino == uint64(a.num(3)) {
+				fmt.Printf("errno=0 the canary got a name by %s in try %d\n", path, i)
+				return exited(Allowed)
+			}
+			done++
+			for err = unix.EACCES; err == unix.EACCES || err == unix.EXDEV; {
+				if a.str(0) == "link" {
+					err = unix.Unlink(to)
+				} else {
+					err = unix.Rename(to, path)
+				}
+				if err == unix.EACCES || err == unix.EXDEV { // a torn walk is denied
+					back++
+				}
+			}
+			must(err)
+		case unix.EACCES, unix.EXDEV:
+			denied++
+		case unix.ENOENT:
+			absent++
+		default:
+			return err
+		}
+	}
+	fmt.Printf("count %d %d %d %d\n", done, denied, absent, back)
 	return syscall.EACCES // of the canary
 }

@@ -1,0 +1,185 @@
+package vmtest
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// attack is one way round that must fail, or a limit that is told. Its trials
+// are those whose names begin so, "" for Test and a slash; elsewhere says which
+// other run has them: see scripts/verify.
+type attack struct {
+	what      string
+	trials    []string
+	elsewhere string
+}
+
+// attacks lists what any sandbox of this kind is attacked by.
+var attacks = []attack{
+	// Names.
+	{what: "plain open", trials: []string{"Names/plain_open"}},
+	{what: "detour by dots and slashes", trials: []string{"Names/detour_by_dots"}},
+	{what: "symbolic link", trials: []string{"Names/symbolic_link_is", "Names/symbolic_link_to_a_directory"}},
+	{what: "/proc/self/root", trials: []string{"Names/proc_self_root"}},
+	{what: "working directory of a peer", trials: []string{"Names/working_directory_of_a_peer"}},
+	{what: "O_PATH, then reopened", trials: []string{"Names/reopened_O_PATH"}},
+	{what: "hard link out of a secret place", trials: []string{"Moves/link_to_a_secret"}},
+	{what: "link of a descriptor", trials: []string{"Moves/link_of_a_descriptor", "Moves/link_through_proc"}},
+	{what: "rename of a secret directory or of an ancestor", trials: []string{"Moves/secret_directory", "Ancestors/ancestor_of_a_forbidden_file_is_not_moved", "Ancestors/higher_ancestor"}},
+	{what: "exchange, both ways", trials: []string{"Moves/exchange_with_a_secret", "Moves/exchange_from_a_secret", "Ancestors/ancestor_of_a_forbidden_file_is_not_exchanged"}},
+	{what: "rename or link that gains a right", trials: []string{"Moves/rename_that_gains", "Moves/link_that_gains", "Moves/rename_that_gains_nothing"}},
+	{what: "deleted file reopened", trials: []string{"Deleted/deleted_file_keeps"}},
+	{what: "file named like a deleted one", trials: []string{"Deleted/name_that_ends_in_(deleted)", "Deleted/plain_name"}},
+	{what: "path that is too long", trials: []string{"LongPaths/", "Depth/129"}},
+	{what: "many components", trials: []string{"Depth/21", "Depth/128"}},
+	{what: "odd bytes in names", trials: []string{"OddNames/newline", "OddNames/invalid_UTF-8", "OddNames/star", "OddNames/backslash", "OddNames/quote"}},
+	{what: "directory that ignores case", trials: []string{"IgnoredCase/"}},
+	{what: "file handle", trials: []string{"Names/file_handle"}},
+	// Modes.
+	{what: "truncate without open", trials: []string{"Modes/truncate_without_open"}},
+	{what: "read-only open that truncates", trials: []string{"Modes/read-only_open_that_truncates"}},
+	{what: "truncation of a writable file", trials: []string{"Modes/truncation_of_a_writable_file"}},
+	{what: "creating open", trials: []string{"Modes/new_file_by_open"}},
+	{what: "mkdir, mknod, symlink, unlink, rmdir", trials: []string{"Modes/mkdir", "Modes/mknod", "Modes/symlink", "Modes/unlink", "Modes/rmdir"}},
+	{what: "O_TMPFILE and linkat", trials: []string{"Modes/file_without_a_name_is_denied", "Modes/file_without_a_name_gets_none"}},
+	{what: "chmod and chown", trials: []string{"Modes/chmod", "Modes/chown", "Modes/fchmod", "Modes/fchown"}},
+	{what: "stat, access, readlink", trials: []string{"Modes/stat_of_a_secret", "Modes/access_to_a_secret", "Modes/readlink_of_a_secret"}},
+	{what: "extended attributes and ACLs", trials: []string{"Metadata/setxattr", "Metadata/removexattr", "Metadata/setting_an_ACL"}},
+	{what: "copy between allowed files", trials: []string{"Modes/copy_between"}},
+	// Descriptors.
+	{what: "descriptor from before", trials: []string{"StrictDescriptors/read", "StrictDescriptors/not_strict"}},
+	{what: "SCM_RIGHTS", trials: []string{"BoundaryReceived/secret_file_is_not_received"}},
+	{what: "pidfd_getfd", trials: []string{"BoundaryFetched/"}},
+	{what: "directory outside the root", trials: []string{"InnerRoot/descriptor_above_the_root", "InnerRoot/working_directory_above"}},
+	{what: "received descriptor for writing", trials: []string{"BoundaryReceived/readable_file_for_writing"}},
+	// Mounts and namespaces.
+	{what: "user namespace", trials: []string{"BoundaryMounts/user_namespace"}},
+	{what: "chroot that spoofs a program", trials: []string{"Chroots/program_shown", "BoundaryMounts/chroot"}},
+	{what: "chroot that hides a secret", trials: []string{"Chroots/secret_shown"}},
+	{what: "bind over a program", trials: []string{"BoundaryMounts/bind_of_a_file"}},
+	{what: "bind of a secret", trials: []string{"BoundaryMounts/bind_of_a_secret_is_denied"}},
+	{what: "open_tree clone", trials: []string{"FalseLayers/tree_cloned_by_the_workload"}},
+	{what: "move_mount", trials: []string{"BoundaryMounts/move_mount_is_denied"}},
+	{what: "fsopen and fsmount", trials: []string{"FalseLayers/mount_made_by_the_workload", "BoundaryMounts/attaching_a_new_file_system"}},
+	{what: "directory of a detached mount", trials: []string{"FalseLayers/file_on_a_detached_mount"}},
+	{what: "new overlay over a secret", trials: []string{"FalseLayers/overlay_without_a_place", "BoundaryMounts/new_mount", "Overlay/copy-up_needs"}},
+	{what: "pivot_root and setns", trials: []string{"BoundaryMounts/pivot_root", "BoundaryNamespaces/", "BoundaryForeignNamespaces/"}},
+	{what: "FUSE at an allowed path", trials: []string{"BoundaryMounts/new_mount"}},
+	{what: "block devices, /dev/mem, kcore", trials: []string{"BoundaryDevices/mknod", "BoundaryDevices/reading_dev_mem", "BoundaryControlFiles/reading_kcore"}},
+	{what: "directory moved out of a bind", trials: []string{"HandedDirectories/file_of_a_bind"}},
+	// Execution.
+	{what: "copied program", trials: []string{"Execution/copied_program"}},
+	{what: "program by /proc/self/root", trials: []string{"Execution/program_through_proc_root"}},
+	{what: "loader", elsewhere: "TestLoader"},
+	{what: "program in memory", trials: []string{"Execution/program_in_memory"}},
+	{what: "program without a name", trials: []string{"Execution/program_that_never_had", "Execution/program_whose_name"}},
+	{what: "script", trials: []string{"Execution/script_that", "Execution/script_whose"}},
+	{what: "data that an interpreter runs", trials: []string{"InterpretedData/"}},
+	{what: "anonymous executable memory", trials: []string{"StrictMemory/executable_memory_is_denied", "Execution/anonymous"}},
+	{what: "writable memory made executable", trials: []string{"StrictMemory/memory_made_executable", "StrictMemory/private_mapping_that_was_written"}},
+	{what: "memory of another process", trials: []string{"BoundaryProcesses/", "StrictMemory/task_inside"}},
+	{what: "LD_PRELOAD", trials: []string{"Execution/executable_mapping"}, elsewhere: "TestLoaderPreload"},
+	{what: "thread's name", trials: []string{"Execution/thread's_name"}},
+	{what: "core_pattern, binfmt_misc, modprobe", trials: []string{"BoundaryControlFiles/writing_/proc/sys/kernel/core_pattern", "BoundaryControlFiles/writing_/proc/sys/kernel/modprobe"}},
+	// io_uring.
+	{what: "open by io_uring", trials: []string{"Rings/open_inline"}},
+	{what: "its worker", trials: []string{"Rings/open_async"}},
+	{what: "its polling thread", trials: []string{"Rings/open_sqpoll"}},
+	{what: "ring from outside", trials: []string{"BoundaryReceivedPowers/ring", "BoundaryFetched/ring"}},
+	{what: "its other operations, and fixed files", trials: []string{"Rings/rename_inline", "Rings/link_inline", "Rings/unlink_inline", "Rings/open_fixed"}},
+	// Cgroups and control.
+	{what: "cgroup of one's own making", trials: []string{"OwnCgroups/"}},
+	{what: "moving out", trials: []string{"Children/task_does_not_move_itself", "Children/task_that_moves_itself", "Moved/task_moved_out"}},
+	{what: "clone outward", trials: []string{"Children/child_cloned_outward"}},
+	{what: "cgroup's name used again", trials: []string{"Unconfined/cgroup_with_the_name"}},
+	{what: "fork while a policy is installed", trials: []string{"Swap/"}},
+	{what: "maps, programs and pins", trials: []string{"BoundaryPins/", "BoundaryKernel/"}},
+	{what: "kill or trace the agent", trials: []string{"BoundarySignals/SIGKILL", "BoundaryProcesses/attaching"}},
+	{what: "sockets of services", trials: []string{"BoundarySockets/", "BoundaryNamelessSockets/"}},
+	{what: "second run of one name", elsewhere: "TestSameNameTwiceIsRefused"},
+	{what: "races of open and rename", elsewhere: "TestRace, TestRaceLinks"},
+}
+
+// coverage prints what became of each attack, and reports whether each has its
+// trials. After a choice of tests it says nothing.
+func (m *matrix) coverage() bool {
+	if f := flag.Lookup("test.run"); os.Getenv("STOCKADE_VM") != "1" || f == nil || f.Value.String() != "" {
+		return true
+	}
+	covered := true
+	for i, a := range attacks {
+		counts := map[result]int{}
+		for _, pattern := range a.trials {
+			found := false
+			for _, name := range m.names {
+				if strings.HasPrefix(name, "Test"+pattern) {
+					found = true
+					counts[m.results[name]]++
+				}
+			}
+			if !found {
+				covered = false
+				fmt.Printf("attack %d, %s: no trial %q\n", i+1, a.what, pattern)
+			}
+		}
+		text := ""
+		for _, r := range []result{isDenied, isAllowed, isLimit, isAbsent, isFailed} {
+			if counts[r] > 0 {
+				text += fmt.Sprintf(" %s %d", r, counts[r])
+			}
+		}
+		if a.elsewhere != "" {
+			text += " see " + a.elsewhere
+		}
+		fmt.Printf("attack %d %s: %s:%s\n", i+1, kernel(), a.what, text)
+	}
+	return covered
+}
+
+// TestIgnoredCase opens a file by a name in another case.
+//
+//	@/ci/        tmpfs whose directories may ignore case: open and read
+//	└── d/key    nothing, by this name
+func TestIgnoredCase(t *testing.T) {
+	s := newStage(t, permit(look, "@/ci/", "@/plain/"), forbid("*", "@/ci/d/key", "@/ci/d/other"))
+	s.tree("ci/", "plain/key")
+	const name = "name of a file in another case is a limit"
+	if err := unix.Mount("none", s.at("@/ci"), "tmpfs", 0, "casefold"); err != nil {
+		t.Logf("n/a on this kernel: %v", err)
+		results.note("TestIgnoredCase/"+rewrite(name), isAbsent)
+		return
+	}
+	t.Cleanup(func() { unix.Unmount(s.at("@/ci"), unix.MNT_DETACH) })
+	s.tree("ci/d/")
+	dir := must1(os.Open(s.at("@/ci/d")))(t)
+	defer dir.Close()
+	const casefold = 0x40000000
+	must(t, unix.IoctlSetPointerInt(int(dir.Fd()), unix.FS_IOC_SETFLAGS, casefold))
+	s.tree("ci/d/key", "ci/d/OTHER")
+	s.run(
+		trial{name: "name of a file in its own case is denied", control: []string{"open", "r", "@/plain/key"}, probe: []string{"open", "r", "@/ci/d/key"}, errno: eacces,
+			want: denial{actions: "open,read", path: "@/ci/d/key"}},
+		trial{name: name, probe: []string{"open", "r", "@/ci/d/other"}, limit: true},
+	)
+}
+
+// TestInterpretedData lets a program that may run read what it then acts upon:
+// of that only the reading is judged.
+func TestInterpretedData(t *testing.T) {
+	s := newStage(t, permit("execute", "@/bin/"), permit(look, "@/ws/"))
+	s.program("bin/tool")
+	s.tree("ws/script", "secret/script")
+	s.run(trial{name: "data for a permitted program is a limit", probe: []string{"exec", "@/bin/tool", "tool", "@/ws/script"}, limit: true})
+	s.step("data that may not be read is denied", isDenied, func() {
+		a := s.start("", nil, 0, "exec", "@/bin/tool", "tool", "@/secret/script").wait()
+		if a.code != int(eacces) {
+			s.t.Errorf("%v", a)
+		}
+		s.expectEvents(a.pid, denial{actions: "open,read", path: "@/secret/script", exe: "@/bin/tool"})
+	})
+}
