@@ -112,7 +112,7 @@ func (s *idleSearch) look(i int, report *IdleReport) error {
 	if slices.ContainsFunc(holds, func(d table.Difference) bool { return s.matters(i, d.Witness) }) {
 		return nil // no need to compile the others
 	}
-	var rest rule.Set
+	rest := rule.Set{Residuals: s.plan.Rules.Residuals}
 	for j, rules := range s.rules {
 		if j != i {
 			rest.Rules = append(rest.Rules, rules...)
