@@ -85,8 +85,8 @@ func TestCodesAreTwins(t *testing.T) {
 			t.Errorf("action %d is %s in C, %s in Go", a, got, a)
 		}
 	}
-	for enum, count := range map[string]int{"action": int(abi.NumActions), "reason": int(abi.ReasonAsk) + 1,
-		"path_status": int(abi.PathCut) + 1, "mode": int(abi.Lockdown) + 1, "boundary": int(abi.BoundaryMemory) + 1} {
+	for enum, count := range map[string]int{"action": int(abi.NumActions), "reason": int(abi.ReasonFolded) + 1,
+		"path_status": int(abi.PathFolded) + 1, "mode": int(abi.Lockdown) + 1, "boundary": int(abi.BoundaryMemory) + 1} {
 		if n := len(enumerators(t, src, enum)); n != count {
 			t.Errorf("enum %s has %d values in C, %d in Go", enum, n, count)
 		}

@@ -116,6 +116,8 @@ func status(s abi.PathStatus) string {
 		return "torn"
 	case abi.PathCut:
 		return "cut"
+	case abi.PathFolded:
+		return "folded"
 	}
 	return fmt.Sprintf("status %d", s)
 }

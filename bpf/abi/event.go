@@ -46,6 +46,7 @@ const (
 	ReasonLockdown
 	ReasonBoundary
 	ReasonAsk
+	ReasonFolded
 )
 
 var reasonTexts = [...]string{
@@ -58,6 +59,7 @@ var reasonTexts = [...]string{
 	ReasonNoPlan:   "no plan is installed",
 	ReasonLockdown: "the workload is locked down",
 	ReasonBoundary: "no policy can grant this",
+	ReasonFolded:   "a directory on the way ignores case or spelling: one file has many names there",
 	ReasonAsk:      "the policy leaves it to the agent, and no agent answers",
 }
 
@@ -131,6 +133,7 @@ const (
 	PathTooDeep                   // its last components only
 	PathTorn                      // as seen by the last walk
 	PathCut                       // its last components, up to MaxPath bytes
+	PathFolded                    // one of several spellings
 )
 
 // Counters are a workload's totals since it was installed.

@@ -39,6 +39,7 @@ enum reason {
 	REASON_LOCKDOWN, /* the workload is locked down */
 	REASON_BOUNDARY, /* no policy can grant this */
 	REASON_ASK,	 /* the table says ask, and nobody answers */
+	REASON_FOLDED,	 /* a directory on the way gives one file many names */
 };
 
 /* What no policy can grant. */
@@ -77,7 +78,7 @@ enum dim {
 	NUM_DIMS,
 };
 
-enum path_status { PATH_NONE, PATH_OK, PATH_OUTSIDE, PATH_TOO_DEEP, PATH_TORN, PATH_CUT };
+enum path_status { PATH_NONE, PATH_OK, PATH_OUTSIDE, PATH_TOO_DEEP, PATH_TORN, PATH_CUT, PATH_FOLDED };
 
 /* One confined workload. plan is the word offset of its table in the arena
  * (low 32 bits; 0: none) and the generation (high): one load, so a verdict

@@ -116,6 +116,7 @@ struct component {
 struct walked {
 	u32 status; /* enum path_status */
 	u32 n;
+	u64 flags; /* of every directory on the way */
 	struct { /* where the walk is, once it has left the first mount */
 		u64 mnt, mnt_root, dentry;
 		u64 root_mnt, root_dentry;

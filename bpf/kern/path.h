@@ -6,10 +6,14 @@
  * a path that ends at the registered (mount, dentry). A chroot below the root
  * is walked through; a detached mount, another mount namespace and a deleted
  * mount never reach the root. Renames that race with the walk change the
- * sequence of rename_lock: the walk is done again. */
+ * sequence of rename_lock: the walk is done again. A directory that hashes names
+ * by itself takes several spellings for one file (casefold, vfat): which one the
+ * walk would see is the caller's choice, so no path through it is accepted. */
 #pragma once
 
 #include "maps.h"
+
+#define DCACHE_OP_HASH 1
 
 extern void rename_lock __ksym __weak;
 
@@ -95,6 +99,7 @@ static __always_inline struct dentry *walk_direct(struct walked *w, struct vfsmo
 		if (parent == d)
 			return d;
 		note_direct(&w->c[i], d);
+		w->flags |= parent->d_flags;
 		w->n = i + 1;
 		d = parent;
 	}
@@ -127,6 +132,7 @@ static __always_inline bool ascend(struct walked *w)
 	struct dentry *d = (struct dentry *)w->at.dentry;
 	u64 parent = 0;
 	struct qstr name = {};
+	u32 flags = DCACHE_OP_HASH;
 
 	bpf_probe_read_kernel(&parent, sizeof(parent), &d->d_parent);
 	if (!parent || parent == (u64)d) {
@@ -137,6 +143,8 @@ static __always_inline bool ascend(struct walked *w)
 		w->status = PATH_TOO_DEEP;
 		return false;
 	}
+	bpf_probe_read_kernel(&flags, sizeof(flags), &((struct dentry *)parent)->d_flags);
+	w->flags |= flags;
 	bpf_probe_read_kernel(&name, sizeof(name), &d->d_name);
 	put_remote(&w->c[w->n & (MAX_COMPONENTS - 1)], name.len, (u64)name.name);
 	w->n++;
@@ -178,9 +186,18 @@ static __always_inline void climb_mounts(struct walked *w)
 static __always_inline void start(struct walked *w, u64 mnt, const struct workload *wl)
 {
 	w->n = 0;
+	w->flags = 0;
 	w->at.mnt = mnt;
 	w->at.root_mnt = wl->root_mnt;
 	w->at.root_dentry = wl->root_dentry;
+}
+
+/* settle judges a walk that met no rename. */
+static __always_inline int settle(struct walked *w)
+{
+	if (w->status == PATH_OK && w->flags & DCACHE_OP_HASH)
+		w->status = PATH_FOLDED;
+	return 0;
 }
 
 /* walk_addr walks a path known by its addresses. w->status says how it went. */
@@ -193,7 +210,7 @@ static __noinline int walk_addr(struct walked *w, u64 mnt, u64 d, const struct w
 		w->at.dentry = d;
 		climb_mounts(w);
 		if (!(seq & 1) && rename_seq() == seq)
-			return 0;
+			return settle(w);
 	}
 	w->status = PATH_TORN;
 	return 0;
@@ -212,6 +229,6 @@ static __noinline int walk(struct walked *w, struct vfsmount *mnt, struct dentry
 	else
 		climb_mounts(w);
 	if (!(seq & 1) && rename_seq() == seq)
-		return 0;
+		return settle(w);
 	return walk_addr(w, (u64)mnt, (u64)d, wl);
 }

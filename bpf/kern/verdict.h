@@ -86,6 +86,8 @@ static __always_inline u32 status_reason(u32 status)
 		return REASON_OUTSIDE;
 	case PATH_TOO_DEEP:
 		return REASON_TOO_DEEP;
+	case PATH_FOLDED:
+		return REASON_FOLDED;
 	}
 	return REASON_TORN;
 }
