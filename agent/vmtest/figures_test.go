@@ -9,8 +9,12 @@ import (
 )
 
 // TestAgentFigures logs what the agent takes: memory idle and with 100
-// workloads, a reload of 10,000 policies, adoption.
+// workloads, a reload of 10,000 policies, adoption. It takes minutes, and runs
+// only when STOCKADE_BENCH is set.
 func TestAgentFigures(t *testing.T) {
+	if os.Getenv("STOCKADE_BENCH") == "" {
+		t.Skip("figures, not a test of behaviour: set STOCKADE_BENCH=1")
+	}
 	agentFixture(t)
 	put(agentConf, strings.Replace(agentYAML, "workloads:", "limits: {tables: 64MiB}\nworkloads:", 1))
 	a := startAgent(t)

@@ -58,12 +58,17 @@ func race() int {
 var raceFiles = []string{"a", "b", "both", "none"}
 
 // TestReloadStorm swaps two policy sets under eight tasks. Whatever generation
-// decides, both must be allowed and none denied.
+// decides, both must be allowed and none denied. STOCKADE_SWAPS is how often, 200
+// if it is not set.
 func TestReloadStorm(t *testing.T) {
 	agentFixture(t)
 	startAgent(t)
 	defer removeAgent(t)
-	const tasks, swaps = 8, 1000
+	const tasks = 8
+	swaps := 200
+	if n, err := strconv.Atoi(os.Getenv("STOCKADE_SWAPS")); err == nil {
+		swaps = n
+	}
 	type racer struct {
 		cmd   *exec.Cmd
 		stdin io.WriteCloser
