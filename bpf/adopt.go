@@ -19,18 +19,15 @@ import (
 	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
-// code is the compiled BPF side. A set that other code made is not adopted: its
-// maps could have another layout, and its programs other faults.
-var code = [][]byte{_IdentityBytes, _FileBytes, _ExecBytes, _EscapeBytes, _GuardBytes, _MetaBytes}
-
 // identity tells the kernel side of one build from that of another, with the
-// format of what user space keeps beside it.
+// format of what user space keeps beside it. A set that other code made is not
+// adopted: its maps could have another layout, and its programs other faults.
 func identity() [32]byte {
 	h := sha256.New()
 	fmt.Fprintf(h, "registry 1, record %d, workloads %d\n", recordSize, abi.MaxWorkloads)
-	for _, text := range code {
-		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(text))))
-		h.Write(text)
+	for _, obj := range objects {
+		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(obj.code))))
+		h.Write(obj.code)
 	}
 	return [32]byte(h.Sum(nil))
 }

@@ -11,18 +11,19 @@ import (
 type object struct {
 	name string
 	load func() (*ebpf.CollectionSpec, error)
+	code []byte
 }
 
 // objects in the order in which they are attached: who is confined comes
 // before what is decided.
 var objects = []object{
-	{"identity", loadIdentity},
-	{"file", loadFile},
-	{"exec", loadExec},
-	{"escape", loadEscape},
-	{"guard", loadGuard},
-	{"meta", loadMeta},
-	{strictObject, loadStrict},
+	{"identity", loadIdentity, _IdentityBytes},
+	{"file", loadFile, _FileBytes},
+	{"exec", loadExec, _ExecBytes},
+	{"escape", loadEscape, _EscapeBytes},
+	{"guard", loadGuard, _GuardBytes},
+	{"meta", loadMeta, _MetaBytes},
+	{strictObject, loadStrict, _StrictBytes},
 }
 
 // strictObject has the hooks that only strict workloads need.
