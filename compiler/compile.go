@@ -12,6 +12,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -228,7 +229,8 @@ func (p *policy) actionsNamed() []types.EntityUID {
 	return named
 }
 
-// digest identifies the policy set: sources in any order, entities, schema.
+// digest identifies the policy set: sources in any order, entities, schema, and
+// answers.
 func digest(in Input) string {
 	sources := slices.Clone(in.Sources)
 	slices.SortFunc(sources, func(a, b Source) int {
@@ -249,5 +251,8 @@ func digest(in Input) string {
 	}
 	put(in.Entities)
 	put(schema.Text)
+	for _, a := range in.Answers {
+		put(fmt.Appendf(nil, "%+v", a))
+	}
 	return hex.EncodeToString(h.Sum(nil))
 }

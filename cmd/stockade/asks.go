@@ -54,7 +54,7 @@ func showAsks(w io.Writer, asks agent.Asks) error {
 		if a.Exe != "" {
 			by = " by " + compiler.Printable(a.Exe)
 		}
-		fmt.Fprintf(w, "%s  %s  %s %s %s%s, %d times, last at %s\n", a.ID, a.Workload, strings.Join(a.Actions, ","), strings.ToLower(a.Kind),
+		fmt.Fprintf(w, "%s  %s  %s %s %s%s, count %d, last at %s\n", a.ID, a.Workload, strings.Join(a.Actions, ","), strings.ToLower(a.Kind),
 			compiler.Printable(a.Path), by, a.Count, a.Last.Local().Format(time.TimeOnly))
 		for _, wait := range a.Waits {
 			fmt.Fprintf(w, "    policy %s waits for `%s`: %s\n", compiler.Printable(wait.Policy), compiler.Printable(wait.Expression), wait.Reason)
