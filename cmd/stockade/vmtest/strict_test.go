@@ -12,7 +12,7 @@ import (
 // denies: strict refuses both, and lets the rest run.
 func TestStrict(t *testing.T) {
 	inVM(t)
-	const code = `python3 -c 'import mmap; mmap.mmap(-1, 4096, prot=7)' 2>/dev/null && echo executable; echo done`
+	const code = `python3 -BIS -c 'import mmap; mmap.mmap(-1, 4096, prot=7)' 2>/dev/null && echo executable; echo done`
 	if r := confined(t, "", code); r.stdout != "executable\ndone\n" {
 		t.Errorf("not strict:\n%s%s", r.stdout, r.stderr)
 	}
