@@ -97,6 +97,9 @@ func (e *Enforcer) adopt(dir string) error {
 		return &IncompleteError{Dir: dir, What: fmt.Sprintf("%d of %d hooks are attached", len(e.links), h.Links)}
 	}
 	e.store.clock = e.store.header().Clock == 1
+	if err := e.adoptHolds(dir); err != nil {
+		return err
+	}
 	if err := e.store.recover(dir); err != nil {
 		return err
 	}
@@ -126,6 +129,9 @@ func checkIdentity(dir string, registry *ebpf.Map) error {
 // the program that registers roots.
 func (e *Enforcer) openPins(dir string) error {
 	for _, obj := range objects {
+		if obj.name == holdObject {
+			continue
+		}
 		spec, err := obj.load()
 		if err != nil {
 			return fmt.Errorf("BPF object %s: %w: nothing is adopted; rebuild stockade", obj.name, err)

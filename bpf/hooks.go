@@ -24,10 +24,14 @@ var objects = []object{
 	{"guard", loadGuard, _GuardBytes},
 	{"meta", loadMeta, _MetaBytes},
 	{strictObject, loadStrict, _StrictBytes},
+	{holdObject, loadHold, _HoldBytes},
 }
 
 // strictObject has the hooks that only strict workloads need.
 const strictObject = "strict"
+
+// holdObject has the hooks that confirm what the agent was asked about.
+const holdObject = "hold"
 
 // optional hooks exist on some kernels only. consequence says what follows
 // where one is missing; "" means that another hook covers it.
@@ -37,6 +41,7 @@ var optional = map[string]string{
 	"inode_remove_acl":   "", // 6.1: inode_removexattr likewise
 	"inode_file_setattr": "", // before 6.17 the ioctls are the only way
 	compatPersonality:    "", // without it no 32-bit program runs
+	postOpen:             "", // before 6.9 no open is held
 	"file_ioctl_compat":  "", // before 6.8 file_ioctl fires for 32-bit callers too
 }
 
@@ -57,6 +62,9 @@ func dropIdle(spec *ebpf.CollectionSpec, o Options) {
 		}
 	}
 }
+
+// postOpen is the hook behind what may hold an open.
+const postOpen = "file_post_open"
 
 // compatPersonality is there where the kernel runs 32-bit programs.
 const compatPersonality = "__ia32_sys_personality"

@@ -13,6 +13,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
 
 	"github.com/stockade-dev/stockade/bpf/abi"
 )
@@ -48,6 +49,8 @@ type Enforcer struct {
 	pinDir   string
 	maps     map[string]*ebpf.Map
 	links    map[string]link.Link
+	holds    map[string]link.Link // see hold.go
+	images   []byte
 	register *ebpf.Program
 	gaps     []string
 	*store
@@ -74,7 +77,7 @@ func Load(o Options) (*Enforcer, error) {
 	e := &Enforcer{maps: map[string]*ebpf.Map{}, links: map[string]link.Link{}}
 	var programs []*ebpf.Program
 	for _, obj := range objects {
-		if obj.name == strictObject && !o.Strict {
+		if obj.name == strictObject && !o.Strict || obj.name == holdObject {
 			continue
 		}
 		more, err := e.loadObject(obj, o, kernel)
@@ -195,29 +198,40 @@ func loadError(object string, err error) error {
 // attach attaches all programs or none.
 func (e *Enforcer) attach(programs []*ebpf.Program) error {
 	for _, p := range programs {
-		info, err := p.Info()
+		if p.Type() == ebpf.Syscall {
+			var err error
+			if e.register, err = p.Clone(); err != nil {
+				return fmt.Errorf("BPF program: %w: nothing is enforced; check the kernel log", err)
+			}
+			continue
+		}
+		name, l, err := attachOne(p)
 		if err != nil {
-			return fmt.Errorf("BPF program: %w: nothing is enforced; check the kernel log", err)
+			return err
 		}
-		var l link.Link
-		switch p.Type() {
-		case ebpf.LSM:
-			l, err = link.AttachLSM(link.LSMOptions{Program: p})
-		case ebpf.Tracing:
-			l, err = link.AttachTracing(link.TracingOptions{Program: p})
-		case ebpf.Syscall:
-			e.register, err = p.Clone()
-		default:
-			err = fmt.Errorf("unexpected program type %s", p.Type())
-		}
-		if err != nil {
-			return fmt.Errorf("hook %s: %w: nothing is enforced; check that the kernel's lsm= list has bpf (`stockade doctor`)", info.Name, err)
-		}
-		if l != nil {
-			e.links[info.Name] = l
-		}
+		e.links[name] = l
 	}
 	return nil
+}
+
+// attachOne attaches one program to its hook.
+func attachOne(p *ebpf.Program) (name string, l link.Link, err error) {
+	info, err := p.Info()
+	if err != nil {
+		return "", nil, fmt.Errorf("BPF program: %w: nothing is enforced; check the kernel log", err)
+	}
+	switch p.Type() {
+	case ebpf.LSM:
+		l, err = link.AttachLSM(link.LSMOptions{Program: p})
+	case ebpf.Tracing:
+		l, err = link.AttachTracing(link.TracingOptions{Program: p})
+	default:
+		err = fmt.Errorf("unexpected program type %s", p.Type())
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("hook %s: %w: nothing is enforced; check that the kernel's lsm= list has bpf (`stockade doctor`)", info.Name, err)
+	}
+	return info.Name, l, nil
 }
 
 // Hooks lists the attached hooks.
@@ -282,11 +296,16 @@ func (e *Enforcer) Close() error {
 // Abandon closes this process's hold. What is pinned goes on enforcing.
 func (e *Enforcer) Abandon() error {
 	var errs []error
-	for _, l := range e.links {
-		errs = append(errs, l.Close())
+	for _, set := range []map[string]link.Link{e.links, e.holds} {
+		for _, l := range set {
+			errs = append(errs, l.Close())
+		}
 	}
 	for _, m := range e.maps {
 		errs = append(errs, m.Close())
+	}
+	if e.images != nil {
+		errs = append(errs, unix.Munmap(e.images))
 	}
 	if e.register != nil {
 		errs = append(errs, e.register.Close())

@@ -201,9 +201,6 @@ func (s *store) SetMode(id uint32, mode abi.Mode) error {
 	return nil
 }
 
-// workloadStrict is the twin of WORKLOAD_STRICT in kern/abi.h.
-const workloadStrict = 1
-
 // SetStrict makes a workload strict, or no longer: code comes only from files
 // that its policy lets be mapped, and every use of a descriptor is judged, also
 // of one that was opened before.
@@ -215,11 +212,11 @@ func (s *store) SetStrict(id uint32, strict bool) error {
 	if strict && !s.strict {
 		return fmt.Errorf("workload %d: the hooks of strict workloads are not attached: it is not strict; load with Strict set", id)
 	}
-	flags := uint32(0)
 	if strict {
-		flags = workloadStrict
+		atomic.OrUint32(&w.flags, workloadStrict)
+	} else {
+		atomic.AndUint32(&w.flags, ^uint32(workloadStrict))
 	}
-	atomic.StoreUint32(&w.flags, flags)
 	return nil
 }
 

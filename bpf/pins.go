@@ -15,6 +15,7 @@ import (
 const (
 	mapPin      = "map_"
 	linkPin     = "link_"
+	holdPin     = "hold_" // links and maps of the hooks that confirm
 	registerPin = "prog_register_root"
 )
 
@@ -22,7 +23,7 @@ const (
 // takes the rest for a whole set, then the links. Enforcement by that set ends:
 // stop its workloads before.
 func Remove(dir string) error {
-	for _, pattern := range []string{mapPin + registryName, linkPin + "*", "prog_*", mapPin + "*"} {
+	for _, pattern := range []string{mapPin + registryName, linkPin + "*", holdPin + "*", "prog_*", mapPin + "*"} {
 		pins, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
 			return fmt.Errorf("%s: %w", dir, err)

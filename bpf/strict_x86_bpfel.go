@@ -16,17 +16,21 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	strictMapAnswers                  = "answers"
 	strictMapArena                    = "arena"
+	strictMapAsked                    = "asked"
 	strictMapCgroups                  = "cgroups"
 	strictMapCounts                   = "counts"
 	strictMapDegraded                 = "degraded"
 	strictMapEventBufs                = "event_bufs"
 	strictMapEvents                   = "events"
+	strictMapHolds                    = "holds"
 	strictMapMembers                  = "members"
 	strictMapScratches                = "scratches"
 	strictMapSeqs                     = "seqs"
 	strictMapTaiOffset                = "tai_offset"
 	strictMapTasks                    = "tasks"
+	strictMapWaits                    = "waits"
 	strictMapWorkloads                = "workloads"
 	strictProgStrictFileIoctl         = "strict_file_ioctl"
 	strictProgStrictFileIoctlCompat   = "strict_file_ioctl_compat"
@@ -104,17 +108,21 @@ type strictProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type strictMapSpecs struct {
+	Answers   *ebpf.MapSpec `ebpf:"answers"`
 	Arena     *ebpf.MapSpec `ebpf:"arena"`
+	Asked     *ebpf.MapSpec `ebpf:"asked"`
 	Cgroups   *ebpf.MapSpec `ebpf:"cgroups"`
 	Counts    *ebpf.MapSpec `ebpf:"counts"`
 	Degraded  *ebpf.MapSpec `ebpf:"degraded"`
 	EventBufs *ebpf.MapSpec `ebpf:"event_bufs"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
+	Holds     *ebpf.MapSpec `ebpf:"holds"`
 	Members   *ebpf.MapSpec `ebpf:"members"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
 	Seqs      *ebpf.MapSpec `ebpf:"seqs"`
 	TaiOffset *ebpf.MapSpec `ebpf:"tai_offset"`
 	Tasks     *ebpf.MapSpec `ebpf:"tasks"`
+	Waits     *ebpf.MapSpec `ebpf:"waits"`
 	Workloads *ebpf.MapSpec `ebpf:"workloads"`
 }
 
@@ -148,33 +156,41 @@ func (o *strictObjects) Close() error {
 //
 // It can be passed to loadStrictObjects or ebpf.CollectionSpec.LoadAndAssign.
 type strictMaps struct {
+	Answers   *ebpf.Map `ebpf:"answers"`
 	Arena     *ebpf.Map `ebpf:"arena"`
+	Asked     *ebpf.Map `ebpf:"asked"`
 	Cgroups   *ebpf.Map `ebpf:"cgroups"`
 	Counts    *ebpf.Map `ebpf:"counts"`
 	Degraded  *ebpf.Map `ebpf:"degraded"`
 	EventBufs *ebpf.Map `ebpf:"event_bufs"`
 	Events    *ebpf.Map `ebpf:"events"`
+	Holds     *ebpf.Map `ebpf:"holds"`
 	Members   *ebpf.Map `ebpf:"members"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
 	Seqs      *ebpf.Map `ebpf:"seqs"`
 	TaiOffset *ebpf.Map `ebpf:"tai_offset"`
 	Tasks     *ebpf.Map `ebpf:"tasks"`
+	Waits     *ebpf.Map `ebpf:"waits"`
 	Workloads *ebpf.Map `ebpf:"workloads"`
 }
 
 func (m *strictMaps) Close() error {
 	return _StrictClose(
+		m.Answers,
 		m.Arena,
+		m.Asked,
 		m.Cgroups,
 		m.Counts,
 		m.Degraded,
 		m.EventBufs,
 		m.Events,
+		m.Holds,
 		m.Members,
 		m.Scratches,
 		m.Seqs,
 		m.TaiOffset,
 		m.Tasks,
+		m.Waits,
 		m.Workloads,
 	)
 }

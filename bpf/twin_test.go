@@ -46,6 +46,7 @@ func snake(s string) string {
 func TestStructuresAreTwins(t *testing.T) {
 	for name, twin := range map[string]reflect.Type{
 		"event": abi.WireEvent, "workload": reflect.TypeFor[workload](), "counters": reflect.TypeFor[counters](), "member": reflect.TypeFor[member](),
+		"answer": reflect.TypeFor[answer](), "image": reflect.TypeFor[image](),
 		"component": reflect.TypeFor[component](), "input": reflect.TypeFor[walkInput](), "input_path": reflect.TypeFor[inputPath](),
 	} {
 		s := structure(t, name)
@@ -85,7 +86,7 @@ func TestCodesAreTwins(t *testing.T) {
 			t.Errorf("action %d is %s in C, %s in Go", a, got, a)
 		}
 	}
-	for enum, count := range map[string]int{"action": int(abi.NumActions), "reason": int(abi.ReasonFolded) + 1,
+	for enum, count := range map[string]int{"action": int(abi.NumActions), "reason": int(abi.ReasonChanged) + 1,
 		"path_status": int(abi.PathFolded) + 1, "mode": int(abi.Lockdown) + 1, "boundary": int(abi.BoundaryMemory) + 1} {
 		if n := len(enumerators(t, src, enum)); n != count {
 			t.Errorf("enum %s has %d values in C, %d in Go", enum, n, count)
@@ -93,7 +94,8 @@ func TestCodesAreTwins(t *testing.T) {
 	}
 	for enum, values := range map[string][]string{
 		"reason": {"REASON_POLICY", "REASON_GAIN", "REASON_OUTSIDE", "REASON_TOO_DEEP", "REASON_TORN", "REASON_BUSY",
-			"REASON_NO_PLAN", "REASON_LOCKDOWN", "REASON_BOUNDARY", "REASON_ASK"},
+			"REASON_NO_PLAN", "REASON_LOCKDOWN", "REASON_BOUNDARY", "REASON_ASK",
+			"REASON_FOLDED", "REASON_HELD", "REASON_ANSWERED", "REASON_CHANGED"},
 		"path_status": {"PATH_NONE", "PATH_OK", "PATH_OUTSIDE", "PATH_TOO_DEEP", "PATH_TORN", "PATH_CUT"},
 		"mode":        {"MODE_ENFORCE", "MODE_AUDIT", "MODE_LOCKDOWN"},
 		"boundary": {"BOUNDARY_NONE", "BOUNDARY_BPF", "BOUNDARY_PERF", "BOUNDARY_MODULE", "BOUNDARY_CONTROL",
@@ -132,7 +134,7 @@ func TestLimitsAreTwins(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]int{"MAX_COMPONENTS": abi.MaxComponents, "MAX_NAME": abi.MaxName, "MAX_PATH": abi.MaxPath,
-		"INLINE_NAME": abi.InlineName, "MAX_WORKLOADS": abi.MaxWorkloads, "ARENA_WORDS": defaultTableWords} {
+		"INLINE_NAME": abi.InlineName, "MAX_IMAGE": MaxImage, "IMAGES": maxImages, "MAX_WORKLOADS": abi.MaxWorkloads, "ARENA_WORDS": defaultTableWords} {
 		m := regexp.MustCompile(`#define ` + name + ` (\d+)`).FindSubmatch(src)
 		if m == nil {
 			t.Errorf("no %s in kern/limits.h", name)

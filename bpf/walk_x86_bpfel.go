@@ -16,17 +16,21 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	walkMapAnswers           = "answers"
 	walkMapArena             = "arena"
+	walkMapAsked             = "asked"
 	walkMapCgroups           = "cgroups"
 	walkMapCounts            = "counts"
 	walkMapDegraded          = "degraded"
 	walkMapEventBufs         = "event_bufs"
 	walkMapEvents            = "events"
+	walkMapHolds             = "holds"
 	walkMapMembers           = "members"
 	walkMapScratches         = "scratches"
 	walkMapSeqs              = "seqs"
 	walkMapTaiOffset         = "tai_offset"
 	walkMapTasks             = "tasks"
+	walkMapWaits             = "waits"
 	walkMapWalkInput         = "walk_input"
 	walkMapWorkloads         = "workloads"
 	walkProgEmpty            = "empty"
@@ -89,17 +93,21 @@ type walkProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type walkMapSpecs struct {
+	Answers   *ebpf.MapSpec `ebpf:"answers"`
 	Arena     *ebpf.MapSpec `ebpf:"arena"`
+	Asked     *ebpf.MapSpec `ebpf:"asked"`
 	Cgroups   *ebpf.MapSpec `ebpf:"cgroups"`
 	Counts    *ebpf.MapSpec `ebpf:"counts"`
 	Degraded  *ebpf.MapSpec `ebpf:"degraded"`
 	EventBufs *ebpf.MapSpec `ebpf:"event_bufs"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
+	Holds     *ebpf.MapSpec `ebpf:"holds"`
 	Members   *ebpf.MapSpec `ebpf:"members"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
 	Seqs      *ebpf.MapSpec `ebpf:"seqs"`
 	TaiOffset *ebpf.MapSpec `ebpf:"tai_offset"`
 	Tasks     *ebpf.MapSpec `ebpf:"tasks"`
+	Waits     *ebpf.MapSpec `ebpf:"waits"`
 	WalkInput *ebpf.MapSpec `ebpf:"walk_input"`
 	Workloads *ebpf.MapSpec `ebpf:"workloads"`
 }
@@ -134,34 +142,42 @@ func (o *walkObjects) Close() error {
 //
 // It can be passed to loadWalkObjects or ebpf.CollectionSpec.LoadAndAssign.
 type walkMaps struct {
+	Answers   *ebpf.Map `ebpf:"answers"`
 	Arena     *ebpf.Map `ebpf:"arena"`
+	Asked     *ebpf.Map `ebpf:"asked"`
 	Cgroups   *ebpf.Map `ebpf:"cgroups"`
 	Counts    *ebpf.Map `ebpf:"counts"`
 	Degraded  *ebpf.Map `ebpf:"degraded"`
 	EventBufs *ebpf.Map `ebpf:"event_bufs"`
 	Events    *ebpf.Map `ebpf:"events"`
+	Holds     *ebpf.Map `ebpf:"holds"`
 	Members   *ebpf.Map `ebpf:"members"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
 	Seqs      *ebpf.Map `ebpf:"seqs"`
 	TaiOffset *ebpf.Map `ebpf:"tai_offset"`
 	Tasks     *ebpf.Map `ebpf:"tasks"`
+	Waits     *ebpf.Map `ebpf:"waits"`
 	WalkInput *ebpf.Map `ebpf:"walk_input"`
 	Workloads *ebpf.Map `ebpf:"workloads"`
 }
 
 func (m *walkMaps) Close() error {
 	return _WalkClose(
+		m.Answers,
 		m.Arena,
+		m.Asked,
 		m.Cgroups,
 		m.Counts,
 		m.Degraded,
 		m.EventBufs,
 		m.Events,
+		m.Holds,
 		m.Members,
 		m.Scratches,
 		m.Seqs,
 		m.TaiOffset,
 		m.Tasks,
+		m.Waits,
 		m.WalkInput,
 		m.Workloads,
 	)

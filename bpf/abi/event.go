@@ -47,6 +47,9 @@ const (
 	ReasonBoundary
 	ReasonAsk
 	ReasonFolded
+	ReasonHeld
+	ReasonAnswered
+	ReasonChanged
 )
 
 var reasonTexts = [...]string{
@@ -60,6 +63,9 @@ var reasonTexts = [...]string{
 	ReasonLockdown: "the workload is locked down",
 	ReasonBoundary: "no policy can grant this",
 	ReasonFolded:   "a directory on the way ignores case or spelling: one file has many names there",
+	ReasonHeld:     "the agent is asked",
+	ReasonAnswered: "denied by policy, as the agent found",
+	ReasonChanged:  "arguments or environment are not those that were judged: killed",
 	ReasonAsk:      "the policy leaves it to the agent, and no agent answers",
 }
 
@@ -163,7 +169,10 @@ type Event struct {
 	Reason     Reason
 	Boundary   Boundary
 	Mode       Mode
-	Comm       string // thread name: the task chooses it, never trust it
+	// Hold is the number of the hold that ended so; where Reason is
+	// ReasonHeld, of the one that begins. 0: nothing was held.
+	Hold uint64
+	Comm string // thread name: the task chooses it, never trust it
 
 	Path, Dest, Exe                   string // Dest: of a rename or link
 	PathStatus, DestStatus, ExeStatus PathStatus
@@ -187,7 +196,7 @@ type wireEvent struct {
 	PathStatus, DestStatus, ExeStatus uint8
 	Boundary                          uint8
 	PathLen, DestLen, ExeLen          uint32
-	_                                 uint32
+	Hold                              uint32
 	Comm                              [16]byte
 	Now                               int64
 	Automaton                         uint64
@@ -222,7 +231,7 @@ func DecodeEvent(raw []byte) (Event, error) {
 		Workload: w.Workload, Generation: w.Generation,
 		PID: w.PID, TID: w.TID, UID: w.UID, GID: w.GID,
 		Missing: ActionMask(w.Missing), Action: Action(w.Action), Kind: Kind(w.Kind),
-		Reason: Reason(w.Reason), Boundary: Boundary(w.Boundary), Mode: Mode(w.Mode), Comm: string(comm),
+		Hold: uint64(w.Hold), Reason: Reason(w.Reason), Boundary: Boundary(w.Boundary), Mode: Mode(w.Mode), Comm: string(comm),
 		PathStatus: PathStatus(w.PathStatus), DestStatus: PathStatus(w.DestStatus), ExeStatus: PathStatus(w.ExeStatus),
 		EUID: w.EUID, EGID: w.EGID, Now: w.Now, Xattr: string(rest[:w.XattrLen]),
 		Automaton: w.Automaton, ExeClass: w.ExeClass, ParentClass: w.ParentClass,

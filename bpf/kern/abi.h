@@ -40,6 +40,9 @@ enum reason {
 	REASON_BOUNDARY, /* no policy can grant this */
 	REASON_ASK,	 /* the table says ask, and nobody answers */
 	REASON_FOLDED,	 /* a directory on the way gives one file many names */
+	REASON_HELD,	 /* not refused: the agent is asked */
+	REASON_ANSWERED, /* the agent was asked, and policy denies */
+	REASON_CHANGED,	 /* the image that was executed is not the one that was judged */
 };
 
 /* What no policy can grant. */
@@ -90,7 +93,9 @@ struct workload {
 	u32 mode;
 	u32 flags;
 };
-#define WORKLOAD_STRICT 1U /* see strict.bpf.c */
+#define WORKLOAD_STRICT 1U    /* see strict.bpf.c */
+#define WORKLOAD_HOLD_EXEC 2U /* what the table asks about executions is held; see hold.h */
+#define WORKLOAD_HOLD_OPEN 4U /* and about opens */
 
 struct counters {
 	u64 allowed;
@@ -120,7 +125,7 @@ struct event {
 	u8 path_status, dest_status, exe_status;
 	u8 boundary; /* enum boundary, for REASON_BOUNDARY */
 	u32 path_len, dest_len, exe_len;
-	u32 pad2;
+	u32 hold; /* number of the hold that this ends; of REASON_HELD, its own */
 	char comm[16];
 	s64 now;       /* CLOCK_REALTIME in milliseconds, as the verdict saw it */
 	u64 automaton; /* whose exe_class and parent_class are; 0: not classified */

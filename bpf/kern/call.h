@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Who calls: the task itself, or a filesystem in its place; and which system
- * call it is in, for what no hook tells apart. The number is what the kernel
+ * call it is in, for what no hook tells apart. 32-bit callers open and execute as
+ * others: what they ask about is not held. The number is what the kernel
  * dispatched: the caller cannot change it during the call. */
 #pragma once
 
-#include "verdict.h"
+#include "identity.h"
 
 /* by_kernel: does a filesystem act under its own credentials, as overlayfs does
  * on its layers? The operation on the overlay itself was judged. Tasks cannot
@@ -17,7 +18,9 @@ static __always_inline bool by_kernel(void)
 	return task->cred != task->real_cred && !(task->flags & PF_IO_WORKER);
 }
 
-enum { CALL_OTHER, CALL_MACHINE, CALL_NAME, CALL_MOUNT_SETATTR, CALL_MADVISE };
+enum { CALL_OTHER, CALL_MACHINE, CALL_NAME, CALL_MOUNT_SETATTR, CALL_MADVISE, CALL_OPEN, CALL_EXEC };
+
+#define AT_EXECVE_CHECK 0x10000 /* of execveat: nothing is executed */
 
 #if defined(__TARGET_ARCH_x86)
 
@@ -50,6 +53,15 @@ static __always_inline u32 current_call(void)
 		return CALL_OTHER;
 	}
 	switch (nr) {
+	case 2:	  /* open */
+	case 85:  /* creat */
+	case 257: /* openat */
+	case 437: /* openat2 */
+		return CALL_OPEN;
+	case 59: /* execve */
+		return CALL_EXEC;
+	case 322: /* execveat */
+		return BPF_CORE_READ(regs, r8) & AT_EXECVE_CHECK ? CALL_OTHER : CALL_EXEC;
 	case 16:  /* ioctl */
 	case 514: /* ioctl of the x32 ABI */
 	case 167: /* swapon */
@@ -80,6 +92,7 @@ static __always_inline u32 current_call(void)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct pt_regs_arm64 *regs = (struct pt_regs_arm64 *)bpf_task_pt_regs(task);
+	u64 flags = 0;
 	s32 nr = -1;
 
 	if (bpf_probe_read_kernel(&nr, sizeof(nr), &regs->syscallno))
@@ -104,6 +117,13 @@ static __always_inline u32 current_call(void)
 		return CALL_OTHER;
 	}
 	switch (nr) {
+	case 56:  /* openat */
+	case 437: /* openat2 */
+		return CALL_OPEN;
+	case 221: /* execve */
+		return CALL_EXEC;
+	case 281: /* execveat */
+		return bpf_probe_read_kernel(&flags, sizeof(flags), &regs->user.regs[4]) || flags & AT_EXECVE_CHECK ? CALL_OTHER : CALL_EXEC;
 	case 29:  /* ioctl */
 	case 60:  /* quotactl */
 	case 224: /* swapon */

@@ -8,6 +8,10 @@
 #define KIND_DIR 1U
 #define OF_DEST 2U /* in a kind: the resource is s->dest, not s->path */
 #define BEFORE 8U  /* in a kind: exec is not over: the executable is the one before */
+#define MAY_HOLD 16U  /* in a kind: what is asked may go on, to be confirmed */
+#define MUST_HOLD 32U /* in a kind: here it is confirmed */
+#define IS_MAPPED 64U /* in a kind: exec maps what it was allowed */
+#define HOLD_FLAGS (MAY_HOLD | MUST_HOLD | IS_MAPPED)
 #define MOVING 4U  /* in a kind: the other path is the destination of a move */
 #define NEED_ANY (1U << 31)  /* in need: one of the actions suffices */
 #define NEED_WALK (1U << 30) /* in need: walk, whatever is allowed everywhere */

@@ -15,6 +15,7 @@ struct denial {
 	u8 mode;
 	u8 has_dest;
 	u8 boundary;
+	u32 hold;
 	struct inode *inode; /* or NULL */
 };
 
@@ -106,6 +107,7 @@ static __always_inline void fill(struct event *ev, const struct denial *d, struc
 	ev->reason = d->reason;
 	ev->mode = d->mode;
 	ev->boundary = d->boundary;
+	ev->hold = d->hold;
 	ev->inode = 0;
 	ev->device = 0;
 	if (inode) {
@@ -147,22 +149,26 @@ static __always_inline void pack_xattr(struct event_buf *e, struct scratch *s)
 	e->at = at + len;
 }
 
-/* emit sends one event. s is NULL when no path was walked. */
+/* emit sends one event, or a hold to the agent. s is NULL when no path was
+ * walked. Returns 0 when it is on its way. */
 static __noinline int emit(const struct denial *d, struct scratch *s, const struct workload *wl)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	u64 *seq, size, n = 0;
+	bool held = d->reason == REASON_HELD;
 	u32 w = d->workload;
 	struct event_buf *e;
 	struct event *ev;
+	long err;
 
-	seq = bpf_map_lookup_elem(&seqs, &w);
+	seq = held ? NULL : bpf_map_lookup_elem(&seqs, &w);
 	if (seq)
 		n = __sync_fetch_and_add(seq, 1) + 1;
 	e = claim_buf();
 	if (!e) {
-		count_dropped(w);
-		return 0;
+		if (!held)
+			count_dropped(w);
+		return -1;
 	}
 	ev = &e->event;
 	fill(ev, d, task);
@@ -185,8 +191,14 @@ static __noinline int emit(const struct denial *d, struct scratch *s, const stru
 	if (s)
 		pack_xattr(e, s);
 	size = e->at;
-	if (size > EVENT_BYTES || bpf_ringbuf_output(&events, e->bytes, size, 0))
+	if (size > EVENT_BYTES)
+		err = -1;
+	else if (held)
+		err = bpf_ringbuf_output(&asked, e->bytes, size, 0);
+	else
+		err = bpf_ringbuf_output(&events, e->bytes, size, 0);
+	if (err && !held)
 		count_dropped(w);
 	__sync_lock_test_and_set(&e->busy, 0);
-	return 0;
+	return err ? -1 : 0;
 }

@@ -2,7 +2,8 @@
 /* Execution. The opens that exec makes (binary, script, each interpreter, ELF
  * loader) ask execute in file_open; here is what does not pass there.
  *
- * bprm_check_security  binary and interpreters once more, whatever opened them: execute
+ * bprm_check_security  binary and interpreters once more, whatever opened them: execute; what the
+ *                      agent was asked about is confirmed
  * bprm_committed_creds the executable is another one from here on: its class, and its parent's
  * mmap_file            PROT_EXEC of a file: map or execute; what exec itself maps, as the executable
  *                      that asked for it
@@ -54,7 +55,8 @@ int BPF_PROG(bprm_check_security, struct linux_binprm *bprm)
 
 	if (!w)
 		return 0;
-	err = decide(w, bprm->file->f_path.mnt, bprm->file->f_path.dentry, 0, BIT(ACT_EXECUTE));
+	forget_stale(bprm);
+	err = decide(w, bprm->file->f_path.mnt, bprm->file->f_path.dentry, MUST_HOLD, BIT(ACT_EXECUTE));
 	return err ? err : before_exec(w);
 }
 
@@ -134,7 +136,7 @@ int BPF_PROG(mmap_file, struct file *file, unsigned long reqprot, unsigned long 
 	w = who();
 	if (!w)
 		return 0;
-	return decide(w, file->f_path.mnt, file->f_path.dentry, in_exec(), NEED_ANY | BIT(ACT_EXECUTE) | BIT(ACT_MAP));
+	return decide(w, file->f_path.mnt, file->f_path.dentry, in_exec() | IS_MAPPED, NEED_ANY | BIT(ACT_EXECUTE) | BIT(ACT_MAP));
 }
 
 SEC("lsm/file_mprotect")

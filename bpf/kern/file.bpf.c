@@ -18,21 +18,6 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-static __always_inline u32 open_need(struct file *file)
-{
-	u32 flags = file->f_flags, mode = file->f_mode, need = BIT(ACT_OPEN);
-
-	if (flags & FMODE_EXEC)
-		return BIT(ACT_EXECUTE);
-	if (mode & FMODE_READ)
-		need |= BIT(ACT_READ);
-	if (mode & FMODE_WRITE || flags & O_TRUNC)
-		need |= BIT(ACT_WRITE);
-	if (flags & O_TMPFILE_BIT)
-		need |= BIT(ACT_CREATE);
-	return need;
-}
-
 SEC("lsm/file_open")
 int BPF_PROG(file_open, struct file *file)
 {
@@ -53,7 +38,7 @@ int BPF_PROG(file_open, struct file *file)
 	if (!bpf_core_type_exists(struct backing_file) && file->f_inode->i_sb != dentry->d_sb)
 		return 0;
 	what = REFUSE(forbidden(w, dentry, file->f_inode, need & BIT(ACT_WRITE)));
-	return decide(w, file->f_path.mnt, dentry, kind_of(file->f_inode) | what, need);
+	return decide(w, file->f_path.mnt, dentry, kind_of(file->f_inode) | what | MAY_HOLD, need);
 }
 
 /* pins: names in bpffs are enforcement itself; none may change. */

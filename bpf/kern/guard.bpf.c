@@ -16,6 +16,7 @@
  * task_prctl        PR_SET_MM with an executable: the running one is what policies and events name
  */
 #include "call.h"
+#include "verdict.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 

@@ -34,8 +34,12 @@ SEC("tp_btf/sched_process_exit")
 int BPF_PROG(task_exit, struct task_struct *task)
 {
 	u64 key = (u64)task;
+	u32 tid = task->pid;
 
 	bpf_map_delete_elem(&members, &key);
+	/* A thread can be held that is a member by its process alone. */
+	if (!bpf_map_delete_elem(&holds, &key))
+		bpf_map_delete_elem(&waits, &tid);
 	return 0;
 }
 

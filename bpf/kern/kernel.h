@@ -187,7 +187,7 @@ struct thread_info {
 	u32 status;
 };
 struct pt_regs {
-	unsigned long orig_ax, di, bx;
+	unsigned long orig_ax, di, bx, r8;
 };
 #else
 struct thread_info {
@@ -252,7 +252,11 @@ enum lockdown_reason {
 	LOCKDOWN_MSR = 8,
 };
 struct linux_binprm {
+	unsigned long p; /* where the strings begin, in the new image */
 	struct file *file;
+	int argc, envc;
+	const char *filename, *interp;
+	unsigned long exec; /* where they end */
 };
 
 #pragma clang attribute pop

@@ -18,4 +18,8 @@
 #define MAX_SB_MOUNTS 8192 /* mounts of one filesystem looked at for a dentry */
 #define SCRATCH_SLOTS 8	 /* programs preempted on one CPU at once; power of two */
 #define EVENT_SLOTS 32	 /* events being written at once; power of two */
+#define MAX_HOLDS 4096	 /* operations that wait for the agent */
+#define MAX_PROOFS 4	 /* files of one exec that the agent was asked about; power of two */
+#define MAX_IMAGE 131072 /* arguments and environment of a new image that are compared */
+#define IMAGES 32	 /* of those, waiting for their exec */
 #define ARENA_WORDS 65536 /* default; the loader sets the real size */

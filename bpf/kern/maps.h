@@ -176,6 +176,57 @@ struct {
 	__type(value, struct scratch);
 } scratches SEC(".maps");
 
+/* What a task waits for, and what it was allowed. A task alone writes its own. */
+struct proof {
+	u64 inode; /* struct inode * of a file that may be executed */
+	u32 number;
+	u32 image; /* slot of the image that was judged, and one; 0: any */
+};
+struct hold {
+	u64 inode; /* struct inode * of the file that is held */
+	u32 number, generation;
+	u32 pending;
+	u32 proofs;
+	struct proof proof[MAX_PROOFS]; /* of the exec that is going on */
+};
+
+/* struct task_struct * → hold */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_HOLDS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, u64);
+	__type(value, struct hold);
+} holds SEC(".maps");
+
+/* thread id → number of its hold: what the agent looks at when a task is held. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_HOLDS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, u32);
+	__type(value, u32);
+} waits SEC(".maps");
+
+/* number of a hold → what the agent says. */
+struct answer {
+	u32 allow;
+	u32 image; /* as in struct proof */
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_HOLDS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, u32);
+	__type(value, struct answer);
+} answers SEC(".maps");
+
+/* Holds, as events; the agent reads them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 18);
+} asked SEC(".maps");
+
 #define EVENT_BYTES 16384
 struct event_buf {
 	u64 busy;

@@ -12,6 +12,7 @@
  * inode_file_setattr flags, since 6.17; before that the ioctls: set_x_attr
  */
 #include "call.h"
+#include "verdict.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 

@@ -7,6 +7,7 @@
 #include "path.h"
 #include "decide.h"
 #include "event.h"
+#include "hold.h"
 
 #define REFUSE(what) ((what) << 8) /* in kind: refuse, whatever policy says */
 
@@ -240,6 +241,16 @@ static __noinline int decide(u32 w, struct vfsmount *mnt, struct dentry *dentry,
 	err = judge_walked(&c);
 	if (err && c.d.reason == REASON_OUTSIDE && layer((u64)mnt))
 		err = 0;
+	if (err && c.d.reason == REASON_ASK && kind & HOLD_FLAGS) {
+		if (kind & MAY_HOLD && !hold(&c.d, c.s, c.wl, need)) {
+			release(c.s);
+			return 0;
+		}
+		if (kind & MUST_HOLD)
+			err = confirm(&c.d);
+		else if (kind & IS_MAPPED)
+			err = proven(c.d.inode) ? 0 : EACCES;
+	}
 	return conclude(&c, err);
 }
 
@@ -293,4 +304,20 @@ static __noinline int refuse(u32 w, u32 what, u32 actions)
 	if (enter(w, what << 8, actions, &wl, &d) || !wl)
 		return -EPERM;
 	return deny(&d, NULL, wl, EPERM) ? -EPERM : 0;
+}
+
+/* open_need returns what an open asks. */
+static __always_inline u32 open_need(struct file *file)
+{
+	u32 flags = file->f_flags, mode = file->f_mode, need = BIT(ACT_OPEN);
+
+	if (flags & FMODE_EXEC)
+		return BIT(ACT_EXECUTE);
+	if (mode & FMODE_READ)
+		need |= BIT(ACT_READ);
+	if (mode & FMODE_WRITE || flags & O_TRUNC)
+		need |= BIT(ACT_WRITE);
+	if (flags & O_TMPFILE_BIT)
+		need |= BIT(ACT_CREATE);
+	return need;
 }

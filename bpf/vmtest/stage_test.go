@@ -243,5 +243,5 @@ func (a *attempt) String() string {
 	if a.startErr != nil {
 		return fmt.Sprintf("%v: did not start: %v", a.cmd.Args[4:], a.startErr)
 	}
-	return fmt.Sprintf("%v: exit code %d, errno %d (%v) %s", a.cmd.Args[4:], a.code, int(a.errno), a.errno, a.notes.String())
+	return fmt.Sprintf("%v: %v, errno %d (%v) %s", a.cmd.Args[4:], a.cmd.ProcessState, int(a.errno), a.errno, a.notes.String())
 }

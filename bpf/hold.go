@@ -1,0 +1,325 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
+)
+
+// Hold says which of the operations that a policy asks about go on to the
+// agent's fanotify group, where they wait, and are confirmed afterwards. Without
+// an answer of the agent they are denied.
+type Hold uint32
+
+// What may be held.
+const (
+	HoldExec Hold = 1 << iota
+	HoldOpen      // where the kernel has file_post_open, since 6.9
+)
+
+// Flags of struct workload; twins in kern/abi.h.
+const (
+	workloadStrict   = 1
+	workloadHoldExec = 2
+	workloadHoldOpen = 4
+)
+
+// MaxImage bounds the arguments and the environment of a new image that can be
+// compared, in bytes.
+const MaxImage = 128 << 10
+
+// maxImages is how many images can wait for their exec at once.
+const maxImages = 32
+
+// image is the twin of struct image in kern/hold.bpf.c.
+type image struct {
+	Number, Argc, Envc, Len uint32
+	Bytes                   [MaxImage]byte
+}
+
+// answer is the twin of struct answer in kern/maps.h.
+type answer struct{ Allow, Image uint32 }
+
+// imagesMap is pinned last: without it the hooks that confirm are not whole.
+const imagesMap = "images"
+
+// Holdable returns what this kernel lets be held.
+func Holdable() (Hold, error) {
+	kernel, err := btf.LoadKernelSpec()
+	if err != nil {
+		return 0, fmt.Errorf("kernel BTF: %w: nothing is held; use a kernel with CONFIG_DEBUG_INFO_BTF", err)
+	}
+	if hasHook(kernel, postOpen) {
+		return HoldExec | HoldOpen, nil
+	}
+	return HoldExec, nil
+}
+
+// SetHold says what of a workload is held from now on. The hooks that confirm
+// are there before the first operation is held; once attached, they stay.
+func (e *Enforcer) SetHold(id uint32, which Hold) error {
+	w, err := e.workload(id)
+	if err != nil {
+		return err
+	}
+	can, err := Holdable()
+	if err == nil && which&^can != 0 {
+		err = errors.New("this kernel has no hook behind an open (before 6.9): what is asked about opens is not held")
+	}
+	if err == nil && which != 0 {
+		err = e.attachHolds()
+	}
+	if err != nil {
+		return fmt.Errorf("workload %d: %w", id, err)
+	}
+	flags := uint32(0)
+	if which&HoldExec != 0 {
+		flags |= workloadHoldExec
+	}
+	if which&HoldOpen != 0 {
+		flags |= workloadHoldOpen
+	}
+	atomic.OrUint32(&w.flags, flags)
+	atomic.AndUint32(&w.flags, flags|^uint32(workloadHoldExec|workloadHoldOpen))
+	return nil
+}
+
+// attachHolds attaches the hooks that confirm, all or none, and pins them where
+// the others are pinned.
+func (e *Enforcer) attachHolds() (err error) {
+	e.store.mu.Lock()
+	defer e.store.mu.Unlock()
+	if e.images != nil {
+		return nil
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, e.dropHolds())
+		}
+	}()
+	kernel, err := btf.LoadKernelSpec()
+	if err != nil {
+		return fmt.Errorf("kernel BTF: %w: nothing is held; use a kernel with CONFIG_DEBUG_INFO_BTF", err)
+	}
+	o := Options{TableWords: e.Words() - 1, EventBytes: int(e.maps["events"].MaxEntries())}
+	obj := object{holdObject, loadHold, nil}
+	programs, err := e.loadObject(obj, o, kernel)
+	defer closeAll(programs)
+	if err != nil {
+		return err
+	}
+	e.holds = map[string]link.Link{}
+	for _, p := range programs {
+		name, l, err := attachOne(p)
+		if err != nil {
+			return err
+		}
+		e.holds[name] = l
+		if e.pinDir != "" {
+			if err := l.Pin(filepath.Join(e.pinDir, holdPin+linkPin+name)); err != nil {
+				return pinError(e.pinDir, err)
+			}
+		}
+	}
+	if e.pinDir != "" {
+		if err := e.maps[imagesMap].Pin(filepath.Join(e.pinDir, holdPin+imagesMap)); err != nil {
+			return pinError(e.pinDir, err)
+		}
+	}
+	e.images, err = mapMemory(e.maps[imagesMap])
+	return err
+}
+
+// dropHolds undoes what was begun.
+func (e *Enforcer) dropHolds() error {
+	var errs []error
+	for _, l := range e.holds {
+		errs = append(errs, l.Close())
+	}
+	if m := e.maps[imagesMap]; m != nil {
+		errs = append(errs, m.Close())
+	}
+	e.holds = nil
+	delete(e.maps, imagesMap)
+	return errors.Join(append(errs, removeHolds(e.pinDir))...)
+}
+
+// removeHolds removes the pins of the hooks that confirm.
+func removeHolds(dir string) error {
+	pins, err := filepath.Glob(filepath.Join(dir, holdPin+"*"))
+	if dir == "" || err != nil {
+		return err
+	}
+	for _, pin := range pins {
+		if err := os.Remove(pin); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("pin: %w; remove it by hand", err)
+		}
+	}
+	return nil
+}
+
+// adoptHolds opens the hooks that confirm, if they are whole. If not, nothing
+// is held yet: what was begun is removed.
+func (e *Enforcer) adoptHolds(dir string) error {
+	m, err := ebpf.LoadPinnedMap(filepath.Join(dir, holdPin+imagesMap), nil)
+	if errors.Is(err, fs.ErrNotExist) {
+		return removeHolds(dir)
+	}
+	if err != nil {
+		return &IncompleteError{Dir: dir, What: fmt.Sprintf("map %s: %v", imagesMap, err)}
+	}
+	e.maps[imagesMap] = m
+	if e.images, err = mapMemory(m); err != nil {
+		return err
+	}
+	pins, err := filepath.Glob(filepath.Join(dir, holdPin+linkPin+"*"))
+	if err != nil {
+		return fmt.Errorf("%s: %w", dir, err)
+	}
+	e.holds = map[string]link.Link{}
+	for _, pin := range pins {
+		l, err := link.LoadPinnedLink(pin, nil)
+		if err != nil {
+			return &IncompleteError{Dir: dir, What: fmt.Sprintf("%s: %v", filepath.Base(pin), err)}
+		}
+		e.holds[strings.TrimPrefix(filepath.Base(pin), holdPin+linkPin)] = l
+	}
+	return nil
+}
+
+// Image is what the arguments and the environment of a new image have to be.
+type Image struct {
+	Argc, Envc int
+	Strings    []byte // each ended by NUL; the arguments, then the environment
+}
+
+// Answer is what the agent says of a hold.
+type Answer struct {
+	Number uint64
+	Allow  bool
+	// Image is what an execution was judged by. A process whose image is another
+	// one is killed before its first instruction. nil: the verdict does not
+	// depend on it.
+	Image *Image
+}
+
+// Holds is the agent's end of what is held.
+type Holds struct {
+	e    *Enforcer
+	ring *ringbuf.Reader
+
+	mu    sync.Mutex
+	taken [maxImages]time.Time // when a slot was filled
+	past  []uint32             // numbers that were answered
+}
+
+// Holds opens the ring of holds. One reader at a time sees each.
+func (e *Enforcer) Holds() (*Holds, error) {
+	r, err := ringbuf.NewReader(e.maps["asked"])
+	if err != nil {
+		return nil, fmt.Errorf("ring of holds: %w: what is asked is denied", err)
+	}
+	return &Holds{e: e, ring: r}, nil
+}
+
+// Read waits for the next hold: an event whose Hold is its number. It returns
+// os.ErrClosed after Close.
+func (h *Holds) Read() (abi.Event, error) {
+	rec, err := h.ring.Read()
+	switch {
+	case errors.Is(err, ringbuf.ErrClosed):
+		return abi.Event{}, os.ErrClosed
+	case err != nil:
+		return abi.Event{}, fmt.Errorf("ring of holds: %w", err)
+	}
+	return abi.DecodeEvent(rec.RawSample)
+}
+
+// Close releases the reader.
+func (h *Holds) Close() error { return h.ring.Close() }
+
+// Pending returns the number of the hold that a thread waits for, 0 if it does
+// not.
+func (h *Holds) Pending(tid int) (uint64, error) {
+	var number uint32
+	err := h.e.maps["waits"].Lookup(uint32(tid), &number)
+	if errors.Is(err, ebpf.ErrKeyNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("thread %d: %w: whether it waits is not known", tid, err)
+	}
+	return uint64(number), nil
+}
+
+// maxPast bounds the answers that nobody may have taken, for the task died.
+const maxPast = 1024
+
+// errNoSlot is an error about images that wait for their exec.
+var errNoSlot = errors.New("no room for another image: it is denied; try again")
+
+// Answer answers a hold. On an error it stays without an answer, and is denied.
+func (h *Holds) Answer(a Answer) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var say answer
+	if a.Allow {
+		say.Allow = 1
+	}
+	if a.Allow && a.Image != nil {
+		slot, err := h.fill(uint32(a.Number), a.Image)
+		if err != nil {
+			return fmt.Errorf("hold %d: %w", a.Number, err)
+		}
+		say.Image = uint32(slot) + 1
+	}
+	if err := h.e.maps["answers"].Put(uint32(a.Number), say); err != nil {
+		return fmt.Errorf("hold %d: %w: it is denied", a.Number, err)
+	}
+	h.past = append(h.past, uint32(a.Number))
+	if len(h.past) > maxPast {
+		_ = h.e.maps["answers"].Delete(h.past[0]) // most were taken
+		h.past = h.past[1:]
+	}
+	return nil
+}
+
+// slotAge is how old an image must be before its slot is used again; its exec
+// has long failed then. If not, it is killed.
+const slotAge = 30 * time.Second
+
+// fill puts an image where the hooks find it.
+func (h *Holds) fill(number uint32, img *Image) (int, error) {
+	if len(img.Strings) > MaxImage {
+		return 0, fmt.Errorf("arguments and environment of %d bytes: more than %d: it is denied; pass less", len(img.Strings), MaxImage)
+	}
+	const size = unsafe.Sizeof(image{})
+	for slot := range maxImages {
+		to := (*image)(unsafe.Pointer(&h.e.images[uintptr(slot)*size]))
+		if atomic.LoadUint32(&to.Number) != 0 && time.Since(h.taken[slot]) < slotAge {
+			continue
+		}
+		atomic.StoreUint32(&to.Number, 0)
+		to.Argc, to.Envc, to.Len = uint32(img.Argc), uint32(img.Envc), uint32(len(img.Strings))
+		n := copy(to.Bytes[:], img.Strings)
+		clear(to.Bytes[n:min((n+255)&^255, MaxImage)])
+		atomic.StoreUint32(&to.Number, number)
+		h.taken[slot] = time.Now()
+		return slot, nil
+	}
+	return 0, errNoSlot
+}
