@@ -15,6 +15,7 @@ import (
 
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/bpf/vmtest/probes"
 )
 
 // warden stands in for the agent: it holds what is asked, and says what a test
@@ -133,10 +134,10 @@ func asks(actions string, places ...string) string {
 	return strings.Replace(permit(actions, places...), ";\n", ` when { context has user && context.user.username == "ann" };`+"\n", 1)
 }
 
-func allow(abi.Event) *bpf.Answer  { return &bpf.Answer{Allow: true} }
+func allow(abi.Event) *bpf.Answer   { return &bpf.Answer{Allow: true} }
 func refused(abi.Event) *bpf.Answer { return &bpf.Answer{} }
-func silent(abi.Event) *bpf.Answer { return nil }
-func other(abi.Event) *bpf.Answer  { return &bpf.Answer{Number: 7, Allow: true} }
+func silent(abi.Event) *bpf.Answer  { return nil }
+func other(abi.Event) *bpf.Answer   { return &bpf.Answer{Number: 7, Allow: true} }
 
 // judged answers yes, for an image of these strings.
 func judged(argc, envc int, strings ...string) func(abi.Event) *bpf.Answer {
@@ -154,16 +155,17 @@ func judged(argc, envc int, strings ...string) func(abi.Event) *bpf.Answer {
 //
 //	@
 //	├── bin/      execute
-//	│   ├── tool
+//	│   ├── tool, loaded (by @/ask/loader)
 //	│   └── script   #! @/ask/tool @/ws/f
 //	├── ask/      execute is asked
-//	│   ├── tool
+//	│   ├── tool, loader
 //	│   └── script   #! @/bin/tool @/ws/f
 //	└── ws/       everything but execute
 func TestHeldExecutions(t *testing.T) {
 	s := newStage(t, permit("open read execute", "@/bin/"), permit("open read", "@/ask/"), asks("execute", "@/ask/"), permit(anyUse, "@/ws/"))
-	s.program("bin/tool", "ask/tool")
+	s.program("bin/tool", "ask/tool", "ask/loader")
 	s.tree("ws/f")
+	must(t, os.WriteFile(s.at("@/bin/loaded"), probes.Interpreted(s.at("@/ask/loader")), 0o755))
 	must(t, os.WriteFile(s.at("@/bin/script"), []byte(s.at("#!@/ask/tool @/ws/f\n")), 0o755))
 	must(t, os.WriteFile(s.at("@/ask/script"), []byte(s.at("#!  @/bin/tool @/ws/f \n")), 0o755))
 	op := func(words ...string) []string { return words }
@@ -205,6 +207,8 @@ func TestHeldExecutions(t *testing.T) {
 
 	f := s.at("@/ws/f")
 	held(judged(2, 1, "a0", f, "A=b"), tool, trial{name: "image that was judged is run", probe: op("execenv", "A=b", "@/ask/tool", "a0", "@/ws/f")})
+	held(judged(2, 0, "a0", f), tool, trial{name: "image that a thread makes was judged", probe: op("execthread", "@/ask/tool", "a0", "@/ws/f")})
+	held(allow, "execute @/ask/loader", trial{name: "ELF loader is held", probe: op("exec", "@/bin/loaded", "a0", "@/ws/f")})
 	held(judged(4, 0, s.at("@/bin/tool"), f, s.at("@/ask/script"), f), "execute @/ask/script",
 		trial{name: "image of a script that was judged is run", probe: op("exec", "@/ask/script", "a0", "@/ws/f")})
 }
@@ -212,14 +216,32 @@ func TestHeldExecutions(t *testing.T) {
 // TestChangedImages: a process whose image is not the one that was judged dies
 // before its first instruction.
 func TestChangedImages(t *testing.T) {
-	s := newStage(t, permit("open read", "@/ask/"), asks("execute", "@/ask/"), permit(anyUse, "@/ws/"))
-	s.program("ask/tool")
+	s := newStage(t, permit("execute", "@/bin/"), permit("open read", "@/ask/"), asks("execute", "@/ask/"), permit(anyUse, "@/ws/"))
+	s.program("ask/tool", "ask/loader")
 	s.tree("ws/f", "ws/g")
 	must(t, s.SetHold(s.id, bpf.HoldExec))
 	w := newWarden(t, s)
 	defer w.close()
 	long := strings.Repeat("x", 100_000)
 	f := s.at("@/ws/f")
+	must(t, os.MkdirAll(s.at("@/bin"), 0o755))
+	must(t, os.WriteFile(s.at("@/bin/loaded"), probes.Interpreted(s.at("@/ask/loader")), 0o755))
+	// A loader that was refused is not mapped either.
+	killed := func(a *attempt, why abi.Reason, mapped ...string) {
+		s.t.Helper()
+		if status, ok := a.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() || status.Signal() != syscall.SIGKILL {
+			s.t.Errorf("not killed: %v", a)
+		}
+		got := s.collect()
+		if len(got) != 1+len(mapped) || got[0].Reason != why || got[0].Missing.String() != "execute" || got[0].PID != uint32(a.pid) {
+			s.t.Errorf("events: %v", got)
+			return
+		}
+		for i, path := range mapped {
+			s.compare(got[1+i], denial{actions: "execute,map", path: path, reason: abi.ReasonAsk, exe: "@/bin/loaded"}, a.pid)
+		}
+		s.balance(len(got))
+	}
 	for name, judge := range map[string]func(abi.Event) *bpf.Answer{
 		"argument":     judged(2, 1, "a0", s.at("@/ws/g"), "A="+long),
 		"count":        judged(1, 2, "a0", f, "A="+long),
@@ -234,17 +256,27 @@ func TestChangedImages(t *testing.T) {
 				s.expectAllowed(s.start("", nil, 0, "execenv", "A="+long, "@/ask/tool", "a0", f).wait())
 				w.says(judge)
 				a := s.start("", nil, 0, "execenv", "A="+long, "@/ask/tool", "a0", f).wait()
-				if status, ok := a.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() || status.Signal() != syscall.SIGKILL {
-					t.Errorf("not killed: %v", a)
-				}
-				got := s.collect()
-				if len(got) != 1 || got[0].Reason != abi.ReasonChanged || got[0].Missing.String() != "execute" || got[0].PID != uint32(a.pid) {
-					t.Errorf("events: %v", got)
-				}
-				s.balance(1)
+				killed(a, abi.ReasonChanged)
 			})
 		})
 	}
+	// Nothing can be denied any more once the ELF loader was opened.
+	for name, judge := range map[string]func(abi.Event) *bpf.Answer{"refused loader": refused, "loader without an answer": silent} {
+		s.t.Run(name, func(t *testing.T) {
+			s.sub(t, func() {
+				w.says(allow)
+				s.expectAllowed(s.start("", nil, 0, "exec", "@/bin/loaded", "a0", f).wait())
+				w.says(judge)
+				why := abi.ReasonAsk
+				if name == "refused loader" {
+					why = abi.ReasonAnswered
+				}
+				killed(s.start("", nil, 0, "exec", "@/bin/loaded", "a0", f).wait(), why, "@/ask/loader")
+			})
+		})
+	}
+	w.says(judged(2, 0, "a0", "/"))
+	killed(s.start("", nil, 0, "execthread", "@/ask/tool", "a0", f).wait(), abi.ReasonChanged)
 }
 
 // TestHeldOpens: opens wait where the kernel has a hook behind them.

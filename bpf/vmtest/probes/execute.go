@@ -2,6 +2,7 @@ package probes
 
 import (
 	"encoding/binary"
+	"runtime"
 	"syscall"
 	"unsafe"
 
@@ -43,6 +44,27 @@ func Payload() []byte {
 	return append(b, code...)
 }
 
+// Interpreted returns a program that its ELF loader runs in its place: a payload.
+func Interpreted(loader string) []byte {
+	const base, head = 0x10000000, 64 + 2*56
+	b := make([]byte, head, head+len(loader)+1)
+	le := binary.LittleEndian
+	copy(b, Payload()[:64])
+	le.PutUint64(b[24:], base+head) // entry
+	le.PutUint16(b[56:], 2)         // program headers
+	copy(b[64:], Payload()[64:120])
+	le.PutUint64(b[80:], base)
+	le.PutUint64(b[88:], base)
+	size := uint64(head + len(loader) + 1)
+	le.PutUint64(b[96:], size)
+	le.PutUint64(b[104:], size)
+	le.PutUint32(b[120:], 3) // interpreter
+	le.PutUint64(b[128:], head)
+	le.PutUint64(b[152:], uint64(len(loader)+1))
+	le.PutUint64(b[160:], uint64(len(loader)+1))
+	return append(append(b, loader...), 0)
+}
+
 // executions are the ways to run a program or to map one.
 var executions = map[string]probe{
 	// exec PATH [ARG...]: ARG... begins with argv[0]; without, PATH is a payload
@@ -55,6 +77,22 @@ var executions = map[string]probe{
 	},
 	// execenv ENTRY PATH ARG...: with one entry in the environment
 	"execenv": func(a args) error { return unix.Exec(a.str(1), a.rest(2), []string{a.str(0)}) },
+	// execthread PATH ARG...: by a thread that is not its process's first
+	"execthread": func(a args) error {
+		failed := make(chan error)
+		go func() {
+			runtime.LockOSThread()
+			if unix.Gettid() == unix.Getpid() { // keep it, and take another
+				go func() {
+					runtime.LockOSThread()
+					failed <- unix.Exec(a.str(0), a.rest(1), nil)
+				}()
+				select {}
+			}
+			failed <- unix.Exec(a.str(0), a.rest(1), nil)
+		}()
+		return <-failed
+	},
 	// execfd PATH: by a descriptor
 	"execfd": func(a args) error {
 		fd := must1(unix.Open(a.str(0), unix.O_PATH|unix.O_CLOEXEC, 0))
