@@ -55,6 +55,7 @@ const (
 	escapeProgUsernsCreate       = "userns_create"
 	escapeVarArenaMask           = "arena_mask"
 	escapeVarNameMasks           = "name_masks"
+	escapeVarNone                = "none"
 	escapeVarOpaque              = "opaque"
 	escapeVarWithoutRenameLock   = "without_rename_lock"
 )
@@ -152,6 +153,7 @@ type escapeMapSpecs struct {
 type escapeVariableSpecs struct {
 	ArenaMask         *ebpf.VariableSpec `ebpf:"arena_mask"`
 	NameMasks         *ebpf.VariableSpec `ebpf:"name_masks"`
+	None              *ebpf.VariableSpec `ebpf:"none"`
 	Opaque            *ebpf.VariableSpec `ebpf:"opaque"`
 	WithoutRenameLock *ebpf.VariableSpec `ebpf:"without_rename_lock"`
 }
@@ -221,6 +223,7 @@ func (m *escapeMaps) Close() error {
 type escapeVariables struct {
 	ArenaMask         *ebpf.Variable `ebpf:"arena_mask"`
 	NameMasks         *ebpf.Variable `ebpf:"name_masks"`
+	None              *ebpf.Variable `ebpf:"none"`
 	Opaque            *ebpf.Variable `ebpf:"opaque"`
 	WithoutRenameLock *ebpf.Variable `ebpf:"without_rename_lock"`
 }

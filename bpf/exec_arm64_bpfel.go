@@ -38,6 +38,7 @@ const (
 	execProgMmapFile           = "mmap_file"
 	execVarArenaMask           = "arena_mask"
 	execVarNameMasks           = "name_masks"
+	execVarNone                = "none"
 	execVarOpaque              = "opaque"
 	execVarWithoutRenameLock   = "without_rename_lock"
 )
@@ -118,6 +119,7 @@ type execMapSpecs struct {
 type execVariableSpecs struct {
 	ArenaMask         *ebpf.VariableSpec `ebpf:"arena_mask"`
 	NameMasks         *ebpf.VariableSpec `ebpf:"name_masks"`
+	None              *ebpf.VariableSpec `ebpf:"none"`
 	Opaque            *ebpf.VariableSpec `ebpf:"opaque"`
 	WithoutRenameLock *ebpf.VariableSpec `ebpf:"without_rename_lock"`
 }
@@ -187,6 +189,7 @@ func (m *execMaps) Close() error {
 type execVariables struct {
 	ArenaMask         *ebpf.Variable `ebpf:"arena_mask"`
 	NameMasks         *ebpf.Variable `ebpf:"name_masks"`
+	None              *ebpf.Variable `ebpf:"none"`
 	Opaque            *ebpf.Variable `ebpf:"opaque"`
 	WithoutRenameLock *ebpf.Variable `ebpf:"without_rename_lock"`
 }

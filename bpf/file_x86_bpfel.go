@@ -47,6 +47,7 @@ const (
 	fileProgPathUnlink       = "path_unlink"
 	fileVarArenaMask         = "arena_mask"
 	fileVarNameMasks         = "name_masks"
+	fileVarNone              = "none"
 	fileVarOpaque            = "opaque"
 	fileVarWithoutRenameLock = "without_rename_lock"
 )
@@ -136,6 +137,7 @@ type fileMapSpecs struct {
 type fileVariableSpecs struct {
 	ArenaMask         *ebpf.VariableSpec `ebpf:"arena_mask"`
 	NameMasks         *ebpf.VariableSpec `ebpf:"name_masks"`
+	None              *ebpf.VariableSpec `ebpf:"none"`
 	Opaque            *ebpf.VariableSpec `ebpf:"opaque"`
 	WithoutRenameLock *ebpf.VariableSpec `ebpf:"without_rename_lock"`
 }
@@ -205,6 +207,7 @@ func (m *fileMaps) Close() error {
 type fileVariables struct {
 	ArenaMask         *ebpf.Variable `ebpf:"arena_mask"`
 	NameMasks         *ebpf.Variable `ebpf:"name_masks"`
+	None              *ebpf.Variable `ebpf:"none"`
 	Opaque            *ebpf.Variable `ebpf:"opaque"`
 	WithoutRenameLock *ebpf.Variable `ebpf:"without_rename_lock"`
 }

@@ -43,6 +43,7 @@ const (
 	guardVarArenaMask         = "arena_mask"
 	guardVarKeepClock         = "keep_clock"
 	guardVarNameMasks         = "name_masks"
+	guardVarNone              = "none"
 	guardVarOpaque            = "opaque"
 	guardVarWithoutRenameLock = "without_rename_lock"
 )
@@ -128,6 +129,7 @@ type guardVariableSpecs struct {
 	ArenaMask         *ebpf.VariableSpec `ebpf:"arena_mask"`
 	KeepClock         *ebpf.VariableSpec `ebpf:"keep_clock"`
 	NameMasks         *ebpf.VariableSpec `ebpf:"name_masks"`
+	None              *ebpf.VariableSpec `ebpf:"none"`
 	Opaque            *ebpf.VariableSpec `ebpf:"opaque"`
 	WithoutRenameLock *ebpf.VariableSpec `ebpf:"without_rename_lock"`
 }
@@ -198,6 +200,7 @@ type guardVariables struct {
 	ArenaMask         *ebpf.Variable `ebpf:"arena_mask"`
 	KeepClock         *ebpf.Variable `ebpf:"keep_clock"`
 	NameMasks         *ebpf.Variable `ebpf:"name_masks"`
+	None              *ebpf.Variable `ebpf:"none"`
 	Opaque            *ebpf.Variable `ebpf:"opaque"`
 	WithoutRenameLock *ebpf.Variable `ebpf:"without_rename_lock"`
 }

@@ -44,6 +44,7 @@ const (
 	metaProgSbRemount        = "sb_remount"
 	metaVarArenaMask         = "arena_mask"
 	metaVarNameMasks         = "name_masks"
+	metaVarNone              = "none"
 	metaVarOpaque            = "opaque"
 	metaVarWithoutRenameLock = "without_rename_lock"
 )
@@ -130,6 +131,7 @@ type metaMapSpecs struct {
 type metaVariableSpecs struct {
 	ArenaMask         *ebpf.VariableSpec `ebpf:"arena_mask"`
 	NameMasks         *ebpf.VariableSpec `ebpf:"name_masks"`
+	None              *ebpf.VariableSpec `ebpf:"none"`
 	Opaque            *ebpf.VariableSpec `ebpf:"opaque"`
 	WithoutRenameLock *ebpf.VariableSpec `ebpf:"without_rename_lock"`
 }
@@ -199,6 +201,7 @@ func (m *metaMaps) Close() error {
 type metaVariables struct {
 	ArenaMask         *ebpf.Variable `ebpf:"arena_mask"`
 	NameMasks         *ebpf.Variable `ebpf:"name_masks"`
+	None              *ebpf.Variable `ebpf:"none"`
 	Opaque            *ebpf.Variable `ebpf:"opaque"`
 	WithoutRenameLock *ebpf.Variable `ebpf:"without_rename_lock"`
 }

@@ -45,6 +45,7 @@ const (
 	strictProgStrictPtraceTraceme     = "strict_ptrace_traceme"
 	strictVarArenaMask                = "arena_mask"
 	strictVarNameMasks                = "name_masks"
+	strictVarNone                     = "none"
 	strictVarOpaque                   = "opaque"
 	strictVarWithoutRenameLock        = "without_rename_lock"
 )
@@ -132,6 +133,7 @@ type strictMapSpecs struct {
 type strictVariableSpecs struct {
 	ArenaMask         *ebpf.VariableSpec `ebpf:"arena_mask"`
 	NameMasks         *ebpf.VariableSpec `ebpf:"name_masks"`
+	None              *ebpf.VariableSpec `ebpf:"none"`
 	Opaque            *ebpf.VariableSpec `ebpf:"opaque"`
 	WithoutRenameLock *ebpf.VariableSpec `ebpf:"without_rename_lock"`
 }
@@ -201,6 +203,7 @@ func (m *strictMaps) Close() error {
 type strictVariables struct {
 	ArenaMask         *ebpf.Variable `ebpf:"arena_mask"`
 	NameMasks         *ebpf.Variable `ebpf:"name_masks"`
+	None              *ebpf.Variable `ebpf:"none"`
 	Opaque            *ebpf.Variable `ebpf:"opaque"`
 	WithoutRenameLock *ebpf.Variable `ebpf:"without_rename_lock"`
 }

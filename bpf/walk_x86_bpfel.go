@@ -38,6 +38,7 @@ const (
 	walkProgWalkCwd          = "walk_cwd"
 	walkVarArenaMask         = "arena_mask"
 	walkVarNameMasks         = "name_masks"
+	walkVarNone              = "none"
 	walkVarOpaque            = "opaque"
 	walkVarWithoutRenameLock = "without_rename_lock"
 )
@@ -118,6 +119,7 @@ type walkMapSpecs struct {
 type walkVariableSpecs struct {
 	ArenaMask         *ebpf.VariableSpec `ebpf:"arena_mask"`
 	NameMasks         *ebpf.VariableSpec `ebpf:"name_masks"`
+	None              *ebpf.VariableSpec `ebpf:"none"`
 	Opaque            *ebpf.VariableSpec `ebpf:"opaque"`
 	WithoutRenameLock *ebpf.VariableSpec `ebpf:"without_rename_lock"`
 }
@@ -189,6 +191,7 @@ func (m *walkMaps) Close() error {
 type walkVariables struct {
 	ArenaMask         *ebpf.Variable `ebpf:"arena_mask"`
 	NameMasks         *ebpf.Variable `ebpf:"name_masks"`
+	None              *ebpf.Variable `ebpf:"none"`
 	Opaque            *ebpf.Variable `ebpf:"opaque"`
 	WithoutRenameLock *ebpf.Variable `ebpf:"without_rename_lock"`
 }

@@ -24,12 +24,13 @@ static __always_inline struct hold *hold_of_current(void)
 	return bpf_map_lookup_elem(&holds, &key);
 }
 
-static __noinline struct hold *make_hold(void)
+const volatile struct hold none; /* on no stack: it is large */
+
+static __always_inline struct hold *make_hold(void)
 {
 	u64 key = bpf_get_current_task();
-	struct hold none = {};
 
-	bpf_map_update_elem(&holds, &key, &none, BPF_NOEXIST);
+	bpf_map_update_elem(&holds, &key, (const void *)&none, BPF_NOEXIST);
 	return bpf_map_lookup_elem(&holds, &key);
 }
 
