@@ -10,10 +10,9 @@ struct denial {
 	u64 plan;
 	u32 workload;
 	u32 missing;
-	u8 kind; /* small: all stacks of a call chain together have 512 bytes */
+	u8 kind : 4, has_dest : 4; /* small: all stacks of a call chain together have 512 bytes */
 	u8 reason;
 	u8 mode;
-	u8 has_dest;
 	u8 boundary;
 	u32 hold;
 	struct inode *inode; /* or NULL */

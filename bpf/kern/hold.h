@@ -45,8 +45,8 @@ static __always_inline bool may_hold(const struct workload *wl, u32 need)
 	return wl->flags & WORKLOAD_HOLD_OPEN && call == CALL_OPEN && !(need & BIT(ACT_CREATE));
 }
 
-/* hold asks the agent. Returns 0 if the operation may go on, to be confirmed. */
-static __noinline int hold(struct denial *d, struct scratch *s, const struct workload *wl, u32 need)
+/* begin_hold notes what the current task is to wait for. Returns its number, or 0. */
+static __noinline u32 begin_hold(const struct denial *d, const struct workload *wl, u32 need)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	u32 tid = task->pid, zero = 0, number;
@@ -54,27 +54,48 @@ static __noinline int hold(struct denial *d, struct scratch *s, const struct wor
 	u64 *last;
 
 	if (!may_hold(wl, need))
-		return -1;
+		return 0;
 	h = make_hold();
 	last = bpf_map_lookup_elem(&seqs, &zero); /* no workload has number 0 */
 	if (!h || !last)
-		return -1;
+		return 0;
 	number = __sync_fetch_and_add(last, 1) + 1;
 	h->pending = 0;
 	h->number = number;
 	h->inode = (u64)d->inode;
 	h->generation = d->plan >> 32;
-	if (!number || bpf_map_update_elem(&waits, &tid, &number, BPF_ANY))
-		return -1;
-	d->reason = REASON_HELD;
-	d->hold = number;
-	if (!emit(d, s, wl)) {
+	return bpf_map_update_elem(&waits, &tid, &number, BPF_ANY) ? 0 : number;
+}
+
+/* end_hold: the agent was told, or not. */
+static __noinline int end_hold(bool told)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct hold *h = hold_of_current();
+	u32 tid = task->pid;
+
+	if (h && told) {
 		h->pending = 1;
 		return 0;
 	}
+	bpf_map_delete_elem(&waits, &tid);
+	return -1;
+}
+
+/* hold asks the agent. Returns 0 if the operation may go on, to be confirmed. Its
+ * stack is small: below it emit needs what is left. */
+static __noinline int hold(struct denial *d, struct scratch *s, const struct workload *wl, u32 need)
+{
+	u32 number = begin_hold(d, wl, need);
+
+	if (!number)
+		return -1;
+	d->reason = REASON_HELD;
+	d->hold = number;
+	if (!end_hold(!emit(d, s, wl)))
+		return 0;
 	d->reason = REASON_ASK;
 	d->hold = 0;
-	bpf_map_delete_elem(&waits, &tid);
 	return -1;
 }
 

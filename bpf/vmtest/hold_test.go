@@ -163,8 +163,9 @@ func judged(argc, envc int, strings ...string) func(abi.Event) *bpf.Answer {
 //	└── ws/       everything but execute
 func TestHeldExecutions(t *testing.T) {
 	s := newStage(t, permit("open read execute", "@/bin/"), permit("open read", "@/ask/"), asks("execute", "@/ask/"), permit(anyUse, "@/ws/"))
-	s.program("bin/tool", "ask/tool", "ask/loader")
+	s.program("bin/tool", "ask/tool")
 	s.tree("ws/f")
+	must(t, os.WriteFile(s.at("@/ask/loader"), probes.Loader(), 0o755))
 	must(t, os.WriteFile(s.at("@/bin/loaded"), probes.Interpreted(s.at("@/ask/loader")), 0o755))
 	must(t, os.WriteFile(s.at("@/bin/script"), []byte(s.at("#!@/ask/tool @/ws/f\n")), 0o755))
 	must(t, os.WriteFile(s.at("@/ask/script"), []byte(s.at("#!  @/bin/tool @/ws/f \n")), 0o755))
@@ -217,7 +218,7 @@ func TestHeldExecutions(t *testing.T) {
 // before its first instruction.
 func TestChangedImages(t *testing.T) {
 	s := newStage(t, permit("execute", "@/bin/"), permit("open read", "@/ask/"), asks("execute", "@/ask/"), permit(anyUse, "@/ws/"))
-	s.program("ask/tool", "ask/loader")
+	s.program("ask/tool")
 	s.tree("ws/f", "ws/g")
 	must(t, s.SetHold(s.id, bpf.HoldExec))
 	w := newWarden(t, s)
@@ -225,6 +226,7 @@ func TestChangedImages(t *testing.T) {
 	long := strings.Repeat("x", 100_000)
 	f := s.at("@/ws/f")
 	must(t, os.MkdirAll(s.at("@/bin"), 0o755))
+	must(t, os.WriteFile(s.at("@/ask/loader"), probes.Loader(), 0o755))
 	must(t, os.WriteFile(s.at("@/bin/loaded"), probes.Interpreted(s.at("@/ask/loader")), 0o755))
 	// A loader that was refused is not mapped either.
 	killed := func(a *attempt, why abi.Reason, mapped ...string) {

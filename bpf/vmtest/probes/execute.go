@@ -44,6 +44,13 @@ func Payload() []byte {
 	return append(b, code...)
 }
 
+// Loader is a payload that may be an ELF loader: older kernels write to its page.
+func Loader() []byte {
+	b := Payload()
+	b[68] = 7 // read, write, execute
+	return b
+}
+
 // Interpreted returns a program that its ELF loader runs in its place: a payload.
 func Interpreted(loader string) []byte {
 	const base, head = 0x10000000, 64 + 2*56
