@@ -20,16 +20,13 @@ func (p *Plan) Oracle() *Oracle {
 }
 
 // Uses are the facts that the answer to a request depends on and the kernel does
-// not know, and the positions of the policies that ask. Without any the tables
-// decide.
-func (p *Plan) Uses(request abi.Request) (uses rule.Uses, policies []int) {
+// not know, by the position of the policy that asks.
+func (p *Plan) Uses(request abi.Request) map[int]Uses {
+	uses := make(map[int]Uses)
 	for _, x := range p.Asks(request) {
-		uses |= x.Uses
-		if !slices.Contains(policies, x.Policy) {
-			policies = append(policies, x.Policy)
-		}
+		uses[x.Policy] |= x.Uses
 	}
-	return uses, policies
+	return uses
 }
 
 // Judge settles a request that the plan asks about: what is open of a policy is

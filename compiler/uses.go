@@ -8,6 +8,21 @@ import (
 	"github.com/stockade-dev/stockade/compiler/rule"
 )
 
+// Uses is a set of facts that the kernel does not know, or not exactly.
+type Uses = rule.Uses
+
+// The facts; see package rule.
+const (
+	UsesArguments   = rule.UsesArguments
+	UsesKeys        = rule.UsesKeys
+	UsesEnvironment = rule.UsesEnvironment
+	UsesUsername    = rule.UsesUsername
+	UsesGroupname   = rule.UsesGroupname
+	UsesNamespace   = rule.UsesNamespace
+	UsesExe         = rule.UsesExe
+	UsesParent      = rule.UsesParent
+)
+
 // usesOf lists the facts that the value of an expression may depend on. What it
 // does not recognise counts as everything.
 func usesOf(n node) rule.Uses {

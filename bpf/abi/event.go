@@ -47,6 +47,8 @@ const (
 	ReasonBoundary
 	ReasonAsk
 	ReasonFolded
+	ReasonHeld
+	ReasonAnswered
 )
 
 var reasonTexts = [...]string{
@@ -61,6 +63,8 @@ var reasonTexts = [...]string{
 	ReasonBoundary: "no policy can grant this",
 	ReasonFolded:   "a directory on the way ignores case or spelling: one file has many names there",
 	ReasonAsk:      "the policy leaves it to the agent, and no agent answers",
+	ReasonHeld:     "it waits for the agent's answer",
+	ReasonAnswered: "denied by the agent's answer to what the policy asks",
 }
 
 // String returns the reason as a phrase for a reader.
@@ -167,6 +171,10 @@ type Event struct {
 
 	Path, Dest, Exe                   string // Dest: of a rename or link
 	PathStatus, DestStatus, ExeStatus PathStatus
+
+	// Hold is the number of the operation among those that waited for the
+	// agent; 0 if it did not.
+	Hold uint64
 
 	Now   int64  // milliseconds since 1970, UTC, as the verdict saw it
 	Xattr string // name of the extended attribute
