@@ -119,7 +119,8 @@ func (d *Daemon) stageOne(declared *config.Workload) (*staged, error) {
 		s.plan = w.plan
 	default:
 		s.follow = true
-		s.memory.Previous = &w.memory.Input
+		before := w.memory.Input // a copy: w gets this memory
+		s.memory.Previous = &before
 	}
 	if w != nil && w.known && w.memory.BaseMode == declared.Mode {
 		s.mode = w.mode // changed by hand, or not at all
