@@ -64,7 +64,7 @@ var reasonTexts = [...]string{
 	ReasonFolded:   "a directory on the way ignores case or spelling: one file has many names there",
 	ReasonAsk:      "the policy leaves it to the agent, and no agent answers",
 	ReasonHeld:     "it waits for the agent's answer",
-	ReasonAnswered: "denied by the agent's answer to what the policy asks",
+	ReasonAnswered: "the agent's answer to what the policy asks",
 }
 
 // String returns the reason as a phrase for a reader.
