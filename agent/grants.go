@@ -114,7 +114,11 @@ func (g *grants) drop(name string) error {
 
 // find returns a grant that covers what is open in each request, nil if there is
 // none. open has the ids of policies, one list a request.
-func (g *grants) find(name string, requests []abi.Request, open [][]string) *grant {
+func (g *grants) find(name string, requests []abi.Request, open [][]string, now time.Time) *grant {
+	requests = slices.Clone(requests)
+	for i := range requests { // the kernel tells no time where no policy tests it
+		requests[i].Now = max(requests[i].Now, now.UnixMilli())
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, one := range g.all[name] {

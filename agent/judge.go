@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/stockade-dev/stockade/agent/image"
 	"github.com/stockade-dev/stockade/agent/sink"
@@ -53,7 +54,7 @@ func (j *judge) settle(o *operation, file *os.File, x *examiner, root *rootDir, 
 	}
 	var by *grant
 	if asked {
-		if by = all.find(j.name, requests, open); by == nil {
+		if by = all.find(j.name, requests, open, time.Now()); by == nil {
 			return verdict{}
 		}
 	}

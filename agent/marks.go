@@ -104,6 +104,9 @@ func (m *marker) add(file *os.File, whole bool, mask uint64) {
 	} else if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFREG && kind != unix.S_IFDIR {
 		return // to open a device for the reader of an event may do something
 	}
+	if foreign(file) {
+		return
+	}
 	m.list[at] |= mask
 	if m.group == nil || mask&^m.has[at] == 0 {
 		return
@@ -171,6 +174,21 @@ func (m *marker) filesystems(root *rootDir, mask uint64) {
 		m.add(file, true, mask)
 		file.Close()
 	}
+}
+
+// foreign reports a filesystem whose files root may not open: the kernel opens
+// them for the reader of an event, and where it cannot, it refuses whoever waits.
+func foreign(file *os.File) bool {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(file.Fd()), &st); err != nil {
+		return true
+	}
+	switch uint32(st.Type) {
+	case unix.FUSE_SUPER_MAGIC, unix.NFS_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC, unix.SMB_SUPER_MAGIC,
+		unix.V9FS_MAGIC, unix.CEPH_SUPER_MAGIC, unix.AFS_SUPER_MAGIC, unix.AFS_FS_MAGIC, unix.CODA_SUPER_MAGIC:
+		return true
+	}
+	return false
 }
 
 // pseudo are filesystems whose files are not those of a disk or of memory. To

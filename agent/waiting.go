@@ -23,12 +23,13 @@ type waiting struct {
 	over    map[uint64]verdict // by number: of the last ones
 	numbers [maxOver]uint64    // in over, as they came
 	next    int
+	latest  uint64 // number told of
 }
 
 // Bounds of what waits, and of the verdicts that are remembered for the event of
 // a denial, which comes after.
 const (
-	maxHeld = 1024
+	maxHeld = 512
 	maxOver = 1024
 )
 
@@ -71,6 +72,7 @@ func newWaiting() *waiting {
 func (w *waiting) asks(e *abi.Event, now time.Time) (ready *operation, full bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.latest = max(w.latest, e.Hold)
 	o := w.all[e.Hold]
 	if o == nil {
 		if len(w.all) >= maxHeld {
@@ -92,7 +94,8 @@ func (w *waiting) asks(e *abi.Event, now time.Time) (ready *operation, full bool
 func (w *waiting) comes(number uint64, from *gate, e fanotify.Event, now time.Time) (ready *operation, goOn bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if _, over := w.over[number]; over {
+	// A task may still show a number whose operation failed long ago.
+	if _, over := w.over[number]; over || number+maxOver < w.latest {
 		return nil, true
 	}
 	o := w.all[number]

@@ -41,6 +41,18 @@ func TestOperationsAreCompleteWhicheverSideTellsFirst(t *testing.T) {
 	if v := w.verdict(1); v.outcome != isAllowed {
 		t.Error(v)
 	}
+	w.asks(event(2+maxOver+1), now)
+	if o, goOn := w.comes(1, g, fanotify.Event{TID: 7}, now); o != nil || !goOn {
+		t.Error(o, goOn)
+	}
+	if o, goOn := w.comes(3, g, fanotify.Event{TID: 9}, now); o != nil || goOn {
+		t.Error(o, goOn)
+	}
+	if o, goOn := w.comes(1, g, fanotify.Event{TID: 9}, now); o != nil || !goOn { // long over
+		t.Error(o, goOn)
+	}
+	w.end(w.all[3], verdict{})
+	w.end(w.all[2+maxOver+1], verdict{})
 	if list := w.old(now.Add(time.Second)); !slices.Equal(list, []*operation{second}) || len(w.old(now)) > 0 {
 		t.Error(list)
 	}
