@@ -140,10 +140,11 @@ func (h *held) openGate() (*gate, error) {
 		return nil, err
 	}
 	g := &gate{group: group, done: make(chan struct{})}
+	take := func(e fanotify.Event) bool { return h.take(g, e) }
 	go func() {
 		defer close(g.done)
 		for failures := 0; failures < maxReadErrors; {
-			err := group.Read(func(e fanotify.Event) { h.take(g, e) })
+			err := group.Read(take)
 			if errors.Is(err, os.ErrClosed) {
 				return
 			}
@@ -158,20 +159,18 @@ func (h *held) openGate() (*gate, error) {
 	return g, nil
 }
 
-// take is all that happens to an open of a task that asks nothing. It opens
-// nothing, and takes no lock under which anything is opened.
-func (h *held) take(g *gate, e fanotify.Event) {
+// take is all that happens to an open of a task that asks nothing: its first
+// look-up. It opens nothing, and takes no lock under which anything is opened.
+func (h *held) take(g *gate, e fanotify.Event) (keep bool) {
 	number, err := h.reader.Pending(e.TID)
 	if err != nil || number == 0 {
-		g.drop(e)
-		return
+		return false
 	}
 	o, goOn := h.waits.comes(number, g, e, time.Now())
-	if goOn {
-		g.drop(e)
-		return
+	if !goOn {
+		h.enqueue(o)
 	}
-	h.enqueue(o)
+	return !goOn
 }
 
 // enqueue hands a complete operation, or nil, to the evaluators.

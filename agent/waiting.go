@@ -6,8 +6,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/stockade-dev/stockade/agent/fanotify"
 	"github.com/stockade-dev/stockade/agent/sink"
 	"github.com/stockade-dev/stockade/bpf/abi"
@@ -162,12 +160,6 @@ type gate struct {
 // release lets an operation go on. Its file must still be open.
 func (g *gate) release(e fanotify.Event) {
 	_ = g.group.Release(e) // a task that was killed waits no more
-}
-
-// drop lets an operation go on that needs no answer.
-func (g *gate) drop(e fanotify.Event) {
-	g.release(e)
-	_ = unix.Close(e.File)
 }
 
 // file returns what the operation opens; to close it closes the event's.

@@ -33,8 +33,9 @@ type Event struct {
 
 // Group is a listener. Marks say what it hears of.
 type Group struct {
-	file *os.File
-	buf  [64 * metadata]byte
+	file   *os.File
+	buf    [64 * metadata]byte
+	answer [8]byte // of the reader
 }
 
 const metadata = int(unsafe.Sizeof(unix.FanotifyEventMetadata{}))
@@ -75,9 +76,9 @@ func (g *Group) control(f func(fd int)) error {
 	return conn.Control(func(fd uintptr) { f(int(fd)) })
 }
 
-// Read waits for events and hands each to take. It allocates nothing. After
-// Close the error is os.ErrClosed.
-func (g *Group) Read(take func(Event)) error {
+// Read waits for events and hands each to take. What it does not keep goes on at
+// once. It allocates nothing. After Close the error is os.ErrClosed.
+func (g *Group) Read(take func(Event) (keep bool)) error {
 	n, err := g.file.Read(g.buf[:])
 	if errors.Is(err, fs.ErrClosed) {
 		return os.ErrClosed
@@ -91,19 +92,24 @@ func (g *Group) Read(take func(Event)) error {
 			return errors.New("fanotify: an event of an unknown form: it is not answered; kernel and agent do not fit")
 		}
 		if m.Fd >= 0 && m.Mask&(Open|OpenExec) != 0 {
-			take(Event{TID: int(m.Pid), Exec: m.Mask&OpenExec != 0, File: int(m.Fd)})
+			e := Event{TID: int(m.Pid), Exec: m.Mask&OpenExec != 0, File: int(m.Fd)}
+			if !take(e) {
+				_ = g.release(e, g.answer[:]) // a task that was killed waits no more
+				_ = unix.Close(e.File)
+			}
 		}
 		rest = rest[m.Event_len:]
 	}
 	return nil
 }
 
-// Release lets an operation go on, once.
-func (g *Group) Release(e Event) error {
-	var answer [8]byte
-	binary.NativeEndian.PutUint32(answer[:], uint32(e.File))
+// Release lets an operation go on that was kept, once.
+func (g *Group) Release(e Event) error { return g.release(e, make([]byte, 8)) }
+
+func (g *Group) release(e Event, answer []byte) error {
+	binary.NativeEndian.PutUint32(answer, uint32(e.File))
 	binary.NativeEndian.PutUint32(answer[4:], unix.FAN_ALLOW)
-	_, err := g.file.Write(answer[:])
+	_, err := g.file.Write(answer)
 	return err
 }
 

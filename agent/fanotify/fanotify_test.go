@@ -33,7 +33,7 @@ func follow(t *testing.T, g *Group) <-chan Event {
 	go func() {
 		defer close(events)
 		for {
-			err := g.Read(func(e Event) { events <- e })
+			err := g.Read(func(e Event) bool { events <- e; return true })
 			if errors.Is(err, os.ErrClosed) {
 				return
 			}
