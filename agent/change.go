@@ -34,6 +34,7 @@ func (d *Daemon) Reload() error {
 		d.note("socket, tables, events: changed in the configuration: they stay as they are until the agent is started again (tables, events: until `stockade uninstall`)")
 	}
 	err = d.commit(cfg, list, false)
+	d.holdAsks()
 	err = errors.Join(err, d.groups.set(patternsOf(cfg.Workloads)))
 	if d.watchFiles != nil {
 		d.watchFiles(d.watched())
@@ -162,6 +163,11 @@ func (d *Daemon) replace(w *workload, input compiler.Input, origin string) (api.
 	if digestOf(input) == next.Base {
 		next.Origin = fromConfig
 	}
+	if origin != fromAnswer {
+		if err := d.held.grants.drop(w.name); err != nil {
+			return api.Change{}, err
+		}
+	}
 	before := w.memory
 	next.Previous = &before.Input
 	if err := next.keep(d.memories(), w.name); err != nil {
@@ -174,6 +180,7 @@ func (d *Daemon) replace(w *workload, input compiler.Input, origin string) (api.
 	w.plan, w.memory, w.known, w.err = plan, next, true, ""
 	generation := w.generation
 	d.mu.Unlock()
+	d.holdAsks()
 	return api.Change{Name: w.name, Generation: generation, Digest: "sha256:" + plan.Digest, Warnings: plan.Warnings}, nil
 }
 
@@ -224,7 +231,7 @@ func (d *Daemon) Status() (api.Status, error) {
 			one.Cgroups = []string{}
 		}
 		if w := d.byID[k.ID]; w != nil {
-			one.Origin, one.Error = w.memory.Origin, w.err
+			one.Origin, one.Error, one.Held = w.memory.Origin, w.err, d.held.status(k.ID)
 			if w.plan != nil {
 				one.Digest, one.Principal = "sha256:"+w.plan.Digest, w.plan.Principal
 				for _, a := range w.plan.Handled.Actions() {

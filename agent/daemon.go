@@ -34,6 +34,7 @@ type Daemon struct {
 	adopted bool
 	groups  *groups
 	hub     hub
+	held    *held
 	tickets tickets
 	spare   *logFile // of denials that no workload is known for
 
@@ -98,6 +99,7 @@ func (m machine) open(file string, std io.Writer) (d *Daemon, err error) {
 	if err = d.begin(cfg, staged); err == nil {
 		return d, nil
 	}
+	err = errors.Join(err, d.held.close())
 	if d.adopted {
 		return nil, errors.Join(err, d.kernel.Abandon())
 	}
@@ -158,9 +160,13 @@ func (d *Daemon) begin(cfg *config.Config, staged []*staged) (err error) {
 		d.note("warning: " + gap)
 	}
 	d.limit(cfg)
+	if err = d.answerAsks(); err != nil {
+		return err
+	}
 	if err = d.commit(cfg, staged, true); err != nil {
 		return err
 	}
+	d.holdAsks()
 	if d.groups, err = newGroups(d.confine, d.note); err != nil {
 		return err
 	}
@@ -286,7 +292,7 @@ func (d *Daemon) run(ctx context.Context) error {
 func (d *Daemon) close() error {
 	d.change.Lock()
 	defer d.change.Unlock()
-	return errors.Join(d.kernel.Abandon(), d.lock.Close())
+	return errors.Join(d.held.close(), d.kernel.Abandon(), d.lock.Close())
 }
 
 // fail ends the daemon.

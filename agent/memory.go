@@ -20,7 +20,9 @@ type memory struct {
 	Base     string   `json:"base"`
 	BaseMode abi.Mode `json:"base_mode"`
 	Root     string   `json:"root"`
-	Origin   string   `json:"origin"`
+	// RootID tells the root directory that was registered, as long as it lives.
+	RootID string `json:"root_id,omitempty"`
+	Origin string `json:"origin"`
 	// Input is that of the plan, Previous that of the plan before.
 	Input    compiler.Input  `json:"input"`
 	Previous *compiler.Input `json:"previous,omitempty"`

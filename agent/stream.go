@@ -53,7 +53,7 @@ func (l *logFile) close() {
 
 // newExplainer returns what explains the denials of one plan.
 func newExplainer(name string, plan *compiler.Plan) *watch {
-	return &watch{name: name, plan: plan, known: make(map[question][]sink.Policy)}
+	return &watch{name: name, plan: plan, judge: &judge{name: name, plan: plan}, known: make(map[question][]sink.Policy)}
 }
 
 // read delivers denials until the ring is closed.
@@ -94,6 +94,10 @@ func (d *Daemon) deliver(e abi.Event) {
 		denial.Policies = explain.explain(&e)
 		d.tickets.add(denial.Workload, explain.plan, &e, denial.Wall)
 	}
+	if e.Reason == abi.ReasonAnswered {
+		denial.Policies = d.held.waits.verdict(e.Hold).policies
+	}
+	d.held.missed(&e)
 	object := denial.JSON()
 	err := log.put(denial, object)
 	d.kernel.Account(e.Workload, err == nil)

@@ -134,6 +134,13 @@ func (d *Daemon) Answer(id string, given api.Answer) (api.Change, error) {
 	if w == nil || w.plan == nil || w.declared == nil {
 		return api.Change{}, fmt.Errorf("ticket %s: workload %s is gone from the configuration: nothing was done; declare it again", id, a.Workload)
 	}
+	if given.Times != 0 {
+		change, err := d.grant(a, w, given)
+		if err != nil {
+			err = fmt.Errorf("ticket %s: %w", id, err)
+		}
+		return change, err
+	}
 	now := time.Now()
 	input, err := a.settle(w, given, now)
 	if err != nil {

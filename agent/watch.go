@@ -29,6 +29,7 @@ const maxReadErrors = 100
 type watch struct {
 	name   string
 	plan   *compiler.Plan
+	judge  *judge // of what the plan asks; nil if nothing waits
 	sink   sink.Sink
 	events eventReader
 	tally  sink.Tally

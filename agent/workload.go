@@ -119,7 +119,8 @@ func (d *Daemon) stageOne(declared *config.Workload) (*staged, error) {
 		s.plan = w.plan
 	default:
 		s.follow = true
-		s.memory.Previous = &w.memory.Input
+		before := w.memory.Input // a copy: w gets this memory
+		s.memory.Previous = &before
 	}
 	if w != nil && w.known && w.memory.BaseMode == declared.Mode {
 		s.mode = w.mode // changed by hand, or not at all
@@ -224,6 +225,13 @@ func (d *Daemon) commitOne(s *staged, start bool) error {
 		s.log.close()
 		return err
 	}
+	if changed && s.follow {
+		err = d.held.grants.drop(w.name)
+	}
+	if err != nil {
+		s.log.close()
+		return err
+	}
 	if changed {
 		err = d.install(w, s.plan, s.mode)
 	} else {
@@ -261,7 +269,7 @@ func (d *Daemon) settle(w *workload, s *staged) error {
 }
 
 // claimed returns the workload of a change, with its root registered.
-func (d *Daemon) claimed(s *staged) (*workload, error) {
+func (d *Daemon) claimed(s *staged) (_ *workload, err error) {
 	w := d.workloads[s.declared.Name]
 	if w == nil {
 		id, err := d.kernel.Claim(s.declared.Name)
@@ -274,9 +282,14 @@ func (d *Daemon) claimed(s *staged) (*workload, error) {
 		d.mu.Unlock()
 	}
 	if w.generation == 0 || w.known && w.memory.Root != s.declared.Root {
-		if err := registerRoot(d.kernel, w.id, s.declared.Root); err != nil {
+		if err = registerRoot(d.kernel, w.id, s.declared.Root); err != nil {
 			return nil, s.declared.Errorf("root", "%w", err)
 		}
+		if s.memory.RootID, err = rootIdentity(s.declared.Root); err != nil {
+			return nil, s.declared.Errorf("root", "%w", err)
+		}
+	} else {
+		s.memory.RootID = w.memory.RootID
 	}
 	return w, nil
 }
@@ -329,7 +342,7 @@ func (d *Daemon) sweep() {
 			continue
 		}
 		if err == nil {
-			err = forget(d.memories(), w.name)
+			err = errors.Join(forget(d.memories(), w.name), d.held.forget(w.id, w.name))
 			d.mu.Lock()
 			delete(d.workloads, w.name)
 			delete(d.byID, w.id)

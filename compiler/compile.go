@@ -115,7 +115,7 @@ func (f *front) compile(in Input) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Plan{
+	plan := &Plan{
 		Principal: f.principal.String(),
 		Digest:    digest(in),
 		Rules:     set,
@@ -124,7 +124,11 @@ func (f *front) compile(in Input) (*Plan, error) {
 		Warnings:  slices.Concat(f.warnings(in.handled()), failingForbids(failures), aliases(t)),
 		index:     newRuleIndex(set.Rules),
 		scopes:    f.scopes(in.handled()),
-	}, nil
+	}
+	if len(set.Residuals) > 0 {
+		plan.front = f
+	}
+	return plan, nil
 }
 
 // maxCostly bounds the policies that an error about patterns names.

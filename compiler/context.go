@@ -93,7 +93,7 @@ func (l *lowerer) unknown(n node, reason string, errors bool) formula {
 		l.shared[key] = i
 		pos := l.policy.expression(n)
 		l.residuals = append(l.residuals, rule.Residual{Policy: l.index, Expr: shortened(key.text), Reason: reason,
-			Line: pos.Line, Column: pos.Column, Error: errors, Resource: mentions(n, "resource")})
+			Line: pos.Line, Column: pos.Column, Error: errors, Resource: mentions(n, "resource"), Uses: usesOf(n)})
 	}
 	return simple(rule.Unknown{Residual: i})
 }

@@ -2,6 +2,7 @@ package compiler
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/cedar-policy/cedar-go/types"
@@ -49,7 +50,10 @@ type Told struct {
 	// without, Positional the others.
 	Options           map[string]string
 	Flags, Positional []string
-	Environment       map[string]string
+	// Tokens are all arguments in order, from the first: the tags $ARG1, $ARG2
+	// and so on, which are no keys.
+	Tokens      []string
+	Environment map[string]string
 	// TargetProcess is the process whose namespace an execute enters, or nil.
 	TargetProcess *int64
 }
@@ -59,6 +63,9 @@ var (
 	argumentsUID   = types.NewEntityUID("file_system::Arguments", "")
 	environmentUID = types.NewEntityUID("file_system::Environment", "")
 )
+
+// tokenTag begins the names of the tags that hold the arguments in order.
+const tokenTag = "$ARG"
 
 // maxNow bounds context.now, in milliseconds: far more than a clock that counts
 // nanoseconds in 64 bits can show.
@@ -116,6 +123,13 @@ func (t *Told) entities() types.EntityMap {
 		return setOf(keys), types.NewRecord(tags)
 	}
 	keys, options := names(t.Options)
+	if len(t.Tokens) > 0 {
+		tags := options.Map()
+		for i, token := range t.Tokens {
+			tags[types.String(tokenTag+strconv.Itoa(i+1))] = types.String(token)
+		}
+		options = types.NewRecord(tags)
+	}
 	variables, environment := names(t.Environment)
 	return types.EntityMap{
 		argumentsUID: {UID: argumentsUID, Tags: options, Attributes: types.NewRecord(types.RecordMap{

@@ -22,6 +22,9 @@ type Oracle struct {
 	// known are entities that world has made. It makes an Oracle unfit for
 	// concurrent use.
 	known map[types.EntityUID]types.Entity
+	// order are the policies by position, single those that Satisfied asked.
+	order  []*policy
+	single map[int]*cedar.PolicySet
 }
 
 // maxEntities bounds the entities that are kept.
@@ -57,6 +60,7 @@ func NewOracle(in Input) (*Oracle, error) {
 func newOracle(f *front) *Oracle {
 	o := &Oracle{policies: cedar.NewPolicySet(), principal: f.principal, data: f.data, world: newWorld(f.data), workload: f.workload,
 		known: map[types.EntityUID]types.Entity{}}
+	o.singles(f)
 	for _, p := range f.policies {
 		o.policies.Add(cedar.PolicyID(p.meta.ID), p.cedar)
 	}
@@ -94,17 +98,7 @@ func reasons(d cedar.Diagnostic) []string {
 
 // diagnose also tells which policies error.
 func (o *Oracle) diagnose(r abi.Request, told Told) (cedar.Decision, cedar.Diagnostic) {
-	resource := types.NewEntityUID(resourceType(r.Kind), types.String(r.Path))
-	var arguments types.EntityMap
-	if r.Action == abi.Execute { // no other context refers to them
-		arguments = told.entities()
-	}
-	return cedar.Authorize(o.policies, overlay{o.resourceEntity(resource), arguments, o}, cedar.Request{
-		Principal: o.principal,
-		Action:    types.NewEntityUID(types.EntityType(r.Action.Type()), types.String(r.Action.String())),
-		Resource:  resource,
-		Context:   contextOf(r, &told, o.workload),
-	})
+	return o.ask(o.policies, r, told)
 }
 
 // resourceEntity gives a resource all of its ancestors as parents, and what the

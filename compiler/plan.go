@@ -27,6 +27,7 @@ type Plan struct {
 
 	index  *ruleIndex
 	scopes []scope
+	front  *front // of a plan that asks, for its Oracle
 }
 
 // Decide answers one request from the compiled table. Outside paths cannot be

@@ -40,6 +40,20 @@ type Workload struct {
 	Dropped   uint64 `json:"dropped"`
 	Lost      uint64 `json:"lost"`
 	Error     string `json:"error,omitempty"` // why the last change was refused
+	// Held is about asked operations that wait for the agent's answer.
+	Held *Held `json:"held,omitempty"`
+}
+
+// Held counts the asked operations that waited for the agent. Asked are all; of
+// them it allowed and denied some by the policies, had no certain answer to some,
+// and was late with others: those two were refused, and became tickets.
+type Held struct {
+	Actions    []string `json:"actions"` // those that wait now
+	Asked      uint64   `json:"asked"`
+	Allowed    uint64   `json:"allowed"`
+	Denied     uint64   `json:"denied"`
+	Unanswered uint64   `json:"unanswered"`
+	Late       uint64   `json:"late"`
 }
 
 // Source is one file of policies.
@@ -105,6 +119,9 @@ type Answer struct {
 	Allow   bool   `json:"allow"`
 	Seconds int64  `json:"seconds,omitempty"`
 	Scope   string `json:"scope,omitempty"`
+	// Times is how many operations it holds for, of those that wait for the
+	// agent; 0 is no limit.
+	Times int `json:"times,omitempty"`
 }
 
 // Uninstall asks for the end of all enforcement.

@@ -8,6 +8,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -20,6 +21,8 @@ const (
 	defaultMemory = 512 << 20
 	defaultTables = 16 << 20
 	defaultEvents = 4 << 20
+
+	defaultDeadline = 5 * time.Second
 )
 
 // Config is one file.
@@ -29,7 +32,14 @@ type Config struct {
 	// Socket is where the agent listens.
 	Socket    string
 	Limits    Limits
+	Asks      Asks
 	Workloads []Workload
+}
+
+// Asks is about operations that wait for the agent.
+type Asks struct {
+	// Deadline is how long one waits at most: then it is refused.
+	Deadline time.Duration
 }
 
 // Limits bound what the agent takes, in bytes.
@@ -105,12 +115,13 @@ func Parse(file string, text []byte) (*Config, error) {
 }
 
 func (d *decoder) config(n *yaml.Node) (*Config, error) {
-	c := &Config{File: d.file, Socket: DefaultSocket, Limits: Limits{defaultMemory, defaultTables, defaultEvents}}
+	c := &Config{File: d.file, Socket: DefaultSocket, Limits: Limits{defaultMemory, defaultTables, defaultEvents}, Asks: Asks{defaultDeadline}}
 	var log Log
 	err := d.mapping(n, "the configuration", fields{
 		"socket": func(v *yaml.Node) error { return d.path(v, &c.Socket) },
 		"log":    func(v *yaml.Node) error { return d.log(v, &log) },
 		"limits": func(v *yaml.Node) error { return d.limits(v, &c.Limits) },
+		"asks":   func(v *yaml.Node) error { return d.asks(v, &c.Asks) },
 		"workloads": func(v *yaml.Node) error {
 			return d.list(v, "workloads", func(item *yaml.Node) error {
 				w, err := d.workload(item)
@@ -149,6 +160,12 @@ func (d *decoder) limits(n *yaml.Node, l *Limits) error {
 			}
 			return nil
 		},
+	}, nil)
+}
+
+func (d *decoder) asks(n *yaml.Node, a *Asks) error {
+	return d.mapping(n, "asks", fields{
+		"deadline": func(v *yaml.Node) error { return d.duration(v, &a.Deadline, 50*time.Millisecond, time.Minute) },
 	}, nil)
 }
 

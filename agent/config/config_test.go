@@ -3,6 +3,7 @@ package config
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stockade-dev/stockade/bpf/abi"
 )
@@ -12,7 +13,7 @@ func TestExampleParses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(c.Workloads) != 3 || c.Limits.Tables != 16<<20 || c.Socket != DefaultSocket {
+	if len(c.Workloads) != 3 || c.Limits.Tables != 16<<20 || c.Asks.Deadline != 5*time.Second || c.Socket != DefaultSocket {
 		t.Fatalf("%+v", c)
 	}
 	first, second, third := c.Workloads[0], c.Workloads[1], c.Workloads[2]
@@ -67,6 +68,9 @@ func TestErrorsHaveTheirPlace(t *testing.T) {
 		{"size too small", "limits: {tables: 1KiB}\n" + good, "f:1:18: 1KiB: not from"},
 		{"size that overflows", "limits: {memory: 999999999999GiB}\n" + good, "f:1:18: 999999999999GiB: not from"},
 		{"ring of odd size", "limits: {events: 5MiB}\n" + good, "f:1:18: events: 5MiB is no power of two"},
+		{"bad deadline", "asks: {deadline: soon}\n" + good, `f:1:18: "soon": not a time from 50ms to 1m0s`},
+		{"deadline too long", "asks: {deadline: 2h}\n" + good, `f:1:18: "2h": not a time`},
+		{"unknown key of asks", "asks: {limit: 2h}\n" + good, `f:1:8: "limit": no key of asks`},
 		{"two of one name", good + strings.TrimPrefix(good, "workloads:\n"), `f:6:11: name "a": two workloads`},
 		{"null", swap("p.cedar", "~"), "f:5:15: no text"},
 		{"empty list", swap("p.cedar", "[]"), "f:5:15: an empty list"},

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -148,6 +149,20 @@ func (d *decoder) size(n *yaml.Node, to *int64, least, most int64) error {
 		return d.at(n).errorf(d.file, "%s: not from %d KiB to %d MiB: nothing is changed; choose another size", text, least>>10, most>>20)
 	}
 	*to = value * unit
+	return nil
+}
+
+// duration reads a time like 5s.
+func (d *decoder) duration(n *yaml.Node, to *time.Duration, least, most time.Duration) error {
+	var text string
+	if err := d.text(n, &text); err != nil {
+		return err
+	}
+	value, err := time.ParseDuration(text)
+	if err != nil || value < least || value > most {
+		return d.at(n).errorf(d.file, "%q: not a time from %v to %v: nothing is changed; write for example 5s", text, least, most)
+	}
+	*to = value
 	return nil
 }
 

@@ -104,6 +104,9 @@ func (d *Denial) why() string {
 	if d.Reason == abi.ReasonBoundary && d.Missing != 0 {
 		return d.Boundary.String() + ": " + d.Reason.String()
 	}
+	if d.Reason == abi.ReasonAnswered && len(d.Policies) > 0 {
+		return d.Reason.String() + ": " + d.policies()
+	}
 	if d.Reason != abi.ReasonPolicy {
 		return d.Reason.String()
 	}
@@ -113,6 +116,11 @@ func (d *Denial) why() string {
 		}
 		return "no policy permits it"
 	}
+	return d.policies()
+}
+
+// policies names what the denial rests on.
+func (d *Denial) policies() string {
 	names := make([]string, len(d.Policies))
 	for i, p := range d.Policies {
 		names[i] = Token(p.ID)

@@ -7,10 +7,11 @@ import (
 	"time"
 )
 
-// asking leaves it to the agent whether id may be run; true may, su may not.
+// asking leaves it to a human whether id may be run: which of its arguments have
+// values is not known. true may run.
 const asking = `@id("all") permit (principal, action, resource);
 @id("id-asks") forbid (principal, action == file_system::Action::"execute", resource == file_system::File::"/usr/bin/id")
-unless { context.arguments.positional_values.contains("ok") };
+unless { context.arguments.keys.contains("ok") };
 `
 
 // TestWhatIsAskedIsDeniedUntilItIsApproved: a ticket, an answer, its end by the

@@ -17,6 +17,12 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == "race" {
 		os.Exit(race())
 	}
+	if len(os.Args) > 1 && os.Args[1] == "rewrite" {
+		os.Exit(rewrite())
+	}
+	if len(os.Args) == 3 && os.Args[1] == "opens" {
+		os.Exit(opens(os.Args[2]))
+	}
 	os.Exit(m.Run())
 }
 

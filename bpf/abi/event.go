@@ -63,8 +63,8 @@ var reasonTexts = [...]string{
 	ReasonLockdown: "the workload is locked down",
 	ReasonBoundary: "no policy can grant this",
 	ReasonFolded:   "a directory on the way ignores case or spelling: one file has many names there",
-	ReasonHeld:     "the agent is asked",
-	ReasonAnswered: "denied by policy, as the agent found",
+	ReasonHeld:     "it waits for the agent's answer",
+	ReasonAnswered: "the agent's answer to what the policy asks",
 	ReasonChanged:  "arguments or environment are not those that were judged: killed",
 	ReasonAsk:      "the policy leaves it to the agent, and no agent answers",
 }

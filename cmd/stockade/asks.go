@@ -76,8 +76,12 @@ func approveVerb() *cli.Command {
 		`Takes what the asking policies cannot decide to favour the request: the path of the
 ticket, or with --scope its directory or every path. Everything else still counts:
 the rest of the condition, and other policies that forbid it. The kernel ends it
-in time, whether or not an agent runs; a rollback ends it at once.`,
-		`sudo stockade approve 3f9a01c2`, `sudo stockade approve 3f9a01c2 --for 10m --scope dir`)
+in time, whether or not an agent runs; a rollback ends it at once.
+
+With --times, so many operations are allowed and no more: each of those that wait
+for the agent's answer, executions and on newer kernels opens, and that it cannot
+answer by the policies. --for ends it as well.`,
+		`sudo stockade approve 3f9a01c2`, `sudo stockade approve 3f9a01c2 --for 10m --scope dir`, `sudo stockade approve 3f9a01c2 --times 1`)
 }
 
 func refuseVerb() *cli.Command {
@@ -88,15 +92,21 @@ new ticket is made for it.`,
 }
 
 func answerVerb(name, text string, allow bool, description string, lines ...string) *cli.Command {
+	synopsis := "stockade " + name + " TICKET [--for TIME] [--scope file|dir|policy]"
+	flags := []cli.Flag{socketFlag(),
+		&cli.DurationFlag{Name: "for", Value: time.Hour, Usage: "how long the answer holds, a `TIME` like 90s or 1h; 0 is until a rollback"},
+		&cli.StringFlag{Name: "scope", Value: "file", Usage: "file: that path; dir: everything in its directory; policy: every path"},
+	}
+	if allow {
+		synopsis += " [--times N]"
+		flags = append(flags, &cli.IntFlag{Name: "times", Usage: "allow `N` operations, of those that wait for the agent; no limit if it is not given"})
+	}
 	return &cli.Command{
 		Name:        name,
 		Usage:       text,
-		UsageText:   "stockade " + name + " TICKET [--for TIME] [--scope file|dir|policy]",
+		UsageText:   synopsis,
 		Description: description + "\n\nEXIT CODE:\n   0, 1 if the agent refuses, 2 if the command line is wrong\n\n" + examples(lines...),
-		Flags: []cli.Flag{socketFlag(),
-			&cli.DurationFlag{Name: "for", Value: time.Hour, Usage: "how long the answer holds, a `TIME` like 90s or 1h; 0 is until a rollback"},
-			&cli.StringFlag{Name: "scope", Value: "file", Usage: "file: that path; dir: everything in its directory; policy: every path"},
-		},
+		Flags:       flags,
 		Action: func(c *cli.Context) error {
 			id, err := oneName(c, 1)
 			if err != nil {
@@ -106,7 +116,10 @@ func answerVerb(name, text string, allow bool, description string, lines ...stri
 			if c.Duration("for") < 0 || c.Duration("for") > 0 && seconds == 0 {
 				return usage(c, "--for %v: not a number of seconds: nothing was done; use a TIME like 90s or 1h", c.Duration("for"))
 			}
-			change, err := client(c).Answer(c.Context, id, agent.Answer{Allow: allow, Seconds: seconds, Scope: c.String("scope")})
+			if c.Int("times") < 0 || c.IsSet("times") && c.Int("times") == 0 {
+				return usage(c, "--times %d: not a number of operations: nothing was done; use one from 1", c.Int("times"))
+			}
+			change, err := client(c).Answer(c.Context, id, agent.Answer{Allow: allow, Seconds: seconds, Scope: c.String("scope"), Times: c.Int("times")})
 			if err != nil {
 				return err
 			}

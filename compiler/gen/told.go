@@ -8,6 +8,7 @@ type Told struct {
 	Username, Groupname string
 	Options             map[string]string
 	Flags, Positional   []string
+	Tokens              []string
 	Environment         map[string]string
 	TargetProcess       *int64
 }
@@ -17,7 +18,7 @@ func NewTold(r *rand.Rand, path string) Told {
 	pickOne := func(list ...string) string { return list[r.IntN(len(list))] }
 	t := Told{Username: pickOne("ann", "a", "bob", "", path), Groupname: pickOne("dev", "ops", "x", "")}
 	if r.IntN(2) == 0 {
-		t.Options = map[string]string{"$ARG1": pickOne("push", "pull"), "out": "x"}
+		t.Options = map[string]string{"mode": pickOne("push", "pull"), "out": "x"}
 	}
 	for _, flag := range []string{"-f", "--force", "-x"} {
 		if r.IntN(2) == 0 {
@@ -28,6 +29,9 @@ func NewTold(r *rand.Rand, path string) Told {
 		if r.IntN(2) == 0 {
 			t.Positional = append(t.Positional, word)
 		}
+	}
+	for range r.IntN(3) {
+		t.Tokens = append(t.Tokens, pickOne("push", "-f", "pull"))
 	}
 	if r.IntN(2) == 0 {
 		t.Environment = map[string]string{"LD_PRELOAD": "/x.so"}

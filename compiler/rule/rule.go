@@ -83,4 +83,6 @@ type Residual struct {
 	// Resource says that Expr depends on the resource: the answer for one path
 	// says nothing about another.
 	Resource bool
+	// Uses are the facts that Expr may depend on; none that it does is missing.
+	Uses Uses
 }

@@ -1,0 +1,296 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/stockade-dev/stockade/agent/fanotify"
+	"github.com/stockade-dev/stockade/bpf/abi"
+)
+
+// held answers for operations that wait. Nothing of it is there until a plan
+// asks about something that can wait.
+type held struct {
+	kernel holdKernel // nil: this kernel side holds nothing
+	finder func(*abi.Event) *judge
+	note   func(key, text string)
+	grants *grants
+	limit  atomic.Int64 // nanoseconds that an operation waits at most
+	waits  *waiting
+
+	// What follows changes under Daemon.change.
+	reader  holdReader
+	gate    *gate
+	marked  marks
+	started sync.WaitGroup
+	ready   chan *operation
+	heals   chan heal
+	quit    chan struct{}
+	adopted bool       // an earlier agent may have told the kernel something
+	noOpen  bool       // the kernel confirms no opens
+	healing sync.Mutex // of gate and its marks, against follow
+
+	mu     sync.Mutex // what follows
+	which  map[uint32]hold
+	roots  map[uint32]*rootDir
+	counts map[uint32]*heldCounts
+}
+
+// heldCounts says what became of a workload's operations that waited.
+type heldCounts struct {
+	asked   atomic.Uint64
+	settled [isLate + 1]atomic.Uint64
+}
+
+// Bounds of the work on what waits.
+const (
+	evaluators = 4
+	maxReady   = 256
+	maxHeals   = 64
+)
+
+func newHeld(k kernel, adopted bool, memories string, finder func(*abi.Event) *judge, note func(key, text string)) *held {
+	h := &held{finder: finder, note: note, grants: &grants{dir: memories, all: map[string][]*grant{}}, waits: newWaiting(), marked: marks{},
+		ready: make(chan *operation, maxReady), heals: make(chan heal, maxHeals), quit: make(chan struct{}),
+		which: map[uint32]hold{}, roots: map[uint32]*rootDir{}, counts: map[uint32]*heldCounts{}}
+	h.kernel, _ = k.(holdKernel)
+	h.adopted = adopted
+	h.limit.Store(int64(5 * time.Second))
+	return h
+}
+
+// of returns what of a workload waits.
+func (h *held) of(id uint32) hold {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.which[id]
+}
+
+func (h *held) count(id uint32) *heldCounts {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c := h.counts[id]
+	if c == nil {
+		c = &heldCounts{}
+		h.counts[id] = c
+	}
+	return c
+}
+
+// begin starts what answers, the first time.
+func (h *held) begin() error {
+	if h.reader != nil {
+		return nil
+	}
+	reader, err := h.kernel.holds()
+	if err != nil {
+		return err
+	}
+	h.reader = reader
+	h.started.Go(h.readAsks)
+	h.started.Go(h.expire)
+	h.started.Go(h.follow)
+	for range evaluators {
+		h.started.Go(h.evaluate)
+	}
+	return nil
+}
+
+// forget forgets a workload that is gone.
+func (h *held) forget(id uint32, name string) error {
+	h.mu.Lock()
+	delete(h.which, id)
+	delete(h.counts, id)
+	h.mu.Unlock()
+	return h.grants.drop(name)
+}
+
+// close ends all of it. What waits goes on, and is refused by the kernel.
+func (h *held) close() error {
+	if h == nil {
+		return nil
+	}
+	var errs []error
+	close(h.quit)
+	if h.gate != nil { // first: the agent's own opens may wait for it
+		errs = append(errs, h.gate.close())
+	}
+	if h.reader != nil {
+		errs = append(errs, h.reader.Close())
+	}
+	h.started.Wait()
+	for _, o := range h.waits.old(time.Now().Add(time.Hour)) {
+		h.finish(o, verdict{})
+	}
+	for _, root := range h.roots {
+		errs = append(errs, root.dir.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// openGate opens a group and lets it be read, before anything is marked: the
+// agent's own opens wait for it as well.
+func (h *held) openGate() (*gate, error) {
+	group, err := fanotify.New()
+	if err != nil {
+		return nil, err
+	}
+	g := &gate{group: group, done: make(chan struct{})}
+	take := func(e fanotify.Event) bool { return h.take(g, e) }
+	go func() {
+		defer close(g.done)
+		for failures := 0; failures < maxReadErrors; {
+			err := group.Read(take)
+			if errors.Is(err, os.ErrClosed) {
+				return
+			}
+			if err != nil {
+				failures++
+				continue
+			}
+			failures = 0
+		}
+		group.Close() // what waits goes on; what is asked is refused
+	}()
+	return g, nil
+}
+
+// take is all that happens to an open of a task that asks nothing: its first
+// look-up. It opens nothing, and takes no lock under which anything is opened.
+func (h *held) take(g *gate, e fanotify.Event) (keep bool) {
+	number, err := h.reader.Pending(e.TID)
+	if err != nil || number == 0 {
+		return false
+	}
+	o, goOn := h.waits.comes(number, g, e, time.Now())
+	if !goOn {
+		h.enqueue(o)
+	}
+	return !goOn
+}
+
+// enqueue hands a complete operation, or nil, to the evaluators.
+func (h *held) enqueue(o *operation) {
+	if o == nil {
+		return
+	}
+	select {
+	case h.ready <- o:
+	default:
+		h.finish(o, verdict{})
+		o.file().Close()
+	}
+}
+
+// readAsks reads what the kernel's programs tell, until the end.
+func (h *held) readAsks() {
+	for failures := 0; failures < maxReadErrors; {
+		e, err := h.reader.Read()
+		if errors.Is(err, os.ErrClosed) {
+			return
+		}
+		if err != nil {
+			failures++
+			h.note("holds", fmt.Sprintf("asks: %v: some become tickets", err))
+			continue
+		}
+		failures = 0
+		c := h.count(e.Workload)
+		c.asked.Add(1)
+		o, full := h.waits.asks(&e, time.Now())
+		if full {
+			c.settled[isUnanswered].Add(1)
+		}
+		h.enqueue(o)
+	}
+	h.note("holds read", "asks: reading failed too often: what is asked becomes tickets; start the agent again")
+}
+
+// expire ends operations that wait for too long.
+func (h *held) expire() {
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-h.quit:
+			return
+		case now := <-ticker.C:
+			for _, o := range h.waits.old(now.Add(-time.Duration(h.limit.Load()))) {
+				h.finish(o, verdict{outcome: isLate})
+			}
+		}
+	}
+}
+
+// evaluate answers for operations until the end.
+func (h *held) evaluate() {
+	examiner := newExaminer(h.note)
+	defer examiner.close()
+	for {
+		select {
+		case <-h.quit:
+			return
+		case o := <-h.ready:
+			file := o.file()
+			h.finish(o, h.judge(o, file, examiner))
+			file.Close()
+		}
+	}
+}
+
+// judge settles one operation.
+func (h *held) judge(o *operation, file *os.File, x *examiner) verdict {
+	j := h.finder(o.asked)
+	if j == nil {
+		return verdict{}
+	}
+	h.mu.Lock()
+	root := h.roots[o.asked.Workload]
+	h.mu.Unlock()
+	return j.settle(o, file, x, root, h.grants)
+}
+
+// finish ends an operation with a verdict: the answer first, then it goes on.
+func (h *held) finish(o *operation, v verdict) {
+	if !h.waits.end(o, v) {
+		return
+	}
+	if v.grant != "" {
+		spent, err := h.grants.spend(v.workload, v.grant)
+		if err != nil {
+			h.note("grants", err.Error())
+		}
+		if !spent {
+			v.outcome = isUnanswered
+		}
+	}
+	if v.outcome == isAllowed || v.outcome == isDenied {
+		a := holdAnswer{Number: o.number, Allow: v.outcome == isAllowed, Image: v.image}
+		if err := h.reader.Answer(a); err != nil {
+			v.outcome = isUnanswered
+			h.note("answer", fmt.Sprintf("answer: %v: the operation is refused, with a ticket", err))
+		}
+	}
+	if o.asked != nil {
+		h.count(o.asked.Workload).settled[v.outcome].Add(1)
+	}
+	if o.group == nil {
+		return
+	}
+	o.group.release(o.event)
+	o.group.busy.Add(-1)
+	if !o.taken {
+		o.file().Close()
+	}
+}
+
+// close ends a gate when nothing waits in it any more.
+func (g *gate) close() error {
+	err := g.group.Close()
+	<-g.done
+	return err
+}
