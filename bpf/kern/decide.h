@@ -151,14 +151,18 @@ static __always_inline void ask(const u64 *t, struct scratch *s, u64 plan, u32 c
 }
 
 /* short_of returns the actions of need that a row does not allow (low), and of
- * these those that it denies, rather than asks of the agent (high). */
+ * these those that it denies, rather than asks of the agent (high). Where a row
+ * allows need and reports it, low is 0 and high has what it reports. */
 static __always_inline u64 short_of(u64 r, u32 need)
 {
 	u32 allow = r, ask = r >> 32, missing;
 
-	if (settles(allow, need))
+	if (settles(allow & ~ask, need))
 		return 0;
 	missing = need & ~NEED_FLAGS;
+	if (settles(allow, need))
+		return (u64)(need & NEED_ANY ? missing : missing & ask) << 32;
+	ask &= ~allow;
 	if (need & NEED_ANY)
 		return missing | (u64)(ask & need ? 0 : missing) << 32;
 	missing &= ~allow;
@@ -190,6 +194,15 @@ static __always_inline u64 lacks(const u64 *t, struct scratch *s, u64 plan, u32 
 		return lacks_resolved(s);
 	}
 	return short_of(row(t, mask, plan, class, kind & KIND_DIR), need);
+}
+
+/* report takes what is only reported out of what lacks returns, and notes it. */
+static __always_inline u64 report(struct scratch *s, u64 lack)
+{
+	if (!lack || (u32)lack)
+		return lack;
+	s->reported |= lack >> 32;
+	return 0;
 }
 
 static __always_inline u32 reason_of(u64 lack)
@@ -319,6 +332,18 @@ static __noinline int bind(struct scratch *s, u64 plan, u32 class, u32 kind)
 		return -1;
 	ask(t, s, plan, class, kind, ~NEED_ANY, DIM_UID);
 	return resolve(s) ? -1 : (int)s->at_node.class;
+}
+
+/* enforced finds both places of a move in the table that the no-gain rule looks
+ * at: that of the enforced policies. Returns where it stands, 0 on failure. */
+static __always_inline u64 enforced(const u64 *t, struct scratch *s, u64 plan)
+{
+	u64 mask = arena_mask, at = W(plan + HDR_ENFORCED);
+
+	if (!at)
+		return plan;
+	plan += at;
+	return match(s, &s->path, plan, &s->old) || match(s, &s->dest, plan, &s->new) ? 0 : plan;
 }
 
 /* gains: could the resource, or anything beneath it, do more at s->dest than at

@@ -13,6 +13,12 @@ struct move {
 	u32 target;    /* and its kind */
 };
 
+/* asked is lacks, without what is only reported. */
+static __always_inline u64 asked(const u64 *t, struct scratch *s, u64 plan, u32 class, u32 kind, u32 need)
+{
+	return report(s, lacks(t, s, plan, class, kind, need));
+}
+
 /* missing_of returns the actions that the two places do not grant, as lacks
  * does. Only a move has a destination: what is created or deleted has none. */
 static __always_inline u64 missing_of(const u64 *t, struct scratch *s, u64 plan, const struct move *mv)
@@ -22,16 +28,16 @@ static __always_inline u64 missing_of(const u64 *t, struct scratch *s, u64 plan,
 	u32 handled = W(plan + HDR_HANDLED);
 	u32 move = handled & BIT(ACT_MOVE), create = handled & BIT(ACT_CREATE), del = handled & BIT(ACT_DELETE);
 
-	missing = lacks(t, s, plan, new, mv->kind | OF_DEST, create);
+	missing = asked(t, s, plan, new, mv->kind | OF_DEST, create);
 	if (mv->op == OP_LINK)
 		return missing;
-	missing |= lacks(t, s, plan, old, mv->kind | MOVING, move);
+	missing |= asked(t, s, plan, old, mv->kind | MOVING, move);
 	if (!mv->overwrite)
 		return missing;
 	if (mv->op == OP_RENAME)
-		return missing | lacks(t, s, plan, new, mv->target | OF_DEST, del);
-	missing |= lacks(t, s, plan, new, mv->target | OF_DEST | MOVING, move);
-	return missing | lacks(t, s, plan, old, mv->target, create);
+		return missing | asked(t, s, plan, new, mv->target | OF_DEST, del);
+	missing |= asked(t, s, plan, new, mv->target | OF_DEST | MOVING, move);
+	return missing | asked(t, s, plan, old, mv->target, create);
 }
 
 static __always_inline int judge_move(struct scratch *s, const struct workload *wl, u64 plan, const struct move *mv,
@@ -52,6 +58,9 @@ static __always_inline int judge_move(struct scratch *s, const struct workload *
 	d->missing = lack;
 	d->reason = reason_of(lack);
 	if (lack)
+		return EACCES;
+	plan = enforced(t, s, plan);
+	if (!plan)
 		return EACCES;
 	if (gains(s, plan, mv->kind) ||
 	    (mv->op == OP_EXCHANGE && gains(s, plan, mv->target | OF_DEST))) {

@@ -98,7 +98,7 @@ static __always_inline void load_facts(const u64 *t, struct input *in, struct sc
 static __always_inline int match_input(struct input *in, struct scratch *s)
 {
 	struct again a = { .s = s, .plan = in->plan };
-	u64 *t = arena_base(), lack;
+	u64 *t = arena_base(), lack, plan = in->plan;
 	u32 kind = in->kind & KIND_DIR;
 
 	load_path(&s->path, &in->path);
@@ -118,7 +118,8 @@ static __always_inline int match_input(struct input *in, struct scratch *s)
 		return 0;
 	in->dest_class = s->new.class;
 	in->dest_sub = s->new.sub;
-	in->gains = gains(s, in->plan, kind);
+	plan = enforced(t, s, plan);
+	in->gains = !plan || gains(s, plan, kind);
 	in->status = 2;
 	return 0;
 }
