@@ -73,7 +73,11 @@ func (r *Report) String() string {
 		if names := f.names(); names != "" {
 			fmt.Fprintf(&b, "%s: ", names)
 		}
-		b.WriteString(f.Outcome.String() + "\n")
+		b.WriteString(f.Outcome.String())
+		if r.Policy.Audited() {
+			b.WriteString(", in audit: it denies and permits nothing, and what it would deny is reported")
+		}
+		b.WriteByte('\n')
 		for _, x := range f.Residuals {
 			what := "whether it holds"
 			if x.Error {

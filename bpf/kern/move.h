@@ -13,12 +13,6 @@ struct move {
 	u32 target;    /* and its kind */
 };
 
-/* asked is lacks, without what is only reported. */
-static __always_inline u64 asked(const u64 *t, struct scratch *s, u64 plan, u32 class, u32 kind, u32 need)
-{
-	return report(s, lacks(t, s, plan, class, kind, need));
-}
-
 /* missing_of returns the actions that the two places do not grant, as lacks
  * does. Only a move has a destination: what is created or deleted has none. */
 static __always_inline u64 missing_of(const u64 *t, struct scratch *s, u64 plan, const struct move *mv)
@@ -28,16 +22,16 @@ static __always_inline u64 missing_of(const u64 *t, struct scratch *s, u64 plan,
 	u32 handled = W(plan + HDR_HANDLED);
 	u32 move = handled & BIT(ACT_MOVE), create = handled & BIT(ACT_CREATE), del = handled & BIT(ACT_DELETE);
 
-	missing = asked(t, s, plan, new, mv->kind | OF_DEST, create);
+	missing = lacks(t, s, plan, new, mv->kind | OF_DEST, create);
 	if (mv->op == OP_LINK)
 		return missing;
-	missing |= asked(t, s, plan, old, mv->kind | MOVING, move);
+	missing |= lacks(t, s, plan, old, mv->kind | MOVING, move);
 	if (!mv->overwrite)
 		return missing;
 	if (mv->op == OP_RENAME)
-		return missing | asked(t, s, plan, new, mv->target | OF_DEST, del);
-	missing |= asked(t, s, plan, new, mv->target | OF_DEST | MOVING, move);
-	return missing | asked(t, s, plan, old, mv->target, create);
+		return missing | lacks(t, s, plan, new, mv->target | OF_DEST, del);
+	missing |= lacks(t, s, plan, new, mv->target | OF_DEST | MOVING, move);
+	return missing | lacks(t, s, plan, old, mv->target, create);
 }
 
 static __always_inline int judge_move(struct scratch *s, const struct workload *wl, u64 plan, const struct move *mv,

@@ -125,7 +125,7 @@ static __always_inline int judge(struct scratch *s, const struct workload *wl, u
 	}
 	if (!t || match(s, &s->path, plan, &m) || ready(t, s, wl, plan, m.class, d))
 		return EACCES;
-	lack = report(s, lacks(t, s, plan, m.class, d->kind, need));
+	lack = lacks(t, s, plan, m.class, d->kind, need);
 	d->missing = lack;
 	d->reason = reason_of(lack);
 	return lack ? EACCES : 0;
