@@ -109,7 +109,7 @@ func (j *judge) check(r abi.Request) error {
 	var seen [2]bool
 	for i := 0; i < n && !(seen[0] && seen[1]); i++ {
 		told := Told(gen.NewTold(j.random, r.Path))
-		decision, diagnostic := j.oracle.diagnose(j.oracle.policies, r, told)
+		decision, diagnostic := j.oracle.diagnose(r, told)
 		answer := abi.Deny
 		if decision {
 			answer = abi.Allow
@@ -120,7 +120,7 @@ func (j *judge) check(r abi.Request) error {
 				gen.Show(r), answer, reasons(diagnostic), rules, walked, told)
 		}
 		if walked == abi.Allow {
-			all, diagnostic := j.oracle.diagnose(j.oracle.all, r, told)
+			all, diagnostic := j.oracle.diagnoseBy(j.oracle.all, r, told)
 			if !bool(all) && !reported || bool(all) && reported && !doubtful {
 				return fmt.Errorf("%s: with those in audit cedar-go allows: %v by %q, the table reports: %v (told %+v)", gen.Show(r), all, reasons(diagnostic), reported, told)
 			}

@@ -281,7 +281,7 @@ func TestRulesHoldWhereCedarSaysSo(t *testing.T) {
 			count[got]++
 			seen := make(map[bool]bool)
 			for range 4 {
-				_, d := oracle.diagnose(oracle.policies, r, g.told())
+				_, d := oracle.diagnose(r, g.told())
 				holds := len(d.Reasons) > 0
 				seen[holds] = true
 				if len(d.Errors) > 0 {

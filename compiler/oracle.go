@@ -92,7 +92,7 @@ func (o *Oracle) authorize(policies *cedar.PolicySet, r abi.Request, told Told) 
 	if r.Now < 0 || r.Now > maxNow {
 		return false, nil, &Error{Position{File: "request"}, "a time that no clock shows: it is not decided; give milliseconds since 1970"}
 	}
-	decision, diagnostic := o.diagnose(policies, r, told)
+	decision, diagnostic := o.diagnoseBy(policies, r, told)
 	return bool(decision), reasons(diagnostic), nil
 }
 
@@ -106,7 +106,11 @@ func reasons(d cedar.Diagnostic) []string {
 }
 
 // diagnose also tells which policies error.
-func (o *Oracle) diagnose(policies *cedar.PolicySet, r abi.Request, told Told) (cedar.Decision, cedar.Diagnostic) {
+func (o *Oracle) diagnose(r abi.Request, told Told) (cedar.Decision, cedar.Diagnostic) {
+	return o.diagnoseBy(o.policies, r, told)
+}
+
+func (o *Oracle) diagnoseBy(policies *cedar.PolicySet, r abi.Request, told Told) (cedar.Decision, cedar.Diagnostic) {
 	resource := types.NewEntityUID(resourceType(r.Kind), types.String(r.Path))
 	var arguments types.EntityMap
 	if r.Action == abi.Execute { // no other context refers to them
