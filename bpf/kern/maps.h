@@ -161,7 +161,7 @@ struct scratch {
 	} at;
 	struct { /* where decide_dentry is in the mounts of a superblock */
 		u64 dentry, next, end, ns;
-		u64 reported; /* the first mount whose path is reported */
+		u64 at, reported; /* the mount at hand, and the first one whose path is reported */
 		u32 seen; /* mounts that show the dentry */
 		s32 err;
 	} mounts;

@@ -86,9 +86,10 @@ static int judge_on(u64 i, struct search *ctx)
 	if (s->path.status == PATH_OUTSIDE)
 		return 0; /* this mount does not show the dentry */
 	s->mounts.seen++;
+	s->mounts.at = mnt; /* not kept on the stack, which 6.1 has too little of */
 	if (!judge_walked(c)) {
 		if (s->reported && !s->mounts.reported)
-			s->mounts.reported = mnt;
+			s->mounts.reported = s->mounts.at;
 		return 0;
 	}
 	s->mounts.err = EACCES;

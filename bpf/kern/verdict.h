@@ -185,7 +185,7 @@ struct decision {
 
 /* lifted: do the enforced policies allow the operation on every path? Then it was
  * judged for policies in audit alone, and whatever failed is only reported. */
-static __always_inline bool lifted(const struct decision *c)
+static __noinline bool lifted(const struct decision *c)
 {
 	u64 mask = arena_mask, *t = arena_base(), plan = (u32)c->d.plan, at;
 
