@@ -124,7 +124,7 @@ func checkCoverage(t *testing.T, total *tally) {
 	if total.gains == 0 || total.kept == 0 || total.settled == 0 {
 		t.Errorf("moves, asks or their draws are one-sided: the comparison proves little")
 	}
-	if total.reported*100 < total.compared || total.perhaps == 0 {
+	if total.reported*200 < total.compared || total.perhaps == 0 {
 		t.Errorf("%d of %d requests are reported, %d perhaps: the comparison proves little about policies in audit", total.reported, total.compared, total.perhaps)
 	}
 	full := total.compared >= 1_000_000 // fewer cannot see everything
