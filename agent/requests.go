@@ -91,6 +91,8 @@ type request struct {
 type answer struct {
 	Verdict  string   `json:"verdict"`
 	Policies []string `json:"policies"`
+	// Audit are the policies in audit that would deny what is allowed.
+	Audit []string `json:"audit,omitempty"`
 }
 
 type failure struct {
@@ -156,7 +158,13 @@ func (d *Decider) answer(line []byte) (*answer, error) {
 		ids = append(ids, p.ID)
 	}
 	slices.Sort(ids)
-	return &answer{plan.Decide(asked).String(), ids}, nil
+	out := &answer{Verdict: plan.Decide(asked).String(), Policies: ids}
+	if _, by := plan.Audited(asked); plan.Table.Reports(asked) {
+		for _, p := range by {
+			out.Audit = append(out.Audit, p.ID)
+		}
+	}
+	return out, nil
 }
 
 func (r *request) action() (abi.Action, error) {

@@ -129,6 +129,7 @@ func (s *session) finish(sum *sink.Summary) error {
 	sum.Digest, sum.Generation = s.cfg.Plan.Digest, s.generation
 	sum.Counters, sum.Received = counters, s.watch.received()
 	sum.Distinct, sum.Partial = s.watch.tally.Distinct()
+	sum.Audit = s.watch.tally.Audit()
 	sum.Top = s.watch.tally.Top()
 	return nil
 }

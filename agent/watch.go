@@ -42,6 +42,7 @@ type watch struct {
 // requests of an event; their time is 0 where the plan does not test it.
 type question struct {
 	missing abi.ActionMask
+	mode    abi.Mode
 	kind    abi.Kind
 	path    string
 	facts   abi.Facts
@@ -110,7 +111,7 @@ func (w *watch) explain(e *abi.Event) []sink.Policy {
 	if e.Reason != abi.ReasonPolicy || e.PathStatus != abi.PathOK {
 		return nil
 	}
-	q := question{e.Missing, e.Kind, e.Path, factsOf(w.plan, e)}
+	q := question{e.Missing, e.Mode, e.Kind, e.Path, factsOf(w.plan, e)}
 	if !bpf.ReadsClock(w.plan.Table.Words()) {
 		q.facts.Now = 0
 	}
@@ -125,7 +126,8 @@ func (w *watch) explain(e *abi.Event) []sink.Policy {
 	return found
 }
 
-// forbids lists the forbids that are satisfied for any action that was refused.
+// forbids lists the forbids that are satisfied for any action that was refused,
+// and of an action that is allowed those in audit, which the event reports.
 func forbids(plan *compiler.Plan, e *abi.Event) []sink.Policy {
 	missing := e.Missing
 	if missing.Has(abi.Map) { // execute permits it as well
@@ -133,8 +135,13 @@ func forbids(plan *compiler.Plan, e *abi.Event) []sink.Policy {
 	}
 	var list []sink.Policy
 	for _, a := range missing.Actions() {
-		for _, p := range plan.Satisfied(requestOf(plan, e, a, subject(plan, e, a))) {
-			s := sink.Policy{ID: p.ID, Reason: p.Reason(), Severity: p.Annotations["severity"], Effect: p.Effect.String()}
+		q := requestOf(plan, e, a, subject(plan, e, a))
+		determining := plan.Satisfied(q)
+		if e.Mode == abi.Audit && plan.Decide(q) == abi.Allow {
+			_, determining = plan.Audited(q)
+		}
+		for _, p := range determining {
+			s := sink.Policy{ID: p.ID, Reason: p.Reason(), Severity: p.Annotations["severity"], Effect: p.Effect.String(), Audit: p.Audited()}
 			if s.Effect == "forbid" && !slices.Contains(list, s) {
 				list = append(list, s)
 			}
@@ -170,7 +177,11 @@ func subject(plan *compiler.Plan, e *abi.Event, a abi.Action) string {
 	if a == abi.Move {
 		first, second = e.Path, e.Dest
 	}
-	if plan.Decide(requestOf(plan, e, a, first)) == abi.Allow {
+	of := func(path string) abi.Request { return requestOf(plan, e, a, path) }
+	switch {
+	case plan.Decide(of(first)) != abi.Allow:
+		return first
+	case plan.Decide(of(second)) != abi.Allow, !plan.Table.Reports(of(first)):
 		return second
 	}
 	return first

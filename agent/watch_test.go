@@ -20,6 +20,9 @@ const explained = `
 @id("no-move") forbid (principal, action == file_system::Action::"move", resource in file_system::Dir::"/w/keep");
 @id("no-new") forbid (principal, action == file_system::Action::"create", resource in file_system::Dir::"/w/full");
 @id("no-exec") forbid (principal, action == file_system::Action::"execute", resource in file_system::Dir::"/w/lib");
+@id("try") @mode("audit") @reason("soon") forbid (principal, action, resource in file_system::Dir::"/w/lib");
+@id("idle") @mode("audit") forbid (principal, action == file_system::Action::"read", resource == file_system::File::"/w/lib/x") when { false };
+@id("maybe") @mode("audit") forbid (principal, action == file_system::Action::"execute", resource in file_system::Dir::"/w/bin") when { context.user.username == "x" };
 `
 
 func TestForbidsAreNamed(t *testing.T) {
@@ -43,6 +46,10 @@ func TestForbidsAreNamed(t *testing.T) {
 		{"rename to", abi.Event{Missing: abi.MaskOf(abi.Create), Path: "/w/a", Dest: "/w/full/b"}, "no-new(,)"},
 		{"rename both", abi.Event{Missing: abi.MaskOf(abi.Create, abi.Move), Path: "/w/keep/a", Dest: "/w/full/b"}, "no-new(,) no-move(,)"},
 		{"exchange", abi.Event{Missing: abi.MaskOf(abi.Move), Path: "/w/a", Dest: "/w/keep/b"}, "no-move(,)"},
+		{"report", abi.Event{Missing: abi.MaskOf(abi.Read), Path: "/w/lib/x", Mode: abi.Audit}, "try(soon,) in audit"},
+		{"report of a move", abi.Event{Missing: abi.MaskOf(abi.Create, abi.Move), Path: "/w/a", Dest: "/w/lib/b", Mode: abi.Audit}, "try(soon,) in audit"},
+		{"report of what may be denied", abi.Event{Missing: abi.MaskOf(abi.Execute), Path: "/w/bin/x", Mode: abi.Audit}, "maybe(,) in audit"},
+		{"denial in audit mode", abi.Event{Missing: abi.MaskOf(abi.Read), Path: "/w/secret", Mode: abi.Audit}, "no-read(r,high)"},
 		{"map", abi.Event{Missing: abi.MaskOf(abi.Execute, abi.Map), Path: "/w/lib/x"}, "no-exec(,)"},
 	}
 	for _, c := range cases {
@@ -53,7 +60,11 @@ func TestForbidsAreNamed(t *testing.T) {
 		w.known = map[question][]sink.Policy{}
 		var got []string
 		for _, p := range w.explain(&c.event) {
-			got = append(got, fmt.Sprintf("%s(%s,%s)", p.ID, p.Reason, p.Severity))
+			text := fmt.Sprintf("%s(%s,%s)", p.ID, p.Reason, p.Severity)
+			if p.Audit {
+				text += " in audit"
+			}
+			got = append(got, text)
 		}
 		if strings.Join(got, " ") != c.want {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)

@@ -43,7 +43,7 @@ const (
 // tally counts what the comparisons saw, so that the test can tell whether
 // they prove anything.
 type tally struct {
-	compared, allowed, denied, asked, settled, gains, kept, masks, refused, sets int64
+	compared, allowed, denied, asked, settled, reported, perhaps, gains, kept, masks, refused, sets int64
 	// seen counts what the compiler, the tables and the walks came to.
 	seen gen.Visits
 }
@@ -54,6 +54,8 @@ func (a *tally) add(b *tally) {
 	a.denied += b.denied
 	a.asked += b.asked
 	a.settled += b.settled
+	a.reported += b.reported
+	a.perhaps += b.perhaps
 	a.gains += b.gains
 	a.kept += b.kept
 	a.masks += b.masks
@@ -98,8 +100,8 @@ func TestKernelVerdictIsCedarsVerdict(t *testing.T) {
 			})
 		}
 	})
-	t.Logf("%d comparisons from seed %d on, %.0f a second: %d allowed, %d denied, %d asked (both answers drawn for %d); %d moves that gain, %d that do not; %d questions about several actions; %d policy sets of %d refused",
-		total.compared, *firstSeed, float64(total.compared)/time.Since(began).Seconds(), total.allowed, total.denied, total.asked, total.settled,
+	t.Logf("%d comparisons from seed %d on, %.0f a second: %d allowed, %d denied, %d asked (both answers drawn for %d); %d reported and %d perhaps by policies in audit; %d moves that gain, %d that do not; %d questions about several actions; %d policy sets of %d refused",
+		total.compared, *firstSeed, float64(total.compared)/time.Since(began).Seconds(), total.allowed, total.denied, total.asked, total.settled, total.reported, total.perhaps,
 		total.gains, total.kept, total.masks, total.refused, total.sets)
 	checkCoverage(t, &total)
 }
@@ -123,6 +125,9 @@ func checkCoverage(t *testing.T, total *tally) {
 		t.Errorf("moves, asks or their draws are one-sided: the comparison proves little")
 	}
 	full := total.compared >= 1_000_000 // fewer cannot see everything
+	if full && (total.reported*200 < total.compared || total.perhaps == 0) {
+		t.Errorf("%d of %d requests are reported, %d perhaps: the comparison proves little about policies in audit", total.reported, total.compared, total.perhaps)
+	}
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(total.seen)) {
 		fmt.Fprintf(&b, "\n%12d  %s", total.seen[name], name)
@@ -149,7 +154,8 @@ var leastVisited = map[string]float64{"states": 70, "transitions": 15, "decision
 func mustBeSeen() []string {
 	list := []string{"edge in bucket one", "edge in bucket two", "edge with a long name", "no edge", "class below", "class of the path itself",
 		"decision node: early stop", "decision node: 2 children", "decision node: 3-4 children", "decision node: 5-8 children", "decision node: 9 or more children",
-		"table whose edges were evicted", "table with several subtree rows"}
+		"table whose edges were evicted", "table with several subtree rows", "table that reports", "row: allowed and reported",
+		"several actions: reported", "audited: permit", "audited: forbid"}
 	for d := range abi.NumDims {
 		if d == abi.DimGlob0 || int(d) >= abi.NumGlobs { // few patterns need more automata than one
 			list = append(list, fmt.Sprintf("decision node: dimension %02d %s", d, d))
@@ -201,7 +207,7 @@ func newArena(walker *bpf.Walker, c *gen.Case, total *tally) (*arena, error) {
 
 // compareSet compares one generated policy set on all its requests.
 func compareSet(t *testing.T, walker *bpf.Walker, seed uint64, total *tally) {
-	c := gen.New(seed, gen.Options{Requests: requestsPerSet})
+	c := gen.New(seed, gen.Options{Requests: requestsPerSet, Audits: true})
 	total.sets++
 	a, err := newArena(walker, c, total)
 	if err != nil {
@@ -221,6 +227,9 @@ func compareSet(t *testing.T, walker *bpf.Walker, seed uint64, total *tally) {
 	}
 	for _, r := range a.plan.Rules.Rules {
 		countCondition(r.Cond, total.seen)
+		if r.Audited {
+			total.seen["audited: "+r.Effect.String()]++
+		}
 	}
 	for _, r := range a.plan.Rules.Residuals {
 		total.seen["residual: "+r.Reason]++
@@ -261,14 +270,18 @@ func (a *arena) compare(requests []abi.Request) error {
 // only the agent knows, that is drawn several times: a verdict other than ask
 // must be right for every draw.
 func (a *arena) verdict(r abi.Request) (abi.Verdict, error) {
-	goWalk := a.plan.Decide(r)
-	inKernel, err := a.walker.Decide(r)
+	goWalk, reported := a.plan.Decide(r), a.plan.Table.Reports(r)
+	inKernel, kernelReports, err := a.walker.Answer(r)
 	if err != nil {
 		return abi.Deny, err
 	}
-	rules, unclear := verdictOf(&a.plan.Rules, r)
+	rules, unclear := verdictOf(&a.plan.Rules, r, false)
+	would, doubtful := verdictOf(&a.plan.Rules, r, true)
+	if reported != kernelReports || reported && (goWalk != abi.Allow || would == abi.Allow) {
+		return goWalk, fmt.Errorf("%s: %s, reported by the Go walker: %v, by the BPF walker: %v; with those in audit the rules say %s", gen.Show(r), goWalk, reported, kernelReports, would)
+	}
 	n := 1
-	if unclear {
+	if unclear || doubtful {
 		n = draws
 	}
 	var seen [2]bool
@@ -289,9 +302,29 @@ func (a *arena) verdict(r abi.Request) (abi.Verdict, error) {
 		if inKernel != goWalk || goWalk != abi.Ask && goWalk != cedar || rules != abi.Ask && rules != cedar || goWalk == abi.Ask && rules != abi.Ask {
 			return goWalk, fmt.Errorf("%s: cedar-go: %s; rules: %s; Go walker: %s; BPF walker: %s (told %+v)", gen.Show(r), cedar, rules, goWalk, inKernel, told)
 		}
+		if goWalk == abi.Allow {
+			if err := a.report(r, told, reported, doubtful); err != nil {
+				return goWalk, err
+			}
+		}
 	}
 	a.count(goWalk, seen[0] && seen[1])
+	if reported && doubtful {
+		a.total.perhaps++
+	} else if reported {
+		a.total.reported++
+	}
 	return goWalk, nil
+}
+
+// report compares whether an allowed request is reported with what cedar-go says
+// of all policies, those in audit too.
+func (a *arena) report(r abi.Request, told compiler.Told, reported, doubtful bool) error {
+	all, by, err := a.oracle.AuthorizeAll(r, told)
+	if err == nil && (!all && !reported || all && reported && !doubtful) {
+		err = fmt.Errorf("%s: with those in audit cedar-go allows: %v by %q; reported: %v (told %+v)", gen.Show(r), all, by, reported, told)
+	}
+	return err
 }
 
 func (a *arena) count(v abi.Verdict, settled bool) {
@@ -311,12 +344,13 @@ func (a *arena) count(v abi.Verdict, settled bool) {
 
 // verdictOf is the meaning of rules: forbid over permit, default deny, and ask
 // where it depends on a residual.
-func verdictOf(set *rule.Set, q abi.Request) (v abi.Verdict, unclear bool) {
+// With audits, those in audit count as well.
+func verdictOf(set *rule.Set, q abi.Request, audits bool) (v abi.Verdict, unclear bool) {
 	facts := &rule.Request{Dir: q.Kind == abi.Dir, Path: q.Path, Exe: q.Exe, Parent: q.Parent, Dest: q.Dest, Attr: q.Xattr,
 		UID: int64(q.UID), GID: int64(q.GID), Now: q.Now}
 	var came [2][3]bool
 	for i := range set.Rules {
-		if r := &set.Rules[i]; r.Actions>>q.Action&1 == 1 {
+		if r := &set.Rules[i]; r.Actions>>q.Action&1 == 1 && (audits || !r.Audited) {
 			came[r.Effect][rule.Eval(r.Cond, facts)] = true
 		}
 	}
@@ -334,12 +368,12 @@ func verdictOf(set *rule.Set, q abi.Request) (v abi.Verdict, unclear bool) {
 // sample asks the reader of the format's document, and the kernel about several
 // actions at once.
 func (a *arena) sample(r abi.Request, want abi.Verdict) error {
-	got, err := a.reader.Decide(r)
-	if err != nil || got != want {
+	got, reported, err := a.reader.Answer(r)
+	if err != nil || got != want || reported != a.plan.Table.Reports(r) {
 		return fmt.Errorf("%s: by the format's document %s (%v), Go walker: %s", gen.Show(r), got, err, want)
 	}
 	need := abi.ActionMask(a.random.Uint32()) & abi.ActionMask(a.random.Uint32()) & abi.EnforcedActions
-	var missing, denied abi.ActionMask
+	var missing, denied, reports abi.ActionMask
 	for _, action := range need.Actions() {
 		q := r
 		q.Action = action
@@ -349,15 +383,24 @@ func (a *arena) sample(r abi.Request, want abi.Verdict) error {
 			missing |= abi.MaskOf(action)
 		case abi.Ask:
 			missing |= abi.MaskOf(action)
+		case abi.Allow:
+			if a.plan.Table.Reports(q) {
+				reports |= abi.MaskOf(action)
+			}
 		}
 	}
-	gotMissing, gotDenied, err := a.walker.Lacks(need, r)
+	if missing != 0 { // the denial tells enough
+		reports = 0
+	} else if reports != 0 {
+		a.total.seen["several actions: reported"]++
+	}
+	gotMissing, gotDenied, gotReports, err := a.walker.Lacks(need, r)
 	if err != nil {
 		return err
 	}
-	if gotMissing != missing || gotDenied != denied {
-		return fmt.Errorf("%s, asked for %s: BPF walker misses %s and denies %s; Go walker misses %s and denies %s",
-			gen.Show(r), need, gotMissing, gotDenied, missing, denied)
+	if gotMissing != missing || gotDenied != denied || gotReports != reports {
+		return fmt.Errorf("%s, asked for %s: BPF walker misses %s, denies %s, reports %s; Go walker misses %s, denies %s, reports %s",
+			gen.Show(r), need, gotMissing, gotDenied, gotReports, missing, denied, reports)
 	}
 	a.total.masks++
 	return nil

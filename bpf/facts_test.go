@@ -87,7 +87,7 @@ func factSet(r *rand.Rand) *rule.Set {
 	s := &rule.Set{}
 	for i := range 1 + r.IntN(7) {
 		s.Rules = append(s.Rules, rule.Rule{Policy: i, Effect: rule.Effect(r.IntN(4) / 3),
-			Actions: r.Uint32() & uint32(handledByFacts), Cond: factCond(r, 3)})
+			Actions: r.Uint32() & uint32(handledByFacts), Cond: factCond(r, 3), Audited: r.IntN(4) == 0})
 	}
 	return s
 }
@@ -118,6 +118,7 @@ func TestWalkersAgreeOnFacts(t *testing.T) {
 		sets = min(sets, 300)
 	}
 	var verdicts [3]int
+	var reports, anyReports int
 	var gains, stays, refused int
 	dims := map[abi.Dim]int{}
 	for seed := range sets {
@@ -138,7 +139,14 @@ func TestWalkersAgreeOnFacts(t *testing.T) {
 		}
 		for range 60 {
 			q := factRequest(r)
-			verdicts[sameVerdict(t, w, tab, set, q)]++
+			verdict, reported, ofAny := sameVerdict(t, w, tab, set, q)
+			verdicts[verdict]++
+			if reported {
+				reports++
+			}
+			if ofAny {
+				anyReports++
+			}
 			to := factPath(r)
 			if r.IntN(3) == 0 { // beside it
 				to = q.Path[:strings.LastIndexByte(q.Path, '/')+1] + factNames[r.IntN(len(factNames))]
@@ -157,9 +165,9 @@ func TestWalkersAgreeOnFacts(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d rule sets, %d refused; verdicts (deny, allow, ask) %v; %d moves gain, %d do not; tables by dimension %v",
-		sets, refused, verdicts, gains, stays, dims)
-	if slices.Min(verdicts[:]) < 100 || gains < 100 || stays < 100 || refused*20 > sets {
+	t.Logf("%d rule sets, %d refused; verdicts (deny, allow, ask) %v, %d reported, %d where one action suffices; %d moves gain, %d do not; tables by dimension %v",
+		sets, refused, verdicts, reports, anyReports, gains, stays, dims)
+	if slices.Min(verdicts[:]) < 100 || reports < 100 || anyReports < 10 || gains < 100 || stays < 100 || refused*20 > sets {
 		t.Error("some outcome is so rare that the comparison proves little")
 	}
 	for d := range abi.NumDims {
@@ -170,18 +178,19 @@ func TestWalkersAgreeOnFacts(t *testing.T) {
 }
 
 // sameVerdict compares the walkers on one request and on random sets of
-// actions, and returns the verdict.
-func sameVerdict(t *testing.T, w *Walker, tab *table.Table, set *rule.Set, q abi.Request) abi.Verdict {
+// actions. It returns the verdict, whether it is reported, and whether that is
+// so of a set of which one action suffices.
+func sameVerdict(t *testing.T, w *Walker, tab *table.Table, set *rule.Set, q abi.Request) (v abi.Verdict, reported, ofAny bool) {
 	t.Helper()
 	want := tab.Decide(q)
-	got, err := w.Decide(q)
+	got, reported, err := w.Answer(q)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got != want {
-		t.Fatalf("%+v: Go walker %v, BPF walker %v\n%v", q, want, got, set.Rules)
+	if got != want || reported != tab.Reports(q) {
+		t.Fatalf("%+v: Go walker %v, reported %v; BPF walker %v, %v\n%v", q, want, tab.Reports(q), got, reported, set.Rules)
 	}
-	var missing, denied abi.ActionMask
+	var missing, denied, reports abi.ActionMask
 	for _, a := range handledByFacts.Actions() {
 		one := q
 		one.Action = a
@@ -191,27 +200,38 @@ func sameVerdict(t *testing.T, w *Walker, tab *table.Table, set *rule.Set, q abi
 		case abi.Ask:
 			missing |= 1 << a
 		}
+		if tab.Reports(one) {
+			reports |= 1 << a
+		}
 	}
 	need := handledByFacts &^ (1 << q.Action)
-	gotMissing, gotDenied, err := w.Lacks(need, q)
+	gotMissing, gotDenied, gotReports, err := w.Lacks(need, q)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if gotMissing != missing&need || gotDenied != denied&need {
-		t.Fatalf("%+v: of %v missing %v and denied %v, want %v and %v\n%v", q, need, gotMissing, gotDenied, missing&need, denied&need, set.Rules)
+	wantReports := reports & need
+	if missing&need != 0 {
+		wantReports = 0
+	}
+	if gotMissing != missing&need || gotDenied != denied&need || gotReports != wantReports {
+		t.Fatalf("%+v: of %v missing %v, denied %v and reported %v, want %v, %v and %v\n%v", q, need, gotMissing, gotDenied, gotReports, missing&need, denied&need, wantReports, set.Rules)
 	}
 	wantMissing, wantDenied := need, need
+	wantReports = 0
 	if missing&need != need { // one is allowed
 		wantMissing, wantDenied = 0, 0
+		if need&^missing&^reports == 0 { // and none without a report
+			wantReports = need
+		}
 	} else if denied&need != need { // one is asked
 		wantDenied = 0
 	}
-	gotMissing, gotDenied, err = w.Lacks(need|needAny, q)
+	gotMissing, gotDenied, gotReports, err = w.Lacks(need|needAny, q)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if gotMissing != wantMissing || gotDenied != wantDenied {
-		t.Fatalf("%+v: of any of %v missing %v and denied %v, want %v and %v\n%v", q, need, gotMissing, gotDenied, wantMissing, wantDenied, set.Rules)
+	if gotMissing != wantMissing || gotDenied != wantDenied || gotReports != wantReports {
+		t.Fatalf("%+v: of any of %v missing %v, denied %v and reported %v, want %v, %v and %v\n%v", q, need, gotMissing, gotDenied, gotReports, wantMissing, wantDenied, wantReports, set.Rules)
 	}
-	return want
+	return want, reported, wantReports != 0
 }

@@ -114,22 +114,28 @@ func (w *Walker) Place(words []uint64) error {
 
 // Decide answers a request as the hooks would.
 func (w *Walker) Decide(r abi.Request) (abi.Verdict, error) {
-	missing, denied, err := w.Lacks(abi.MaskOf(r.Action), r)
+	v, _, err := w.Answer(r)
+	return v, err
+}
+
+// Answer also tells whether what is allowed is reported.
+func (w *Walker) Answer(r abi.Request) (v abi.Verdict, reported bool, err error) {
+	missing, denied, report, err := w.Lacks(abi.MaskOf(r.Action), r)
 	switch {
 	case err != nil || denied != 0:
-		return abi.Deny, err
+		return abi.Deny, report != 0, err
 	case missing != 0:
-		return abi.Ask, nil
+		return abi.Ask, report != 0, nil
 	}
-	return abi.Allow, nil
+	return abi.Allow, report != 0, nil
 }
 
 // Lacks asks for several actions at once, as the hooks do: it returns those
 // that are not allowed, and of these those that are denied, rather than asked
-// of the agent.
-func (w *Walker) Lacks(need abi.ActionMask, r abi.Request) (missing, denied abi.ActionMask, err error) {
+// of the agent. Where nothing is missing it returns those that are reported.
+func (w *Walker) Lacks(need abi.ActionMask, r abi.Request) (missing, denied, reported abi.ActionMask, err error) {
 	if len(r.Xattr) >= len(w.in.xattr) {
-		return need, need, fmt.Errorf("walker: name of an extended attribute of %d bytes", len(r.Xattr))
+		return need, need, 0, fmt.Errorf("walker: name of an extended attribute of %d bytes", len(r.Xattr))
 	}
 	w.in.kind, w.in.repeat, w.in.need = uint32(r.Kind), 0, uint32(need)
 	w.in.uid, w.in.gid, w.in.now = r.UID, r.GID, r.Now
@@ -139,9 +145,12 @@ func (w *Walker) Lacks(need abi.ActionMask, r abi.Request) (missing, denied abi.
 		err = w.run("match_path")
 	}
 	if err != nil {
-		return need, need, err
+		return need, need, 0, err
 	}
-	return abi.ActionMask(w.in.missing), abi.ActionMask(w.in.denied), nil
+	if w.in.missing == 0 {
+		return 0, 0, abi.ActionMask(w.in.denied), nil
+	}
+	return abi.ActionMask(w.in.missing), abi.ActionMask(w.in.denied), 0, nil
 }
 
 // Gains asks the no-gain rule.

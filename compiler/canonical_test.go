@@ -20,7 +20,7 @@ func TestEqualMeaningGivesEqualTables(t *testing.T) {
 	used := map[string]int{}
 	counts := map[string]int{}
 	for seed := range uint64(cases) {
-		c := gen.New(seed, gen.Options{Requests: 200})
+		c := gen.New(seed, gen.Options{Requests: 200, Audits: true})
 		one, err := Compile(caseInput(c))
 		if err != nil {
 			counts["refused"]++
@@ -34,7 +34,8 @@ func TestEqualMeaningGivesEqualTables(t *testing.T) {
 		}
 		residuals := len(one.Rules.Residuals)+len(two.Rules.Residuals) > 0
 		for _, r := range c.Requests {
-			if a, b := one.Decide(r), two.Decide(r); a != b && (!residuals || a != abi.Ask && b != abi.Ask) {
+			if a, b := one.Decide(r), two.Decide(r); a != b && (!residuals || a != abi.Ask && b != abi.Ask) ||
+				!residuals && one.Table.Reports(r) != two.Table.Reports(r) {
 				t.Fatalf("seed %d: %s: %s, and %s when rewritten: the rewrite changes the meaning, or the compiler does\n%s\nrewritten\n%s", seed, gen.Show(r), a, b, c.Policies, rewritten.Policies)
 			}
 		}
@@ -46,6 +47,9 @@ func TestEqualMeaningGivesEqualTables(t *testing.T) {
 			}
 			if one.Table.Automata > 0 {
 				counts["equal with automata"]++
+			}
+			if one.Table.Enforced() != one.Table {
+				counts["equal and reporting"]++
 			}
 		case residuals:
 			counts["different with residuals"]++
@@ -59,6 +63,9 @@ func TestEqualMeaningGivesEqualTables(t *testing.T) {
 	showCounts(t, "tables", counts, nil)
 	if n := counts["equal with automata"]; n*10 < cases {
 		t.Errorf("%d of %d tables have automata: the test proves little", n, cases)
+	}
+	if n := counts["equal and reporting"]; n*20 < cases {
+		t.Errorf("%d of %d tables report: the test proves little", n, cases)
 	}
 	if n := counts["refused"] + counts["refused when rewritten"]; n*10 > cases {
 		t.Errorf("%d of %d cases are refused: the test proves little", n, cases)

@@ -256,7 +256,7 @@ func newAnswer(allow bool, reasons, errors []string) answer {
 // decide answers for one resource; ok is false if the agent would be asked.
 func (p *corpusPlan) decide(t *testing.T, resource types.EntityUID) (a answer, ok bool) {
 	q := abi.Request{Action: abi.Read, Kind: abi.File, Path: string(p.names.uid(resource).ID)}
-	v, _ := verdictOf(&p.plan.Rules, q)
+	v, _ := verdictOf(&p.plan.Rules, q, false)
 	if walked := p.plan.Decide(q); walked != v {
 		t.Errorf("%v: the rules say %s, the table %s: %v", resource, v, walked, p.plan.Rules.Rules)
 	}

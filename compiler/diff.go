@@ -73,7 +73,7 @@ func examples(d table.Difference, old, now *Plan) []Example {
 		var ok bool
 		// The automaton does not know what other places there are: ask the plans.
 		change := Change{Difference: d}
-		if q.Path, ok = pathOf(glob, d); ok && change.Covers(q) && old.Decide(q) == d.Old && now.Decide(q) == d.New {
+		if q.Path, ok = pathOf(glob, d); ok && change.Covers(q) && old.answers(q) == d.Old && now.answers(q) == d.New {
 			list = append(list, Example{glob, q.Path})
 		}
 	}
@@ -142,6 +142,9 @@ func DifferentAsks(old, now *Plan) bool {
 func (p *Plan) questions() []string {
 	var list []string
 	for _, r := range p.Rules.Rules {
+		if r.Audited {
+			continue // nothing waits for it
+		}
 		var exprs []string
 		rule.Unknowns(r.Cond, func(i int) {
 			exprs = append(exprs, fmt.Sprintf("%q %v", p.Rules.Residuals[i].Expr, p.Rules.Residuals[i].Error))
@@ -160,9 +163,16 @@ func (c *Change) Heading() string {
 	return fmt.Sprintf("newly %s (was %s): %s", past(c.New), past(c.Old), actionsText(c.Actions))
 }
 
-func past(v abi.Verdict) string {
-	return [...]string{abi.Deny: "denied", abi.Allow: "allowed", abi.Ask: "asked"}[v]
+func past(a table.Answer) string {
+	word := [...]string{abi.Deny: "denied", abi.Allow: "allowed", abi.Ask: "asked"}[a.Verdict]
+	if a.Reported {
+		word += " and reported by policies in audit"
+	}
+	return word
 }
+
+// answers is what the table says of a request.
+func (p *Plan) answers(r abi.Request) table.Answer { return p.Table.Answer(r) }
 
 // actionsText lists actions, and kinds where they matter.
 func actionsText(m [abi.NumKinds]abi.ActionMask) string {

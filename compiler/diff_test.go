@@ -23,9 +23,9 @@ func neighbour(r *rand.Rand, c *gen.Case) *gen.Case {
 
 func TestDiffFindsWhatADroppedPolicyChanges(t *testing.T) {
 	r := rand.New(rand.NewPCG(21, 22))
-	var compiled, equal, different, some, facts int
+	var compiled, equal, different, some, facts, reports int
 	for seed := range uint64(700) {
-		c := gen.New(seed, gen.Options{Requests: 150})
+		c := gen.New(seed, gen.Options{Requests: 150, Audits: true})
 		n := neighbour(r, c)
 		old, err := Compile(caseInput(c))
 		if err != nil {
@@ -48,7 +48,7 @@ func TestDiffFindsWhatADroppedPolicyChanges(t *testing.T) {
 		}
 		for i := range list {
 			d := &list[i]
-			if was, is := old.Decide(d.Witness), now.Decide(d.Witness); was != d.Old || is != d.New || !d.Covers(d.Witness) {
+			if was, is := old.answers(d.Witness), now.answers(d.Witness); was != d.Old || is != d.New || !d.Covers(d.Witness) {
 				t.Fatalf("witness %s: %v → %v, change %+v\n%s", gen.Show(d.Witness), was, is, *d, c)
 			}
 			if problem, _ := checkPath(d.Witness.Path); problem != "" {
@@ -61,24 +61,27 @@ func TestDiffFindsWhatADroppedPolicyChanges(t *testing.T) {
 			for _, x := range d.Globs {
 				q := d.Witness
 				q.Path = x.Path
-				if !rule.MatchLike(x.Pattern, x.Path) || old.Decide(q) != d.Old || now.Decide(q) != d.New || !d.Covers(q) {
+				if !rule.MatchLike(x.Pattern, x.Path) || old.answers(q) != d.Old || now.answers(q) != d.New || !d.Covers(q) {
 					t.Fatalf("example %+v of %+v\n%s", x, *d, c)
 				}
 			}
 		}
 		for _, q := range c.Requests {
-			was, is := old.Decide(q), now.Decide(q)
+			was, is := old.answers(q), now.answers(q)
 			if was == is {
 				continue
 			}
 			different++
+			if was.Verdict == is.Verdict {
+				reports++
+			}
 			if !slices.ContainsFunc(list, func(d Change) bool { return d.Old == was && d.New == is && d.Covers(q) }) {
 				t.Fatalf("%s: %v → %v is not among %+v\n%s", gen.Show(q), was, is, list, c)
 			}
 		}
 	}
-	t.Logf("%d pairs, %d equal, %d requests differ, %d by globs, %d facts", compiled, equal, different, some, facts)
-	if compiled < 300 || equal == 0 || different == 0 || some == 0 || facts == 0 {
+	t.Logf("%d pairs, %d equal, %d requests differ, %d in reports alone, %d by globs, %d facts", compiled, equal, different, reports, some, facts)
+	if compiled < 300 || equal == 0 || different == 0 || some == 0 || facts == 0 || reports == 0 {
 		t.Fatal("the test sees one side only")
 	}
 }
@@ -101,6 +104,8 @@ func alicePlan(t *testing.T, text string) *Plan {
 	return plan
 }
 
+const auditKey = `@mode("audit") forbid (principal, action, resource in file_system::Dir::"/srv/key");`
+
 const readSrv = `permit (principal, action == file_system::Action::"read", resource in file_system::Dir::"/srv");`
 
 func TestDiffIsWrittenForReaders(t *testing.T) {
@@ -113,6 +118,11 @@ func TestDiffIsWrittenForReaders(t *testing.T) {
 		"a user": {"", `permit (principal, action == file_system::Action::"execute", resource in file_system::Dir::"/srv") when { context.user.uid == 7 };`,
 			"newly allowed (was denied): execute\n/srv (dir), /srv/**\nfor example execute file /srv/a if uid is 7"},
 		"nothing": {readSrv, readSrv + readSrv, ""},
+		"a report": {readSrv, readSrv + auditKey,
+			"newly allowed and reported by policies in audit (was allowed): read\n/srv/key (dir), /srv/key/**\nfor example read file /srv/key/a"},
+		"a report that becomes a denial": {readSrv + auditKey, readSrv + strings.Replace(auditKey, "audit", "enforce", 1),
+			"newly denied (was allowed and reported by policies in audit): read\n/srv/key (dir), /srv/key/**\nfor example read file /srv/key/a"},
+		"a permit in audit": {"", `@mode("audit") ` + readSrv, ""},
 	}
 	for name, c := range cases {
 		var lines []string

@@ -41,8 +41,9 @@ type judge struct {
 type tally struct {
 	compared, allowed, denied, asked int
 	// settled counts the asks for which both answers were drawn, errored the
-	// requests with a policy that errors.
-	settled, errored int
+	// requests with a policy that errors, reported those that are allowed and
+	// that policies in audit would deny, and perhaps those that these may deny.
+	settled, errored, reported, perhaps int
 }
 
 func (a *tally) add(b tally) {
@@ -52,6 +53,8 @@ func (a *tally) add(b tally) {
 	a.asked += b.asked
 	a.settled += b.settled
 	a.errored += b.errored
+	a.reported += b.reported
+	a.perhaps += b.perhaps
 }
 
 func newJudge(c *gen.Case, plan *Plan, oracle *Oracle) *judge {
@@ -60,11 +63,12 @@ func newJudge(c *gen.Case, plan *Plan, oracle *Oracle) *judge {
 
 // verdictOf is the meaning of rules: forbid over permit, default deny, and ask
 // where it depends on a residual.
-func verdictOf(set *rule.Set, q abi.Request) (v abi.Verdict, unclear bool) {
+// With audits, those in audit count as well.
+func verdictOf(set *rule.Set, q abi.Request, audits bool) (v abi.Verdict, unclear bool) {
 	facts := ruleRequest(q)
 	var permit, forbid rule.Truth
 	for _, r := range set.Rules {
-		if r.Actions>>q.Action&1 == 0 {
+		if r.Actions>>q.Action&1 == 0 || r.Audited && !audits {
 			continue
 		}
 		to := &permit
@@ -92,10 +96,14 @@ func verdictOf(set *rule.Set, q abi.Request) (v abi.Verdict, unclear bool) {
 
 // check compares one request. Its error says who says what.
 func (j *judge) check(r abi.Request) error {
-	rules, unclear := verdictOf(&j.plan.Rules, r)
-	walked := j.decide(r)
+	rules, unclear := verdictOf(&j.plan.Rules, r, false)
+	would, doubtful := verdictOf(&j.plan.Rules, r, true)
+	walked, reported := j.decide(r), j.plan.Table.Reports(r)
+	if reported && (walked != abi.Allow || would == abi.Allow) {
+		return fmt.Errorf("%s: the table says %s and reports it; by the rules it would be %s", gen.Show(r), walked, would)
+	}
 	n := 1
-	if unclear || walked == abi.Ask {
+	if unclear || doubtful || walked == abi.Ask {
 		n = draws
 	}
 	var seen [2]bool
@@ -111,6 +119,15 @@ func (j *judge) check(r abi.Request) error {
 			return fmt.Errorf("%s: cedar-go says %s by %q, the rules %s, the table %s (told %+v)",
 				gen.Show(r), answer, reasons(diagnostic), rules, walked, told)
 		}
+		if walked == abi.Allow {
+			all, diagnostic := j.oracle.diagnoseBy(j.oracle.all, r, told)
+			if !bool(all) && !reported || bool(all) && reported && !doubtful {
+				return fmt.Errorf("%s: with those in audit cedar-go allows: %v by %q, the table reports: %v (told %+v)", gen.Show(r), all, reasons(diagnostic), reported, told)
+			}
+			if err := j.audited(r, reported, reasons(diagnostic), doubtful); err != nil {
+				return err
+			}
+		}
 		if determining := reasons(diagnostic); !unclear {
 			if ids := j.satisfied(r); !slices.Equal(ids, determining) {
 				return fmt.Errorf("%s: cedar-go says by %q, the rules by %q", gen.Show(r), determining, ids)
@@ -121,6 +138,26 @@ func (j *judge) check(r abi.Request) error {
 		}
 	}
 	j.count(walked, seen[0] && seen[1])
+	if reported && doubtful {
+		j.perhaps++
+	} else if reported {
+		j.reported++
+	}
+	return nil
+}
+
+// audited compares the policies in audit that are named for a report with those
+// by which cedar-go denies.
+func (j *judge) audited(r abi.Request, reported bool, determining []string, doubtful bool) error {
+	would, by := j.plan.Audited(r)
+	var ids []string
+	for _, p := range by {
+		ids = append(ids, p.ID)
+	}
+	slices.Sort(ids)
+	if reported != (len(ids) > 0) || reported == (would == abi.Allow) || reported && !doubtful && !slices.Equal(ids, determining) {
+		return fmt.Errorf("%s: reported: %v; with those in audit %s by %q, cedar-go by %q", gen.Show(r), reported, would, ids, determining)
+	}
 	return nil
 }
 
@@ -201,7 +238,7 @@ func TestPlansDecideAsCedarDoes(t *testing.T) {
 	conditions := map[string]int{}
 	reasons := map[string]int{}
 	for seed := range cases {
-		c := gen.New(uint64(seed), gen.Options{})
+		c := gen.New(uint64(seed), gen.Options{Audits: true})
 		f, err := read(caseInput(c))
 		if err != nil {
 			t.Fatalf("seed %d: %v\n%s", seed, err, c)
@@ -235,6 +272,9 @@ func TestPlansDecideAsCedarDoes(t *testing.T) {
 	}
 	if total.errored*20 < total.compared {
 		t.Errorf("%d of %d requests have a policy that errors: the comparison proves little about errors", total.errored, total.compared)
+	}
+	if total.reported*500 < total.compared || total.perhaps == 0 {
+		t.Errorf("%d of %d requests are reported, %d perhaps: the comparison proves little about policies in audit", total.reported, total.compared, total.perhaps)
 	}
 	// An ask that relates facts of the request with each other settles one way.
 	if total.settled*5 < total.asked {

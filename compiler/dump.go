@@ -37,7 +37,7 @@ func Dump(stage string, in Input, w io.Writer) error {
 		return t.Dump(w)
 	}
 	for _, r := range set.Rules {
-		if _, err := fmt.Fprintf(w, "%s %q %s when %s\n", r.Effect, set.Policies[r.Policy].ID, abi.ActionMask(r.Actions), r.Cond); err != nil {
+		if _, err := fmt.Fprintf(w, "%s %q %s when %s\n", r.Does(), set.Policies[r.Policy].ID, abi.ActionMask(r.Actions), r.Cond); err != nil {
 			return err
 		}
 	}

@@ -62,6 +62,12 @@ func TestWrongPoliciesAreRefusedWithTheirPlace(t *testing.T) {
 			`p.cedar:2:2: policy "a": the id is already taken by the policy at p.cedar:1:1: the policy set is refused; give each policy its own @id`},
 		{"empty id", `@id permit(principal, action, resource);`,
 			`p.cedar:1:1: policy: its @id is empty: the policy set is refused; write a name, or leave @id out`},
+		{"unknown mode", "@id(\"a\")\n  @mode(\"Audit\")\npermit(principal, action, resource);",
+			`p.cedar:2:3: policy a: @mode("Audit"): no such value: the policy set is refused; write enforce or audit`},
+		{"mode without a value", "@reason(\"@mode\") // @mode\n@mode permit(principal, action, resource);",
+			`p.cedar:2:1: policy p.cedar#0: @mode(""): no such value: the policy set is refused; write enforce or audit`},
+		{"unknown response", `@respond("shout") permit(principal, action, resource);`,
+			`p.cedar:1:1: policy p.cedar#0: @respond("shout"): no such value: the policy set is refused; write lockdown, freeze or kill`},
 		{"control bytes", "permit(principal, action, resource) when { \"\x1b[31m };",
 			"p.cedar:1:44: `\"\\x1b[31m };`: syntax error, literal not terminated: the policy set is refused; correct the Cedar text"},
 	} {

@@ -19,6 +19,10 @@ type Explanation struct {
 	Verdict abi.Verdict
 	// Policies are those that determine the verdict, with their text.
 	Policies []Clause
+	// Would is what the verdict would be if the policies in audit were enforced,
+	// and Audited are those that make it another.
+	Would   abi.Verdict
+	Audited []Clause
 	// Matters lists the facts that could change the verdict.
 	Matters []abi.Dim
 	// Asks are the conditions that an ask waits for.
@@ -85,6 +89,11 @@ func Explain(in Input, q abi.Request, fixed ...string) (*Explanation, error) {
 	e := &Explanation{Request: q, Verdict: plan.Decide(q), Matters: plan.Table.Matters(q), Boundary: boundary(q)}
 	for _, p := range plan.Satisfied(q) {
 		e.Policies = append(e.Policies, Clause{p, f.find(plan, p).text()})
+	}
+	would, audited := plan.Audited(q)
+	e.Would = would
+	for _, p := range audited {
+		e.Audited = append(e.Audited, Clause{p, f.find(plan, p).text()})
 	}
 	for _, r := range plan.Asks(q) {
 		e.Asks = append(e.Asks, Question{&plan.Rules.Policies[r.Policy], r})
@@ -233,7 +242,7 @@ func compareBool(a, b bool) int {
 // forbidding lists the forbids that hold, or may hold.
 func (m *mender) forbidding() []*policy {
 	return m.policies(func(r *rule.Rule) bool {
-		return r.Effect == rule.Forbid && r.Actions>>m.request.Action&1 == 1 && rule.Eval(r.Cond, ruleRequest(m.request)) != rule.False
+		return r.Effect == rule.Forbid && !r.Audited && r.Actions>>m.request.Action&1 == 1 && rule.Eval(r.Cond, ruleRequest(m.request)) != rule.False
 	})
 }
 
@@ -241,7 +250,7 @@ func (m *mender) forbidding() []*policy {
 // lists the actions.
 func (m *mender) wider() []*policy {
 	list := m.policies(func(r *rule.Rule) bool {
-		return r.Effect == rule.Permit && rule.Eval(r.Cond, ruleRequest(m.request)) == rule.True
+		return r.Effect == rule.Permit && !r.Audited && rule.Eval(r.Cond, ruleRequest(m.request)) == rule.True
 	})
 	list = slices.DeleteFunc(list, func(p *policy) bool {
 		return slices.Contains(m.fixed, p.meta.File) || len(p.listed()) == 0
@@ -342,7 +351,7 @@ func (m *mender) only(changes []Change) bool {
 	for _, c := range changes {
 		var mask [abi.NumKinds]abi.ActionMask
 		mask[m.request.Kind] = abi.MaskOf(m.request.Action)
-		if c.New != abi.Allow || c.Actions != mask || len(c.Places) != 1 || c.Places[0].Beneath || c.Places[0].Path != m.request.Path {
+		if c.New.Verdict != abi.Allow || c.Actions != mask || len(c.Places) != 1 || c.Places[0].Beneath || c.Places[0].Path != m.request.Path {
 			return false
 		}
 	}

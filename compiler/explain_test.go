@@ -55,7 +55,7 @@ func TestSuggestionsDoWhatTheySay(t *testing.T) {
 				if was != is && s.Only && !same {
 					t.Fatalf("%+v changes %s from %v to %v\n%s", s.Edits, gen.Show(other), was, is, c)
 				}
-				if was != is && !slices.ContainsFunc(s.Changes, func(d Change) bool { return d.New == is && d.Covers(other) }) {
+				if was != is && !slices.ContainsFunc(s.Changes, func(d Change) bool { return d.New.Verdict == is && d.Covers(other) }) {
 					t.Fatalf("%+v changes %s from %v to %v: untold\n%s", s.Edits, gen.Show(other), was, is, c)
 				}
 			}

@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"github.com/cedar-policy/cedar-go"
-	"github.com/cedar-policy/cedar-go/types"
 
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/compiler/rule"
@@ -35,7 +34,7 @@ func (p *Plan) Uses(request abi.Request) map[int]Uses {
 func (p *Plan) Judge(request abi.Request, open func(policy int) bool) (allow bool, determining []*rule.Policy) {
 	facts := ruleRequest(request)
 	certain, unclear := make(map[int]bool), make(map[int]bool)
-	for r := range p.applicable(request) {
+	for r := range p.enforced(request) {
 		switch rule.Eval(r.Cond, facts) {
 		case rule.True:
 			certain[r.Policy] = true
@@ -63,7 +62,7 @@ func (p *Plan) Judge(request abi.Request, open func(policy int) bool) (allow boo
 // it: what an Answer does.
 func (p *Plan) Favoured(request abi.Request, policy int, favour bool) bool {
 	facts := ruleRequest(request)
-	for r := range p.applicable(request) {
+	for r := range p.enforced(request) {
 		up := (r.Effect == rule.Permit) == favour
 		if r.Policy == policy && rule.Eval(bound(r.Cond, up), facts) == rule.True {
 			return true
@@ -81,7 +80,7 @@ func (o *Oracle) Satisfied(policy int, r abi.Request, told Told) bool {
 		set.Add(cedar.PolicyID(o.order[policy].meta.ID), o.order[policy].cedar)
 		o.single[policy] = set
 	}
-	_, diagnostic := o.ask(set, r, told)
+	_, diagnostic := o.diagnoseBy(set, r, told)
 	return len(diagnostic.Reasons) > 0
 }
 
@@ -95,7 +94,7 @@ type place struct {
 // listed and, if wide, elsewhere too. It never leaves out a place.
 func (p *Plan) AskPlaces(actions abi.ActionMask) (paths []string, wide bool) {
 	for _, r := range p.Rules.Rules {
-		if abi.ActionMask(r.Actions)&actions == 0 {
+		if r.Audited || abi.ActionMask(r.Actions)&actions == 0 {
 			continue
 		}
 		at := asksAt(r.Cond)
@@ -156,19 +155,4 @@ func holdsAt(c rule.Cond, open bool) place {
 // singles makes room for what Satisfied keeps.
 func (o *Oracle) singles(f *front) {
 	o.order, o.single = f.policies, make(map[int]*cedar.PolicySet)
-}
-
-// ask puts a request to a set of policies.
-func (o *Oracle) ask(set *cedar.PolicySet, r abi.Request, told Told) (cedar.Decision, cedar.Diagnostic) {
-	resource := types.NewEntityUID(resourceType(r.Kind), types.String(r.Path))
-	var arguments types.EntityMap
-	if r.Action == abi.Execute { // no other context refers to them
-		arguments = told.entities()
-	}
-	return cedar.Authorize(set, overlay{o.resourceEntity(resource), arguments, o}, cedar.Request{
-		Principal: o.principal,
-		Action:    types.NewEntityUID(types.EntityType(r.Action.Type()), types.String(r.Action.String())),
-		Resource:  resource,
-		Context:   contextOf(r, &told, o.workload),
-	})
 }

@@ -127,7 +127,7 @@ func (l *lowerer) rules(index int, p *policy) (rules []rule.Rule, errors []rule.
 				continue
 			}
 			at[key] = len(rules)
-			rules = append(rules, rule.Rule{Policy: index, Effect: p.meta.Effect, Actions: uint32(group), Cond: cond})
+			rules = append(rules, rule.Rule{Policy: index, Effect: p.meta.Effect, Audited: p.meta.Audited(), Actions: uint32(group), Cond: cond})
 		}
 	}
 	return rules, errors

@@ -14,7 +14,8 @@ import (
 // Oracle answers requests with cedar-go itself: what a compiled plan has to
 // agree with. It is not for concurrent use.
 type Oracle struct {
-	policies  *cedar.PolicySet
+	policies  *cedar.PolicySet // the enforced ones
+	all       *cedar.PolicySet // with those in audit
 	principal types.EntityUID
 	data      types.EntityMap
 	world     world
@@ -58,11 +59,14 @@ func NewOracle(in Input) (*Oracle, error) {
 }
 
 func newOracle(f *front) *Oracle {
-	o := &Oracle{policies: cedar.NewPolicySet(), principal: f.principal, data: f.data, world: newWorld(f.data), workload: f.workload,
+	o := &Oracle{policies: cedar.NewPolicySet(), all: cedar.NewPolicySet(), principal: f.principal, data: f.data, world: newWorld(f.data), workload: f.workload,
 		known: map[types.EntityUID]types.Entity{}}
 	o.singles(f)
 	for _, p := range f.policies {
-		o.policies.Add(cedar.PolicyID(p.meta.ID), p.cedar)
+		o.all.Add(cedar.PolicyID(p.meta.ID), p.cedar)
+		if !p.meta.Audited() {
+			o.policies.Add(cedar.PolicyID(p.meta.ID), p.cedar)
+		}
 	}
 	return o
 }
@@ -77,13 +81,22 @@ func (o *Oracle) Authorize(r abi.Request) (allow bool, determining []string, err
 // that the decision rests on, sorted. The error is about the request; a policy
 // whose evaluation errors does not apply.
 func (o *Oracle) AuthorizeIn(r abi.Request, told Told) (allow bool, determining []string, err error) {
+	return o.authorize(o.policies, r, told)
+}
+
+// AuthorizeAll is AuthorizeIn as if the policies in audit were enforced.
+func (o *Oracle) AuthorizeAll(r abi.Request, told Told) (allow bool, determining []string, err error) {
+	return o.authorize(o.all, r, told)
+}
+
+func (o *Oracle) authorize(policies *cedar.PolicySet, r abi.Request, told Told) (allow bool, determining []string, err error) {
 	if problem, mend := checkPath(r.Path); problem != "" {
 		return false, nil, &Error{Position{File: "request"}, problem + ": it is not decided; " + mend}
 	}
 	if r.Now < 0 || r.Now > maxNow {
 		return false, nil, &Error{Position{File: "request"}, "a time that no clock shows: it is not decided; give milliseconds since 1970"}
 	}
-	decision, diagnostic := o.diagnose(r, told)
+	decision, diagnostic := o.diagnoseBy(policies, r, told)
 	return bool(decision), reasons(diagnostic), nil
 }
 
@@ -98,7 +111,21 @@ func reasons(d cedar.Diagnostic) []string {
 
 // diagnose also tells which policies error.
 func (o *Oracle) diagnose(r abi.Request, told Told) (cedar.Decision, cedar.Diagnostic) {
-	return o.ask(o.policies, r, told)
+	return o.diagnoseBy(o.policies, r, told)
+}
+
+func (o *Oracle) diagnoseBy(policies *cedar.PolicySet, r abi.Request, told Told) (cedar.Decision, cedar.Diagnostic) {
+	resource := types.NewEntityUID(resourceType(r.Kind), types.String(r.Path))
+	var arguments types.EntityMap
+	if r.Action == abi.Execute { // no other context refers to them
+		arguments = told.entities()
+	}
+	return cedar.Authorize(policies, overlay{o.resourceEntity(resource), arguments, o}, cedar.Request{
+		Principal: o.principal,
+		Action:    types.NewEntityUID(types.EntityType(r.Action.Type()), types.String(r.Action.String())),
+		Resource:  resource,
+		Context:   contextOf(r, &told, o.workload),
+	})
 }
 
 // resourceEntity gives a resource all of its ancestors as parents, and what the

@@ -292,6 +292,7 @@ func newPolicy(src *source, parsed *cedar.Policy, n int, errs *collector) *polic
 			errs.addf(p.position(), "policy: its @id is empty: the policy set is refused; write a name, or leave @id out")
 		}
 	}
+	p.checkAnnotations(errs)
 	return p
 }
 

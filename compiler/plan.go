@@ -30,8 +30,8 @@ type Plan struct {
 	front  *front // of a plan that asks, for its Oracle
 }
 
-// Decide answers one request from the compiled table. Outside paths cannot be
-// asked here.
+// Decide answers one request from the compiled table: by the enforced policies
+// (Audited tells of the others). Outside paths cannot be asked here.
 func (p *Plan) Decide(r abi.Request) abi.Verdict { return p.Table.Decide(r) }
 
 // ruleRequest is a request as conditions see it.
@@ -66,6 +66,17 @@ func (p *Plan) applicable(request abi.Request) iter.Seq[*rule.Rule] {
 	}
 }
 
+// enforced yields the applicable rules that take part in the verdict.
+func (p *Plan) enforced(request abi.Request) iter.Seq[*rule.Rule] {
+	return func(yield func(*rule.Rule) bool) {
+		for r := range p.applicable(request) {
+			if !r.Audited && !yield(r) {
+				return
+			}
+		}
+	}
+}
+
 // Satisfied returns the policies that determine the verdict, as Cedar defines
 // them: the satisfied forbids if there are any, else the satisfied permits. Of
 // an ask it returns those that are satisfied whatever the agent finds out.
@@ -73,7 +84,7 @@ func (p *Plan) Satisfied(request abi.Request) []*rule.Policy {
 	var permits, forbids []*rule.Policy
 	seen := make(map[int]bool)
 	facts := ruleRequest(request)
-	for r := range p.applicable(request) {
+	for r := range p.enforced(request) {
 		if seen[r.Policy] || rule.Eval(r.Cond, facts) != rule.True {
 			continue
 		}
@@ -96,7 +107,7 @@ func (p *Plan) Asks(request abi.Request) []rule.Residual {
 	facts := ruleRequest(request)
 	open := [2]map[int]bool{rule.Permit: {}, rule.Forbid: {}}
 	permitted := false
-	for r := range p.applicable(request) {
+	for r := range p.enforced(request) {
 		switch rule.Eval(r.Cond, facts) {
 		case rule.True:
 			if r.Effect == rule.Forbid {

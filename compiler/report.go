@@ -73,7 +73,7 @@ func (r *Report) String() string {
 		if names := f.names(); names != "" {
 			fmt.Fprintf(&b, "%s: ", names)
 		}
-		b.WriteString(f.Outcome.String() + "\n")
+		b.WriteString(f.outcome(r.Policy) + "\n")
 		for _, x := range f.Residuals {
 			what := "whether it holds"
 			if x.Error {
@@ -83,6 +83,19 @@ func (r *Report) String() string {
 		}
 	}
 	return b.String()
+}
+
+// outcome says the outcome of a policy, which may be in audit.
+func (f *Finding) outcome(p *rule.Policy) string {
+	switch {
+	case !p.Audited() || f.Outcome != Exact && f.Outcome != Asked:
+		return f.Outcome.String()
+	case p.Effect == rule.Permit:
+		return "in audit: it permits nothing"
+	case f.Outcome == Asked:
+		return "in audit: what it may deny is reported"
+	}
+	return "in audit: what it would deny is reported"
 }
 
 func (f *Finding) names() string {

@@ -46,9 +46,19 @@ func FindIdle(in Input, plan *Plan, limit time.Duration, skip ...string) (*IdleR
 		return nil, err
 	}
 	report, end := &IdleReport{}, time.Now().Add(limit)
-	s, err := newIdleSearch(plan)
+	s, err := newIdleSearch(plan.inForce(false))
 	if err != nil {
 		return nil, err
+	}
+	audits := s // those in audit are looked at as if they were enforced
+	if slices.ContainsFunc(plan.Rules.Rules, func(r rule.Rule) bool { return r.Audited }) {
+		all := plan.inForce(true)
+		if all.Table, err = build(&all.Rules, plan.Handled); err != nil {
+			return nil, err
+		}
+		if audits, err = newIdleSearch(all); err != nil {
+			return nil, err
+		}
 	}
 	for i, p := range f.policies {
 		meta := &plan.Rules.Policies[i]
@@ -61,12 +71,32 @@ func FindIdle(in Input, plan *Plan, limit time.Duration, skip ...string) (*IdleR
 		case time.Now().After(end):
 			report.Late = append(report.Late, meta)
 		default:
-			if s.look(i, report) != nil {
+			search := s
+			if meta.Audited() {
+				search = audits
+			}
+			if search.look(i, report) != nil {
 				report.Large = append(report.Large, meta)
 			}
 		}
 	}
 	return report, nil
+}
+
+// inForce is a plan without policies in audit: with all of them enforced, but
+// for the table, or without their rules.
+func (p *Plan) inForce(all bool) *Plan {
+	other := *p
+	other.Table, other.Rules.Rules = p.Table.Enforced(), nil
+	for _, r := range p.Rules.Rules {
+		if r.Audited && !all {
+			continue
+		}
+		r.Audited = false
+		other.Rules.Rules = append(other.Rules.Rules, r)
+	}
+	other.index = newRuleIndex(other.Rules.Rules)
+	return &other
 }
 
 type idleSearch struct {
@@ -129,7 +159,7 @@ func (s *idleSearch) look(i int, report *IdleReport) error {
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(asks, func(d table.Difference) bool { return d.Old == abi.Allow && d.New == abi.Ask }) {
+	if slices.ContainsFunc(asks, func(d table.Difference) bool { return d.Old.Verdict == abi.Allow && d.New.Verdict == abi.Ask }) {
 		report.Asked = append(report.Asked, policy)
 		return nil
 	}
@@ -145,15 +175,7 @@ func (s *idleSearch) matters(i int, q abi.Request) bool {
 			seen[r.Effect][rule.Eval(r.Cond, ruleRequest(q))] = true
 		}
 	}
-	permit, forbid := seen[rule.Permit], seen[rule.Forbid]
-	verdict := abi.Ask
-	switch {
-	case forbid[rule.True] || !permit[rule.True] && !permit[rule.Unclear]:
-		verdict = abi.Deny
-	case permit[rule.True] && !forbid[rule.Unclear]:
-		verdict = abi.Allow
-	}
-	return verdict != s.plan.Decide(q)
+	return cedarVerdict(seen[rule.Permit], seen[rule.Forbid]) != s.plan.Decide(q)
 }
 
 // unchanged reports that a table decides as the plan's does.

@@ -18,6 +18,8 @@ type Policy struct {
 	Reason   string `json:"reason,omitempty"`
 	Severity string `json:"severity,omitempty"`
 	Effect   string `json:"effect"`
+	// Audit says that the policy is in audit: it denies nothing itself.
+	Audit bool `json:"audit,omitempty"`
 }
 
 // Denial is one refused operation and what is known about it.
@@ -124,6 +126,9 @@ func (d *Denial) policies() string {
 	names := make([]string, len(d.Policies))
 	for i, p := range d.Policies {
 		names[i] = Token(p.ID)
+		if p.Audit {
+			names[i] += " in audit"
+		}
 		if p.Reason != "" {
 			names[i] += " (" + strconv.Quote(p.Reason) + ")"
 		}

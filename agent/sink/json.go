@@ -136,6 +136,7 @@ type summaryJSON struct {
 	Allowed      uint64  `json:"allowed"`
 	Denied       uint64  `json:"denied"`
 	Received     uint64  `json:"received"`
+	Audit        uint64  `json:"audit,omitempty"`
 	Dropped      uint64  `json:"dropped"`
 	Exact        bool    `json:"exact"`
 	Distinct     int     `json:"distinct"`
@@ -155,7 +156,7 @@ func (s *Summary) JSON() string {
 	}
 	return marshal(summaryJSON{
 		Type: "summary", Workload: s.Workload, Exit: s.ExitCode, Mode: s.Mode.String(),
-		Allowed: s.Counters.Allowed, Denied: s.Counters.Denied, Received: s.Received,
+		Allowed: s.Counters.Allowed, Denied: s.Counters.Denied, Received: s.Received, Audit: s.Audit,
 		Dropped: s.Counters.Dropped, Exact: s.Exact(), Distinct: s.Distinct, Partial: s.Partial,
 		Killed: s.Killed, Seconds: s.Elapsed.Seconds(), Generation: s.Generation,
 		PolicyDigest: "sha256:" + s.Digest, Top: top,

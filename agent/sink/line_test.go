@@ -50,6 +50,8 @@ func TestLineNamesWhatWasDeniedAndWhy(t *testing.T) {
 			`denied read /home/u/.ssh/id_rsa by /usr/bin/cat[1234]: the agent's answer to what the policy asks`},
 		{"audit", func(d *Denial) { d.Mode = abi.Audit },
 			`would deny read /home/u/.ssh/id_rsa by /usr/bin/cat[1234]: policy no-secrets ("keys stay")`},
+		{"policy in audit", func(d *Denial) { d.Mode = abi.Audit; d.Policies[0].Audit = true },
+			`would deny read /home/u/.ssh/id_rsa by /usr/bin/cat[1234]: policy no-secrets in audit ("keys stay")`},
 		{"only open", func(d *Denial) { d.Missing = abi.MaskOf(abi.Open) },
 			`denied open /home/u/.ssh/id_rsa by /usr/bin/cat[1234]: policy no-secrets ("keys stay")`},
 		{"several actions", func(d *Denial) { d.Missing = abi.MaskOf(abi.Open, abi.Create, abi.Write) },
@@ -180,6 +182,10 @@ stockade: w:      3 x read /other by /usr/bin/cat: policy no-secrets ("keys stay
 `
 	if got := s.Text(); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	s.Audit = 4
+	if text := s.Text(); !strings.Contains(text, "exit 1, 9 operations denied, 4 would be denied by policies in audit (2 distinct), 1 event dropped") {
+		t.Errorf("what policies in audit would deny is counted as denied:\n%s", text)
 	}
 	s.Counters.Denied++
 	if text := s.Text(); !strings.Contains(text, "error: 12 events seen and 1 dropped, but 14 denials counted") {

@@ -15,6 +15,7 @@ type Summary struct {
 	Mode       abi.Mode
 	Counters   abi.Counters
 	Received   uint64 // events read from the ring
+	Audit      uint64 // those of them that denied nothing
 	Killed     int    // processes that were left and killed
 	Elapsed    time.Duration
 	Digest     string
@@ -44,15 +45,18 @@ func (s *Summary) Exact() bool {
 // Text renders the summary as lines.
 func (s *Summary) Text() string {
 	var b strings.Builder
-	word, more := "denied", ""
+	word, more, denied, audit := "denied", "", s.Counters.Denied, ""
 	if s.Mode == abi.Audit {
 		word = "would be denied"
+	} else if s.Audit > 0 { // by policies in audit
+		denied -= min(s.Audit, denied)
+		audit = fmt.Sprintf(", %d would be denied by policies in audit", s.Audit)
 	}
 	if s.Partial {
 		more = " or more"
 	}
-	fmt.Fprintf(&b, "stockade: %s: exit %d, %s %s (%d%s distinct), %s dropped, %d allowed, %.1f s; policy sha256:%s generation %d\n",
-		s.Workload, s.ExitCode, plural(s.Counters.Denied, "operation"), word, s.Distinct, more,
+	fmt.Fprintf(&b, "stockade: %s: exit %d, %s %s%s (%d%s distinct), %s dropped, %d allowed, %.1f s; policy sha256:%s generation %d\n",
+		s.Workload, s.ExitCode, plural(denied, "operation"), word, audit, s.Distinct, more,
 		plural(s.Counters.Dropped, "event"), s.Counters.Allowed, s.Elapsed.Seconds(), short(s.Digest), s.Generation)
 	if s.Killed > 0 {
 		fmt.Fprintf(&b, "stockade: %s: %s left after the command ended: killed\n", s.Workload, plural(uint64(s.Killed), "process"))

@@ -3,6 +3,8 @@ package sink
 import (
 	"cmp"
 	"slices"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
 // Limits of what a tally keeps, since a workload can be refused anything any
@@ -16,6 +18,7 @@ const (
 // Tally groups equal denials: same actions, paths, executable and policies.
 type Tally struct {
 	total  uint64
+	audit  uint64 // that denied nothing
 	bytes  int
 	full   bool
 	groups map[Group]*uint64 // by Group without its count
@@ -27,6 +30,9 @@ func (t *Tally) Add(d *Denial) {
 		t.groups = make(map[Group]*uint64)
 	}
 	t.total++
+	if d.Mode == abi.Audit {
+		t.audit++
+	}
 	exe := "?"
 	if d.Exe != "" {
 		exe = Token(d.Exe)
@@ -48,6 +54,9 @@ func (t *Tally) Add(d *Denial) {
 
 // Total returns how many denials were added.
 func (t *Tally) Total() uint64 { return t.total }
+
+// Audit returns how many of them denied nothing.
+func (t *Tally) Audit() uint64 { return t.audit }
 
 // Distinct returns how many groups there are, and whether there were more than
 // are kept.

@@ -155,14 +155,20 @@ static __always_inline void ask(const u64 *t, struct scratch *s, u64 plan, u32 c
 }
 
 /* short_of returns the actions of need that a row does not allow (low), and of
- * these those that it denies, rather than asks of the agent (high). */
-static __always_inline u64 short_of(u64 r, u32 need)
+ * these those that it denies, rather than asks of the agent (high). What a row
+ * allows and reports it notes. */
+static __always_inline u64 short_of(struct scratch *s, u64 r, u32 need)
 {
 	u32 allow = r, ask = r >> 32, missing;
 
-	if (settles(allow, need))
+	if (settles(allow & ~ask, need))
 		return 0;
 	missing = need & ~NEED_FLAGS;
+	if (settles(allow, need)) {
+		s->reported |= need & NEED_ANY ? missing : missing & ask;
+		return 0;
+	}
+	ask &= ~allow;
 	if (need & NEED_ANY)
 		return missing | (u64)(ask & need ? 0 : missing) << 32;
 	missing &= ~allow;
@@ -181,7 +187,7 @@ __noinline u64 lacks_resolved(struct scratch *s)
 		return all | all << 32;
 	if (s->at_node.settled)
 		return 0;
-	return short_of(row(t, mask, s->at_node.plan, s->at_node.class, s->at_node.kind), s->at_node.need);
+	return short_of(s, row(t, mask, s->at_node.plan, s->at_node.class, s->at_node.kind), s->at_node.need);
 }
 
 /* lacks returns what short_of does, for the row to which class leads. */
@@ -193,7 +199,7 @@ static __always_inline u64 lacks(const u64 *t, struct scratch *s, u64 plan, u32 
 		ask(t, s, plan, class, kind, need, NUM_DIMS);
 		return lacks_resolved(s);
 	}
-	return short_of(row(t, mask, plan, class, kind & KIND_DIR), need);
+	return short_of(s, row(t, mask, plan, class, kind & KIND_DIR), need);
 }
 
 static __always_inline u32 reason_of(u64 lack)
@@ -323,6 +329,19 @@ static __noinline int bind(struct scratch *s, u64 plan, u32 class, u32 kind)
 		return -1;
 	ask(t, s, plan, class, kind, ~NEED_ANY, DIM_UID);
 	return resolve(s) ? -1 : (int)s->at_node.class;
+}
+
+/* enforced finds both places of a move in the table that the no-gain rule looks
+ * at: that of the enforced policies. Returns where it stands, 0 on failure. */
+static __always_inline u64 enforced(const u64 *t, struct scratch *s, u64 plan)
+{
+	u64 mask = arena_mask, at = W(plan + HDR_ENFORCED);
+
+	if (!at)
+		return plan;
+	plan += at;
+	asm volatile("" : "+r"(s)); /* addresses kept since the first match would take stack that 6.1 has not */
+	return match(s, &s->path, plan, &s->old) || match(s, &s->dest, plan, &s->new) ? 0 : plan;
 }
 
 /* gains: could the resource, or anything beneath it, do more at s->dest than at

@@ -63,10 +63,8 @@ static __noinline int confirm_open(u32 w, struct vfsmount *mnt, struct dentry *d
 
 		if (err && (c.d.reason == REASON_ASK || c.d.reason == REASON_ANSWERED))
 			err = allows ? 0 : EACCES;
-		if (!err)
-			count_allowed(w);
 	}
-	if (err)
+	if (err || held)
 		return conclude(&c, err);
 	release(c.s);
 	return 0;

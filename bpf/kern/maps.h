@@ -144,6 +144,7 @@ struct scratch {
 	struct walked path, dest, exe;
 	struct facts facts;
 	struct matched old, new; /* of a move: path and dest */
+	u32 reported;            /* actions that are allowed, and that policies in audit would deny */
 	struct { /* what resolve is asked, and where it is */
 		u64 plan;
 		u32 class, rows, kind, need, view, upto;
@@ -160,6 +161,7 @@ struct scratch {
 	} at;
 	struct { /* where decide_dentry is in the mounts of a superblock */
 		u64 dentry, next, end, ns;
+		u64 at, reported; /* the mount at hand, and the first one whose path is reported */
 		u32 seen; /* mounts that show the dentry */
 		s32 err;
 	} mounts;

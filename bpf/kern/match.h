@@ -17,6 +17,7 @@
 #define HDR_NODES 9
 #define HDR_EXE 12
 #define HDR_GAINS 13
+#define HDR_ENFORCED 14 /* where the table of the enforced policies alone stands, or 0 */
 #define HDR_DIMS 16
 #define ROOT_NODE 1
 #define SLOT_CHILDREN (1ULL << 56)

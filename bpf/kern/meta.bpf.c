@@ -87,8 +87,12 @@ static int judge_on(u64 i, struct search *ctx)
 	if (s->path.status == PATH_OUTSIDE)
 		return 0; /* this mount does not show the dentry */
 	s->mounts.seen++;
-	if (!judge_walked(c))
+	s->mounts.at = mnt; /* not kept on the stack, which 6.1 has too little of */
+	if (!judge_walked(c)) {
+		if (s->reported && !s->mounts.reported)
+			s->mounts.reported = s->mounts.at;
 		return 0;
+	}
 	s->mounts.err = EACCES;
 	return 1;
 }
@@ -129,9 +133,12 @@ static __noinline int decide_dentry(u32 w, u64 address, u32 need, u64 name)
 	c.s->mounts.dentry = address;
 	c.s->mounts.ns = mount_ns(c.wl->root_mnt);
 	c.s->mounts.seen = 0;
+	c.s->mounts.reported = 0;
 	c.s->mounts.err = EACCES;
 	first(c.s, BPF_CORE_READ(dentry, d_sb));
 	bpf_loop(MAX_SB_MOUNTS, judge_on, &ctx, 0);
+	if (!c.s->mounts.err && c.s->mounts.reported)
+		walk_addr(&c.s->path, c.s->mounts.reported, address, c.wl); /* again, for the event */
 	return conclude(&c, c.s->mounts.err ? EACCES : 0);
 }
 

@@ -53,6 +53,9 @@ static __always_inline int judge_move(struct scratch *s, const struct workload *
 	d->reason = reason_of(lack);
 	if (lack)
 		return EACCES;
+	plan = enforced(t, s, plan);
+	if (!plan)
+		return EACCES;
 	if (gains(s, plan, mv->kind) ||
 	    (mv->op == OP_EXCHANGE && gains(s, plan, mv->target | OF_DEST))) {
 		d->reason = REASON_GAIN;

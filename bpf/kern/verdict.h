@@ -21,6 +21,7 @@ static __always_inline struct scratch *claim(void)
 			s->facts.known = 0;
 			s->facts.xattr_len = 0;
 			s->facts.before = 0;
+			s->reported = 0;
 			return s;
 		}
 	}
@@ -183,6 +184,18 @@ struct decision {
 	struct denial d;
 };
 
+/* lifted: do the enforced policies allow the operation on every path? Then it was
+ * judged for policies in audit alone, and whatever failed is only reported. */
+static __noinline bool lifted(const struct decision *c)
+{
+	u64 mask = arena_mask, *t = arena_base(), plan = (u32)c->d.plan, at;
+
+	if (!t || c->d.boundary || c->d.mode != MODE_ENFORCE || c->need & NEED_WALK)
+		return false;
+	at = W(plan + HDR_ENFORCED);
+	return at && settles(W(plan + at + HDR_FILE) >> 32 * c->d.kind, handled_of(c->need, plan));
+}
+
 /* admit begins a decision. Returns 1 when there is a path to judge, with
  * scratch memory claimed; else 0 or the negative errno that settles it. */
 static __always_inline int admit(struct decision *c, u32 w, u32 kind, u32 need, struct inode *inode)
@@ -203,12 +216,21 @@ static __always_inline int admit(struct decision *c, u32 w, u32 kind, u32 need, 
 	if (c->s)
 		return 1;
 	c->d.reason = REASON_BUSY;
+	if (lifted(c))
+		c->d.mode = MODE_AUDIT;
 	return deny(&c->d, NULL, c->wl, EACCES);
 }
 
 /* conclude ends a decision: err is 0 or a positive errno. */
 static __always_inline int conclude(struct decision *c, int err)
 {
+	if (err ? lifted(c) : c->s->reported)
+		c->d.mode = MODE_AUDIT;
+	if (!err && c->s->reported) {
+		c->d.missing = c->s->reported;
+		c->d.reason = REASON_POLICY;
+		err = EACCES; /* which audit lifts */
+	}
 	if (err)
 		err = deny(&c->d, c->s, c->wl, err);
 	else

@@ -26,7 +26,7 @@ struct input {
 	u32 class, dest_class;
 	s32 sub, dest_sub;
 	u32 need;
-	u32 missing, denied; /* see short_of */
+	u32 missing, denied; /* see short_of; denied has what is reported if nothing is missing */
 	u32 gains, walked;
 	u32 uid, gid;
 	u32 xattr_len;
@@ -98,7 +98,7 @@ static __always_inline void load_facts(const u64 *t, struct input *in, struct sc
 static __always_inline int match_input(struct input *in, struct scratch *s)
 {
 	struct again a = { .s = s, .plan = in->plan };
-	u64 *t = arena_base(), lack;
+	u64 *t = arena_base(), lack, plan = in->plan;
 	u32 kind = in->kind & KIND_DIR;
 
 	load_path(&s->path, &in->path);
@@ -112,13 +112,14 @@ static __always_inline int match_input(struct input *in, struct scratch *s)
 	load_path(&s->dest, &in->dest);
 	lack = lacks(t, s, in->plan, s->old.class, in->dest.n == NO_PATH ? kind : kind | MOVING, in->need);
 	in->missing = lack;
-	in->denied = lack >> 32;
+	in->denied = lack ? lack >> 32 : s->reported; /* Lacks in bpf/walker.go tells them apart */
 	in->status = 1;
 	if (in->dest.n == NO_PATH || match(s, &s->dest, in->plan, &s->new))
 		return 0;
 	in->dest_class = s->new.class;
 	in->dest_sub = s->new.sub;
-	in->gains = gains(s, in->plan, kind);
+	plan = enforced(t, s, plan);
+	in->gains = !plan || gains(s, plan, kind);
 	in->status = 2;
 	return 0;
 }

@@ -57,9 +57,13 @@ func checkAction(c *cli.Context) error {
 		return err
 	}
 	for _, source := range in.Sources {
-		permits, forbids, rules := count(plan, source.Name)
-		fmt.Fprintf(c.App.Writer, "%s: ok: %d policies (%d permit, %d forbid), %d rules\n",
-			source.Name, permits+forbids, permits, forbids, rules)
+		permits, forbids, audits, rules := count(plan, source.Name)
+		inAudit := ""
+		if audits > 0 {
+			inAudit = fmt.Sprintf(", %d in audit", audits)
+		}
+		fmt.Fprintf(c.App.Writer, "%s: ok: %d policies (%d permit, %d forbid%s), %d rules\n",
+			source.Name, permits+forbids, permits, forbids, inAudit, rules)
 	}
 	if c.Bool("verbose") {
 		for _, report := range plan.Reports() {
@@ -101,10 +105,15 @@ func checkWarnings(c *cli.Context, in compiler.Input, plan *compiler.Plan) (warn
 }
 
 // count counts the policies of a file, and the rules that they became.
-func count(plan *compiler.Plan, file string) (permits, forbids, rules int) {
+func count(plan *compiler.Plan, file string) (permits, forbids, audits, rules int) {
 	for _, p := range plan.Rules.Policies {
+		if p.File != file {
+			continue
+		}
+		if p.Audited() {
+			audits++
+		}
 		switch {
-		case p.File != file:
 		case p.Effect.String() == "forbid":
 			forbids++
 		default:
@@ -116,5 +125,5 @@ func count(plan *compiler.Plan, file string) (permits, forbids, rules int) {
 			rules++
 		}
 	}
-	return permits, forbids, rules
+	return permits, forbids, audits, rules
 }

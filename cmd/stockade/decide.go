@@ -24,8 +24,8 @@ tables that the kernel walks:
 
 Principal and action are Cedar text or {"type":…,"id":…}; an action of files
 may be a short name; without a principal, --principal holds. The policies are
-the forbids that are satisfied, else the permits. A line that is no request is
-answered by {"error":…}.
+the forbids that are satisfied, else the permits; "audit" are those in audit that
+would deny what is allowed. A line that is no request is answered by {"error":…}.
 
 EXIT CODE:
    0, 1 if a request was bad or the policies do not compile, 2 if the command

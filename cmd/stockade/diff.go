@@ -133,6 +133,8 @@ func writeChange(w io.Writer, indent string, change *compiler.Change, places int
 type changeJSON struct {
 	Old     string              `json:"old"`
 	New     string              `json:"new"`
+	Was     bool                `json:"old_reported,omitempty"`
+	Is      bool                `json:"new_reported,omitempty"`
 	Actions map[string][]string `json:"actions"`
 	Places  []placeJSON         `json:"places"`
 	Globs   []map[string]string `json:"globs,omitempty"`
@@ -164,7 +166,7 @@ func diffJSON(w io.Writer, changes []compiler.Change, open bool) error {
 func changesJSON(changes []compiler.Change) []changeJSON {
 	list := make([]changeJSON, len(changes))
 	for i, c := range changes {
-		x := changeJSON{Old: c.Old.String(), New: c.New.String(), Actions: map[string][]string{}}
+		x := changeJSON{Old: c.Old.Verdict.String(), New: c.New.Verdict.String(), Was: c.Old.Reported, Is: c.New.Reported, Actions: map[string][]string{}}
 		for _, g := range c.Globs {
 			x.Globs = append(x.Globs, map[string]string{"pattern": g.Pattern, "path": g.Path})
 		}

@@ -186,6 +186,13 @@ func explainText(w *lines, e *compiler.Explanation) {
 			compiler.Printable(q.Policy.ID), what, q.Reason)
 		w.block(1, q.Expr)
 	}
+	for i, p := range e.Audited {
+		if i == 0 {
+			w.add(0, "if policies in audit were enforced: %s", e.Would)
+		}
+		w.add(0, "%s: in audit: policy %s", compiler.Printable(p.Position()), compiler.Printable(p.ID))
+		w.block(1, p.Text)
+	}
 	if len(e.Matters) > 0 {
 		var facts []string
 		for _, d := range e.Matters {
@@ -234,15 +241,21 @@ func explainJSON(w io.Writer, e *compiler.Explanation) error {
 	type object = map[string]any
 	out := object{"verdict": e.Verdict.String(), "action": e.Request.Action.String(),
 		"type": "file_system::" + e.Request.Kind.String(), "path": e.Request.Path}
-	policies := []object{}
-	for _, p := range e.Policies {
-		x := object{"id": p.ID, "position": p.Position(), "effect": p.Effect.String(), "text": p.Text}
-		if p.Reason() != "" {
-			x["reason"] = p.Reason()
+	clauses := func(list []compiler.Clause) []object {
+		policies := []object{}
+		for _, p := range list {
+			x := object{"id": p.ID, "position": p.Position(), "effect": p.Effect.String(), "text": p.Text}
+			if p.Reason() != "" {
+				x["reason"] = p.Reason()
+			}
+			policies = append(policies, x)
 		}
-		policies = append(policies, x)
+		return policies
 	}
-	out["policies"] = policies
+	out["policies"] = clauses(e.Policies)
+	if len(e.Audited) > 0 {
+		out["audit"] = object{"verdict": e.Would.String(), "policies": clauses(e.Audited)}
+	}
 	if len(e.Matters) > 0 {
 		facts := object{}
 		for _, d := range e.Matters {

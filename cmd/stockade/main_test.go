@@ -43,6 +43,55 @@ func TestCheckSaysWhatEnforcesEachPolicy(t *testing.T) {
 	}
 }
 
+// A policy in audit shows in every verb that tells of policies.
+func TestPoliciesInAuditAreTold(t *testing.T) {
+	const read = `(principal, action == file_system::Action::"read", resource in file_system::Dir::"/srv`
+	dir := t.TempDir()
+	for name, text := range map[string]string{"old": "", "new": `@id("key") @mode("audit") forbid ` + read + `/key");`} {
+		if err := os.WriteFile(filepath.Join(dir, name+".cedar"), []byte("permit "+read+`");`+"\n"+text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before, after := filepath.Join(dir, "old.cedar"), filepath.Join(dir, "new.cedar")
+	for _, c := range []struct {
+		args []string
+		code int
+		want []string
+	}{
+		{[]string{"check", "-v", after}, 0, []string{"2 policies (1 permit, 1 forbid, 1 in audit)", ":2:1: forbid key: read: in audit: what it would deny is reported"}},
+		{[]string{"diff", before, after}, 1, []string{"newly allowed and reported by policies in audit (was allowed): read\n", "/srv/key (dir), /srv/key/**"}},
+		{[]string{"diff", "--json", after, before}, 1, []string{`"old": "allow"`, `"old_reported": true`}},
+		{[]string{"diff", after, after}, 0, nil},
+		{[]string{"explain", "-p", after, "read", "/srv/key/x"}, 0, []string{"allow: read file /srv/key/x", "if policies in audit were enforced: deny", ":2:1: in audit: policy key"}},
+		{[]string{"explain", "-p", after, "--json", "read", "/srv/key/x"}, 0, []string{`"audit": {`, `"verdict": "deny"`}},
+		{[]string{"compile", "--dump", "table", after}, 0, []string{"report=read", "enforced policies: a table of their own of "}},
+		{[]string{"compile", "--dump", "rules", after}, 0, []string{`audited forbid "key" read when`}},
+	} {
+		code, out, errs := call("", c.args...)
+		if code != c.code || errs != "" || c.want == nil && out != "" {
+			t.Errorf("%q: exit %d, %s\n%s", c.args, code, errs, out)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(out, want) {
+				t.Errorf("%q: no %q in\n%s", c.args, want, out)
+			}
+		}
+	}
+	out := call1(t, `{"action":"read","resource":{"type":"file_system::File","path":"/srv/key/x"}}`, "decide", "-p", after)
+	if !strings.Contains(out, `"verdict":"allow"`) || !strings.Contains(out, `"audit":["key"]`) {
+		t.Errorf("decide: %s", out)
+	}
+}
+
+func call1(t *testing.T, stdin string, args ...string) string {
+	t.Helper()
+	code, out, errs := call(stdin, args...)
+	if code != 0 || errs != "" {
+		t.Errorf("%q: exit %d, %s", args, code, errs)
+	}
+	return out
+}
+
 func TestCheckPlacesErrors(t *testing.T) {
 	code, out, errs := call("", "check", "testdata/bad.cedar")
 	lines := strings.Split(strings.TrimSpace(errs), "\n")

@@ -23,6 +23,8 @@ type Options struct {
 	// Themes are what conditions are about besides the principal and the
 	// resource's path; nil means a few of all themes.
 	Themes []Theme
+	// Audits puts policies in audit in half of the cases.
+	Audits bool
 }
 
 // Theme is a part of a request that conditions of a case are about. A few
@@ -73,11 +75,27 @@ func New(seed uint64, o Options) *Case {
 	for i := range 1 + g.IntN(orElse(o.Policies, 7)) {
 		c.Set = append(c.Set, g.policy(i))
 	}
+	if o.Audits {
+		c.audit(seed)
+	}
 	c.Write()
 	for range orElse(o.Requests, 100) {
 		c.Requests = append(c.Requests, g.request())
 	}
 	return c
+}
+
+// audit puts policies in audit. It draws from numbers of its own: the rest of
+// the case stays the same.
+func (c *Case) audit(seed uint64) {
+	r := rand.New(rand.NewPCG(seed, 0xa0d1))
+	if r.IntN(2) == 0 {
+		return
+	}
+	for i := range c.Set {
+		draw := r.IntN(4)
+		c.Set[i].Audit = draw == 0 || draw < 3 && c.Set[i].Effect == "forbid" // what these would deny is reported
+	}
 }
 
 func orElse(n, otherwise int) int {

@@ -51,26 +51,36 @@ func (r *Reader) packed(at, i int) int { return int(r.word(at+i/4) >> (i % 4 * 1
 // Decide answers one request. The error says how the walk left the table or
 // did not end.
 func (r *Reader) Decide(q abi.Request) (abi.Verdict, error) {
+	v, _, err := r.Answer(q)
+	return v, err
+}
+
+// Answer also says whether what is allowed is reported.
+func (r *Reader) Answer(q abi.Request) (v abi.Verdict, reported bool, err error) {
 	r.failure = nil
 	class, _ := r.find(q.Path)
 	rows := r.high(4)
 	for step := 0; class >= rows && r.failure == nil; step++ {
 		if step == int(abi.NumDims) {
-			return abi.Deny, fmt.Errorf("more than %d decision nodes one after the other", step)
+			return abi.Deny, false, fmt.Errorf("more than %d decision nodes one after the other", step)
 		}
 		class = r.decide(class-rows, &q)
 	}
 	row := r.word(r.low(4) + class*2 + int(q.Kind))
 	if r.failure != nil {
-		return abi.Deny, r.failure
+		return abi.Deny, false, r.failure
 	}
+	low, high := row>>q.Action&1 == 1, row>>32>>q.Action&1 == 1
 	switch {
-	case row>>32>>q.Action&1 == 1:
-		return abi.Ask, nil
-	case row>>q.Action&1 == 1:
-		return abi.Allow, nil
+	case low && high:
+		r.seen["row: allowed and reported"]++
+		return abi.Allow, true, nil
+	case low:
+		return abi.Allow, false, nil
+	case high:
+		return abi.Ask, false, nil
 	}
-	return abi.Deny, nil
+	return abi.Deny, false, nil
 }
 
 // find returns the class of a path, and its subtree row or -1.
@@ -287,6 +297,9 @@ func (r *Reader) Visits(total Visits) {
 	}
 	if r.high(5) > 1 {
 		total["table with several subtree rows"]++
+	}
+	if r.low(14) != 0 {
+		total["table that reports"]++
 	}
 	total["table"]++
 }

@@ -85,7 +85,9 @@ type object = map[string]any
 // Policy is one policy.
 type Policy struct {
 	// ID is the @id annotation, if any.
-	ID                          string
+	ID string
+	// Audit puts the policy in audit.
+	Audit                       bool
 	Effect                      string
 	Principal, Action, Resource string
 	Clauses                     []Clause
@@ -109,6 +111,9 @@ func (p Policy) String() string {
 	var b strings.Builder
 	if p.ID != "" {
 		fmt.Fprintf(&b, "@id(%s)\n", quote(p.ID))
+	}
+	if p.Audit {
+		b.WriteString("@mode(\"audit\")\n")
 	}
 	fmt.Fprintf(&b, "%s(%s, %s, %s)", p.Effect, p.Principal, p.Action, p.Resource)
 	for _, c := range p.Clauses {

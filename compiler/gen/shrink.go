@@ -91,6 +91,7 @@ func (s *shrinker) policies() {
 			func(p *Policy) { p.Action = "action" },
 			func(p *Policy) { p.Resource = "resource" },
 			func(p *Policy) { p.ID = "" },
+			func(p *Policy) { p.Audit = false },
 		} {
 			before := s.best.Set[i].String()
 			trial := s.best.Set[i]

@@ -35,6 +35,10 @@ type Policy struct {
 	Annotations map[string]string
 }
 
+// Audited reports whether the policy is in audit (@mode("audit")): it takes no
+// part in verdicts, and what it would change is reported.
+func (p *Policy) Audited() bool { return p.Annotations["mode"] == "audit" }
+
 // Reason returns the @reason annotation, or "".
 func (p *Policy) Reason() string { return p.Annotations["reason"] }
 
@@ -46,6 +50,9 @@ type Rule struct {
 	// Policy indexes Set.Policies.
 	Policy int
 	Effect Effect
+	// Audited says that the rule takes no part in verdicts: where the others
+	// allow and it would forbid, that is reported.
+	Audited bool
 	// Actions has bit N set for the action with code N.
 	Actions uint32
 	// Cond holds where the policy is satisfied. Where evaluation of the
@@ -56,7 +63,15 @@ type Rule struct {
 
 // String renders the rule for a dump.
 func (r Rule) String() string {
-	return fmt.Sprintf("%s policy=%d actions=%08x when %s", r.Effect, r.Policy, r.Actions, r.Cond)
+	return fmt.Sprintf("%s policy=%d actions=%08x when %s", r.Does(), r.Policy, r.Actions, r.Cond)
+}
+
+// Does is the effect of the rule, with a word before it where it is audited.
+func (r Rule) Does() string {
+	if r.Audited {
+		return "audited " + r.Effect.String()
+	}
+	return r.Effect.String()
 }
 
 // Set is everything that the table builder needs for one principal.

@@ -14,6 +14,20 @@ import (
 // every other action is denied by the table and must not be asked of it.
 // Rules of equal meaning give equal bytes.
 func Build(set *rule.Set, handled abi.ActionMask) (*Table, error) {
+	tab, err := buildAll(set, handled)
+	if err != nil {
+		return nil, err
+	}
+	if err := Verify(tab.words); err != nil {
+		return nil, err
+	}
+	return tab, nil
+}
+
+// build makes the table of some rules of a set. Where it reports, it holds the
+// table of the enforced rules, which is nil otherwise; it is nil itself if
+// enforced is not and nothing is reported.
+func build(set *rule.Set, handled abi.ActionMask, enforced *Table) (*Table, error) {
 	b := &builder{handled: handled, wandering: wandering(set) & handled, clauses: clauses(set.Rules), logic: newLogic(),
 		tallies: newGraph[tally](), verdicts: newGraph[verdict](), sums: map[string]ref{}, finished: map[finish]ref{}}
 	var err error
@@ -32,15 +46,11 @@ func Build(set *rule.Set, handled abi.ActionMask) (*Table, error) {
 	b.decide(t.root)
 	b.narrow(t.root)
 	b.dims = b.merge(t.root)
+	if enforced != nil && !b.reports(t.root) {
+		return nil, nil
+	}
 	b.sum(t.root)
-	tab, err := b.encode(t.root)
-	if err != nil {
-		return nil, err
-	}
-	if err := Verify(tab.words); err != nil {
-		return nil, err
-	}
-	return tab, nil
+	return b.encode(t.root, enforced)
 }
 
 // wandering lists the actions of rules with an unknown that depends on the
@@ -48,6 +58,9 @@ func Build(set *rule.Set, handled abi.ActionMask) (*Table, error) {
 func wandering(set *rule.Set) abi.ActionMask {
 	var mask abi.ActionMask
 	for _, r := range set.Rules {
+		if r.Audited {
+			continue // the no-gain rule looks at what is enforced
+		}
 		rule.Unknowns(r.Cond, func(i int) {
 			if i < len(set.Residuals) && set.Residuals[i].Resource {
 				mask |= abi.ActionMask(r.Actions)
@@ -58,14 +71,15 @@ func wandering(set *rule.Set) abi.ActionMask {
 }
 
 // tally is what clauses that depend on dimensions say: the actions that some
-// permit or forbid is about, for certain or perhaps.
+// permit or forbid is about, for certain or perhaps; audit is what forbids in
+// audit are about, certain or not.
 type tally struct {
-	permit, perhaps, forbid, maybe [abi.NumKinds]uint32
+	permit, perhaps, forbid, maybe, audit [abi.NumKinds]uint32
 }
 
 // plain is what the other clauses say.
 type plain struct {
-	permit, forbid [abi.NumKinds]uint32
+	permit, forbid, audit [abi.NumKinds]uint32
 }
 
 // verdict is a leaf of a verdict diagram. No request comes to a free one.
@@ -96,6 +110,7 @@ type builder struct {
 	truth   [][abi.NumKinds]ref
 	permits [abi.NumKinds][32]int32
 	forbids [abi.NumKinds][32]int32
+	audits  [abi.NumKinds][32]int32
 	// everywhere are the diagrams of the clauses that no path changes; local
 	// are the other clauses whose diagram is no constant here.
 	everywhere ref
@@ -198,7 +213,10 @@ func constant(r ref) bool { return r == isTrue || r == isFalse }
 
 func (b *builder) count(i int, k abi.Kind, step int32) {
 	count := &b.permits[k]
-	if b.clauses[i].forbid {
+	switch c := &b.clauses[i]; {
+	case c.audited:
+		count = &b.audits[k]
+	case c.forbid:
 		count = &b.forbids[k]
 	}
 	for m := b.clauses[i].actions; m != 0; m &= m - 1 {
@@ -217,6 +235,8 @@ func (b *builder) add(sum ref, i int) ref {
 		}
 		sum = combine(b.tallies, sum, b.logic.graph, r, b.tallies, func(t tally, v rule.Truth) tally {
 			switch {
+			case v != rule.False && c.audited:
+				t.audit[k] |= actions
 			case v == rule.True && c.forbid:
 				t.forbid[k] |= actions
 			case v == rule.True:
@@ -283,6 +303,9 @@ func (b *builder) plain() plain {
 			if b.forbids[k][a] > 0 {
 				p.forbid[k] |= 1 << a
 			}
+			if b.audits[k][a] > 0 {
+				p.audit[k] |= 1 << a
+			}
 		}
 		p.permit[k] &^= p.forbid[k] // a forbid settles it: fewer cases
 	}
@@ -298,6 +321,7 @@ func (b *builder) row(t *tally, p *plain) Row {
 		allow := permit &^ forbid &^ t.maybe[k]
 		r.Allow[k] = abi.ActionMask(allow)
 		r.Ask[k] = abi.ActionMask((permit | t.perhaps[k]) &^ forbid &^ allow)
+		r.Report[k] = abi.ActionMask(allow & (p.audit[k] | t.audit[k]))
 	}
 	return r
 }

@@ -27,7 +27,9 @@ func smallSets() map[string]*rule.Set {
 		"numbers": {Rules: []rule.Rule{permit(rule.Less{Field: rule.UID, Bound: 3}), permit(rule.Less{Field: rule.GID, Bound: 2}),
 			forbid(rule.Less{Field: rule.Now, Bound: 5}), permit(rule.Less{Field: rule.DayTime, Bound: 4})}},
 		"moves": {Rules: []rule.Rule{permit(rule.Like{Field: rule.DestDir, Pattern: "/a"}), forbid(rule.Like{Field: rule.DestName, Pattern: "a"})}},
-		"asks":  {Rules: []rule.Rule{permit(rule.Unknown{}), forbid(rule.Like{Field: rule.Xattr, Pattern: "user.a"})}},
+		"audit": {Rules: []rule.Rule{permit(rule.PathBelow{Path: "/a"}), permit(rule.Less{Field: rule.UID, Bound: 3}),
+			{Actions: 3, Effect: rule.Forbid, Audited: true, Cond: rule.PathEq{Path: "/a/b"}}}},
+		"asks": {Rules: []rule.Rule{permit(rule.Unknown{}), forbid(rule.Like{Field: rule.Xattr, Pattern: "user.a"})}},
 	}
 }
 
@@ -72,12 +74,12 @@ func walkBent(w []uint64, asks []abi.Request) (err error) {
 	}()
 	reader, tab := gen.NewReader(w), &Table{words: w}
 	for i, q := range asks {
-		v, err := reader.Decide(q)
+		v, reported, err := reader.Answer(q)
 		if err != nil {
 			return err
 		}
-		if got := tab.Decide(q); got != v {
-			return fmt.Errorf("%s: %s, by the document %s", gen.Show(q), got, v)
+		if got := tab.Answer(q); got.Verdict != v || got.Reported != reported {
+			return fmt.Errorf("%s: %v, by the document %s, reported %v", gen.Show(q), got, v, reported)
 		}
 		tab.Gains(q.Kind, q.Path, asks[(i+1)%len(asks)].Path)
 	}
@@ -187,12 +189,12 @@ func TestTheDocumentDecidesAsTheTableDoes(t *testing.T) {
 		reader := gen.NewReader(tab.words)
 		for range 40 {
 			q := randomRequest(r)
-			got, err := reader.Decide(q)
+			got, reported, err := reader.Answer(q)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if want := tab.Decide(q); got != want {
-				t.Fatalf("%s: %s, by the document %s", gen.Show(q), want, got)
+			if want := tab.Answer(q); got != want.Verdict || reported != want.Reported {
+				t.Fatalf("%s: %v, by the document %s, reported %v", gen.Show(q), want, got, reported)
 			}
 		}
 	}

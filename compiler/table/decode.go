@@ -154,6 +154,19 @@ func (t *Table) Matters(q abi.Request) []abi.Dim {
 	return slices.Compact(dims)
 }
 
+// Answer is what a table says of a request.
+type Answer struct {
+	Verdict abi.Verdict
+	// Reported says of an allowed request that policies in audit would deny it.
+	Reported bool
+}
+
+// Answer answers one request.
+func (t *Table) Answer(q abi.Request) Answer {
+	r := t.rowOf(&q)
+	return Answer{r.verdict(q), r.Report[q.Kind].Has(q.Action)}
+}
+
 // verdict is the answer of a row.
 func (r Row) verdict(q abi.Request) abi.Verdict {
 	switch {

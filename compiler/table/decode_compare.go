@@ -12,7 +12,7 @@ import (
 // Difference is a set of requests that two tables answer differently, all in
 // the same way and under the same facts.
 type Difference struct {
-	Old, New abi.Verdict
+	Old, New Answer
 	// Actions are the actions, for each kind of resource.
 	Actions [abi.NumKinds]abi.ActionMask
 	// Places are where.
@@ -44,9 +44,14 @@ func Compare(old, now *Table) ([]Difference, error) {
 	return c.differences(), nil
 }
 
+// answers are what a table can say of a request.
+var answers = [...]Answer{{Verdict: abi.Deny}, {Verdict: abi.Allow}, {Verdict: abi.Ask}, {abi.Allow, true}}
+
+const numAnswers = len(answers)
+
 // delta is a leaf of a diagram: for each kind and each pair of different
-// verdicts, old and new, the actions whose verdict changes so.
-type delta [abi.NumKinds][3][3]abi.ActionMask
+// answers, old and new, the actions whose answer changes so.
+type delta [abi.NumKinds][numAnswers][numAnswers]abi.ActionMask
 
 func (d delta) mask(m abi.ActionMask) delta {
 	for k := range d {
@@ -167,7 +172,7 @@ func (c *comparer) mask(r ref, m abi.ActionMask) ref {
 func change(a, b Row) delta {
 	var d delta
 	for k := range d {
-		was, is := a.verdicts(abi.Kind(k)), b.verdicts(abi.Kind(k))
+		was, is := a.answers(abi.Kind(k)), b.answers(abi.Kind(k))
 		for i := range was {
 			for j := range is {
 				if i != j {
@@ -179,10 +184,10 @@ func change(a, b Row) delta {
 	return d
 }
 
-// verdicts lists the actions of each verdict.
-func (r Row) verdicts(k abi.Kind) (m [3]abi.ActionMask) {
-	m[abi.Allow], m[abi.Ask] = r.Allow[k], r.Ask[k]
+// answers lists the actions of each answer.
+func (r Row) answers(k abi.Kind) (m [numAnswers]abi.ActionMask) {
 	m[abi.Deny] = ^(r.Allow[k] | r.Ask[k])
+	m[abi.Allow], m[abi.Ask], m[numAnswers-1] = r.Allow[k]&^r.Report[k], r.Ask[k], r.Report[k]
 	return m
 }
 
@@ -237,7 +242,7 @@ func (c *comparer) note(r ref, s spot) {
 // aspect is one way in which a diagram differs, without the action: under the
 // facts of a diagram over booleans.
 type aspect struct {
-	old, new abi.Verdict
+	old, new Answer
 	facts    ref
 }
 
@@ -335,32 +340,36 @@ func key(list []ref) string {
 // aspects splits a diagram by what happens to one action.
 func (c *comparer) aspects(r ref, k abi.Kind, a abi.Action) []aspect {
 	var list []aspect
-	for old := range abi.Verdict(3) {
-		for now := range abi.Verdict(3) {
+	for old := range answers {
+		for now := range answers {
 			if old == now {
 				continue
 			}
 			facts := convert(c.graph, r, c.bools, func(d delta) bool { return d[k][old][now].Has(a) }, map[ref]ref{})
 			if facts != c.bools.leaf(false) {
-				list = append(list, aspect{old, now, facts})
+				list = append(list, aspect{answers[old], answers[now], facts})
 			}
 		}
 	}
 	return list
 }
 
-// compareDifferences puts what is newly allowed first, then by place.
+// compareDifferences puts what is newly allowed first, then by place; what is
+// only newly reported, or no longer, comes last.
 func compareDifferences(a, b Difference) int {
 	rank := func(d Difference) int {
 		switch {
-		case d.New == abi.Allow:
+		case d.New.Verdict == d.Old.Verdict:
+			return 3
+		case d.New.Verdict == abi.Allow:
 			return 0
-		case d.New == abi.Ask:
+		case d.New.Verdict == abi.Ask:
 			return 1
 		}
 		return 2
 	}
-	return cmp.Or(rank(a)-rank(b), cmp.Compare(a.Old, b.Old), cmp.Compare(a.Places[0].Path, b.Places[0].Path),
+	return cmp.Or(rank(a)-rank(b), slices.Index(answers[:], a.Old)-slices.Index(answers[:], b.Old),
+		slices.Index(answers[:], a.New)-slices.Index(answers[:], b.New), cmp.Compare(a.Places[0].Path, b.Places[0].Path),
 		cmp.Compare(len(a.Places), len(b.Places)), cmp.Compare(a.Actions[0], b.Actions[0]), cmp.Compare(a.Actions[1], b.Actions[1]),
 		cmp.Compare(a.Witness.Path, b.Witness.Path), cmp.Compare(a.Witness.UID, b.Witness.UID), cmp.Compare(a.Witness.GID, b.Witness.GID),
 		cmp.Compare(a.Witness.Now, b.Witness.Now), cmp.Compare(a.Witness.Exe, b.Witness.Exe), cmp.Compare(a.Witness.Parent, b.Witness.Parent),

@@ -19,8 +19,12 @@ func (t *Table) Dump(out io.Writer) error {
 	}
 	for i := range t.Rows {
 		r := t.Row(i)
-		if _, err := fmt.Fprintf(out, "class %d: file allow=%s ask=%s; dir allow=%s ask=%s\n", i,
-			list(r.Allow[0].String()), list(r.Ask[0].String()), list(r.Allow[1].String()), list(r.Ask[1].String())); err != nil {
+		if _, err := fmt.Fprintf(out, "class %d: file %s; dir %s\n", i, r.text(abi.File), r.text(abi.Dir)); err != nil {
+			return err
+		}
+	}
+	if at := t.words[hdrEnforced]; at != 0 {
+		if _, err := fmt.Fprintf(out, "enforced policies: a table of their own of %d bytes, from word %d\n", len(t.Enforced().words)*8, at); err != nil {
 			return err
 		}
 	}
@@ -138,6 +142,15 @@ func (t *Table) dumpNodes(out io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// text writes a row for a kind.
+func (r *Row) text(k abi.Kind) string {
+	s := fmt.Sprintf("allow=%s ask=%s", list(r.Allow[k].String()), list(r.Ask[k].String()))
+	if r.Report[k] != 0 {
+		s += " report=" + r.Report[k].String()
+	}
+	return s
 }
 
 func list(s string) string {

@@ -12,9 +12,10 @@ import (
 // maxWords keeps every offset within 32 bits and a table within 256 MiB.
 const maxWords = 1 << 25
 
-// encode lays a narrowed trie out as words.
-func (b *builder) encode(root *node) (*Table, error) {
-	l := &layout{builder: b, class: map[ref]int{}}
+// encode lays a narrowed trie out as words. A table that reports ends with the
+// one of the enforced policies, which the no-gain rule is about.
+func (b *builder) encode(root *node, enforced *Table) (*Table, error) {
+	l := &layout{builder: b, class: map[ref]int{}, reports: enforced != nil}
 	if err := l.number(root); err != nil {
 		return nil, err
 	}
@@ -33,7 +34,11 @@ func (b *builder) encode(root *node) (*Table, error) {
 	index := gainsAt + len(l.gains)
 	bodies := index + len(l.vertices)
 	dataAt := bodies + vertices
-	size := dataAt + len(data)
+	end := dataAt + len(data)
+	size := end
+	if enforced != nil {
+		size += len(enforced.words)
+	}
 	if size > maxWords {
 		return nil, fmt.Errorf("policy set: its table needs %d MiB, of at most %d: nothing is installed; name directories in place of files, or use fewer patterns", size>>17, maxWords>>17)
 	}
@@ -65,8 +70,7 @@ func (b *builder) encode(root *node) (*Table, error) {
 	}
 	copy(w[pool:], names.words)
 	for i, r := range l.rows {
-		w[rows+i*rowWords] = uint64(r.Allow[abi.File]) | uint64(r.Ask[abi.File])<<32
-		w[rows+i*rowWords+1] = uint64(r.Allow[abi.Dir]) | uint64(r.Ask[abi.Dir])<<32
+		w[rows+i*rowWords], w[rows+i*rowWords+1] = r.word(abi.File), r.word(abi.Dir)
 	}
 	for i, s := range l.subs {
 		putSub(w[subs+i*rowWords:], s)
@@ -75,6 +79,10 @@ func (b *builder) encode(root *node) (*Table, error) {
 	l.putVertices(w, index, bodies)
 	copy(w[dataAt:], data)
 	w[hdrExe] = exeIdentity(w)
+	if enforced != nil {
+		w[hdrEnforced] = uint64(end)
+		copy(w[end:], enforced.words)
+	}
 	t := &Table{words: w, Nodes: len(l.order), Rows: len(l.rows), Subs: len(l.subs),
 		Buckets: cuckoo.buckets, LongNames: len(names.at), Decisions: len(l.vertices)}
 	t.Automata, t.States = b.dims.count()
@@ -97,6 +105,7 @@ type layout struct {
 	vertices []ref
 	class    map[ref]int // of leaves and decision nodes
 	gains    []uint64
+	reports  bool
 }
 
 func (l *layout) number(root *node) error {
@@ -109,7 +118,7 @@ func (l *layout) number(root *node) error {
 		l.visit(n.beneath)
 	}
 	slices.SortFunc(l.rows, func(a, b Row) int {
-		return cmp.Or(slices.Compare(a.Allow[:], b.Allow[:]), slices.Compare(a.Ask[:], b.Ask[:]))
+		return cmp.Or(slices.Compare(a.Allow[:], b.Allow[:]), cmp.Compare(a.word(abi.File), b.word(abi.File)), cmp.Compare(a.word(abi.Dir), b.word(abi.Dir)))
 	})
 	for i, r := range l.rows {
 		l.class[l.verdicts.leaf(verdict{Row: r})] = i
@@ -120,7 +129,7 @@ func (l *layout) number(root *node) error {
 	for _, n := range l.order {
 		n.exact, n.under = l.class[n.exactly], l.class[n.beneath]
 	}
-	if s := shapesOf(l.order, len(l.class)); s != nil {
+	if s := shapesOf(l.order, len(l.class)); s != nil && !l.reports {
 		l.numberShapes(s)
 	} else {
 		l.numberSubs()

@@ -65,7 +65,7 @@ func randomSet(r *rand.Rand, handled abi.ActionMask) *rule.Set {
 	s := &rule.Set{}
 	for i := range 1 + r.IntN(8) {
 		s.Rules = append(s.Rules, rule.Rule{Policy: i, Effect: rule.Effect(r.IntN(4) / 3),
-			Actions: r.Uint32() & uint32(handled), Cond: randomCond(r, 3)})
+			Actions: r.Uint32() & uint32(handled), Cond: randomCond(r, 3), Audited: r.IntN(4) == 0})
 	}
 	return s
 }
@@ -85,13 +85,21 @@ func randomDest(r *rand.Rand) string {
 }
 
 // decide is the meaning of a rule set: forbid over permit, default deny; what
-// hangs on the unknown is asked.
-func decide(s *rule.Set, q abi.Request) abi.Verdict {
+// hangs on the unknown is asked; what is audited does not count.
+func decide(s *rule.Set, q abi.Request) abi.Verdict { return decideBy(s, q, false) }
+
+// answer is decide, with whether policies in audit would not allow what is.
+func answer(s *rule.Set, q abi.Request) Answer {
+	v := decide(s, q)
+	return Answer{v, v == abi.Allow && decideBy(s, q, true) != abi.Allow}
+}
+
+func decideBy(s *rule.Set, q abi.Request, audits bool) abi.Verdict {
 	facts := &rule.Request{Dir: q.Kind == abi.Dir, Path: q.Path, Exe: q.Exe, Parent: q.Parent, Dest: q.Dest, Attr: q.Xattr,
 		UID: int64(q.UID), GID: int64(q.GID), Now: q.Now}
 	var seen [2][3]bool
 	for _, r := range s.Rules {
-		if r.Actions>>q.Action&1 == 1 {
+		if r.Actions>>q.Action&1 == 1 && (audits || !r.Audited) {
 			seen[r.Effect][rule.Eval(r.Cond, facts)] = true
 		}
 	}

@@ -8,15 +8,14 @@ import (
 
 // Decide answers one request.
 func (t *Table) Decide(q abi.Request) abi.Verdict {
-	r := t.Row(t.resolve(t.Find(q.Path).Class, &q))
-	switch {
-	case r.Ask[q.Kind].Has(q.Action):
-		return abi.Ask
-	case r.Allow[q.Kind].Has(q.Action):
-		return abi.Allow
-	}
-	return abi.Deny
+	return t.rowOf(&q).verdict(q)
 }
+
+// Reports tells of a request that is allowed whether policies in audit would
+// deny it, or ask about it.
+func (t *Table) Reports(q abi.Request) bool { return t.rowOf(&q).Report[q.Kind].Has(q.Action) }
+
+func (t *Table) rowOf(q *abi.Request) Row { return t.Row(t.resolve(t.Find(q.Path).Class, q)) }
 
 // resolve follows decision nodes to a row.
 func (t *Table) resolve(class int, q *abi.Request) int {
@@ -142,10 +141,17 @@ func (a automaton) output(state int) int { return int(get16(a[automatonHead:], s
 // Row returns the verdicts of a class that is a row.
 func (t *Table) Row(class int) Row {
 	r := t.words[lo(t.words[hdrRows])+class*rowWords:]
-	return Row{
-		Allow: [abi.NumKinds]abi.ActionMask{abi.ActionMask(r[0]), abi.ActionMask(r[1])},
-		Ask:   [abi.NumKinds]abi.ActionMask{abi.ActionMask(r[0] >> 32), abi.ActionMask(r[1] >> 32)},
+	var row Row
+	for k := range abi.NumKinds {
+		low, high := abi.ActionMask(r[k]), abi.ActionMask(r[k]>>32)
+		row.Allow[k], row.Ask[k], row.Report[k] = low, high&^low, high&low
 	}
+	return row
+}
+
+// word is the row's word for a kind.
+func (r *Row) word(k abi.Kind) uint64 {
+	return uint64(r.Allow[k]) | uint64(r.Ask[k]|r.Report[k])<<32
 }
 
 // sumOf sums up all that a class can come to.
@@ -173,8 +179,10 @@ func (t *Table) SubOf(m Match) Sub {
 
 // Gains reports whether moving or linking a resource from one path to another
 // could grant it, or anything beneath it, an action that it lacks at from: the
-// no-gain rule. Where the table does not tell the answer is true.
+// no-gain rule. Where the table does not tell the answer is true. Policies in
+// audit do not count.
 func (t *Table) Gains(k abi.Kind, from, to string) bool {
+	t = t.Enforced()
 	old, now := t.Find(from), t.Find(to)
 	if t.gainsItself(k, t.bind(old.Class, from), t.bind(now.Class, to)) {
 		return true

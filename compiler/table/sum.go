@@ -4,8 +4,9 @@ import "github.com/stockade-dev/stockade/bpf/abi"
 
 // sum sums up one row.
 func (r Row) sum() Sub {
-	s := Sub{All: r.Allow}
+	var s Sub
 	for k := range s.Any {
+		s.All[k] = r.Allow[k] &^ r.Report[k]
 		s.Any[k] = r.Allow[k] | r.Ask[k]
 	}
 	return s

@@ -35,7 +35,12 @@ const (
 	hdrData   = 11 // offset of the dimension data (low) | its words (high)
 	hdrExe    = 12 // identity of the automaton of executables, or 0
 	hdrGains  = 13 // offset of the gain matrix (low) | its side (high), or 0
-	hdrDims   = 16 // for each dimension: offset of its data (low) | classes (high)
+
+	// hdrEnforced is the offset of the table of the enforced policies alone, or 0:
+	// nothing is reported.
+	hdrEnforced = 14
+
+	hdrDims = 16 // for each dimension: offset of its data (low) | classes (high)
 
 	headerWords = 32
 )
@@ -64,13 +69,15 @@ const (
 const RootNode = 1
 
 // Row holds the verdicts of one class: bit A of a mask is the action with
-// code A. An action in neither mask is denied.
+// code A. An action in neither mask is denied. Report has the allowed actions
+// that policies in audit would deny.
 type Row struct {
-	Allow, Ask [abi.NumKinds]abi.ActionMask
+	Allow, Ask, Report [abi.NumKinds]abi.ActionMask
 }
 
 // Sub sums up a whole subtree, its root included: Any has the actions that are
-// allowed or asked somewhere in it, All those that are allowed everywhere.
+// allowed or asked somewhere in it, All those that are allowed everywhere and
+// reported nowhere.
 type Sub struct {
 	Any, All [abi.NumKinds]abi.ActionMask
 }
@@ -99,10 +106,19 @@ func (t *Table) Bytes() []byte {
 func (t *Table) Handled() abi.ActionMask { return abi.ActionMask(t.words[hdrHandled]) }
 
 // Everywhere returns the actions that are allowed on every path of a kind: the
-// hooks answer them before the path is walked, and grant nothing else to a
-// path that does not lead to the workload's root.
+// hooks grant nothing else to a path that does not lead to the workload's root,
+// and answer those of them that are reported nowhere before the path is walked.
 func (t *Table) Everywhere(k abi.Kind) abi.ActionMask {
-	return abi.ActionMask(t.words[hdrFile] >> (32 * uint(k)))
+	return abi.ActionMask(t.Enforced().words[hdrFile] >> (32 * uint(k)))
+}
+
+// Enforced returns the table of the enforced policies alone. Its counts are not
+// filled in, unless it is the table itself.
+func (t *Table) Enforced() *Table {
+	if at := t.words[hdrEnforced]; at != 0 {
+		return &Table{words: t.words[at:]}
+	}
+	return t
 }
 
 func lo(w uint64) int { return int(uint32(w)) }

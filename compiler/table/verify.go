@@ -9,8 +9,30 @@ import (
 // Verify checks that a walk of w stays inside w and ends, whatever is asked:
 // sizes, offsets, classes, dimensions and decision nodes (verify_dims.go), and
 // that each edge stands in a bucket where the walker looks, under a parent that
-// exists and has a smaller id.
+// exists and has a smaller id. A table that reports ends with another one.
 func Verify(w []uint64) error {
+	if len(w) < headerWords || w[hdrMagic] != Magic || lo(w[hdrSize]) != len(w) || len(w) > maxWords {
+		return bad("no header, or of another format or of another size than %d words", len(w))
+	}
+	at := w[hdrEnforced]
+	if at == 0 {
+		return verifyOne(w)
+	}
+	if at < headerWords || at > uint64(len(w)-headerWords) {
+		return bad("the table of enforced policies stands at word %d of %d", at, len(w))
+	}
+	enforced := w[at:]
+	if enforced[hdrEnforced] != 0 || enforced[hdrHandled] != w[hdrHandled] || w[hdrGains] != 0 {
+		return bad("the table of enforced policies is of another kind")
+	}
+	if err := Verify(enforced); err != nil {
+		return err
+	}
+	return verifyOne(w[:at])
+}
+
+// verifyOne checks a table without the one that follows it.
+func verifyOne(w []uint64) error {
 	if err := verifyHeader(w); err != nil {
 		return err
 	}
@@ -61,10 +83,7 @@ func Verify(w []uint64) error {
 }
 
 func verifyHeader(w []uint64) error {
-	if len(w) < headerWords || w[hdrMagic] != Magic {
-		return bad("no header, or of another format")
-	}
-	size, buckets := lo(w[hdrSize]), hi(w[hdrSize])
+	size, buckets := len(w), hi(w[hdrSize])
 	edges, names := lo(w[hdrEdges]), hi(w[hdrEdges])
 	rows, nrows := lo(w[hdrRows]), hi(w[hdrRows])
 	subs, nsubs := lo(w[hdrSubs]), hi(w[hdrSubs])
@@ -72,8 +91,6 @@ func verifyHeader(w []uint64) error {
 	bodies, data := lo(w[hdrVertex]), lo(w[hdrData])
 	matrix, side := lo(w[hdrGains]), hi(w[hdrGains])
 	switch {
-	case size != len(w) || size > maxWords:
-		return bad("header says %d words, there are %d", size, len(w))
 	case buckets < 1 || buckets > maxWords/bucketWords || edges != headerWords:
 		return bad("%d buckets at word %d", buckets, edges)
 	case names != edges+buckets*bucketWords || rows < names:
@@ -90,7 +107,7 @@ func verifyHeader(w []uint64) error {
 		return bad("handled actions %#x", w[hdrHandled])
 	}
 	for i := hdrGains + 1; i < headerWords; i++ {
-		if w[i] != 0 && (i < hdrDims || i >= hdrDims+int(abi.NumDims)) {
+		if w[i] != 0 && i != hdrEnforced && (i < hdrDims || i >= hdrDims+int(abi.NumDims)) {
 			return bad("reserved word %d is %#x", i, w[i])
 		}
 	}
@@ -117,8 +134,8 @@ func verifyRows(w []uint64) error {
 		}
 	}
 	for i := rows; i < rows+nrows*rowWords; i++ {
-		if uint32(w[i])&uint32(w[i]>>32) != 0 {
-			return bad("word %d both allows and asks", i)
+		if uint32(w[i])&uint32(w[i]>>32) != 0 && w[hdrEnforced] == 0 {
+			return bad("word %d reports, and there is no table of enforced policies", i)
 		}
 	}
 	root := int(w[hdrRoot] >> slotSub & 0xffff)

@@ -171,6 +171,28 @@ func TestAuditDeniesNothing(t *testing.T) {
 	}
 }
 
+// A policy in audit lets pass what it denies when it is enforced, and is named.
+func TestAPolicyInAuditIsReported(t *testing.T) {
+	inVM(t)
+	must(os.WriteFile("/srv/tried", []byte("tried\n"), 0o644))
+	const policy = `
+@id("use") permit (principal, action in [file_system::Action::"open", file_system::Action::"read"], resource == file_system::File::"/srv/tried");
+@id("try") @mode("audit") @reason("soon") forbid (principal, action == file_system::Action::"read", resource == file_system::File::"/srv/tried");`
+	run := func(text string) result {
+		must(os.WriteFile("/policy/tried.cedar", []byte(text), 0o644))
+		return stockade(t, "run", "--policy", "/policy/rest.cedar", "--policy", "/policy/tried.cedar", "--", "bash", "-c", "cat /srv/tried")
+	}
+	run(strings.Replace(policy, "audit", "enforce", 1)).want(t, 1, "denied read /srv/tried by /usr/bin/cat[")
+	r := run(policy)
+	lines := r.denials()
+	if r.code != 0 || r.stdout != "tried\n" || len(lines) != 1 || !strings.Contains(lines[0], "would deny read /srv/tried by /usr/bin/cat[") ||
+		!strings.HasSuffix(lines[0], `: policy try in audit ("soon")`) ||
+		!strings.Contains(r.stderr, "exit 0, 0 operations denied, 1 would be denied by policies in audit (1 distinct), 0 events dropped") {
+		t.Errorf("exit %d, %q\n%s", r.code, r.stdout, r.stderr)
+	}
+	nothingLeft(t)
+}
+
 func TestStatIsEnforcedWhereHandled(t *testing.T) {
 	inVM(t)
 	must(os.WriteFile("/policy/stat.cedar", []byte(`permit (principal, action == file_system::Action::"stat", resource);`), 0o644))
