@@ -31,6 +31,7 @@ type fakeSet struct {
 	confined   map[int]bool
 	installErr error
 	pending    chan abi.Event
+	strict     bool
 }
 
 func newFakeSet() *fakeSet {
@@ -106,6 +107,8 @@ func (k *fakeSet) Groups() (map[uint64]uint32, error) { return k.groups, nil }
 func (k *fakeSet) Tasks() (map[uint32]int, error)     { return k.tasks, nil }
 func (k *fakeSet) Table(id uint32) ([]uint64, error)  { return k.tables[id], nil }
 func (k *fakeSet) Handled() abi.ActionMask            { return abi.DefaultActions }
+func (k *fakeSet) Strict() bool                       { return k.strict }
+func (k *fakeSet) Used() int                          { return 100 }
 func (k *fakeSet) Words() int                         { return 1 << 30 }
 func (k *fakeSet) Confined(pid int) (bool, error)     { return k.confined[pid], nil }
 func (k *fakeSet) Account(id uint32, delivered bool) {

@@ -27,8 +27,12 @@ type Config struct {
 	// File is its name, as errors give it.
 	File string
 	// Socket is where the agent listens.
-	Socket    string
-	Limits    Limits
+	Socket string
+	Limits Limits
+	// Strict attaches the hooks that strict runs need.
+	Strict bool
+	// Metrics is the address that serves them beside the socket, "" for none.
+	Metrics   string
 	Workloads []Workload
 }
 
@@ -108,9 +112,11 @@ func (d *decoder) config(n *yaml.Node) (*Config, error) {
 	c := &Config{File: d.file, Socket: DefaultSocket, Limits: Limits{defaultMemory, defaultTables, defaultEvents}}
 	var log Log
 	err := d.mapping(n, "the configuration", fields{
-		"socket": func(v *yaml.Node) error { return d.path(v, &c.Socket) },
-		"log":    func(v *yaml.Node) error { return d.log(v, &log) },
-		"limits": func(v *yaml.Node) error { return d.limits(v, &c.Limits) },
+		"socket":  func(v *yaml.Node) error { return d.path(v, &c.Socket) },
+		"log":     func(v *yaml.Node) error { return d.log(v, &log) },
+		"limits":  func(v *yaml.Node) error { return d.limits(v, &c.Limits) },
+		"strict":  func(v *yaml.Node) error { return d.yes(v, &c.Strict) },
+		"metrics": func(v *yaml.Node) error { return d.metrics(v, &c.Metrics) },
 		"workloads": func(v *yaml.Node) error {
 			return d.list(v, "workloads", func(item *yaml.Node) error {
 				w, err := d.workload(item)
