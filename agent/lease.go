@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"net"
 	"sync"
 	"time"
 
@@ -209,6 +209,10 @@ func (l *lease) unseen() bool {
 
 // agentLives reports whether something listens where the agent does.
 func agentLives(socket string) bool {
-	info, err := os.Stat(socket)
-	return err == nil && info.Mode()&os.ModeSocket != 0
+	conn, err := net.Dial("unix", socket)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
 }

@@ -61,8 +61,10 @@ func (cfg *RunConfig) check() error {
 	return CheckName(cfg.Name)
 }
 
-// usesAgent reports whether an agent may hold the workload.
-func (cfg *RunConfig) usesAgent() bool { return cfg.Agent == AgentAuto || cfg.Agent == AgentRequire }
+// usesAgent reports whether an agent is to hold the workload.
+func (cfg *RunConfig) usesAgent() bool {
+	return cfg.Agent == AgentRequire || cfg.Agent == AgentAuto && agentLives(cfg.Socket)
+}
 
 // ExitFailed is the exit code of a run that failed by itself.
 const ExitFailed = 125
@@ -86,14 +88,15 @@ func (h *host) run(ctx context.Context, cfg RunConfig) (result RunResult, err er
 	if err := cfg.check(); err != nil {
 		return result, err
 	}
-	if !cfg.usesAgent() || !agentLives(cfg.Socket) {
+	agent := cfg.usesAgent()
+	if !agent {
 		if err := h.check(); err != nil {
 			return result, err
 		}
 	}
 	signals := catchSignals()
 	defer signals.release()
-	s := &session{host: h, cfg: &cfg}
+	s := &session{host: h, cfg: &cfg, agent: agent}
 	defer func() { // also in a panic
 		if failed := s.end(); failed != nil {
 			result.ExitCode, err = ExitFailed, errors.Join(err, failed)

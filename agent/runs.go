@@ -220,6 +220,10 @@ func (d *Daemon) orphaned(w *workload, unsent []abi.Event) {
 	for _, e := range append(unsent, w.run.abandon()...) {
 		d.write(w, e)
 	}
+	if d.stopped() {
+		d.note(fmt.Sprintf("run %s: it did not take its last denials in time: they are in the log", w.name))
+		return
+	}
 	d.note(fmt.Sprintf("run %s: its process is gone: its workload stays confined until none of it lives", w.name))
 	go func() {
 		for end := time.Now().Add(wipeLimit); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
@@ -239,6 +243,9 @@ func (d *Daemon) EndRun(name string) error {
 	w, err := d.runOf(name)
 	if err != nil {
 		return err
+	}
+	if len(groupOfRun(name)) > 0 {
+		return fmt.Errorf("run %s: its group is still there: nothing was done; end what is in it, and remove it", name)
 	}
 	var counters abi.Counters
 	for end := time.Now().Add(drainLimit); ; time.Sleep(2 * time.Millisecond) {

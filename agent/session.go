@@ -24,6 +24,7 @@ type session struct {
 	group      *cgroup.Group
 	reaper     *reaper
 	enforcer   enforcement
+	agent      bool   // an agent is to hold the workload
 	lease      *lease // nil where the run has a set of its own
 	watch      *watch
 	clock      *clock // nil where the plan does not test the time
@@ -71,7 +72,7 @@ func (s *session) begin() (err error) {
 // confine puts the empty group under the plan: by the agent, if there is one
 // and it may be used, else by a set of programs of its own.
 func (s *session) confine() error {
-	if s.cfg.usesAgent() {
+	if s.agent {
 		err := s.borrow()
 		if err == nil || s.cfg.Agent == AgentRequire || !errors.Is(err, ErrNoAgent) {
 			return err

@@ -24,6 +24,9 @@ line on standard error; a summary follows at the end, when everything the
 command left running is killed. The command never runs unconfined: on a host
 that cannot confine, it does not run (see stockade doctor).
 
+Where an agent runs, it confines the command, and nothing has to be loaded first;
+else stockade run does so by itself. What you see is the same.
+
 Needs root. The command shares standard error and can imitate denials there: use
 --log FILE for a record that it cannot write to (unless a policy permits that).
 
