@@ -119,11 +119,9 @@ func routeRuns(mux *http.ServeMux, b Runs) {
 func follow(w http.ResponseWriter, r *http.Request, b Runs, name string, started RunStarted) {
 	w.Header().Set("Content-Type", "application/jsonl")
 	control := http.NewResponseController(w)
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
 	write := func(lines []RunLine) error {
-		for _, line := range lines {
-			if err := enc.Encode(line); err != nil {
+		for i := range lines {
+			if err := WriteRunLine(w, &lines[i]); err != nil {
 				return err
 			}
 		}
@@ -135,6 +133,15 @@ func follow(w http.ResponseWriter, r *http.Request, b Runs, name string, started
 		cancel() // FollowRun learns that nobody listens
 	}
 	b.FollowRun(ctx, name, write)
+}
+
+// WriteRunLine writes one line.
+func WriteRunLine(w io.Writer, line *RunLine) error {
+	text, err := json.Marshal(line)
+	if err == nil {
+		_, err = w.Write(append(text, '\n'))
+	}
+	return err
 }
 
 // RunStream is what a client reads of its run.

@@ -17,6 +17,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == "race" {
 		os.Exit(race())
 	}
+	if len(os.Args) == 2 && os.Args[1] == "flood" {
+		os.Exit(flood())
+	}
 	os.Exit(m.Run())
 }
 
