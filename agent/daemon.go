@@ -272,10 +272,7 @@ func (d *Daemon) run(ctx context.Context) error {
 	files.set(d.watched())
 	d.change.Unlock()
 
-	metrics, err := d.listenMetrics()
-	if err != nil {
-		return errors.Join(err, events.Close(), listener.Close(), files.close())
-	}
+	metrics := d.serveMetrics()
 
 	var tasks, reading sync.WaitGroup
 	reading.Go(func() { d.read(events) })

@@ -1,10 +1,17 @@
 package agent
 
 import (
+	"context"
 	"errors"
+	"io"
+	"net"
+	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
@@ -83,5 +90,64 @@ func TestMetricsAreMadeAtMostOnceASecond(t *testing.T) {
 	d.reloaded(nil)
 	if second := ask(); second != first || !strings.Contains(first, `result="ok"} 0`) {
 		t.Errorf("first\n%s\nthen\n%s", first, second)
+	}
+}
+
+func TestMetricsHaveTheirPort(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := taken.Addr().String()
+	y := newYard(t)
+	y.write("agent.yaml", "metrics: {listen: '"+address+"'}\n"+yardConfig)
+	client, stop := y.serving() // whoever has the port
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if s, err := client.Status(context.Background()); err == nil && strings.Contains(strings.Join(s.Notes, "\n"), "metrics: listen tcp "+address) {
+			break
+		} else if time.Now().After(end) {
+			t.Fatalf("%+v, %v", s, err)
+		}
+	}
+	if err := errors.Join(stop(), taken.Close()); err != nil {
+		t.Fatal(err)
+	}
+	_, stop = y.serving()
+	get := func(path string) (int, string) {
+		for end := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+			resp, err := http.Get("http://" + address + path)
+			if err == nil {
+				text, err := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				if err != nil {
+					t.Fatal(err)
+				}
+				return resp.StatusCode, string(text)
+			}
+			if time.Now().After(end) {
+				t.Fatal(err)
+			}
+		}
+	}
+	if code, text := get("/metrics"); code != http.StatusOK || !strings.Contains(text, `stockade_generation{workload="one"} 1`) {
+		t.Errorf("%d: %s", code, text)
+	}
+	if code, _ := get("/v1/status"); code != http.StatusNotFound {
+		t.Errorf("the status by the port: %d", code)
+	}
+	unix := &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+		return net.Dial("unix", filepath.Join(y.dir, "sock"))
+	}}}
+	resp, err := unix.Get("http://agent/metrics")
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%+v, %v", resp, err)
+	}
+	resp.Body.Close()
+	y.set.confined[os.Getpid()] = true
+	if resp, err = unix.Get("http://agent/metrics"); err != nil || resp.StatusCode != http.StatusForbidden {
+		t.Errorf("a confined process, by the socket: %+v, %v", resp, err)
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
 	}
 }

@@ -67,22 +67,33 @@ const (
 	scrapeLimit = 5 * time.Second
 )
 
-// listenMetrics serves the figures at the address that the configuration names;
-// closing what it returns ends that.
-func (d *Daemon) listenMetrics() (io.Closer, error) {
+// serveMetrics serves the figures at the address that the configuration names;
+// closing what it returns ends that. Any process may have taken the port, a
+// workload too: the agent does without, says so, and tries again.
+func (d *Daemon) serveMetrics() io.Closer {
 	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", d.Metrics())
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: scrapeLimit, ReadTimeout: scrapeLimit, WriteTimeout: 2 * scrapeLimit,
 		IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: log.New(io.Discard, "", 0)}
-	if d.config.Metrics == "" {
-		return server, nil
+	address := d.config.Metrics
+	if address == "" {
+		return server
 	}
-	mux.Handle("GET /metrics", d.Metrics())
-	listener, err := net.Listen("tcp", d.config.Metrics)
-	if err != nil {
-		return nil, fmt.Errorf("metrics: %w: the agent does not start; name another address, or leave metrics out", err)
-	}
-	go func() { _ = server.Serve(&few{Listener: listener, slots: make(chan struct{}, maxScrapes)}) }()
-	return server, nil
+	go func() {
+		for !d.stopped() {
+			listener, err := net.Listen("tcp", address)
+			if err == nil {
+				_ = server.Serve(&few{Listener: listener, slots: make(chan struct{}, maxScrapes)}) // it was closed
+				return
+			}
+			d.noteOnce("metrics", fmt.Sprintf("metrics: %v: the socket alone has them; free the port, or name another", err))
+			select {
+			case <-d.quit:
+			case <-time.After(rescan):
+			}
+		}
+	}()
+	return server
 }
 
 // few closes connections beyond a number at once: one that waited would take a
