@@ -200,8 +200,8 @@ func (l *lease) Counters(uint32) (abi.Counters, error) {
 	return left.Counters, err
 }
 
-// unseen says what the run does not know of its denials.
-func (l *lease) unseen() bool {
+// wasLost reports whether an agent ended before the run.
+func (l *lease) wasLost() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.broken

@@ -185,13 +185,13 @@ func (s *session) finish(sum *sink.Summary) error {
 		}
 		s.clock = nil
 	}
-	counters, err := s.counters()
+	counters, unseen, err := s.counters()
 	if err != nil {
 		return err
 	}
 	sum.Workload, sum.Mode, sum.Killed = s.cfg.Name, s.cfg.Mode, killed
 	sum.Digest, sum.Generation = s.cfg.Plan.Digest, s.generation
-	sum.Counters, sum.Received = counters, s.watch.received()
+	sum.Counters, sum.Received, sum.Unseen = counters, s.watch.received(), unseen
 	sum.Distinct, sum.Partial = s.watch.tally.Distinct()
 	sum.Top = s.watch.tally.Top()
 	return nil
@@ -199,20 +199,21 @@ func (s *session) finish(sum *sink.Summary) error {
 
 // counters returns the counts of the workload. Where the agent ended, and its set
 // too, what is known is what was seen.
-func (s *session) counters() (abi.Counters, error) {
-	counters, err := s.enforcer.Counters(workloadID)
-	if s.lease == nil || !s.lease.unseen() {
-		return counters, err
+func (s *session) counters() (counters abi.Counters, unseen uint64, err error) {
+	counters, err = s.enforcer.Counters(workloadID)
+	if s.lease == nil || !s.lease.wasLost() {
+		return counters, 0, err
 	}
 	seen := s.watch.received()
-	switch rest := counters.Denied - counters.Dropped - seen; {
+	switch {
 	case err != nil:
 		s.cfg.Sink.Note(s.cfg.Name, fmt.Sprintf("warning: the agent ended, and its counts with it: %v: only what was seen is counted", err))
 		counters = abi.Counters{Denied: seen}
 	case counters.Denied > counters.Dropped+seen:
-		s.cfg.Sink.Note(s.cfg.Name, fmt.Sprintf("warning: the agent ended: %d denials are counted and not shown: they went with it, or are in the log of the next agent", rest))
+		unseen = counters.Denied - counters.Dropped - seen
+		s.cfg.Sink.Note(s.cfg.Name, fmt.Sprintf("warning: the agent ended: %d denials are counted and not shown: they went with it, or are in the log of the next agent", unseen))
 	}
-	return counters, nil
+	return counters, unseen, nil
 }
 
 // kill empties the group.

@@ -137,6 +137,7 @@ type summaryJSON struct {
 	Denied       uint64  `json:"denied"`
 	Received     uint64  `json:"received"`
 	Dropped      uint64  `json:"dropped"`
+	Unseen       uint64  `json:"unseen,omitempty"`
 	Exact        bool    `json:"exact"`
 	Distinct     int     `json:"distinct"`
 	Partial      bool    `json:"distinct_partial,omitempty"`
@@ -156,7 +157,7 @@ func (s *Summary) JSON() string {
 	return marshal(summaryJSON{
 		Type: "summary", Workload: s.Workload, Exit: s.ExitCode, Mode: s.Mode.String(),
 		Allowed: s.Counters.Allowed, Denied: s.Counters.Denied, Received: s.Received,
-		Dropped: s.Counters.Dropped, Exact: s.Exact(), Distinct: s.Distinct, Partial: s.Partial,
+		Dropped: s.Counters.Dropped, Unseen: s.Unseen, Exact: s.Exact(), Distinct: s.Distinct, Partial: s.Partial,
 		Killed: s.Killed, Seconds: s.Elapsed.Seconds(), Generation: s.Generation,
 		PolicyDigest: "sha256:" + s.Digest, Top: top,
 	})

@@ -171,10 +171,10 @@ func (f *fleet) startUp(t *testing.T, runs int, use string) time.Duration {
 
 // summary is the last line of a run with --json.
 type summary struct {
-	Type                                              string
-	Exit                                              int
-	Allowed, Denied, Received, Dropped, Killed, Lines uint64
-	Exact                                             bool
+	Type                                                      string
+	Exit                                                      int
+	Allowed, Denied, Received, Dropped, Unseen, Killed, Lines uint64
+	Exact                                                     bool
 }
 
 func summaryOf(t *testing.T, stderr string) (s summary) {
@@ -325,7 +325,7 @@ func (f *fleet) missing(t *testing.T) {
 	put("/tmp/out/stop", "")
 	code, errs := r.finish()
 	s := summaryOf(t, errs)
-	if code != 3 || s.Denied != 25 || s.Killed != 1 || s.Exact || !strings.Contains(errs, "the agent ended: the command goes on") || !strings.Contains(errs, "25 denials are counted and not shown") {
+	if code != 3 || s.Unseen != 25 || s.Denied != 25 || s.Killed != 1 || s.Exact || !strings.Contains(errs, "the agent ended: the command goes on") || !strings.Contains(errs, "25 denials are counted and not shown") {
 		t.Errorf("exit %d: %+v: %s", code, s, errs)
 	}
 	if groups, _ := filepath.Glob("/sys/fs/cgroup/stockade/alone"); len(groups) > 0 {
