@@ -30,8 +30,9 @@ func (d *Daemon) Reload() error {
 		d.reloaded(err)
 		return err
 	}
-	if was := d.config; was.Socket != cfg.Socket || was.Limits.Tables != cfg.Limits.Tables || was.Limits.Events != cfg.Limits.Events {
-		d.note("socket, tables, events: changed in the configuration: they stay as they are until the agent is started again (tables, events: until `stockade uninstall`)")
+	if was := d.config; was.Socket != cfg.Socket || was.Limits.Tables != cfg.Limits.Tables || was.Limits.Events != cfg.Limits.Events ||
+		was.Strict != cfg.Strict || was.Metrics != cfg.Metrics {
+		d.note("socket, metrics, tables, events, strict: changed in the configuration: they stay as they are until the agent is started again (tables, events, strict: until `stockade uninstall`)")
 	}
 	err = d.commit(cfg, list, false)
 	d.holdAsks()
@@ -49,6 +50,7 @@ func (d *Daemon) reloaded(err error) {
 	if err != nil {
 		text = err.Error()
 	}
+	d.figures.reload(err)
 	d.mu.Lock()
 	news := d.err != text
 	d.err = text
@@ -86,6 +88,9 @@ func (d *Daemon) Apply(name string, p api.Policy) (api.Change, error) {
 	w, err := d.find(name)
 	if err != nil {
 		return api.Change{}, err
+	}
+	if w.run != nil {
+		return api.Change{}, errOfRun(name)
 	}
 	if w.declared == nil {
 		return api.Change{}, fmt.Errorf("workload %s: removed from the configuration: nothing was done; declare it again", name)
@@ -141,6 +146,9 @@ func (d *Daemon) Rollback(name string) (api.Change, error) {
 	w, err := d.find(name)
 	if err != nil {
 		return api.Change{}, err
+	}
+	if w.run != nil {
+		return api.Change{}, errOfRun(name)
 	}
 	if w.memory.Previous == nil || w.declared == nil {
 		return api.Change{}, fmt.Errorf("workload %s: has no policy set before the present one: nothing was done; apply one", name)
@@ -231,6 +239,9 @@ func (d *Daemon) Status() (api.Status, error) {
 			one.Cgroups = []string{}
 		}
 		if w := d.byID[k.ID]; w != nil {
+			if w.run != nil {
+				one.Cgroups = groupOfRun(k.Name)
+			}
 			one.Origin, one.Error, one.Held = w.memory.Origin, w.err, d.held.status(k.ID)
 			if w.plan != nil {
 				one.Digest, one.Principal = "sha256:"+w.plan.Digest, w.plan.Principal

@@ -29,6 +29,7 @@ const claimLimit = 30 * time.Second
 type claim struct {
 	name string
 	file *os.File
+	pins string // the set that confines the workload
 }
 
 // state is what the file tells a human.
@@ -55,6 +56,9 @@ func takeName(name string, note func(name, text string)) (*claim, error) {
 	sweep(note)
 	for {
 		c, err := tryClaim(name, os.O_CREATE)
+		if c != nil {
+			c.pins = pinDir(name)
+		}
 		if errors.Is(err, errMoved) {
 			continue
 		}
@@ -108,12 +112,12 @@ func tryClaim(name string, flag int) (*claim, error) {
 		file.Close()
 		return nil, errMoved
 	}
-	return &claim{name, file}, nil
+	return &claim{name, file, pinsOf(file, name)}, nil
 }
 
 // record writes who holds the name.
 func (c *claim) record() error {
-	text, err := json.Marshal(state{c.name, os.Getpid(), startTime(), pinDir(c.name)})
+	text, err := json.Marshal(state{c.name, os.Getpid(), startTime(), c.pins})
 	if err != nil {
 		return err
 	}
@@ -122,6 +126,50 @@ func (c *claim) record() error {
 	}
 	_, err = c.file.WriteAt(append(text, '\n'), 0)
 	return err
+}
+
+// pinsOf reads which set confines the workload of a state file: its own, or the
+// agent's.
+func pinsOf(file *os.File, name string) string {
+	var s state
+	text := make([]byte, 4096)
+	n, _ := file.ReadAt(text, 0) // a file that was just made is empty
+	if json.Unmarshal(text[:n], &s) == nil && s.Pins == thisMachine.pins {
+		return s.Pins
+	}
+	return pinDir(name)
+}
+
+// usesSet is the lock that keeps the agent's set while a run starts in it.
+const usesSet = "agent.runs"
+
+// keepSet keeps the agent's set from being removed until release is called; for
+// who removes it, alone, it keeps runs from starting in it. Between a run's
+// confinement and its command, its group is empty: nothing else shows it.
+func keepSet(alone bool) (release func(), err error) { return keepSetIn(stateRoot, alone) }
+
+func keepSetIn(folder string, alone bool) (release func(), err error) {
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return nil, fmt.Errorf("%w: nothing was done; run as root", err)
+	}
+	file, err := os.OpenFile(filepath.Join(folder, usesSet), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock: %w: nothing was done; run as root", err)
+	}
+	how := unix.LOCK_SH
+	if alone {
+		how = unix.LOCK_EX
+	}
+	for end := time.Now().Add(claimLimit); ; time.Sleep(5 * time.Millisecond) {
+		err := unix.Flock(int(file.Fd()), how|unix.LOCK_NB)
+		if err == nil {
+			return func() { file.Close() }, nil
+		}
+		if time.Now().After(end) {
+			file.Close()
+			return nil, fmt.Errorf("%s: locked for %v by a run that starts, or by an uninstall: nothing was done; try again: %w", usesSet, claimLimit, err)
+		}
+	}
 }
 
 // release gives the name back: nothing is left of the workload.

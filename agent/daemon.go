@@ -38,6 +38,11 @@ type Daemon struct {
 	tickets tickets
 	spare   *logFile // of denials that no workload is known for
 
+	figures    figures
+	explaining sync.Mutex    // held while a denial is explained
+	quit       chan struct{} // closed when nothing more is read
+	ending     bool          // enforcement was uninstalled
+
 	change sync.Mutex // held by whoever changes anything
 	over   chan error // why the daemon ends
 	once   sync.Once
@@ -76,7 +81,7 @@ func (m machine) open(file string, std io.Writer) (d *Daemon, err error) {
 	if err != nil {
 		return nil, err
 	}
-	d = &Daemon{machine: m, file: file, std: &lockedWriter{w: std}, started: time.Now(), over: make(chan error, 1),
+	d = &Daemon{machine: m, file: file, std: &lockedWriter{w: std}, started: time.Now(), over: make(chan error, 1), quit: make(chan struct{}),
 		workloads: map[string]*workload{}, byID: map[uint32]*workload{}, told: map[string]bool{}}
 	d.spare = &logFile{w: d.std}
 	if err := m.check(); err != nil {
@@ -137,7 +142,8 @@ func (d *Daemon) acquire(cfg *config.Config) (staged []*staged, err error) {
 		handled |= cfg.Workloads[i].Handled
 	}
 	d.kernel, err = d.machine.load(bpf.Options{PinDir: d.machine.pins, TableWords: int(cfg.Limits.Tables/8) - 1,
-		EventBytes: int(cfg.Limits.Events), Handled: handled, Clock: true}) // policies to come may test the time
+		EventBytes: int(cfg.Limits.Events), Handled: handled, Strict: cfg.Strict,
+		Clock: true}) // policies to come may test the time
 	return staged, err
 }
 
@@ -162,6 +168,9 @@ func (d *Daemon) begin(cfg *config.Config, staged []*staged) (err error) {
 	d.limit(cfg)
 	if err = d.answerAsks(); err != nil {
 		return err
+	}
+	if cfg.Strict && !d.kernel.Strict() {
+		d.note("strict: the pinned set has no hooks for it: no run can be strict; run `stockade uninstall` and start again to change it")
 	}
 	if err = d.commit(cfg, staged, true); err != nil {
 		return err
@@ -269,13 +278,18 @@ func (d *Daemon) run(ctx context.Context) error {
 	files.set(d.watched())
 	d.change.Unlock()
 
-	var tasks sync.WaitGroup
-	tasks.Go(func() { d.read(events) })
+	metrics := d.serveMetrics()
+
+	var tasks, reading sync.WaitGroup
+	reading.Go(func() { d.read(events) })
 	tasks.Go(d.groups.follow)
 	tasks.Go(files.follow)
 	tasks.Go(func() { _ = server.Serve(listener) })
 	clock := startClock(d.kernel.SyncClock)
 	err = d.wait(ctx)
+	err = errors.Join(err, events.Close(), metrics.Close())
+	reading.Wait()
+	close(d.quit) // runs take what was read; the rest is the next agent's
 	d.hub.close()
 	shut, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -283,7 +297,7 @@ func (d *Daemon) run(ctx context.Context) error {
 		server.Close()
 	}
 	os.Remove(d.config.Socket)
-	errs := []error{err, clock.stop(), files.close(), d.groups.tree.Close(), events.Close()}
+	errs := []error{err, clock.stop(), files.close(), d.groups.tree.Close()}
 	tasks.Wait()
 	return errors.Join(errs...)
 }

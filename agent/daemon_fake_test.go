@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,6 +32,8 @@ type fakeSet struct {
 	confined   map[int]bool
 	installErr error
 	pending    chan abi.Event
+	strict     bool
+	real       bool // groups are those of the host
 }
 
 func newFakeSet() *fakeSet {
@@ -57,6 +60,9 @@ func (k *fakeSet) Claim(name string) (uint32, error) {
 func (k *fakeSet) Release(id uint32) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.real {
+		k.forgetGone()
+	}
 	for _, of := range k.groups {
 		if of == id {
 			return bpf.ErrInUse
@@ -102,12 +108,30 @@ func (k *fakeSet) Workloads() ([]bpf.Workload, error) {
 	return slices.Clone(k.list), nil
 }
 
-func (k *fakeSet) Groups() (map[uint64]uint32, error) { return k.groups, nil }
-func (k *fakeSet) Tasks() (map[uint32]int, error)     { return k.tasks, nil }
-func (k *fakeSet) Table(id uint32) ([]uint64, error)  { return k.tables[id], nil }
-func (k *fakeSet) Handled() abi.ActionMask            { return abi.DefaultActions }
-func (k *fakeSet) Words() int                         { return 1 << 30 }
-func (k *fakeSet) Confined(pid int) (bool, error)     { return k.confined[pid], nil }
+func (k *fakeSet) Groups() (map[uint64]uint32, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return maps.Clone(k.groups), nil
+}
+
+// forgetGone does what the hook of rmdir does, for groups of runs.
+func (k *fakeSet) forgetGone() {
+	alive := map[uint64]bool{}
+	names, _ := cgroup.Children(cgroup.Parent)
+	for _, rel := range names {
+		id, _ := cgroupID(rel)
+		alive[id] = true
+	}
+	maps.DeleteFunc(k.groups, func(id uint64, _ uint32) bool { return !alive[id] })
+}
+
+func (k *fakeSet) Tasks() (map[uint32]int, error)    { return k.tasks, nil }
+func (k *fakeSet) Table(id uint32) ([]uint64, error) { return k.tables[id], nil }
+func (k *fakeSet) Handled() abi.ActionMask           { return abi.DefaultActions }
+func (k *fakeSet) Strict() bool                      { return k.strict }
+func (k *fakeSet) Used() int                         { return 100 }
+func (k *fakeSet) Words() int                        { return 1 << 30 }
+func (k *fakeSet) Confined(pid int) (bool, error)    { return k.confined[pid], nil }
 func (k *fakeSet) Account(id uint32, delivered bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -123,13 +123,19 @@ func (r *fakeEvents) Close() error { return r.Flush() }
 
 // recorder keeps what a run tells.
 type recorder struct {
-	denials []sink.Denial
-	notes   []string
-	summary *sink.Summary
-	onEnd   func()
+	denials  []sink.Denial
+	notes    []string
+	summary  *sink.Summary
+	onDenial func()
+	onEnd    func()
 }
 
-func (r *recorder) Denial(d *sink.Denial) { r.denials = append(r.denials, *d) }
+func (r *recorder) Denial(d *sink.Denial) {
+	r.denials = append(r.denials, *d)
+	if r.onDenial != nil {
+		r.onDenial()
+	}
+}
 func (r *recorder) Note(name, text string) {
 	r.notes = append(r.notes, name+": "+text)
 }

@@ -25,7 +25,9 @@ type kernel interface {
 	Table(id uint32) ([]uint64, error)
 	Account(id uint32, delivered bool)
 	Handled() abi.ActionMask
+	Strict() bool
 	Words() int
+	Used() int
 	Confined(pid int) (bool, error)
 }
 

@@ -35,7 +35,7 @@ func (c *claim) wipe(limit time.Duration) (killed int, err error) {
 		err = nil
 	}
 	if err == nil {
-		err = noStragglers(c.name, limit)
+		err = c.noStragglers(limit)
 	}
 	if err != nil {
 		return killed, err
@@ -54,17 +54,29 @@ func (c *claim) wipe(limit time.Duration) (killed int, err error) {
 // noStragglers waits until no task that the workload ever had lives. One that
 // somebody outside moved out of the cgroup, as a session manager does, was not
 // killed with it: it must not outlive its enforcement.
-func noStragglers(name string, limit time.Duration) error {
+func (c *claim) noStragglers(limit time.Duration) error {
 	for end := time.Now().Add(limit); ; time.Sleep(20 * time.Millisecond) {
-		n, err := bpf.Members(pinDir(name))
+		n, err := c.members()
 		if err != nil || n == 0 {
 			return err
 		}
 		if time.Now().After(end) {
 			return fmt.Errorf("%s: %d tasks were moved out of its cgroup and live: they stay confined, by the pins in %s; end them, and the next run cleans up",
-				name, n, pinDir(name))
+				c.name, n, c.pins)
 		}
 	}
+}
+
+// members counts the living tasks that the workload ever had.
+func (c *claim) members() (int, error) {
+	if c.pins == pinDir(c.name) {
+		return bpf.Members(c.pins)
+	}
+	left, err := bpf.LeftOf(c.pins, c.name)
+	if errors.Is(err, fs.ErrNotExist) { // the agent gave its number back
+		return 0, nil
+	}
+	return left.Tasks, err
 }
 
 // Descriptors that the reaper inherits.
@@ -122,6 +134,7 @@ func Reap(name string) error {
 	if string(message) == orderly {
 		return nil
 	}
+	c.pins = pinsOf(c.file, name) // known since the run was begun
 	_, wipeErr := c.wipe(reaperLimit)
 	return errors.Join(err, wipeErr)
 }
@@ -144,6 +157,6 @@ func inherit(name string) (*claim, *os.File, error) {
 	}
 	unix.CloseOnExec(reaperPipe)
 	unix.CloseOnExec(reaperLock)
-	c := &claim{name, os.NewFile(reaperLock, statePath(name))}
+	c := &claim{name: name, file: os.NewFile(reaperLock, statePath(name)), pins: pinDir(name)}
 	return c, os.NewFile(reaperPipe, "pipe"), nil
 }

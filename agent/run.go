@@ -20,7 +20,12 @@ type RunConfig struct {
 	// Name is the workload's, unique on the host; "" makes one up.
 	Name string
 	Plan *compiler.Plan
-	Mode abi.Mode
+	// Input is what Plan was compiled from; an agent compiles it anew.
+	Input compiler.Input
+	// Agent is AgentAuto, AgentRequire or AgentNever, which "" means; Socket is
+	// where it listens.
+	Agent, Socket string
+	Mode          abi.Mode
 	// Strict refuses executable memory that no file holds, and judges every
 	// use of descriptors, the standard three among them.
 	Strict bool
@@ -56,6 +61,11 @@ func (cfg *RunConfig) check() error {
 	return CheckName(cfg.Name)
 }
 
+// usesAgent reports whether an agent is to hold the workload.
+func (cfg *RunConfig) usesAgent() bool {
+	return cfg.Agent == AgentRequire || cfg.Agent == AgentAuto && agentLives(cfg.Socket)
+}
+
 // ExitFailed is the exit code of a run that failed by itself.
 const ExitFailed = 125
 
@@ -78,12 +88,15 @@ func (h *host) run(ctx context.Context, cfg RunConfig) (result RunResult, err er
 	if err := cfg.check(); err != nil {
 		return result, err
 	}
-	if err := h.check(); err != nil {
-		return result, err
+	agent := cfg.usesAgent()
+	if !agent {
+		if err := h.check(); err != nil {
+			return result, err
+		}
 	}
 	signals := catchSignals()
 	defer signals.release()
-	s := &session{host: h, cfg: &cfg}
+	s := &session{host: h, cfg: &cfg, agent: agent}
 	defer func() { // also in a panic
 		if failed := s.end(); failed != nil {
 			result.ExitCode, err = ExitFailed, errors.Join(err, failed)

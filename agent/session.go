@@ -9,6 +9,7 @@ import (
 
 	"github.com/stockade-dev/stockade/agent/sink"
 	"github.com/stockade-dev/stockade/bpf"
+	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/cgroup"
 )
 
@@ -22,11 +23,23 @@ type session struct {
 	claim      *claim
 	group      *cgroup.Group
 	reaper     *reaper
-	enforcer   enforcer
+	enforcer   enforcement
+	agent      bool   // an agent is to hold the workload
+	lease      *lease // nil where the run has a set of its own
 	watch      *watch
 	clock      *clock // nil where the plan does not test the time
+	started    func() // to be called once the command is, or will not be
 	generation uint32
 	dead       bool // nothing is left in the group
+}
+
+// enforcement is what a session needs of who confines its workload: a set of its
+// own, or a lease of the agent's.
+type enforcement interface {
+	Counters(id uint32) (abi.Counters, error)
+	Close() error
+	Abandon() error
+	events() (eventReader, error)
 }
 
 // begin makes everything ready for the command to be started.
@@ -56,42 +69,80 @@ func (s *session) begin() (err error) {
 	return nil
 }
 
-// confine loads the programs and puts the empty group under the plan.
-func (s *session) confine() (err error) {
+// confine puts the empty group under the plan: by the agent, if there is one
+// and it may be used, else by a set of programs of its own.
+func (s *session) confine() error {
+	if s.agent {
+		err := s.borrow()
+		if err == nil || s.cfg.Agent == AgentRequire || !errors.Is(err, ErrNoAgent) {
+			return err
+		}
+		if err := s.host.check(); err != nil {
+			return err
+		}
+	}
+	return s.load()
+}
+
+// borrow has the agent confine the group. Until the command is started, nobody
+// uninstalls the agent's set.
+func (s *session) borrow() (err error) {
+	if s.started, err = keepSet(false); err != nil {
+		return err
+	}
+	lease, err := askAgent(s.cfg, s.group, func(text string) { s.cfg.Sink.Note(s.cfg.Name, text) })
+	if err != nil {
+		s.started()
+		s.started = nil
+		return err
+	}
+	s.lease, s.enforcer, s.generation = lease, lease, lease.started.Generation
+	for _, gap := range lease.started.Gaps {
+		s.cfg.Sink.Note(s.cfg.Name, "warning: "+gap)
+	}
+	s.claim.pins = lease.pins
+	return s.claim.record()
+}
+
+// load loads the programs and confines the group by them.
+func (s *session) load() (err error) {
 	pins, words := pinDir(s.cfg.Name), s.cfg.Plan.Table.Words()
 	// The group is new: pins of that name confine nobody.
 	if err = bpf.Remove(pins); err != nil {
 		return err
 	}
-	if s.enforcer, err = s.host.load(bpf.Options{PinDir: pins, TableWords: len(words), Handled: s.cfg.Plan.Handled, Clock: bpf.ReadsClock(words), Strict: s.cfg.Strict}); err != nil {
+	own, err := s.host.load(bpf.Options{PinDir: pins, TableWords: len(words), Handled: s.cfg.Plan.Handled, Clock: bpf.ReadsClock(words), Strict: s.cfg.Strict})
+	if err != nil {
 		return err
 	}
+	s.enforcer = own
 	if bpf.ReadsClock(words) {
-		s.clock = startClock(s.enforcer.SyncClock)
+		s.clock = startClock(own.SyncClock)
 	}
-	for _, gap := range s.enforcer.Gaps() {
+	for _, gap := range own.Gaps() {
 		s.cfg.Sink.Note(s.cfg.Name, "warning: "+gap)
 	}
-	if err = s.enforcer.RegisterRoot(workloadID); err != nil {
+	if err = own.RegisterRoot(workloadID); err != nil {
 		return err
 	}
-	if s.generation, err = s.enforcer.Install(workloadID, words, s.cfg.Mode); err != nil {
+	if s.generation, err = own.Install(workloadID, words, s.cfg.Mode); err != nil {
 		return err
 	}
-	if err = s.enforcer.SetStrict(workloadID, s.cfg.Strict); err != nil {
+	if err = own.SetStrict(workloadID, s.cfg.Strict); err != nil {
 		return err
 	}
 	id, err := s.group.ID()
 	if err != nil {
 		return err
 	}
-	return s.enforcer.Confine(id, workloadID)
+	return own.Confine(id, workloadID)
 }
 
 // runCommand runs the command to its end. A command that could not be started
 // has a status and an error; status 0 with an error is a failure of our own.
 func (s *session) runCommand(ctx context.Context, signals *relay) (status int, err error) {
 	cmd, err := launch(s.cfg, s.group)
+	s.launched()
 	if err != nil {
 		return startError(s.cfg.Args[0], err)
 	}
@@ -106,11 +157,24 @@ func (s *session) runCommand(ctx context.Context, signals *relay) (status int, e
 	return exitStatus(cmd.ProcessState), nil
 }
 
+// launched lets the agent's set be uninstalled again.
+func (s *session) launched() {
+	if s.started != nil {
+		s.started()
+		s.started = nil
+	}
+}
+
 // finish kills what the command left, reads the last denials and sums up.
 func (s *session) finish(sum *sink.Summary) error {
 	killed, err := s.kill()
 	if err != nil {
 		return err
+	}
+	if s.lease != nil { // nothing lives: the agent can give the number back
+		if err := errors.Join(s.claim.noStragglers(strayLimit), s.group.Remove()); err != nil {
+			return err
+		}
 	}
 	if err := s.watch.drain(); err != nil {
 		return err
@@ -121,17 +185,36 @@ func (s *session) finish(sum *sink.Summary) error {
 		}
 		s.clock = nil
 	}
-	counters, err := s.enforcer.Counters(workloadID)
+	counters, unseen, err := s.counters()
 	if err != nil {
 		return err
 	}
 	sum.Workload, sum.Mode, sum.Killed = s.cfg.Name, s.cfg.Mode, killed
 	sum.Digest, sum.Generation = s.cfg.Plan.Digest, s.generation
-	sum.Counters, sum.Received = counters, s.watch.received()
+	sum.Counters, sum.Received, sum.Unseen = counters, s.watch.received(), unseen
 	sum.Distinct, sum.Partial = s.watch.tally.Distinct()
 	sum.Audit = s.watch.tally.Audit()
 	sum.Top = s.watch.tally.Top()
 	return nil
+}
+
+// counters returns the counts of the workload. Where the agent ended, and its set
+// too, what is known is what was seen.
+func (s *session) counters() (counters abi.Counters, unseen uint64, err error) {
+	counters, err = s.enforcer.Counters(workloadID)
+	if s.lease == nil || !s.lease.wasLost() {
+		return counters, 0, err
+	}
+	seen := s.watch.received()
+	switch {
+	case err != nil:
+		s.cfg.Sink.Note(s.cfg.Name, fmt.Sprintf("warning: the agent ended, and its counts with it: %v: only what was seen is counted", err))
+		counters = abi.Counters{Denied: seen}
+	case counters.Denied > counters.Dropped+seen:
+		unseen = counters.Denied - counters.Dropped - seen
+		s.cfg.Sink.Note(s.cfg.Name, fmt.Sprintf("warning: the agent ended: %d denials are counted and not shown: they went with it, or are in the log of the next agent", unseen))
+	}
+	return counters, unseen, nil
 }
 
 // kill empties the group.
@@ -153,9 +236,10 @@ func (s *session) end() error {
 	if s.clock != nil {
 		s.clock.stop() // a failure matters no more: nothing runs
 	}
+	s.launched()
 	_, err := s.kill()
 	if err == nil && s.enforcer != nil {
-		err = noStragglers(s.cfg.Name, strayLimit)
+		err = s.claim.noStragglers(strayLimit)
 	}
 	if err != nil {
 		if s.enforcer != nil {

@@ -74,30 +74,70 @@ func (d *Daemon) read(events eventReader) {
 	d.fail(errors.New("events: reading failed too often: the agent ends, enforcement stays; see its log"))
 }
 
-// deliver writes one denial to its log and to who listens.
+// deliver hands one denial to its run, or else writes it to its log; and to who
+// listens.
 func (d *Daemon) deliver(e abi.Event) {
-	denial := &sink.Denial{Event: e, Wall: wallTime(e.Time), Workload: fmt.Sprintf("#%d", e.Workload)}
+	d.figures.event(&e)
 	d.mu.Lock()
 	w := d.byID[e.Workload]
-	var explain *watch
-	log := d.spare
-	if w != nil {
-		denial.Workload = w.name
-		explain = w.explainers[e.Generation]
-		if w.log != nil {
-			log = w.log
-		}
-	}
 	d.mu.Unlock()
-	if explain != nil {
-		denial.Digest = explain.plan.Digest
-		denial.Policies = explain.explain(&e)
-		d.tickets.add(denial.Workload, explain.plan, &e, denial.Wall)
+	if w == nil || w.run == nil {
+		d.write(w, e)
+		return
 	}
+	d.held.missed(&e)
+	lost, ok := w.run.put(e)
+	switch {
+	case !ok:
+		d.write(w, e)
+		return
+	case lost:
+		d.kernel.Account(w.id, false)
+	}
+	if d.hub.listened() {
+		denial, _ := d.denialOf(w, &e)
+		d.hub.send(denial.JSON())
+	}
+}
+
+// denialOf explains one event of a workload, which may be unknown.
+func (d *Daemon) denialOf(w *workload, e *abi.Event) (*sink.Denial, *compiler.Plan) {
+	denial := &sink.Denial{Event: *e, Wall: wallTime(e.Time), Workload: fmt.Sprintf("#%d", e.Workload)}
+	if w == nil {
+		return denial, nil
+	}
+	denial.Workload = w.name
+	d.mu.Lock()
+	explain := w.explainers[e.Generation]
+	d.mu.Unlock()
+	if explain == nil {
+		return denial, nil
+	}
+	d.explaining.Lock()
+	defer d.explaining.Unlock()
+	denial.Digest = explain.plan.Digest
+	denial.Policies = explain.explain(e)
 	if e.Reason == abi.ReasonAnswered {
 		denial.Policies = d.held.waits.verdict(e.Hold).policies
 	}
-	d.held.missed(&e)
+	return denial, explain.plan
+}
+
+// write writes one denial to its log and to who listens.
+func (d *Daemon) write(w *workload, e abi.Event) {
+	denial, plan := d.denialOf(w, &e)
+	if plan != nil && w.run == nil { // who answers for a run is gone with it
+		d.tickets.add(denial.Workload, plan, &e, denial.Wall)
+	}
+	log := d.spare
+	d.mu.Lock()
+	if w != nil && w.log != nil {
+		log = w.log
+	}
+	d.mu.Unlock()
+	if w == nil || w.run == nil {
+		d.held.missed(&e)
+	}
 	object := denial.JSON()
 	err := log.put(denial, object)
 	d.kernel.Account(e.Workload, err == nil)
@@ -139,6 +179,13 @@ func (h *hub) subscribe() (<-chan string, func()) {
 	}
 	h.all[l] = true
 	return l.lines, func() { h.drop(l) }
+}
+
+// listened reports whether anybody listens.
+func (h *hub) listened() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.all) > 0
 }
 
 func (h *hub) drop(l *listener) {

@@ -148,6 +148,7 @@ func (d *Daemon) Answer(id string, given api.Answer) (api.Change, error) {
 	}
 	change, err := d.replace(w, input, fromAnswer)
 	if err == nil {
+		d.figures.answered.Add(1)
 		d.tickets.drop(id)
 	}
 	return change, err

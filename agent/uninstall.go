@@ -21,21 +21,26 @@ import (
 // Uninstall ends all enforcement of this agent, and the agent. While workloads
 // have tasks it refuses, unless force kills them first.
 func (d *Daemon) Uninstall(force bool) (api.Removed, error) {
+	removed := api.Removed{Workloads: []string{}}
+	unlock, err := keepSetIn(d.machine.state, true) // first: a run that starts waits for change
+	if err != nil {
+		return removed, err
+	}
+	defer unlock()
 	d.change.Lock()
 	defer d.change.Unlock()
-	removed := api.Removed{Workloads: []string{}}
 	d.mu.Lock()
 	for name := range d.workloads {
 		removed.Workloads = append(removed.Workloads, name)
 	}
 	d.mu.Unlock()
-	var err error
 	if removed.Killed, err = d.machine.empty(force); err != nil {
 		return removed, err
 	}
 	if err := d.machine.remove(); err != nil {
 		return removed, err
 	}
+	d.ending = true
 	d.note("uninstalled: nothing is enforced any more; the agent ends")
 	d.fail(nil)
 	return removed, nil
@@ -63,6 +68,11 @@ func (m machine) uninstall(force bool, note func(string)) (killed int, err error
 		return 0, err
 	}
 	defer lock.Close()
+	free, err := keepSetIn(m.state, true)
+	if err != nil {
+		return 0, err
+	}
+	defer free()
 	if killed, err = m.empty(force); err != nil {
 		return killed, err
 	}

@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"github.com/stockade-dev/stockade/agent/config"
-	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/compiler"
 )
@@ -33,6 +32,7 @@ type workload struct {
 	mode       abi.Mode
 	explainers map[uint32]*watch // by generation
 	log        *logFile
+	run        *runQueue // of one that a run asked for, else nil
 	err        string
 }
 
@@ -62,6 +62,12 @@ func (d *Daemon) restore() error {
 			w.memory, w.known = *m, true
 		}
 		d.workloads[w.name], d.byID[w.id] = w, w
+		if w.known && w.memory.Origin == fromRun {
+			w.run = adoptedRunQueue(k.Delivered+k.Lost, k.Lost)
+			if _, err := d.release(w); err != nil { // it may have ended meanwhile
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -106,6 +112,8 @@ func (d *Daemon) stageOne(declared *config.Workload) (*staged, error) {
 		memory: memory{Base: base, BaseMode: declared.Mode, Root: declared.Root, Origin: fromConfig, Input: input}}
 	w := d.workloads[declared.Name]
 	switch {
+	case w != nil && w.run != nil:
+		return nil, declared.Errorf("name", "name %s: in use by a run: nothing is changed; wait for its end, or choose another", w.name)
 	case w == nil || !w.known:
 		s.follow = true
 		if w != nil && w.mode == abi.Lockdown { // what crashed must not open
@@ -195,7 +203,10 @@ func (d *Daemon) commit(cfg *config.Config, list []*staged, start bool) error {
 		if declared[w.name] {
 			continue
 		}
-		w.declared, w.memory.Origin = nil, isRemoved
+		w.declared = nil
+		if w.run == nil {
+			w.memory.Origin = isRemoved
+		}
 		if start && w.known { // its denials can still be explained
 			if plan, err := compiler.Compile(w.memory.Input); err == nil {
 				w.plan, w.explainers = plan, map[uint32]*watch{w.generation: newExplainer(w.name, plan)}
@@ -337,16 +348,8 @@ func (d *Daemon) sweep() {
 	}
 	d.mu.Unlock()
 	for _, w := range gone {
-		err := d.kernel.Release(w.id)
-		if errors.Is(err, bpf.ErrInUse) {
-			continue
-		}
-		if err == nil {
-			err = errors.Join(forget(d.memories(), w.name), d.held.forget(w.id, w.name))
-			d.mu.Lock()
-			delete(d.workloads, w.name)
-			delete(d.byID, w.id)
-			d.mu.Unlock()
+		gone, err := d.release(w)
+		if gone && w.run == nil {
 			d.note(fmt.Sprintf("workload %s: not declared any more and confines nothing: released", w.name))
 		}
 		if err != nil {

@@ -96,7 +96,7 @@ func (e *Enforcer) adopt(dir string) error {
 	if h := e.store.header(); int(h.Links) != len(e.links) {
 		return &IncompleteError{Dir: dir, What: fmt.Sprintf("%d of %d hooks are attached", len(e.links), h.Links)}
 	}
-	e.store.clock = e.store.header().Clock == 1
+	e.store.clock, e.store.strict = e.store.header().Clock == 1, e.store.header().Strict == 1
 	if err := e.adoptHolds(dir); err != nil {
 		return err
 	}

@@ -243,15 +243,5 @@ func (s *store) Confine(cgroup uint64, id uint32) error {
 
 // Counters returns the totals of a workload.
 func (s *store) Counters(id uint32) (abi.Counters, error) {
-	var perCPU []counters
-	if err := s.maps["counts"].Lookup(id, &perCPU); err != nil {
-		return abi.Counters{}, fmt.Errorf("counters of workload %d: %w", id, err)
-	}
-	var sum abi.Counters
-	for _, c := range perCPU {
-		sum.Allowed += c.Allowed
-		sum.Denied += c.Denied
-		sum.Dropped += c.Dropped
-	}
-	return sum, nil
+	return sumCounts(s.maps["counts"], id)
 }

@@ -25,7 +25,8 @@ type header struct {
 	Handled  uint32   // the actions for which hooks are attached
 	Links    uint32   // how many
 	Clock    uint64   // 1: plans may test the time
-	_        [80]byte
+	Strict   uint64   // 1: the hooks of strict workloads are attached
+	_        [72]byte
 }
 
 // record is what there is to tell of one workload.
@@ -58,6 +59,9 @@ func (e *Enforcer) describe(o Options) {
 	h.Identity, h.Handled, h.Links = identity(), uint32(o.Handled), uint32(len(e.links))
 	if o.Clock {
 		h.Clock = 1
+	}
+	if o.Strict {
+		h.Strict = 1
 	}
 }
 
@@ -243,5 +247,21 @@ func (s *store) Account(id uint32, delivered bool) {
 // Handled returns the actions for which hooks are attached.
 func (s *store) Handled() abi.ActionMask { return abi.ActionMask(s.header().Handled) }
 
+// Strict reports whether workloads can be strict.
+func (s *store) Strict() bool { return s.strict }
+
 // Words returns the size of the arena.
 func (s *store) Words() int { return len(s.arena) / 8 }
+
+// Used returns how much of the arena holds tables.
+func (s *store) Used() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, list := range s.used {
+		for _, r := range list {
+			n += r.words
+		}
+	}
+	return n
+}

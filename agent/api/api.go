@@ -25,7 +25,7 @@ type Workload struct {
 	Mode       string   `json:"mode"`
 	Generation uint32   `json:"generation"`
 	Digest     string   `json:"policy_digest,omitempty"`
-	Origin     string   `json:"origin"` // config, applied, answered, rolled back, or removed
+	Origin     string   `json:"origin"` // config, applied, answered, rolled back, run, or removed
 	Principal  string   `json:"principal,omitempty"`
 	Handled    []string `json:"handled,omitempty"`
 	Cgroups    []string `json:"cgroups"` // the outermost

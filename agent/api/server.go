@@ -28,6 +28,9 @@ type Backend interface {
 	// Subscribe returns a channel of denials, one JSON object each, and how to
 	// end it.
 	Subscribe() (lines <-chan string, end func())
+	Runs
+	// Metrics serves the figures of the agent and its workloads.
+	Metrics() http.Handler
 }
 
 // ErrNotFound is an error about a name that no workload has.
@@ -42,8 +45,8 @@ type Peer struct {
 // maxBody bounds what a request may hold: a large policy set.
 const maxBody = 64 << 20
 
-// maxConnections bounds the connections at once.
-const maxConnections = 64
+// maxConnections bounds the connections at once; each run keeps one.
+const maxConnections = 512
 
 type peerKey struct{}
 
@@ -95,6 +98,8 @@ func NewServer(b Backend, allow func(Peer) error) *http.Server {
 		}
 	})
 	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) { stream(w, r, b) })
+	routeRuns(mux, b)
+	mux.Handle("GET /metrics", b.Metrics())
 	return &http.Server{
 		Handler: guard(mux, allow),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {

@@ -30,9 +30,13 @@ type Config struct {
 	// File is its name, as errors give it.
 	File string
 	// Socket is where the agent listens.
-	Socket    string
-	Limits    Limits
-	Asks      Asks
+	Socket string
+	Limits Limits
+	Asks   Asks
+	// Strict attaches the hooks that strict runs need.
+	Strict bool
+	// Metrics is the address that serves them beside the socket, "" for none.
+	Metrics   string
 	Workloads []Workload
 }
 
@@ -118,10 +122,12 @@ func (d *decoder) config(n *yaml.Node) (*Config, error) {
 	c := &Config{File: d.file, Socket: DefaultSocket, Limits: Limits{defaultMemory, defaultTables, defaultEvents}, Asks: Asks{defaultDeadline}}
 	var log Log
 	err := d.mapping(n, "the configuration", fields{
-		"socket": func(v *yaml.Node) error { return d.path(v, &c.Socket) },
-		"log":    func(v *yaml.Node) error { return d.log(v, &log) },
-		"limits": func(v *yaml.Node) error { return d.limits(v, &c.Limits) },
-		"asks":   func(v *yaml.Node) error { return d.asks(v, &c.Asks) },
+		"socket":  func(v *yaml.Node) error { return d.path(v, &c.Socket) },
+		"log":     func(v *yaml.Node) error { return d.log(v, &log) },
+		"limits":  func(v *yaml.Node) error { return d.limits(v, &c.Limits) },
+		"asks":    func(v *yaml.Node) error { return d.asks(v, &c.Asks) },
+		"strict":  func(v *yaml.Node) error { return d.yes(v, &c.Strict) },
+		"metrics": func(v *yaml.Node) error { return d.metrics(v, &c.Metrics) },
 		"workloads": func(v *yaml.Node) error {
 			return d.list(v, "workloads", func(item *yaml.Node) error {
 				w, err := d.workload(item)

@@ -35,6 +35,18 @@ const good = `workloads:
     policies: p.cedar
 `
 
+func TestMetricsAndStrictAreRead(t *testing.T) {
+	for text, want := range map[string]string{"": "", "metrics: {listen: '127.0.0.1:9464'}\n": "127.0.0.1:9464", "metrics: {listen: '[::1]:1'}\n": "[::1]:1"} {
+		c, err := Parse("f", []byte(text+good))
+		if err != nil || c.Metrics != want || c.Strict {
+			t.Errorf("%q: %+v, %v", text, c, err)
+		}
+	}
+	if c, err := Parse("f", []byte("strict: true\n"+good)); err != nil || !c.Strict {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
 func TestErrorsHaveTheirPlace(t *testing.T) {
 	if _, err := Parse("f", []byte(good)); err != nil {
 		t.Fatal(err)
@@ -76,6 +88,13 @@ func TestErrorsHaveTheirPlace(t *testing.T) {
 		{"empty list", swap("p.cedar", "[]"), "f:5:15: an empty list"},
 		{"list of lists", swap("p.cedar", "[[a]]"), "f:5:16: no text"},
 		{"workloads that are no list", "workloads: {}\n", "f:1:12: workloads: not a list"},
+		{"metrics by name", "metrics: {listen: 'localhost:9464'}\n" + good, `f:1:19: "localhost:9464": not a numeric address`},
+		{"metrics everywhere", "metrics: {listen: ':9464'}\n" + good, `f:1:19: ":9464": not a numeric address`},
+		{"metrics without a port", "metrics: {listen: 127.0.0.1}\n" + good, `f:1:19: "127.0.0.1": not a numeric address`},
+		{"metrics at port 0", "metrics: {listen: '127.0.0.1:0'}\n" + good, `f:1:19: "127.0.0.1:0": not a numeric address`},
+		{"metrics without a place", "metrics: {}\n" + good, "f:1:10: metrics: empty"},
+		{"metrics key", "metrics: {port: 1}\n" + good, `f:1:11: "port": no key of metrics`},
+		{"strict", "strict: maybe\n" + good, `f:1:9: "maybe": unknown`},
 		{"format", "log: {format: xml}\n" + good, `f:1:15: "xml": unknown`},
 	} {
 		_, err := Parse("f", []byte(c.text))

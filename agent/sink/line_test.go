@@ -191,6 +191,10 @@ stockade: w:      3 x read /other by /usr/bin/cat: policy no-secrets ("keys stay
 	if text := s.Text(); !strings.Contains(text, "error: 12 events seen and 1 dropped, but 14 denials counted") {
 		t.Errorf("a lost event is not reported:\n%s", text)
 	}
+	s.Unseen = 1 // and it is known where it went
+	if text := s.Text(); strings.Contains(text, "error") || s.Exact() {
+		t.Errorf("what an agent took with it is called an error, or exact:\n%s", text)
+	}
 	var out bytes.Buffer
 	(&JSON{W: &out}).Summary(s)
 	if !strings.Contains(out.String(), `"exact":false`) || !strings.HasSuffix(out.String(), "}\n") {

@@ -3,7 +3,10 @@ package vmtest
 import (
 	"fmt"
 	"os"
+	"os/exec"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -36,6 +39,7 @@ func TestAgentFigures(t *testing.T) {
 	full := resident(t, a.cmd.Process.Pid)
 	t.Logf("100 workloads: %d KiB resident", full)
 
+	sustained(t, full)
 	var policies strings.Builder
 	policies.WriteString(permitting("a", "both"))
 	for i := range 10_000 {
@@ -74,4 +78,66 @@ func resident(t *testing.T, pid int) int {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// floodTime is how long a flood lasts.
+const floodTime = 10 * time.Second
+
+// flood enters the agent's cgroup and is denied as often as it can; it prints
+// how often.
+func flood() int {
+	if err := os.WriteFile(agentGroup+"/cgroup.procs", []byte(strconv.Itoa(os.Getpid())), 0); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	n := 0
+	for end := time.Now().Add(floodTime); time.Now().Before(end); n++ {
+		if _, err := syscall.Open(agentDir+"/none", syscall.O_RDONLY, 0); err != syscall.EACCES {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
+	fmt.Print(n)
+	return 0
+}
+
+// sustained logs how many denials a second the agent delivers while one task
+// makes as many as it can.
+func sustained(t *testing.T, before int) {
+	t.Helper()
+	counts := func() (denied, delivered, dropped uint64) {
+		for _, w := range status(t).Workloads {
+			if w.Name == "agents" {
+				return w.Denied, w.Delivered, w.Dropped + w.Lost
+			}
+		}
+		t.Fatal("no workload agents")
+		return
+	}
+	denied, delivered, dropped := counts()
+	began := time.Now()
+	out, err := exec.Command("/proc/self/exe", "flood").Output()
+	if err != nil {
+		t.Fatalf("flood: %v", err)
+	}
+	made, err := strconv.Atoi(string(out))
+	must(err)
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		a, b, c := counts()
+		if a -= denied; a < uint64(made) {
+			t.Fatalf("%d of %d denials are counted", a, made)
+		} else if b, c = b-delivered, c-dropped; a == b+c {
+			took := time.Since(began).Seconds()
+			t.Logf("flood: %d denials in %v, %.0f a second; delivered %d, %.0f a second; no room for %d", a, floodTime, float64(a)/floodTime.Seconds(), b, float64(b)/took, c)
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d denials, %d delivered, %d dropped", a, b, c)
+		}
+	}
+	if now := resident(t, status(t).PID); now > before+(64<<10) {
+		t.Errorf("after the flood %d KiB resident, before it %d", now, before)
+	} else {
+		t.Logf("after the flood: %d KiB resident", now)
+	}
 }

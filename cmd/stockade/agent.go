@@ -44,6 +44,7 @@ func agentAction(c *cli.Context) error {
 		return err
 	}
 	if !c.Bool("check") {
+		agent.Build.Version, agent.Build.Commit = build()
 		return agent.Serve(c.Context, c.String("config"), c.App.ErrWriter)
 	}
 	n, err := agent.CheckConfig(c.String("config"))

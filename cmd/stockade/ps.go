@@ -18,8 +18,8 @@ func psVerb() *cli.Command {
 		Usage:     "show the agent's workloads",
 		UsageText: "stockade ps [--json]",
 		Description: `One line a workload: its mode, the generation and the beginning of the digest of
-its policy set, where that comes from (config, applied, rolled back; removed: no
-longer in the configuration, but still confining), its tasks, cgroups and counts.
+its policy set, where that comes from (config, applied, rolled back; run: a
+stockade run; removed: no longer in the configuration, but still confining), its tasks, cgroups and counts.
 DENIED counts refusals; of their events DELIVERED were logged and DROPPED or lost
 were not, for want of room. Then errors: of the last reload, and of workloads.
 

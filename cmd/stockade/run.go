@@ -24,6 +24,9 @@ line on standard error; a summary follows at the end, when everything the
 command left running is killed. The command never runs unconfined: on a host
 that cannot confine, it does not run (see stockade doctor).
 
+Where an agent runs, it confines the command, and nothing has to be loaded first;
+else stockade run does so by itself. What you see is the same.
+
 Needs root. The command shares standard error and can imitate denials there: use
 --log FILE for a record that it cannot write to (unless a policy permits that).
 
@@ -42,6 +45,8 @@ EXIT CODE:
 			&cli.StringFlag{Name: "name", Usage: "a `NAME` for the workload, unique on this host (default: the command's and a random number)"},
 			&cli.StringFlag{Name: "mode", Value: "enforce", Usage: "`MODE` is enforce, or audit to report only"},
 			&cli.BoolFlag{Name: "strict", Usage: "refuse executable memory that no file holds (breaks just-in-time compilers), and judge every use of a descriptor, also of standard input and output"},
+			&cli.StringFlag{Name: "agent", Value: agent.AgentAuto, Usage: "`WHEN` is auto: the running agent confines the command, if there is one, which starts faster; never: stockade run does so by itself; or require"},
+			socketFlag(),
 			&cli.StringFlag{Name: "user", Usage: "run the command as `USER`, a name or UID, optionally with :GROUP (default: who runs stockade)"},
 			&cli.StringFlag{Name: "log", TakesFile: true, Usage: "append denials and summary to `FILE`, not standard error"},
 			&cli.BoolFlag{Name: "json", Usage: "print one JSON object a line"},
@@ -64,6 +69,12 @@ func runAction(c *cli.Context) error {
 	default:
 		return usage(c, "mode %q: unknown: nothing was started; use enforce or audit", mode)
 	}
+	switch use := c.String("agent"); use {
+	case agent.AgentAuto, agent.AgentNever, agent.AgentRequire:
+		cfg.Agent, cfg.Socket = use, c.String("socket")
+	default:
+		return usage(c, "agent %q: unknown: nothing was started; use auto, never or require", use)
+	}
 	if len(cfg.Args) == 0 {
 		return usage(c, "command: none given: nothing was started; write it after --")
 	}
@@ -74,6 +85,7 @@ func runAction(c *cli.Context) error {
 	if cfg.Plan, err = compiler.Compile(in); err != nil {
 		return failed(err)
 	}
+	cfg.Input = in
 	out, err := openLog(c)
 	if err != nil {
 		return failed(err)

@@ -1,0 +1,333 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stockade-dev/stockade/agent/api"
+	"github.com/stockade-dev/stockade/bpf"
+	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/cgroup"
+	"github.com/stockade-dev/stockade/compiler"
+)
+
+var emptyInput = compiler.Input{Principal: `User::"test"`}
+
+// held is a host whose runs an agent holds: they load nothing.
+func heldRun(t *testing.T) *host {
+	return &host{
+		check:  func() error { return nil },
+		load:   func(bpf.Options) (enforcer, error) { t.Error("a set was loaded"); return nil, errors.New("loaded") },
+		reaper: []string{"/proc/self/exe", "reap"},
+	}
+}
+
+func (y *yard) runConfig(name string, rec *recorder, args ...string) RunConfig {
+	return RunConfig{Name: name, Plan: emptyPlan(), Input: emptyInput, Agent: AgentRequire, Socket: filepath.Join(y.dir, "sock"), Args: args, Sink: rec}
+}
+
+// deny puts denials of a workload on the ring once it is confined.
+func (y *yard) deny(name string, n int) {
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		list, _ := y.set.Workloads()
+		groups, _ := y.set.Groups()
+		for _, w := range list {
+			for _, of := range groups {
+				if w.Name == name && of == w.ID {
+					for i := range n {
+						y.set.pending <- abi.Event{Workload: w.ID, Generation: 1, Missing: abi.MaskOf(abi.Read), Action: abi.Read,
+							Path: fmt.Sprintf("/k/\xff%d", i), PathStatus: abi.PathOK}
+					}
+					return
+				}
+			}
+		}
+	}
+	y.t.Error("the run was not confined")
+}
+
+func TestRunIsHeldByTheAgent(t *testing.T) {
+	name := testName(t)
+	y := newYard(t)
+	y.set.real, y.set.counters = true, abi.Counters{Allowed: 9, Denied: 7, Dropped: 2}
+	client, stop := y.serving()
+	rec := &recorder{}
+	go y.deny(name, 5)
+	shown := make(chan api.Status, 1)
+	rec.onDenial = func() {
+		if len(rec.denials) == 1 {
+			s, _ := client.Status(context.Background())
+			shown <- s
+		}
+	}
+	result, err := heldRun(t).run(context.Background(), y.runConfig(name, rec, "sh", "-c", "exit 7"))
+	if err != nil || result.ExitCode != 7 || len(rec.notes) > 0 {
+		t.Fatalf("exit %d, %v, notes %q", result.ExitCode, err, rec.notes)
+	}
+	if len(rec.denials) != 5 || rec.denials[4].Path != "/k/\xff4" || rec.denials[0].Workload != name || rec.denials[0].Digest != emptyPlan().Digest {
+		t.Errorf("%d denials: %+v", len(rec.denials), rec.denials)
+	}
+	if s := rec.summary; s.Counters != y.set.counters || s.Received != 5 || !s.Exact() || s.Generation != 1 {
+		t.Errorf("%+v", s)
+	}
+	if s := <-shown; len(s.Workloads) != 2 {
+		t.Errorf("while it ran: %+v", s.Workloads)
+	} else {
+		for _, w := range s.Workloads {
+			if w.Name == name && (w.Origin != fromRun || w.Cgroups[0] != "stockade/"+name || w.Principal != `User::"test"`) {
+				t.Errorf("while it ran: %+v", w)
+			}
+		}
+	}
+	s, err := client.Status(context.Background())
+	if err != nil || len(s.Workloads) != 1 {
+		t.Errorf("afterwards: %+v, %v", s.Workloads, err)
+	}
+	if _, err := os.Stat(memoryPath(filepath.Join(y.dir, "state", "agent"), name)); err == nil {
+		t.Error("its memory is left")
+	}
+	wantGone(t, name)
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRunOutlivesItsAgent(t *testing.T) {
+	name := testName(t)
+	y := newYard(t)
+	y.set.real, y.set.counters = true, abi.Counters{Denied: 5}
+	_, stop := y.serving()
+	rec := &recorder{}
+	go y.deny(name, 3)
+	first, again := make(chan bool), make(chan bool)
+	rec.onDenial = func() {
+		if len(rec.denials) == 3 {
+			close(first)
+			<-again
+		}
+	}
+	flag := filepath.Join(y.dir, "go")
+	ended := make(chan error, 1)
+	go func() {
+		result, err := heldRun(t).run(context.Background(), y.runConfig(name, rec, "sh", "-c", "while [ ! -e "+flag+" ]; do sleep 0.05; done; exit 4"))
+		if result.ExitCode != 4 {
+			err = fmt.Errorf("exit %d, %w", result.ExitCode, err)
+		}
+		ended <- err
+	}()
+	<-first
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	close(again)
+	client, stop := y.serving()
+	y.deny(name, 2)
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		y.set.mu.Lock()
+		w := *y.set.of(2)
+		y.set.mu.Unlock()
+		if w.Delivered == 5 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("delivered %d", w.Delivered)
+		}
+	}
+	if err := os.WriteFile(flag, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if len(rec.denials) != 5 || !rec.summary.Exact() || rec.summary.Received != 5 {
+		t.Errorf("%d denials, %+v", len(rec.denials), rec.summary)
+	}
+	if len(rec.notes) != 1 || !strings.Contains(rec.notes[0], "the agent ended: the command goes on") {
+		t.Errorf("notes %q", rec.notes)
+	}
+	if s, err := client.Status(context.Background()); err != nil || len(s.Workloads) != 1 {
+		t.Errorf("afterwards: %+v, %v", s.Workloads, err)
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+// runRequest is a request for a run whose group exists.
+func runRequest(t *testing.T) (api.Run, api.Peer) {
+	t.Helper()
+	name := testName(t)
+	group, err := cgroup.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { group.Remove() })
+	id, err := group.ID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return api.Run{Name: name, Cgroup: id, Principal: emptyInput.Principal, Mode: "enforce", Digest: emptyPlan().Digest}, api.Peer{PID: os.Getpid()}
+}
+
+func TestAgentRefusesRunsItCannotHold(t *testing.T) {
+	y := newYard(t)
+	y.set.real = true
+	d, kill := y.up()
+	defer kill()
+	for what, c := range map[string]struct {
+		change func(*api.Run, *api.Peer)
+		want   string
+	}{
+		"declared name": {func(r *api.Run, _ *api.Peer) { r.Name = "one" }, "name one: in use by a workload of the agent (origin config)"},
+		"bad name":      {func(r *api.Run, _ *api.Peer) { r.Name = "../x" }, "not a workload's name"},
+		"other cgroup":  {func(r *api.Run, _ *api.Peer) { r.Cgroup++ }, "not that of the run"},
+		"other plan":    {func(r *api.Run, _ *api.Peer) { r.Digest = "x" }, "makes another plan"},
+		"bad policy": {func(r *api.Run, _ *api.Peer) { r.Sources = []api.Text{{Name: "p.cedar", Text: []byte("permit (")}} },
+			"p.cedar:1:"},
+		"strict":   {func(r *api.Run, _ *api.Peer) { r.Strict = true }, "strict: the agent's set has no hooks for it"},
+		"lockdown": {func(r *api.Run, _ *api.Peer) { r.Mode = "lockdown" }, `mode "lockdown": not one of a run`},
+		"peer":     {func(_ *api.Run, p *api.Peer) { p.PID = 0 }, "its process is not seen from here"},
+		"dead":     {func(_ *api.Run, p *api.Peer) { p.PID = 4194303 }, "root of process 4194303"},
+	} {
+		r, peer := runRequest(t)
+		c.change(&r, &peer)
+		if _, err := d.StartRun(peer, r); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %s", what, err, c.want)
+		}
+		if s := y.status(d); len(s.Workloads) != 1 {
+			t.Errorf("%s: left %+v", what, s.Workloads)
+		}
+	}
+	y.set.installErr = errors.New("no room")
+	r, peer := runRequest(t)
+	if _, err := d.StartRun(peer, r); err == nil || len(y.status(d).Workloads) != 1 {
+		t.Errorf("no room: %v, %+v", err, y.status(d).Workloads)
+	}
+	y.set.installErr = nil
+	if _, err := d.StartRun(peer, r); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+	if _, err := d.StartRun(peer, r); err == nil || !strings.Contains(err.Error(), "(origin run)") {
+		t.Errorf("twice: %v", err)
+	}
+	if _, err := d.Apply(r.Name, api.Policy{Sources: []api.Source{{Name: "b", Text: permitB}}}); err == nil || !strings.Contains(err.Error(), "belongs to a run") {
+		t.Errorf("apply: %v", err)
+	}
+	y.write("agent.yaml", strings.Replace(yardConfig, "name: one", "name: "+r.Name, 1))
+	if err := d.Reload(); err == nil || !strings.Contains(err.Error(), "agent.yaml:5:11: name "+r.Name+": in use by a run") {
+		t.Errorf("reload: %v", err)
+	}
+}
+
+func TestUninstallWaitsForARunThatStarts(t *testing.T) {
+	folder := t.TempDir()
+	first, err := keepSetIn(folder, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := keepSetIn(folder, false) // runs start side by side
+	if err != nil {
+		t.Fatal(err)
+	}
+	alone := make(chan func(), 1)
+	go func() {
+		release, err := keepSetIn(folder, true)
+		if err != nil {
+			t.Error(err)
+		}
+		alone <- release
+	}()
+	first()
+	select {
+	case <-alone:
+		t.Fatal("uninstall did not wait")
+	case <-time.After(100 * time.Millisecond):
+	}
+	second()
+	(<-alone)()
+}
+
+func TestQueueOfARunIsBoundedAndOrdered(t *testing.T) {
+	q := newRunQueue()
+	var kept, missed uint64
+	for i := range 3 * maxQueue / (eventSize + 1000) {
+		lost, ok := q.put(abi.Event{Seq: uint64(i), Path: strings.Repeat("x", 1000)})
+		if !ok {
+			t.Fatal("refused")
+		}
+		if lost {
+			missed++
+		} else {
+			kept++
+		}
+	}
+	if missed == 0 || kept != maxQueue/(eventSize+1000) || q.came() != kept+missed {
+		t.Errorf("kept %d, missed %d, came %d", kept, missed, q.came())
+	}
+	done := q.finish(abi.Counters{Denied: kept + missed})
+	next := uint64(0)
+	for {
+		events, end := q.take()
+		for _, e := range events {
+			if e.Seq != next {
+				t.Fatalf("got %d, want %d", e.Seq, next)
+			}
+			next++
+		}
+		if end != nil {
+			if end.Missed != missed || end.Counters.Denied != kept+missed {
+				t.Errorf("%+v", end)
+			}
+			break
+		}
+	}
+	if next != kept || q.bytes != 0 {
+		t.Errorf("took %d of %d, %d bytes are left", next, kept, q.bytes)
+	}
+	q.detach()
+	<-done
+	if q.attach() {
+		t.Error("attached to a run that is over")
+	}
+}
+
+func TestDenialsOfARunThatIsGoneAreLogged(t *testing.T) {
+	y := newYard(t)
+	y.set.real = true
+	d, kill := y.up()
+	defer kill()
+	r, peer := runRequest(t)
+	if _, err := d.StartRun(peer, r); err != nil {
+		t.Fatal(err)
+	}
+	id := d.workloads[r.Name].id
+	event := abi.Event{Workload: id, Generation: 1, Missing: abi.MaskOf(abi.Read), Action: abi.Read, Path: "/k", PathStatus: abi.PathOK}
+	d.deliver(event)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	d.FollowRun(ctx, r.Name, func([]api.RunLine) error { t.Error("written"); return nil })
+	d.deliver(event)
+	if n := strings.Count(y.said.String(), "denied read /k by"); n != 2 {
+		t.Errorf("%d of 2 denials in the log:\n%s", n, y.said.String())
+	}
+	if w := y.set.of(id); w == nil || w.Delivered != 2 {
+		t.Errorf("%+v", w)
+	}
+	group, err := cgroup.Open(r.Name)
+	if err == nil {
+		err = group.Remove()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.sweep()
+	if s := y.status(d); len(s.Workloads) != 1 {
+		t.Errorf("left %+v", s.Workloads)
+	}
+}
