@@ -19,6 +19,7 @@ import (
 	"github.com/stockade-dev/stockade/agent/config"
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/bpf/fault"
 )
 
 // Daemon holds the workloads that a configuration declares. What it sets up in
@@ -154,6 +155,9 @@ func (d *Daemon) discard() error {
 
 // begin installs what was staged and confines what is there.
 func (d *Daemon) begin(cfg *config.Config, staged []*staged) (err error) {
+	if err := fault.At("agent.begin"); err != nil {
+		return fmt.Errorf("workloads: %w: nothing is installed", err)
+	}
 	for _, gap := range d.kernel.Gaps() {
 		d.note("warning: " + gap)
 	}
@@ -193,6 +197,9 @@ func (m machine) takeLock() (*os.File, error) {
 		return nil, fmt.Errorf("%w: the agent does not start; run as root", err)
 	}
 	path := filepath.Join(m.state, agentLock)
+	if err := fault.At("agent.lock"); err != nil {
+		return nil, fmt.Errorf("lock %s: %w: the agent does not start; run as root", path, err)
+	}
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock: %w: the agent does not start; run as root", err)
@@ -229,6 +236,9 @@ func (d *Daemon) confine(rel, name string) error {
 	id, err := cgroupID(rel)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
+	}
+	if err == nil {
+		err = fault.At("agent.confine")
 	}
 	if err == nil {
 		err = d.kernel.Confine(id, w.id)

@@ -11,6 +11,7 @@ import (
 	"github.com/stockade-dev/stockade/agent/sink"
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/bpf/fault"
 	"github.com/stockade-dev/stockade/compiler"
 )
 
@@ -95,7 +96,11 @@ func (d *Daemon) deliver(e abi.Event) {
 		d.tickets.add(denial.Workload, explain.plan, &e, denial.Wall)
 	}
 	object := denial.JSON()
-	err := log.put(denial, object)
+	err := fault.At("agent.deliver")
+	if err == nil {
+		err = log.put(denial, object)
+	}
+	_ = fault.At("agent.logged")
 	d.kernel.Account(e.Workload, err == nil)
 	if err != nil {
 		d.noteOnce("log", fmt.Sprintf("log %s: %v: denials are lost, and counted; make room", log.File, err))

@@ -9,6 +9,7 @@ import (
 	"github.com/stockade-dev/stockade/agent/config"
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/bpf/fault"
 	"github.com/stockade-dev/stockade/compiler"
 )
 
@@ -89,6 +90,9 @@ func (d *Daemon) stage(cfg *config.Config) ([]*staged, error) {
 }
 
 func (d *Daemon) stageOne(declared *config.Workload) (*staged, error) {
+	if err := fault.At("agent.stage"); err != nil {
+		return nil, declared.Errorf("name", "%w", err)
+	}
 	if err := CheckName(declared.Name); err != nil {
 		return nil, declared.Errorf("name", "%w", err)
 	}
@@ -206,6 +210,10 @@ func (d *Daemon) commit(cfg *config.Config, list []*staged, start bool) error {
 }
 
 func (d *Daemon) commitOne(s *staged, start bool) error {
+	if err := fault.At("agent.commit"); err != nil {
+		s.log.close()
+		return fmt.Errorf("workload %s: %w", s.declared.Name, err)
+	}
 	w, err := d.claimed(s)
 	if err != nil {
 		s.log.close()
@@ -299,7 +307,11 @@ func (d *Daemon) install(w *workload, plan *compiler.Plan, mode abi.Mode) error 
 		w.explainers[now] = e
 	}
 	d.mu.Unlock()
-	generation, err := d.kernel.Install(w.id, plan.Table.Words(), mode)
+	generation, err := uint32(0), fault.At("agent.install")
+	if err == nil {
+		generation, err = d.kernel.Install(w.id, plan.Table.Words(), mode)
+	}
+	_ = fault.At("agent.installed")
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err != nil {

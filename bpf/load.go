@@ -15,6 +15,7 @@ import (
 	"github.com/cilium/ebpf/rlimit"
 
 	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/bpf/fault"
 )
 
 // Options of Load. Zero values are good defaults.
@@ -94,6 +95,9 @@ func Load(o Options) (*Enforcer, error) {
 	}
 	closeAll(programs) // links hold what they need
 	if err == nil {
+		err = fault.At("bpf.describe")
+	}
+	if err == nil {
 		e.describe(o)
 	}
 	if err == nil && o.PinDir != "" {
@@ -114,6 +118,9 @@ func closeAll(programs []*ebpf.Program) {
 // loadObject loads one object; maps that an earlier object made are shared.
 func (e *Enforcer) loadObject(obj object, o Options, kernel *btf.Spec) ([]*ebpf.Program, error) {
 	spec, err := obj.load()
+	if err == nil {
+		err = fault.At("bpf.load-object")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("BPF object %s: %w: nothing is loaded; rebuild stockade", obj.name, err)
 	}
@@ -200,12 +207,13 @@ func (e *Enforcer) attach(programs []*ebpf.Program) error {
 			return fmt.Errorf("BPF program: %w: nothing is enforced; check the kernel log", err)
 		}
 		var l link.Link
-		switch p.Type() {
-		case ebpf.LSM:
+		switch err = fault.At("bpf.attach"); {
+		case err != nil:
+		case p.Type() == ebpf.LSM:
 			l, err = link.AttachLSM(link.LSMOptions{Program: p})
-		case ebpf.Tracing:
+		case p.Type() == ebpf.Tracing:
 			l, err = link.AttachTracing(link.TracingOptions{Program: p})
-		case ebpf.Syscall:
+		case p.Type() == ebpf.Syscall:
 			e.register, err = p.Clone()
 		default:
 			err = fmt.Errorf("unexpected program type %s", p.Type())
@@ -240,6 +248,9 @@ func (e *Enforcer) pin(dir string) error {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return pinError(dir, err)
 	}
+	if err := fault.At("bpf.pin-folder"); err != nil {
+		return pinError(dir, err)
+	}
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return pinError(dir, err)
 	}
@@ -248,16 +259,28 @@ func (e *Enforcer) pin(dir string) error {
 		if name == registryName {
 			continue
 		}
+		if err := fault.At("bpf.pin-map"); err != nil {
+			return pinError(dir, err)
+		}
 		if err := m.Pin(filepath.Join(dir, mapPin+name)); err != nil {
 			return pinError(dir, err)
 		}
 	}
 	for name, l := range e.links {
+		if err := fault.At("bpf.pin-link"); err != nil {
+			return pinError(dir, err)
+		}
 		if err := l.Pin(filepath.Join(dir, linkPin+name)); err != nil {
 			return pinError(dir, err)
 		}
 	}
+	if err := fault.At("bpf.pin-program"); err != nil {
+		return pinError(dir, err)
+	}
 	if err := e.register.Pin(filepath.Join(dir, registerPin)); err != nil {
+		return pinError(dir, err)
+	}
+	if err := fault.At("bpf.pin-registry"); err != nil {
 		return pinError(dir, err)
 	}
 	if err := e.maps[registryName].Pin(filepath.Join(dir, mapPin+registryName)); err != nil {
