@@ -33,6 +33,7 @@ type Daemon struct {
 	lock    *os.File
 	kernel  kernel
 	adopted bool
+	served  bool // it could be asked
 	groups  *groups
 	hub     hub
 	tickets tickets
@@ -79,9 +80,6 @@ func (m machine) open(file string, std io.Writer) (d *Daemon, err error) {
 	d = &Daemon{machine: m, file: file, std: &lockedWriter{w: std}, started: time.Now(), over: make(chan error, 1),
 		workloads: map[string]*workload{}, byID: map[uint32]*workload{}, told: map[string]bool{}}
 	d.spare = &logFile{w: d.std}
-	if err := m.check(); err != nil {
-		return nil, err
-	}
 	lock, err := m.takeLock()
 	if err != nil {
 		return nil, err
@@ -126,6 +124,9 @@ func (d *Daemon) acquire(cfg *config.Config) (staged []*staged, err error) {
 			return nil, err
 		}
 	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	}
+	if err = d.machine.check(); err != nil { // a set that is pinned has proved itself
 		return nil, err
 	}
 	if staged, err = d.stage(cfg); err != nil {
@@ -268,6 +269,7 @@ func (d *Daemon) run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, events.Close(), listener.Close())
 	}
+	d.served = true
 	d.change.Lock()
 	d.watchFiles = files.set
 	files.set(d.watched())
@@ -292,11 +294,16 @@ func (d *Daemon) run(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// close leaves the kernel side to the next agent.
+// close leaves the kernel side to the next agent, but for one that never served:
+// its start failed.
 func (d *Daemon) close() error {
 	d.change.Lock()
 	defer d.change.Unlock()
-	return errors.Join(d.kernel.Abandon(), d.lock.Close())
+	end := d.kernel.Abandon
+	if !d.served && !d.adopted {
+		end = d.kernel.Close
+	}
+	return errors.Join(end(), d.lock.Close())
 }
 
 // fail ends the daemon.

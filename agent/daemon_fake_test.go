@@ -187,6 +187,7 @@ func (y *yard) up() (*Daemon, func()) {
 	if err != nil {
 		y.t.Fatal(err)
 	}
+	d.served = true
 	return d, func() {
 		if err := errors.Join(d.groups.tree.Close(), d.close()); err != nil {
 			y.t.Error(err)

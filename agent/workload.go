@@ -1,10 +1,12 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/stockade-dev/stockade/agent/config"
 	"github.com/stockade-dev/stockade/bpf"
@@ -185,11 +187,14 @@ func (d *Daemon) unused(w *workload) error {
 // stays, with its generation.
 func (d *Daemon) commit(cfg *config.Config, list []*staged, start bool) error {
 	declared := map[string]bool{}
+	var follow, not []string
 	var errs []error
 	for _, s := range list {
 		declared[s.declared.Name] = true
 		if err := d.commitOne(s, start); err != nil {
-			errs = append(errs, err)
+			not, errs = append(not, s.declared.Name), append(errs, err)
+		} else {
+			follow = append(follow, s.declared.Name)
 		}
 	}
 	d.mu.Lock()
@@ -206,8 +211,16 @@ func (d *Daemon) commit(cfg *config.Config, list []*staged, start bool) error {
 		}
 	}
 	d.mu.Unlock()
-	return errors.Join(errs...)
+	if len(errs) == 0 {
+		return nil
+	}
+	return fmt.Errorf("configuration: not changed: %s; in force: %s; mend what follows and reload: %w",
+		strings.Join(not, ", "), cmp.Or(strings.Join(follow, ", "), "none"), errors.Join(errs...))
 }
+
+// unsettled is the base mode in the memory of a workload whose mode is about to
+// change: whoever is killed then did not change it by hand.
+const unsettled = ^abi.Mode(0)
 
 func (d *Daemon) commitOne(s *staged, start bool) error {
 	if err := fault.At("agent.commit"); err != nil {
@@ -228,7 +241,11 @@ func (d *Daemon) commitOne(s *staged, start bool) error {
 		}
 		changed = !same
 	}
-	if err := s.memory.keep(d.memories(), w.name); err != nil {
+	during := s.memory
+	if w.mode != s.mode || w.generation == 0 {
+		during.BaseMode = unsettled
+	}
+	if err := during.keep(d.memories(), w.name); err != nil {
 		s.log.close()
 		return err
 	}
@@ -239,6 +256,11 @@ func (d *Daemon) commitOne(s *staged, start bool) error {
 	}
 	if err != nil && w.known { // what is installed is what it was
 		err = errors.Join(err, w.memory.keep(d.memories(), w.name))
+	}
+	if err == nil && during.BaseMode == unsettled {
+		if err := s.memory.keep(d.memories(), w.name); err != nil {
+			d.note(err.Error() + ": its mode is in force; an agent that is started anew will follow the configuration")
+		}
 	}
 	d.mu.Lock()
 	old := w.log
@@ -350,6 +372,23 @@ func (d *Daemon) sweep() {
 		}
 		if err != nil {
 			d.noteOnce("release "+w.name, err.Error())
+			d.look(w)
 		}
+	}
+}
+
+// look learns what is left of a workload that was not released to the end: its
+// plan may be gone.
+func (d *Daemon) look(w *workload) {
+	list, err := d.kernel.Workloads()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, k := range list {
+		if k.ID == w.id {
+			w.generation, w.mode = k.Generation, k.Mode
+		}
+	}
+	if err != nil || w.generation == 0 {
+		w.plan = nil // declared again, it is installed anew
 	}
 }

@@ -12,10 +12,13 @@ import (
 
 const program = "/usr/bin/stockade"
 
-// TestMain lets the test binary be a racer.
+// TestMain lets the test binary be a racer or a probe.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == "race" {
 		os.Exit(race())
+	}
+	if len(os.Args) == 3 && os.Args[1] == "probe" {
+		os.Exit(probe(os.Args[2]))
 	}
 	os.Exit(m.Run())
 }
