@@ -81,7 +81,7 @@ func newFaults(t *testing.T) *faults {
 	if _, err := os.Stat(faultProgram); err != nil {
 		t.Fatalf("%v: build it with `go build -tags faults ./cmd/stockade`", err)
 	}
-	f := &faults{t: t, client: agent.NewClient(agent.DefaultSocket), now: setting{"a", "enforce", ""}}
+	f := &faults{t: t, last: time.Now(), client: agent.NewClient(agent.DefaultSocket), now: setting{"a", "enforce", ""}}
 	for _, name := range []string{"a", "b"} {
 		put("/policy/"+name+".cedar", permitting(name, "both"))
 	}
