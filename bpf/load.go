@@ -75,7 +75,7 @@ func Load(o Options) (*Enforcer, error) {
 	e := &Enforcer{maps: map[string]*ebpf.Map{}, links: map[string]link.Link{}}
 	var programs []*ebpf.Program
 	for _, obj := range objects {
-		if obj.name == strictObject && !o.Strict {
+		if obj.name == strictObject && !o.Strict || fault.Leaves(obj.name) {
 			continue
 		}
 		more, err := e.loadObject(obj, o, kernel)

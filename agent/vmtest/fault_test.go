@@ -27,16 +27,16 @@ type faultCase struct {
 var faultCases = []faultCase{
 	{point: "agent.lock", way: "start", says: "lock /run/stockade"},
 	{point: "bpf.load-object", way: "start", says: "BPF object identity"},
-	{point: "bpf.load-object:4", way: "start", says: "BPF object escape"},
+	{point: "bpf.load-object:2", way: "start", says: "BPF object file"},
 	{point: "bpf.new-registry", way: "start", says: "map registry"},
 	{point: "bpf.map-memory:2", way: "start", says: "map "},
 	{point: "bpf.tai-offset", way: "start", says: "clock"},
 	{point: "bpf.attach", way: "start", says: "hook "},
-	{point: "bpf.attach:40", way: "start", says: "hook "},
+	{point: "bpf.attach:10", way: "start", says: "hook "},
 	{point: "bpf.describe", way: "start"},
 	{point: "bpf.pin-folder", way: "start", says: "/sys/fs/bpf/stockade/@agent"},
 	{point: "bpf.pin-map:3", way: "start", says: "/sys/fs/bpf/stockade/@agent"},
-	{point: "bpf.pin-link:40", way: "start", says: "/sys/fs/bpf/stockade/@agent"},
+	{point: "bpf.pin-link:10", way: "start", says: "/sys/fs/bpf/stockade/@agent"},
 	{point: "bpf.pin-program", way: "start", says: "/sys/fs/bpf/stockade/@agent"},
 	{point: "bpf.pin-registry", way: "start", says: "/sys/fs/bpf/stockade/@agent"},
 	{point: "agent.begin", way: "start", says: "workloads"},
@@ -53,7 +53,7 @@ var faultCases = []faultCase{
 	{point: "bpf.recover", way: "adopt", says: "arena"},
 	{point: "bpf.tai-offset", way: "adopt", says: "clock"},
 	{point: "agent.recall:2", way: "adopt", says: "memory of workload"},
-	{point: "agent.stage", way: "adopt", says: "agents"},
+	{point: "agent.stage", way: "adopt", says: "/policy/agent.yaml:4"},
 	{point: "agent.begin", way: "adopt", says: "workloads"},
 	{point: "agent.commit:2", way: "adopt", says: "workload others"},
 	{point: "agent.memory-rename", way: "adopt", says: "memory of workload agents"},
@@ -85,7 +85,7 @@ var faultCases = []faultCase{
 	{point: "bpf.mode-store", way: "remode", says: "mode"},
 
 	{point: "agent.reload", way: "reload", says: "configuration"},
-	{point: "agent.stage:2", way: "reload", says: "others"},
+	{point: "agent.stage:2", way: "reload", says: "/policy/agent.yaml:5"},
 	{point: "agent.commit", way: "reload", says: "not changed: agents"},
 	{point: "agent.commit:2", way: "reload", says: "not changed: others"},
 	{point: "agent.memory-rename", way: "reload", says: "memory of workload agents"},
@@ -202,7 +202,12 @@ func TestFaults(t *testing.T) {
 	for _, way := range []string{"adopt", "apply", "flip", "mode", "remode", "reload", "add", "group", "denial", "remove"} {
 		cases, actions := casesOf(way, "")
 		for i, c := range cases {
-			f.change(c, actions[i])
+			if way != "adopt" || actions[i] != "delay" {
+				f.change(c, actions[i])
+			}
+		}
+		if way == "adopt" {
+			f.adoptSlowly()
 		}
 		lap(way)
 	}

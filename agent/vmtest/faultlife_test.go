@@ -27,6 +27,7 @@ func whole() bool {
 // starts.
 func (f *faults) starts() {
 	t := f.t
+	f.light = os.Getenv("STOCKADE_FAULTS") != "all"
 	for _, action := range []string{"error", "kill"} {
 		cases, _ := casesOf("start", action)
 		for _, c := range cases {
@@ -64,6 +65,7 @@ func (f *faults) starts() {
 			}
 		}
 	}
+	f.light = false
 	cases, _ := casesOf("start", "delay")
 	f.delayed("start", cases, func() error { return f.begin() })
 	if f.cmd == nil {
@@ -89,6 +91,19 @@ func (f *faults) delayed(way string, cases []faultCase, do func() error) {
 		}
 		f.row("%-38s %6s %6s %6s %6s  done", way+" "+c.point+" delay", "", "", "", "")
 	}
+}
+
+// adoptSlowly adopts with all delays at once.
+func (f *faults) adoptSlowly() {
+	before := f.crowd.rest(f.t)
+	f.crowd.goOn(f.t)
+	f.kill()
+	cases, _ := casesOf("adopt", "delay")
+	f.delayed("adopt", cases, f.begin)
+	f.settle("slow adoptions", f.now)
+	f.judge("adopt, all delays", "as before", f.now, f.now, f.crowd.rest(f.t).minus(before))
+	f.counted("slow adoptions")
+	f.crowd.goOn(f.t)
 }
 
 // ends lets uninstalls fail. Each goes on where the one before was stopped.

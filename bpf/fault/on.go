@@ -5,6 +5,7 @@ package fault
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -47,6 +48,13 @@ func At(name string) error {
 		panic("fault: " + action + ": unknown")
 	}
 	return nil
+}
+
+// Leaves reports whether a test leaves a BPF object out, so that a start takes
+// seconds under emulation: STOCKADE_FAULT_OBJECTS lists those to load.
+func Leaves(object string) bool {
+	list := os.Getenv("STOCKADE_FAULT_OBJECTS")
+	return list != "" && !slices.Contains(strings.Split(list, ","), object)
 }
 
 // due returns what is to happen now, "" for nothing.
