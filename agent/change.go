@@ -23,8 +23,8 @@ func (d *Daemon) Reload() error {
 	d.change.Lock()
 	defer d.change.Unlock()
 	cfg, err := config.Read(d.file)
-	if err == nil {
-		err = fault.At("agent.reload")
+	if failed := fault.At("agent.reload"); failed != nil {
+		err = fmt.Errorf("configuration %s: %w: nothing is changed", d.file, failed)
 	}
 	var list []*staged
 	if err == nil {

@@ -62,7 +62,7 @@ var Points = []Point{
 	{Name: "bpf.recover"},        // before the arena is looked through
 	{Name: "agent.recall"},       // before a memory is read
 	// Denials.
-	{Name: "bpf.read-ring"},             // taken from the ring, not handed on
+	{Name: "bpf.read-ring", Sure: true}, // taken from the ring, not handed on
 	{Name: "agent.deliver"},             // before a denial is written to its log
 	{Name: "agent.logged", Sure: true},  // written, not counted
 	{Name: "bpf.account", Sure: true},   // the count is sealed, not in force
