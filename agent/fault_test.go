@@ -115,20 +115,28 @@ func TestHalfAReloadSaysWhatWasChanged(t *testing.T) {
 }
 
 func TestWorkloadThatWasHalfReleasedIsInstalledAnew(t *testing.T) {
-	y, k := faultyYard(t)
-	y.write("agent.yaml", strings.Replace(yardConfig, "name: one", "name: two", 1))
-	d, kill := y.up()
-	defer kill()
-	k.release = errors.New("counters: broken")
-	d.sweep()
-	y.write("agent.yaml", yardConfig)
-	if err := d.Reload(); err != nil {
-		t.Fatal(err)
-	}
-	for _, w := range y.status(d).Workloads {
-		if w.Name == "one" && w.Generation == 0 {
-			t.Errorf("declared again, without a plan: %+v", w)
-		}
+	for what, restart := range map[string]bool{"by the same agent": false, "by the next": true} {
+		t.Run(what, func(t *testing.T) {
+			y, k := faultyYard(t)
+			y.write("agent.yaml", strings.Replace(yardConfig, "name: one", "name: two", 1))
+			d, kill := y.up()
+			k.release = errors.New("counters: broken")
+			d.sweep()
+			if restart {
+				kill()
+				d, kill = y.up()
+			}
+			defer kill()
+			y.write("agent.yaml", yardConfig)
+			if err := d.Reload(); err != nil {
+				t.Fatal(err)
+			}
+			for _, w := range y.status(d).Workloads {
+				if w.Name == "one" && w.Generation == 0 {
+					t.Errorf("declared again, without a plan: %+v", w)
+				}
+			}
+		})
 	}
 }
 

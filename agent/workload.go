@@ -232,7 +232,7 @@ func (d *Daemon) commitOne(s *staged, start bool) error {
 		s.log.close()
 		return err
 	}
-	changed := w.plan == nil || s.follow
+	changed := w.plan == nil || s.follow || w.generation == 0
 	if start && w.generation > 0 && (!w.known || !s.follow) {
 		same, err := d.installed(w, s.plan)
 		if err != nil {
@@ -380,15 +380,13 @@ func (d *Daemon) sweep() {
 // look learns what is left of a workload that was not released to the end: its
 // plan may be gone.
 func (d *Daemon) look(w *workload) {
-	list, err := d.kernel.Workloads()
+	list, _ := d.kernel.Workloads()
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	w.generation = 0 // declared again, it is installed anew
 	for _, k := range list {
 		if k.ID == w.id {
 			w.generation, w.mode = k.Generation, k.Mode
 		}
-	}
-	if err != nil || w.generation == 0 {
-		w.plan = nil // declared again, it is installed anew
 	}
 }
