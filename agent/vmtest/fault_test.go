@@ -27,16 +27,16 @@ type faultCase struct {
 var faultCases = []faultCase{
 	{point: "agent.lock", way: "start", says: "lock /run/stockade"},
 	{point: "bpf.load-object", way: "start", says: "BPF object identity"},
-	{point: "bpf.load-object:2", way: "start", says: "BPF object file"},
+	{point: "bpf.load-object:2", way: "start", says: "BPF object"},
 	{point: "bpf.new-registry", way: "start", says: "map registry"},
 	{point: "bpf.map-memory:2", way: "start", says: "map "},
 	{point: "bpf.tai-offset", way: "start", says: "clock"},
 	{point: "bpf.attach", way: "start", says: "hook "},
-	{point: "bpf.attach:10", way: "start", says: "hook "},
+	{point: "bpf.attach:5", way: "start", says: "hook "},
 	{point: "bpf.describe", way: "start"},
 	{point: "bpf.pin-folder", way: "start", says: "/sys/fs/bpf/stockade/@agent"},
 	{point: "bpf.pin-map:3", way: "start", says: "/sys/fs/bpf/stockade/@agent"},
-	{point: "bpf.pin-link:10", way: "start", says: "/sys/fs/bpf/stockade/@agent"},
+	{point: "bpf.pin-link:5", way: "start", says: "/sys/fs/bpf/stockade/@agent"},
 	{point: "bpf.pin-program", way: "start", says: "/sys/fs/bpf/stockade/@agent"},
 	{point: "bpf.pin-registry", way: "start", says: "/sys/fs/bpf/stockade/@agent"},
 	{point: "agent.begin", way: "start", says: "workloads"},
@@ -141,6 +141,18 @@ func (c faultCase) sure() bool {
 func (c faultCase) name() string {
 	name, _, _ := strings.Cut(c.point, ":")
 	return name
+}
+
+// objects lists what a start need load up to the point, so that it takes seconds
+// under emulation: who is confined, and what decides about opens if that is asked.
+func (c faultCase) objects() string {
+	switch {
+	case os.Getenv("STOCKADE_FAULTS") == "all":
+		return ""
+	case strings.HasPrefix(c.point, "bpf.") && c.point != "bpf.confine":
+		return "identity,meta"
+	}
+	return "identity,file"
 }
 
 // order is what to tell the agent.

@@ -27,11 +27,11 @@ func whole() bool {
 // starts.
 func (f *faults) starts() {
 	t := f.t
-	f.light = os.Getenv("STOCKADE_FAULTS") != "all"
 	for _, action := range []string{"error", "kill"} {
 		cases, _ := casesOf("start", action)
 		for _, c := range cases {
 			what := "start " + c.point + " " + action
+			f.load = c.objects()
 			f.order(c.order(action))
 			err := f.begin()
 			got := readable(agentGroup)
@@ -65,7 +65,7 @@ func (f *faults) starts() {
 			}
 		}
 	}
-	f.light = false
+	f.load = ""
 	cases, _ := casesOf("start", "delay")
 	f.delayed("start", cases, func() error { return f.begin() })
 	if f.cmd == nil {
