@@ -198,6 +198,26 @@ func TestFaultCasesReachEveryPoint(t *testing.T) {
 	}
 }
 
+func TestWrongOperationsAreCounted(t *testing.T) {
+	met := counts{{1, 10}, {2, 20}, {3, 30}, {4, 40}} // a, b, both, none
+	a, b := setting{"a", "enforce", ""}, setting{"b", "enforce", ""}
+	audit, lockdown := setting{"a", "audit", ""}, setting{"a", "lockdown", ""}
+	for _, c := range []struct {
+		from, to        setting
+		allowed, denied uint64
+	}{
+		{a, a, 2 + 4, 10 + 30},
+		{a, b, 4, 30},
+		{a, lockdown, 2 + 4, 0},
+		{audit, b, 0, 20 + 30},
+		{lockdown, lockdown, 1 + 2 + 3 + 4, 0},
+	} {
+		if allowed, denied := wrong(c.from, c.to, met); allowed != c.allowed || denied != c.denied {
+			t.Errorf("%v to %v: %d wrongly allowed, %d wrongly denied; want %d, %d", c.from, c.to, allowed, denied, c.allowed, c.denied)
+		}
+	}
+}
+
 // TestFaults lets the agent be killed, fail and be slow at every point, while
 // probes count what they are allowed and denied. What neither the setting before
 // nor the one after permits must never be allowed, what both permit never

@@ -260,20 +260,26 @@ func (f *faults) settle(what string, to setting) {
 	}
 }
 
+// wrong counts what neither setting permits and was allowed, and what both permit
+// and was denied.
+func wrong(from, to setting, met counts) (allowed, denied uint64) {
+	for i, name := range raceFiles {
+		if !from.permits(name) && !to.permits(name) {
+			allowed += met[i][0]
+		}
+		if from.permits(name) && to.permits(name) {
+			denied += met[i][1]
+		}
+	}
+	return allowed, denied
+}
+
 // judge adds one line to the table: what the probes met while a setting was
 // changed to another.
 func (f *faults) judge(what, outcome string, from, to setting, met counts) {
 	f.t.Helper()
 	allowed, denied := met.sum()
-	var wronglyAllowed, wronglyDenied uint64
-	for i, name := range raceFiles {
-		if !from.permits(name) && !to.permits(name) {
-			wronglyAllowed += met[i][0]
-		}
-		if from.permits(name) && to.permits(name) {
-			wronglyDenied += met[i][1]
-		}
-	}
+	wronglyAllowed, wronglyDenied := wrong(from, to, met)
 	f.all += allowed + denied
 	f.wrong += wronglyAllowed
 	f.row("%-38s %6d %6d %6d %6d  %s", what, allowed, denied, wronglyAllowed, wronglyDenied, outcome)
