@@ -116,7 +116,7 @@ var faultCases = []faultCase{
 	{point: "agent.empty", way: "uninstall", says: "workloads"},
 	{point: "bpf.unpin", way: "uninstall", says: "map_registry"},
 	{point: "bpf.unpin:2", way: "uninstall", says: "link_"},
-	{point: "bpf.unpin:40", way: "uninstall", says: "link_"},
+	{point: "bpf.unpin:20", way: "uninstall", says: "link_"},
 	{point: "bpf.unpin-folder", way: "uninstall", says: "@agent"},
 	{point: "agent.forget-all", way: "uninstall", says: "memories"},
 }
