@@ -163,7 +163,7 @@ func (f *faults) ends() {
 			t.Errorf("%s: tasks can read %q", what, got)
 		}
 		slow = slices.DeleteFunc(slow, func(c faultCase) bool {
-			done := strings.Contains(f.said(f.seen), "fault: "+c.name()+": delay")
+			done := strings.Contains(f.said(f.seen), "fault: "+c.point+": delay")
 			if done {
 				f.row("%-38s %6s %6s %6s %6s  done", "uninstall "+c.point+" delay", "", "", "", "")
 			}

@@ -114,8 +114,7 @@ func (f *faults) said(from int) string {
 
 // fired reports whether what was ordered has happened.
 func (f *faults) fired(point string) bool {
-	name, _, _ := strings.Cut(point, ":")
-	return strings.Contains(f.said(f.seen), "fault: "+name+": ")
+	return strings.Contains(f.said(f.seen), "fault: "+point+": ")
 }
 
 // begin starts an agent. It returns nil when it answers, or how it ended.

@@ -124,6 +124,14 @@ func TestShippedBuildHasNoFaults(t *testing.T) {
 	}
 }
 
+// TestWithFaults runs the tests of the other build.
+func TestWithFaults(t *testing.T) {
+	out, err := exec.Command("go", "test", "-count=1", "-tags=faults", "-run=^(TestOrders|TestObjects)", "-v", ".").CombinedOutput()
+	if err != nil || bytes.Count(out, []byte("--- PASS")) != 2 {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 func TestAtIsInlined(t *testing.T) {
 	out, err := exec.Command("go", "list", "-f", "{{.GoFiles}}", ".").Output()
 	if err != nil || string(out) != "[off.go points.go]\n" {

@@ -15,8 +15,9 @@ import (
 
 // order is one fault that was ordered.
 type order struct {
-	name, action string
-	left         int // how often the point is still passed before it happens
+	point, name, action string // as ordered, and without the count
+
+	left int // how often the point is still passed before it happens
 }
 
 var (
@@ -27,11 +28,11 @@ var (
 
 // At lets happen what was ordered for a point, and says so.
 func At(name string) error {
-	action := due(name)
+	point, action := due(name)
 	if action == "" {
 		return nil
 	}
-	fmt.Fprintf(os.Stderr, "fault: %s: %s\n", name, action)
+	fmt.Fprintf(os.Stderr, "fault: %s: %s\n", point, action)
 	switch kind, value, _ := strings.Cut(action, ":"); kind {
 	case "kill":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
@@ -57,8 +58,8 @@ func Leaves(object string) bool {
 	return list != "" && !slices.Contains(strings.Split(list, ","), object)
 }
 
-// due returns what is to happen now, "" for nothing.
-func due(name string) string {
+// due returns what is to happen now, "" for nothing, and as what it was ordered.
+func due(name string) (point, action string) {
 	mu.Lock()
 	defer mu.Unlock()
 	read()
@@ -67,10 +68,10 @@ func due(name string) string {
 			continue
 		}
 		if o.left--; o.left == 0 {
-			return o.action
+			return o.point, o.action
 		}
 	}
-	return ""
+	return "", ""
 }
 
 // read makes the orders, anew when they changed. What follows a # tells equal
@@ -109,6 +110,6 @@ func read() {
 		if !known {
 			panic("fault: " + name + ": no such point")
 		}
-		orders = append(orders, &order{name, action, n})
+		orders = append(orders, &order{point: point, name: name, action: action, left: n})
 	}
 }
