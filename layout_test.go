@@ -24,6 +24,7 @@ var layout = []struct {
 	may  []string
 }{
 	{"bpf/abi", nil},
+	{"bpf/fault", nil},
 	{"cgroup", nil},
 	{"compiler/rule", nil},
 	{"compiler/pattern", nil},
@@ -31,10 +32,10 @@ var layout = []struct {
 	{"compiler/gen", []string{"bpf/abi"}}, // random cases, for tests
 	{"compiler/table", []string{"compiler/rule", "compiler/pattern", "bpf/abi"}},
 	{"compiler", []string{"compiler/rule", "compiler/pattern", "compiler/schema", "compiler/table", "bpf/abi"}},
-	{"bpf", []string{"bpf/abi"}},
+	{"bpf", []string{"bpf/abi", "bpf/fault"}},
 	{"bpf/vmtest/*", []string{"bpf/vmtest/*", "bpf/abi"}}, // small programs for tests
-	{"agent/*", []string{"bpf/abi"}},
-	{"agent", []string{"agent/*", "compiler", "bpf", "bpf/abi", "cgroup"}},
+	{"agent/*", []string{"bpf/abi", "bpf/fault"}},
+	{"agent", []string{"agent/*", "compiler", "bpf", "bpf/abi", "bpf/fault", "cgroup"}},
 	{"cmd/stockade", []string{"agent", "compiler", "cgroup", "bpf", "bpf/abi"}},
 	{"scripts/*", []string{"*"}},
 }
@@ -159,6 +160,12 @@ func TestPlantedViolationIsFound(t *testing.T) {
 		{"scripts/bench", "compiler", true},
 		{"scripts/vm/guest", "scripts/vm/wire", true},
 
+		{"bpf", "bpf/fault", true},
+		{"agent/api", "bpf/fault", true},
+
+		{"bpf/fault", "bpf/abi", false},
+		{"compiler", "bpf/fault", false},
+		{"cmd/stockade", "bpf/fault", false},
 		{"bpf/abi", "compiler/rule", false},
 		{"cgroup", "bpf/abi", false},
 		{"compiler/rule", "bpf/abi", false},

@@ -13,6 +13,7 @@ import (
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/config"
 	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/bpf/fault"
 	"github.com/stockade-dev/stockade/compiler"
 )
 
@@ -22,6 +23,9 @@ func (d *Daemon) Reload() error {
 	d.change.Lock()
 	defer d.change.Unlock()
 	cfg, err := config.Read(d.file)
+	if failed := fault.At("agent.reload"); failed != nil {
+		err = fmt.Errorf("configuration %s: %w: nothing is changed", d.file, failed)
+	}
 	var list []*staged
 	if err == nil {
 		list, err = d.stage(cfg)
@@ -207,6 +211,7 @@ func (d *Daemon) SetMode(name, text string) (api.Change, error) {
 	if err := d.kernel.SetMode(w.id, mode); err != nil {
 		return api.Change{}, err
 	}
+	_ = fault.At("agent.mode")
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	w.mode = mode

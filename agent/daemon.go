@@ -19,6 +19,7 @@ import (
 	"github.com/stockade-dev/stockade/agent/config"
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/bpf/fault"
 )
 
 // Daemon holds the workloads that a configuration declares. What it sets up in
@@ -32,6 +33,7 @@ type Daemon struct {
 	lock    *os.File
 	kernel  kernel
 	adopted bool
+	served  bool // it could be asked
 	groups  *groups
 	hub     hub
 	held    *held
@@ -84,9 +86,6 @@ func (m machine) open(file string, std io.Writer) (d *Daemon, err error) {
 	d = &Daemon{machine: m, file: file, std: &lockedWriter{w: std}, started: time.Now(), over: make(chan error, 1), quit: make(chan struct{}),
 		workloads: map[string]*workload{}, byID: map[uint32]*workload{}, told: map[string]bool{}}
 	d.spare = &logFile{w: d.std}
-	if err := m.check(); err != nil {
-		return nil, err
-	}
 	lock, err := m.takeLock()
 	if err != nil {
 		return nil, err
@@ -134,6 +133,9 @@ func (d *Daemon) acquire(cfg *config.Config) (staged []*staged, err error) {
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}
+	if err = d.machine.check(); err != nil { // a set that is pinned has proved itself
+		return nil, err
+	}
 	if staged, err = d.stage(cfg); err != nil {
 		return nil, err
 	}
@@ -162,6 +164,9 @@ func (d *Daemon) discard() error {
 
 // begin installs what was staged and confines what is there.
 func (d *Daemon) begin(cfg *config.Config, staged []*staged) (err error) {
+	if err := fault.At("agent.begin"); err != nil {
+		return fmt.Errorf("workloads: %w: nothing is installed", err)
+	}
 	for _, gap := range d.kernel.Gaps() {
 		d.note("warning: " + gap)
 	}
@@ -208,6 +213,9 @@ func (m machine) takeLock() (*os.File, error) {
 		return nil, fmt.Errorf("%w: the agent does not start; run as root", err)
 	}
 	path := filepath.Join(m.state, agentLock)
+	if err := fault.At("agent.lock"); err != nil {
+		return nil, fmt.Errorf("lock %s: %w: the agent does not start; run as root", path, err)
+	}
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock: %w: the agent does not start; run as root", err)
@@ -246,6 +254,9 @@ func (d *Daemon) confine(rel, name string) error {
 		return nil
 	}
 	if err == nil {
+		err = fault.At("agent.confine")
+	}
+	if err == nil {
 		err = d.kernel.Confine(id, w.id)
 	}
 	if err != nil {
@@ -273,6 +284,7 @@ func (d *Daemon) run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, events.Close(), listener.Close())
 	}
+	d.served = true
 	d.change.Lock()
 	d.watchFiles = files.set
 	files.set(d.watched())
@@ -302,11 +314,16 @@ func (d *Daemon) run(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// close leaves the kernel side to the next agent.
+// close leaves the kernel side to the next agent, but for one that never served:
+// its start failed.
 func (d *Daemon) close() error {
 	d.change.Lock()
 	defer d.change.Unlock()
-	return errors.Join(d.held.close(), d.kernel.Abandon(), d.lock.Close())
+	end := d.kernel.Abandon
+	if !d.served && !d.adopted {
+		end = d.kernel.Close
+	}
+	return errors.Join(d.held.close(), end(), d.lock.Close())
 }
 
 // fail ends the daemon.

@@ -132,6 +132,8 @@ func (k *fakeSet) Strict() bool                      { return k.strict }
 func (k *fakeSet) Used() int                         { return 100 }
 func (k *fakeSet) Words() int                        { return 1 << 30 }
 func (k *fakeSet) Confined(pid int) (bool, error)    { return k.confined[pid], nil }
+func (k *fakeSet) Count(id uint32, delivered bool) { k.Account(id, delivered) }
+
 func (k *fakeSet) Account(id uint32, delivered bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -211,6 +213,7 @@ func (y *yard) up() (*Daemon, func()) {
 	if err != nil {
 		y.t.Fatal(err)
 	}
+	d.served = true
 	return d, func() {
 		if err := errors.Join(d.groups.tree.Close(), d.close()); err != nil {
 			y.t.Error(err)

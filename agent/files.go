@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/stockade-dev/stockade/bpf/fault"
 )
 
 // settling is how long files must rest before they are read again: editors and
@@ -25,6 +27,9 @@ type fileWatch struct {
 }
 
 func newFileWatch(changed func(), note func(string)) (*fileWatch, error) {
+	if err := fault.At("agent.file-watch"); err != nil {
+		return nil, fmt.Errorf("inotify: %w: the agent does not start; raise fs.inotify.max_user_instances", err)
+	}
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
 		return nil, fmt.Errorf("inotify: %w: the agent does not start; raise fs.inotify.max_user_instances", err)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stockade-dev/stockade/agent/config"
+	"github.com/stockade-dev/stockade/bpf/fault"
 	"github.com/stockade-dev/stockade/cgroup"
 )
 
@@ -132,6 +133,9 @@ func (g *groups) set(p patterns) error {
 func (g *groups) all() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if err := fault.At("agent.groups"); err != nil {
+		return fmt.Errorf("cgroups: %w: new ones are not confined before the next look at all", err)
+	}
 	clear(g.found)
 	return g.scan("")
 }
@@ -203,6 +207,7 @@ func (g *groups) refuse(rel, text string) {
 
 // appeared looks at groups that are new.
 func (g *groups) appeared(paths []string) error {
+	_ = fault.At("agent.appeared")
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, rel := range paths {

@@ -24,6 +24,7 @@ type kernel interface {
 	Tasks() (map[uint32]int, error)
 	Table(id uint32) ([]uint64, error)
 	Account(id uint32, delivered bool)
+	Count(id uint32, delivered bool)
 	Handled() abi.ActionMask
 	Strict() bool
 	Words() int

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/bpf/fault"
 	"github.com/stockade-dev/stockade/compiler"
 )
 
@@ -33,6 +34,9 @@ func memoryPath(dir, name string) string { return filepath.Join(dir, name+".json
 // recall reads the memory of a workload; nil if there is none.
 func recall(dir, name string) (*memory, error) {
 	text, err := os.ReadFile(memoryPath(dir, name))
+	if err == nil {
+		err = fault.At("agent.recall")
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -53,7 +57,13 @@ func (m *memory) keep(dir, name string) error {
 		err = os.MkdirAll(dir, 0o700)
 	}
 	if err == nil {
+		err = fault.At("agent.memory-write")
+	}
+	if err == nil {
 		err = os.WriteFile(memoryPath(dir, name)+".new", text, 0o600)
+	}
+	if err == nil {
+		err = fault.At("agent.memory-rename")
 	}
 	if err == nil {
 		err = os.Rename(memoryPath(dir, name)+".new", memoryPath(dir, name))
@@ -66,6 +76,9 @@ func (m *memory) keep(dir, name string) error {
 
 // forget removes the memory of a workload.
 func forget(dir, name string) error {
+	if err := fault.At("agent.forget"); err != nil {
+		return fmt.Errorf("memory of workload %s: %w: remove it by hand", name, err)
+	}
 	if err := os.Remove(memoryPath(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("memory of workload %s: %w: remove it by hand", name, err)
 	}

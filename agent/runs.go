@@ -188,7 +188,7 @@ func (d *Daemon) FollowRun(ctx context.Context, name string, write func([]api.Ru
 			return
 		}
 		for range events {
-			d.kernel.Account(w.id, true)
+			d.kernel.Count(w.id, true)
 		}
 		if end != nil || len(lines) == 0 && d.stopped() {
 			return
@@ -219,7 +219,7 @@ func (d *Daemon) stopped() bool {
 // confined until its reaper has killed all of it, and denials go to the log.
 func (d *Daemon) orphaned(w *workload, unsent []abi.Event) {
 	for _, e := range append(unsent, w.run.abandon()...) {
-		d.write(w, e)
+		d.write(w, e, d.kernel.Count)
 	}
 	if d.stopped() {
 		d.note(fmt.Sprintf("run %s: it did not take its last denials in time: they are in the log", w.name))

@@ -85,7 +85,7 @@ func (d *Daemon) statusLine() string {
 	text := "STATUS=" + plural(len(names), "workload")
 	if d.err != "" {
 		first, _, _ := strings.Cut(d.err, "\n")
-		text += "; the last reload changed nothing: " + printable(first)
+		text += "; the last reload failed: " + printable(first)
 	}
 	return text
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/stockade-dev/stockade/agent/sink"
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/bpf/fault"
 	"github.com/stockade-dev/stockade/compiler"
 )
 
@@ -82,14 +83,14 @@ func (d *Daemon) deliver(e abi.Event) {
 	w := d.byID[e.Workload]
 	d.mu.Unlock()
 	if w == nil || w.run == nil {
-		d.write(w, e)
+		d.write(w, e, d.kernel.Account)
 		return
 	}
 	d.held.missed(&e)
 	lost, ok := w.run.put(e)
 	switch {
 	case !ok:
-		d.write(w, e)
+		d.write(w, e, d.kernel.Account)
 		return
 	case lost:
 		d.kernel.Account(w.id, false)
@@ -123,8 +124,8 @@ func (d *Daemon) denialOf(w *workload, e *abi.Event) (*sink.Denial, *compiler.Pl
 	return denial, explain.plan
 }
 
-// write writes one denial to its log and to who listens.
-func (d *Daemon) write(w *workload, e abi.Event) {
+// write writes one denial to its log and to who listens, and counts it.
+func (d *Daemon) write(w *workload, e abi.Event, count func(id uint32, delivered bool)) {
 	denial, plan := d.denialOf(w, &e)
 	if plan != nil && w.run == nil { // who answers for a run is gone with it
 		d.tickets.add(denial.Workload, plan, &e, denial.Wall)
@@ -139,8 +140,12 @@ func (d *Daemon) write(w *workload, e abi.Event) {
 		d.held.missed(&e)
 	}
 	object := denial.JSON()
-	err := log.put(denial, object)
-	d.kernel.Account(e.Workload, err == nil)
+	err := fault.At("agent.deliver")
+	if err == nil {
+		err = log.put(denial, object)
+	}
+	_ = fault.At("agent.logged")
+	count(e.Workload, err == nil)
 	if err != nil {
 		d.noteOnce("log", fmt.Sprintf("log %s: %v: denials are lost, and counted; make room", log.File, err))
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/bpf"
+	"github.com/stockade-dev/stockade/bpf/fault"
 	"github.com/stockade-dev/stockade/cgroup"
 )
 
@@ -104,6 +105,9 @@ func (m machine) remove() error {
 	if err := os.Remove(m.runPins); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTEMPTY) {
 		return fmt.Errorf("pins: %w: remove the folder by hand", err)
 	}
+	if err := fault.At("agent.forget-all"); err != nil {
+		return fmt.Errorf("memories: %w: remove them by hand", err)
+	}
 	if err := os.RemoveAll(filepath.Join(m.state, "agent")); err != nil {
 		return fmt.Errorf("memories: %w: remove them by hand", err)
 	}
@@ -120,6 +124,9 @@ const emptyLimit = 10 * time.Second
 // empty makes sure that no task is confined any more. Only what is pinned is
 // looked at, so it works whatever build pinned it.
 func (m machine) empty(force bool) (killed int, err error) {
+	if err := fault.At("agent.empty"); err != nil {
+		return 0, fmt.Errorf("workloads: %w: whether they are empty is not known; try again", err)
+	}
 	for end := time.Now().Add(emptyLimit); ; time.Sleep(20 * time.Millisecond) {
 		groups, pids, err := m.occupied()
 		if err != nil {

@@ -1,13 +1,16 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/stockade-dev/stockade/agent/config"
 	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/bpf/fault"
 	"github.com/stockade-dev/stockade/compiler"
 )
 
@@ -95,6 +98,9 @@ func (d *Daemon) stage(cfg *config.Config) ([]*staged, error) {
 }
 
 func (d *Daemon) stageOne(declared *config.Workload) (*staged, error) {
+	if err := fault.At("agent.stage"); err != nil {
+		return nil, declared.Errorf("name", "%w", err)
+	}
 	if err := CheckName(declared.Name); err != nil {
 		return nil, declared.Errorf("name", "%w", err)
 	}
@@ -190,11 +196,14 @@ func (d *Daemon) unused(w *workload) error {
 // stays, with its generation.
 func (d *Daemon) commit(cfg *config.Config, list []*staged, start bool) error {
 	declared := map[string]bool{}
+	var follow, not []string
 	var errs []error
 	for _, s := range list {
 		declared[s.declared.Name] = true
 		if err := d.commitOne(s, start); err != nil {
-			errs = append(errs, err)
+			not, errs = append(not, s.declared.Name), append(errs, err)
+		} else {
+			follow = append(follow, s.declared.Name)
 		}
 	}
 	d.mu.Lock()
@@ -214,16 +223,28 @@ func (d *Daemon) commit(cfg *config.Config, list []*staged, start bool) error {
 		}
 	}
 	d.mu.Unlock()
-	return errors.Join(errs...)
+	if len(errs) == 0 {
+		return nil
+	}
+	return fmt.Errorf("configuration: not changed: %s; in force: %s; mend what follows and reload: %w",
+		strings.Join(not, ", "), cmp.Or(strings.Join(follow, ", "), "none"), errors.Join(errs...))
 }
 
+// unsettled is the base mode in the memory of a workload whose mode is about to
+// change: whoever is killed then did not change it by hand.
+const unsettled = ^abi.Mode(0)
+
 func (d *Daemon) commitOne(s *staged, start bool) error {
+	if err := fault.At("agent.commit"); err != nil {
+		s.log.close()
+		return fmt.Errorf("workload %s: %w", s.declared.Name, err)
+	}
 	w, err := d.claimed(s)
 	if err != nil {
 		s.log.close()
 		return err
 	}
-	changed := w.plan == nil || s.follow
+	changed := w.plan == nil || s.follow || w.generation == 0
 	if start && w.generation > 0 && (!w.known || !s.follow) {
 		same, err := d.installed(w, s.plan)
 		if err != nil {
@@ -232,7 +253,11 @@ func (d *Daemon) commitOne(s *staged, start bool) error {
 		}
 		changed = !same
 	}
-	if err := s.memory.keep(d.memories(), w.name); err != nil {
+	during := s.memory
+	if w.mode != s.mode || w.generation == 0 {
+		during.BaseMode = unsettled
+	}
+	if err := during.keep(d.memories(), w.name); err != nil {
 		s.log.close()
 		return err
 	}
@@ -250,6 +275,11 @@ func (d *Daemon) commitOne(s *staged, start bool) error {
 	}
 	if err != nil && w.known { // what is installed is what it was
 		err = errors.Join(err, w.memory.keep(d.memories(), w.name))
+	}
+	if err == nil && during.BaseMode == unsettled {
+		if err := s.memory.keep(d.memories(), w.name); err != nil {
+			d.note(err.Error() + ": its mode is in force; an agent that is started anew will follow the configuration")
+		}
 	}
 	d.mu.Lock()
 	old := w.log
@@ -323,7 +353,11 @@ func (d *Daemon) install(w *workload, plan *compiler.Plan, mode abi.Mode) error 
 		w.explainers[now] = e
 	}
 	d.mu.Unlock()
-	generation, err := d.kernel.Install(w.id, plan.Table.Words(), mode)
+	generation, err := uint32(0), fault.At("agent.install")
+	if err == nil {
+		generation, err = d.kernel.Install(w.id, plan.Table.Words(), mode)
+	}
+	_ = fault.At("agent.installed")
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err != nil {
@@ -354,6 +388,21 @@ func (d *Daemon) sweep() {
 		}
 		if err != nil {
 			d.noteOnce("release "+w.name, err.Error())
+			d.look(w)
+		}
+	}
+}
+
+// look learns what is left of a workload that was not released to the end: its
+// plan may be gone.
+func (d *Daemon) look(w *workload) {
+	list, _ := d.kernel.Workloads()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	w.generation = 0 // declared again, it is installed anew
+	for _, k := range list {
+		if k.ID == w.id {
+			w.generation, w.mode = k.Generation, k.Mode
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/bpf/fault"
 )
 
 // identity tells the kernel side of one build from that of another, with the
@@ -24,7 +25,7 @@ import (
 // adopted: its maps could have another layout, and its programs other faults.
 func identity() [32]byte {
 	h := sha256.New()
-	fmt.Fprintf(h, "registry 1, record %d, workloads %d\n", recordSize, abi.MaxWorkloads)
+	fmt.Fprintf(h, "registry 2, record %d, workloads %d\n", recordSize, abi.MaxWorkloads)
 	for _, obj := range objects {
 		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(obj.code))))
 		h.Write(obj.code)
@@ -76,6 +77,9 @@ func Adopt(dir string) (*Enforcer, error) {
 }
 
 func (e *Enforcer) adopt(dir string) error {
+	if err := fault.At("bpf.adopt-registry"); err != nil {
+		return fmt.Errorf("%s: registry: %w: it is not adopted; run as root", dir, err)
+	}
 	registry, err := ebpf.LoadPinnedMap(filepath.Join(dir, mapPin+registryName), nil)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &IncompleteError{dir, "it has no registry", true}
@@ -140,6 +144,9 @@ func (e *Enforcer) openPins(dir string) error {
 			if internal(name) || e.maps[name] != nil {
 				continue
 			}
+			if err := fault.At("bpf.adopt-map"); err != nil {
+				return &IncompleteError{Dir: dir, What: fmt.Sprintf("map %s: %v", name, err)}
+			}
 			m, err := ebpf.LoadPinnedMap(filepath.Join(dir, mapPin+name), nil)
 			if err != nil {
 				return &IncompleteError{Dir: dir, What: fmt.Sprintf("map %s: %v", name, err)}
@@ -152,11 +159,17 @@ func (e *Enforcer) openPins(dir string) error {
 		return fmt.Errorf("%s: %w", dir, err)
 	}
 	for _, pin := range pins {
+		if err := fault.At("bpf.adopt-link"); err != nil {
+			return &IncompleteError{Dir: dir, What: fmt.Sprintf("%s: %v", filepath.Base(pin), err)}
+		}
 		l, err := link.LoadPinnedLink(pin, nil)
 		if err != nil {
 			return &IncompleteError{Dir: dir, What: fmt.Sprintf("%s: %v", filepath.Base(pin), err)}
 		}
 		e.links[strings.TrimPrefix(filepath.Base(pin), linkPin)] = l
+	}
+	if err := fault.At("bpf.adopt-program"); err != nil {
+		return &IncompleteError{Dir: dir, What: fmt.Sprintf("%s: %v", registerPin, err)}
 	}
 	if e.register, err = ebpf.LoadPinnedProgram(filepath.Join(dir, registerPin), nil); err != nil {
 		return &IncompleteError{Dir: dir, What: fmt.Sprintf("%s: %v", registerPin, err)}
@@ -171,6 +184,9 @@ const tableMagic = "STKDTBL"
 // may have flipped a plan an instant ago: one grace period, and nobody reads
 // what no plan names.
 func (s *store) recover(dir string) error {
+	if err := fault.At("bpf.recover"); err != nil {
+		return fmt.Errorf("%s: arena: %w: nothing is adopted; try again", dir, err)
+	}
 	if err := s.graceperiod(); err != nil {
 		return fmt.Errorf("grace period: %w: nothing is adopted; try again", err)
 	}

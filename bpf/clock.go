@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/bpf/fault"
 )
 
 // headerDims is the word of a table's header where the dimensions begin; see
@@ -30,6 +31,9 @@ func ReadsClock(words []uint64) bool {
 func (s *store) SyncClock() error {
 	var t unix.Timex
 	_, err := unix.Adjtimex(&t)
+	if err == nil {
+		err = fault.At("bpf.tai-offset")
+	}
 	if err == nil {
 		err = s.maps["tai_offset"].Update(uint32(0), int64(t.Tai)*1_000_000_000, ebpf.UpdateAny)
 	}

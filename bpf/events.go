@@ -4,43 +4,87 @@ import (
 	"errors"
 	"fmt"
 	"os"
-
-	"github.com/cilium/ebpf/ringbuf"
+	"sync"
 
 	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/bpf/fault"
 )
 
 // ErrFlushed is what Read returns after Flush, once nothing is pending.
 var ErrFlushed = errors.New("events: flushed")
 
-// Events reads the ring buffer of denials.
-type Events struct{ ring *ringbuf.Reader }
+// Events reads the ring buffer of denials. The place of an event on the ring is
+// given back when the next one is asked for: one that was read by a process that
+// was killed before that is read again by the next.
+type Events struct {
+	mu    sync.Mutex // held while Read runs
+	ring  *ring      // nil after Close
+	bell  *bell
+	store *store
+}
 
 // Events opens the ring buffer. One reader at a time sees each event.
 func (e *Enforcer) Events() (*Events, error) {
-	r, err := ringbuf.NewReader(e.maps["events"])
+	err := fault.At("bpf.open-ring")
+	var r *ring
+	if err == nil {
+		r, err = openRing(e.maps["events"])
+	}
 	if err != nil {
 		return nil, fmt.Errorf("event ring: %w: denials would not be seen", err)
 	}
-	return &Events{r}, nil
+	b, err := newBell(e.maps["events"].FD())
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("event ring: %w: denials would not be seen", err), r.close())
+	}
+	e.store.resume(r)
+	return &Events{ring: r, bell: b, store: e.store}, nil
 }
 
 // Read waits for the next event. It returns os.ErrClosed after Close.
 func (v *Events) Read() (abi.Event, error) {
-	rec, err := v.ring.Read()
-	switch {
-	case errors.Is(err, ringbuf.ErrFlushed):
-		return abi.Event{}, ErrFlushed
-	case errors.Is(err, ringbuf.ErrClosed):
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.ring == nil {
 		return abi.Event{}, os.ErrClosed
-	case err != nil:
-		return abi.Event{}, fmt.Errorf("event ring: %w", err)
 	}
-	return abi.DecodeEvent(rec.RawSample)
+	v.ring.advance()
+	for {
+		raw, err := v.ring.next()
+		if err != nil {
+			return abi.Event{}, fmt.Errorf("event ring: %w", err)
+		}
+		if raw != nil {
+			_ = fault.At("bpf.read-ring")
+			v.store.taken.Store(v.ring.end)
+			return abi.DecodeEvent(raw)
+		}
+		switch why, err := v.bell.wait(); {
+		case err != nil:
+			return abi.Event{}, fmt.Errorf("event ring: %w", err)
+		case why == toldClose:
+			return abi.Event{}, os.ErrClosed
+		case why == toldFlush && v.ring.empty():
+			v.bell.flushed()
+			return abi.Event{}, ErrFlushed
+		}
+	}
 }
 
 // Flush makes Read return ErrFlushed once everything pending was read.
-func (v *Events) Flush() error { return v.ring.Flush() }
+func (v *Events) Flush() error { return v.bell.ring(toldFlush) }
 
 // Close releases the reader.
-func (v *Events) Close() error { return v.ring.Close() }
+func (v *Events) Close() error {
+	if err := v.bell.ring(toldClose); err != nil {
+		return err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.ring == nil {
+		return nil
+	}
+	err := errors.Join(v.ring.close(), v.bell.close())
+	v.ring = nil
+	return err
+}

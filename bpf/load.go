@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/bpf/fault"
 )
 
 // Options of Load. Zero values are good defaults.
@@ -77,7 +78,7 @@ func Load(o Options) (*Enforcer, error) {
 	e := &Enforcer{maps: map[string]*ebpf.Map{}, links: map[string]link.Link{}}
 	var programs []*ebpf.Program
 	for _, obj := range objects {
-		if obj.name == strictObject && !o.Strict || obj.name == holdObject {
+		if obj.name == strictObject && !o.Strict || obj.name == holdObject || fault.Leaves(obj.name) {
 			continue
 		}
 		more, err := e.loadObject(obj, o, kernel)
@@ -96,6 +97,9 @@ func Load(o Options) (*Enforcer, error) {
 		err = e.attach(programs)
 	}
 	closeAll(programs) // links hold what they need
+	if err == nil {
+		err = fault.At("bpf.describe")
+	}
 	if err == nil {
 		e.describe(o)
 	}
@@ -117,6 +121,9 @@ func closeAll(programs []*ebpf.Program) {
 // loadObject loads one object; maps that an earlier object made are shared.
 func (e *Enforcer) loadObject(obj object, o Options, kernel *btf.Spec) ([]*ebpf.Program, error) {
 	spec, err := obj.load()
+	if err == nil {
+		err = fault.At("bpf.load-object")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("BPF object %s: %w: nothing is loaded; rebuild stockade", obj.name, err)
 	}
@@ -220,10 +227,11 @@ func attachOne(p *ebpf.Program) (name string, l link.Link, err error) {
 	if err != nil {
 		return "", nil, fmt.Errorf("BPF program: %w: nothing is enforced; check the kernel log", err)
 	}
-	switch p.Type() {
-	case ebpf.LSM:
+	switch err = fault.At("bpf.attach"); {
+	case err != nil:
+	case p.Type() == ebpf.LSM:
 		l, err = link.AttachLSM(link.LSMOptions{Program: p})
-	case ebpf.Tracing:
+	case p.Type() == ebpf.Tracing:
 		l, err = link.AttachTracing(link.TracingOptions{Program: p})
 	default:
 		err = fmt.Errorf("unexpected program type %s", p.Type())
@@ -254,6 +262,9 @@ func (e *Enforcer) pin(dir string) error {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return pinError(dir, err)
 	}
+	if err := fault.At("bpf.pin-folder"); err != nil {
+		return pinError(dir, err)
+	}
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return pinError(dir, err)
 	}
@@ -262,16 +273,28 @@ func (e *Enforcer) pin(dir string) error {
 		if name == registryName {
 			continue
 		}
+		if err := fault.At("bpf.pin-map"); err != nil {
+			return pinError(dir, err)
+		}
 		if err := m.Pin(filepath.Join(dir, mapPin+name)); err != nil {
 			return pinError(dir, err)
 		}
 	}
 	for name, l := range e.links {
+		if err := fault.At("bpf.pin-link"); err != nil {
+			return pinError(dir, err)
+		}
 		if err := l.Pin(filepath.Join(dir, linkPin+name)); err != nil {
 			return pinError(dir, err)
 		}
 	}
+	if err := fault.At("bpf.pin-program"); err != nil {
+		return pinError(dir, err)
+	}
 	if err := e.register.Pin(filepath.Join(dir, registerPin)); err != nil {
+		return pinError(dir, err)
+	}
+	if err := fault.At("bpf.pin-registry"); err != nil {
 		return pinError(dir, err)
 	}
 	if err := e.maps[registryName].Pin(filepath.Join(dir, mapPin+registryName)); err != nil {

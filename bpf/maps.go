@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/bpf/fault"
 )
 
 // workload is the twin of struct workload in kern/abi.h.
@@ -31,6 +32,7 @@ type region struct{ at, words int }
 // store installs plans: it writes the arena and the workloads through memory
 // that it shares with the kernel, so that one aligned store flips a plan.
 type store struct {
+	counting  sync.Mutex // of events, see Account
 	mu        sync.Mutex
 	arena     []byte
 	workloads []byte
@@ -40,8 +42,9 @@ type store struct {
 	maps      map[string]*ebpf.Map
 	outer     *ebpf.Map // see graceperiod
 	inner     *ebpf.Map
-	clock     bool // confined tasks cannot set the clock
-	strict    bool // the hooks of strict workloads are attached
+	clock     bool          // confined tasks cannot set the clock
+	taken     atomic.Uint64 // the end, on the ring, of the event that was read last
+	strict    bool          // the hooks of strict workloads are attached
 }
 
 func openStore(maps map[string]*ebpf.Map) (*store, error) {
@@ -70,6 +73,9 @@ func openStore(maps map[string]*ebpf.Map) (*store, error) {
 // mapMemory maps an array map into this process.
 func mapMemory(m *ebpf.Map) ([]byte, error) {
 	size := (int(m.ValueSize())+7)&^7*int(m.MaxEntries()) + unix.Getpagesize() - 1
+	if err := fault.At("bpf.map-memory"); err != nil {
+		return nil, fmt.Errorf("map %s: mmap: %w: no plan can be installed", m, err)
+	}
 	mem, err := unix.Mmap(m.FD(), 0, size&^(unix.Getpagesize()-1), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		return nil, fmt.Errorf("map %s: mmap: %w: no plan can be installed", m, err)
@@ -108,6 +114,9 @@ func (s *store) Install(id uint32, words []uint64, mode abi.Mode) (generation ui
 		return 0, fmt.Errorf("workload %d: its table takes %d KiB and the arena of %d KiB has no such gap: the old plan stays; raise the arena's size",
 			id, len(words)*8>>10, len(s.arena)>>10)
 	}
+	if err := fault.At("bpf.arena"); err != nil {
+		return 0, fmt.Errorf("workload %d: table: %w: the old plan stays; try again", id, err)
+	}
 	for i, word := range words {
 		binary.NativeEndian.PutUint64(s.arena[(at+i)*8:], word)
 	}
@@ -117,6 +126,7 @@ func (s *store) Install(id uint32, words []uint64, mode abi.Mode) (generation ui
 		s.used[id] = append([]region{{at, len(words)}}, s.used[id]...)
 		return 0, fmt.Errorf("workload %d: %w: the old plan stays; try again", id, err)
 	}
+	_ = fault.At("bpf.installed")
 	s.used[id] = append(s.used[id], region{at, len(words)})
 	// Programs that read the old offset may still walk its words: its region
 	// is not free before they are done.
@@ -142,6 +152,9 @@ func (s *store) Install(id uint32, words []uint64, mode abi.Mode) (generation ui
 //
 // Where the mode stays, one store is all.
 func (s *store) flip(w *workload, plan uint64, mode abi.Mode) error {
+	if err := fault.At("bpf.plan-store"); err != nil {
+		return fmt.Errorf("plan: %w", err)
+	}
 	old, was := atomic.LoadUint64(&w.plan), atomic.LoadUint32(&w.mode)
 	setPlan := func(plan uint64) func() { return func() { atomic.StoreUint64(&w.plan, plan) } }
 	setMode := func(mode uint32) func() { return func() { atomic.StoreUint32(&w.mode, mode) } }
@@ -154,7 +167,11 @@ func (s *store) flip(w *workload, plan uint64, mode abi.Mode) error {
 		first, undo, second = setPlan(plan), setPlan(old), setMode(uint32(mode))
 	}
 	first()
-	if err := s.graceperiod(); err != nil {
+	err := s.graceperiod()
+	if err == nil {
+		err = fault.At("bpf.flip-second")
+	}
+	if err != nil {
 		undo()
 		return fmt.Errorf("grace period: %w", err)
 	}
@@ -166,6 +183,9 @@ func (s *store) flip(w *workload, plan uint64, mode abi.Mode) error {
 // so when a map in a map is replaced. (membarrier does not wait on one CPU, and
 // fails where CPUs run without ticks.)
 func (s *store) graceperiod() error {
+	if err := fault.At("bpf.grace-period"); err != nil {
+		return err
+	}
 	return s.outer.Put(uint32(0), s.inner)
 }
 
@@ -196,6 +216,9 @@ func (s *store) SetMode(id uint32, mode abi.Mode) error {
 	w, err := s.workload(id)
 	if err != nil {
 		return err
+	}
+	if err := fault.At("bpf.mode-store"); err != nil {
+		return fmt.Errorf("mode of workload %d: %w: it stays; try again", id, err)
 	}
 	atomic.StoreUint32(&w.mode, uint32(mode))
 	return nil
@@ -228,7 +251,10 @@ func (s *store) Confine(cgroup uint64, id uint32) error {
 	if _, err := s.workload(id); err != nil {
 		return err
 	}
-	err := s.maps["cgroups"].Update(cgroup, id, ebpf.UpdateNoExist)
+	err := fault.At("bpf.confine")
+	if err == nil {
+		err = s.maps["cgroups"].Update(cgroup, id, ebpf.UpdateNoExist)
+	}
 	if errors.Is(err, ebpf.ErrKeyExist) {
 		var of uint32
 		if err = s.maps["cgroups"].Lookup(cgroup, &of); err == nil && of != id {

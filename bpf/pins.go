@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 
 	"github.com/cilium/ebpf"
+
+	"github.com/stockade-dev/stockade/bpf/fault"
 )
 
 // What pins are called.
@@ -29,10 +31,16 @@ func Remove(dir string) error {
 			return fmt.Errorf("%s: %w", dir, err)
 		}
 		for _, pin := range pins {
+			if err := fault.At("bpf.unpin"); err != nil {
+				return fmt.Errorf("pin %s: %w: it still enforces; remove it by hand", pin, err)
+			}
 			if err := os.Remove(pin); err != nil && !errors.Is(err, os.ErrNotExist) {
 				return fmt.Errorf("pin: %w: it still enforces; remove it by hand", err)
 			}
 		}
+	}
+	if err := fault.At("bpf.unpin-folder"); err != nil {
+		return fmt.Errorf("pin folder %s: %w; remove it by hand", dir, err)
 	}
 	if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("pin folder: %w; remove it by hand", err)

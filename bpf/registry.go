@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/bpf/fault"
 )
 
 // registryName is the map of user space's own notes: no program reads it. It is
@@ -26,7 +27,8 @@ type header struct {
 	Links    uint32   // how many
 	Clock    uint64   // 1: plans may test the time
 	Strict   uint64   // 1: the hooks of strict workloads are attached
-	_        [72]byte
+	Account  entry    // see Account
+	_        [48]byte
 }
 
 // record is what there is to tell of one workload.
@@ -45,6 +47,9 @@ const maxNameBytes = 63
 
 // newRegistry makes the map.
 func newRegistry() (*ebpf.Map, error) {
+	if err := fault.At("bpf.new-registry"); err != nil {
+		return nil, fmt.Errorf("map %s: %w: nothing is loaded; run as root", registryName, err)
+	}
 	m, err := ebpf.NewMap(&ebpf.MapSpec{Name: registryName, Type: ebpf.Array, KeySize: 4, ValueSize: uint32(recordSize),
 		MaxEntries: abi.MaxWorkloads, Flags: unix.BPF_F_MMAPABLE})
 	if err != nil {
@@ -135,11 +140,17 @@ func (s *store) Claim(name string) (uint32, error) {
 	if free == 0 {
 		return 0, fmt.Errorf("workload %q: all %d numbers are taken: it is not added; remove another", name, abi.MaxWorkloads-1)
 	}
+	if err := fault.At("bpf.claim"); err != nil {
+		return 0, fmt.Errorf("workload %q: %w: it is not added; try again", name, err)
+	}
 	if err := s.clear(free); err != nil {
 		return 0, fmt.Errorf("workload %q: %w: it is not added; try again", name, err)
 	}
 	r := s.record(free)
 	copy(r.Name[1:], name[1:])
+	if err := fault.At("bpf.name"); err != nil {
+		return 0, fmt.Errorf("workload %q: %w: it is not added; try again", name, err)
+	}
 	r.Name[0] = name[0] // last: now the number is taken
 	s.last = free
 	return free, nil
@@ -157,12 +168,21 @@ func (s *store) clear(id uint32) error {
 	}
 	delete(s.used, id)
 	*w = workload{}
+	if err := fault.At("bpf.clear-counters"); err != nil {
+		return fmt.Errorf("counters: %w", err)
+	}
 	zero := make([]counters, ebpf.MustPossibleCPU())
 	if err := s.maps["counts"].Put(id, zero); err != nil {
 		return fmt.Errorf("counters: %w", err)
 	}
+	if err := fault.At("bpf.clear-sequence"); err != nil {
+		return fmt.Errorf("sequence: %w", err)
+	}
 	if err := s.maps["seqs"].Put(id, uint64(0)); err != nil {
 		return fmt.Errorf("sequence: %w", err)
+	}
+	if err := fault.At("bpf.clear-record"); err != nil {
+		return fmt.Errorf("record: %w", err)
 	}
 	*s.record(id) = record{}
 	return nil
@@ -194,6 +214,9 @@ func (s *store) Release(id uint32) error {
 	}
 	if n := tasks[id]; n > 0 {
 		return fmt.Errorf("workload %d: has %d tasks: it stays: %w", id, n, ErrInUse)
+	}
+	if err := fault.At("bpf.release"); err != nil {
+		return fmt.Errorf("workload %d: %w: it stays; try again", id, err)
 	}
 	return s.clear(id)
 }
@@ -229,19 +252,6 @@ func (s *store) Table(id uint32) ([]uint64, error) {
 		words[i] = binary.NativeEndian.Uint64(s.arena[(r.at+i)*8:])
 	}
 	return words, nil
-}
-
-// Account counts an event that was read from the ring: delivered, or lost.
-func (s *store) Account(id uint32, delivered bool) {
-	if id == 0 || id >= abi.MaxWorkloads {
-		return
-	}
-	r := s.record(id)
-	if delivered {
-		atomic.AddUint64(&r.Delivered, 1)
-	} else {
-		atomic.AddUint64(&r.Lost, 1)
-	}
 }
 
 // Handled returns the actions for which hooks are attached.

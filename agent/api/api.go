@@ -32,8 +32,7 @@ type Workload struct {
 	Tasks      int      `json:"tasks"`
 	// Allowed and Denied count operations. Of the Denied, Delivered were
 	// written to the log, Dropped found no room on the ring, Lost could not be
-	// written. What then remains is on its way, or was in the hands of an agent
-	// that was killed.
+	// written. What then remains is on its way.
 	Allowed   uint64 `json:"allowed"`
 	Denied    uint64 `json:"denied"`
 	Delivered uint64 `json:"delivered"`

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/stockade-dev/stockade/bpf/fault"
 )
 
 // Backend does what is asked for.
@@ -166,6 +168,9 @@ func decode(w http.ResponseWriter, r *http.Request, v any) bool {
 }
 
 func answer(w http.ResponseWriter, v any, err error) {
+	if fault.At("agent.answer") != nil {
+		panic(http.ErrAbortHandler) // as if the peer could not be reached
+	}
 	switch {
 	case errors.Is(err, ErrNotFound):
 		write(w, http.StatusNotFound, failure{err.Error()})
@@ -211,6 +216,9 @@ func stream(w http.ResponseWriter, r *http.Request, b Backend) {
 // replaced: the caller holds the lock that keeps two agents apart.
 func Listen(path string) (net.Listener, error) {
 	if err := unix.Unlink(path); err != nil && err != unix.ENOENT {
+		return nil, fmt.Errorf("socket %s: %w: the agent cannot be reached; name another", path, err)
+	}
+	if err := fault.At("agent.listen"); err != nil {
 		return nil, fmt.Errorf("socket %s: %w: the agent cannot be reached; name another", path, err)
 	}
 	old := unix.Umask(0o177)

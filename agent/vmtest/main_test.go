@@ -12,7 +12,7 @@ import (
 
 const program = "/usr/bin/stockade"
 
-// TestMain lets the test binary be a racer.
+// TestMain lets the test binary be a racer or a probe.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == "race" {
 		os.Exit(race())
@@ -25,6 +25,9 @@ func TestMain(m *testing.M) {
 	}
 	if len(os.Args) == 2 && os.Args[1] == "flood" {
 		os.Exit(flood())
+	}
+	if len(os.Args) == 3 && os.Args[1] == "probe" {
+		os.Exit(probe(os.Args[2]))
 	}
 	os.Exit(m.Run())
 }

@@ -59,7 +59,7 @@ func showStatus(w io.Writer, s agent.Status) error {
 		return err
 	}
 	if s.Error != "" {
-		fmt.Fprintf(w, "\nthe last reload changed nothing:\n%s\n", s.Error)
+		fmt.Fprintf(w, "\nthe last reload failed:\n%s\n", s.Error)
 	}
 	for _, x := range s.Workloads {
 		if x.Error != "" {

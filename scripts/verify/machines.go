@@ -87,6 +87,9 @@ func prepare(ctx context.Context, o options, r *report) []machineTest {
 			suites = append(suites[:len(suites)-1], apart(s)...)
 			debian = true
 		}
+		if pkg == lifeSuite {
+			suites = append(suites[:len(suites)-1], r.withFaults(ctx, o, s)...)
+		}
 	}
 	if len(suites) == 0 {
 		r.broken("VM tests", "no package named vmtest has tests: nothing of them runs in the VMs")
@@ -133,15 +136,16 @@ func (r *report) machine(ctx context.Context, o options, m machineTest) {
 		r.demo(ctx, m)
 		return
 	}
-	args := []string{"run", "--kernel", m.kernel, "--root", m.root, "--verbose", "--timeout", "20m", "--env", "STOCKADE_VM=1",
-		"--file", m.binary + ":/vmtest/vmtest.test"}
+	env, limit, testLimit := faultOptions()
+	args := append([]string{"run", "--kernel", m.kernel, "--root", m.root, "--verbose", "--timeout", limit, "--env", "STOCKADE_VM=1",
+		"--file", m.binary + ":/vmtest/vmtest.test"}, env...)
 	if m.cpus != "" {
 		args = append(args, "--cpus", m.cpus)
 	}
 	for _, f := range m.files {
 		args = append(args, "--file", f)
 	}
-	args = append(args, "--dir", "/vmtest", "--", "/vmtest/vmtest.test", "-test.v=test2json", "-test.timeout=19m")
+	args = append(args, "--dir", "/vmtest", "--", "/vmtest/vmtest.test", "-test.v=test2json", "-test.timeout="+testLimit)
 	for _, pattern := range []string{o.run, m.run} {
 		if pattern != "" {
 			args = append(args, "-test.run="+pattern)

@@ -79,6 +79,7 @@ func (r *report) print(out io.Writer, took time.Duration) bool {
 	defer r.mu.Unlock()
 	r.printSkipped(out)
 	r.matrix.print(out)
+	r.printFaults(out)
 	failed := 0
 	for _, o := range r.outcomes {
 		if o.action != "fail" {

@@ -77,6 +77,7 @@ func (r *report) tests(ctx context.Context, where string, raw bool, name string,
 		}
 	}
 	r.keep(c.matrix)
+	r.keepFaults(c.faults)
 	r.add(c.finish(err, notes.String()), where, time.Since(began))
 }
 
@@ -100,6 +101,7 @@ type collector struct {
 	parents map[string]bool
 	failed  map[string]bool // packages that failed
 	matrix  []string        // "TRIAL KERNEL RESULT"
+	faults  []string        // lines of their table
 }
 
 func newCollector(where string) *collector {
@@ -143,6 +145,9 @@ func (c *collector) note(e event) {
 		c.output[key].WriteString(e.Output)
 		if line, found := strings.CutPrefix(e.Output, "matrix: "); found {
 			c.matrix = append(c.matrix, strings.TrimSpace(line))
+		}
+		if line, found := strings.CutPrefix(e.Output, "fault: "); found {
+			c.faults = append(c.faults, strings.TrimSpace(line))
 		}
 	case "run":
 		c.action[key] = "run"
@@ -230,6 +235,7 @@ type report struct {
 	runs     []run
 	retries  int // boots that died under emulation and were tried again
 	matrix   matrix
+	faults   []string // lines of their table
 }
 
 // run is one line of the summary.

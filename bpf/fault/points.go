@@ -1,0 +1,85 @@
+// Package fault names the places at which tests let the agent fail. In a build
+// without the tag "faults" At is empty: the shipped program cannot be made to
+// fail by it. With the tag, STOCKADE_FAULT says what happens where:
+//
+//	NAME[:N]=kill|error|delay:DURATION[,...]
+//
+// the Nth time that the point is reached, 1 if N is not given; @FILE names a
+// file that says so, and is read anew whenever a point is reached.
+package fault
+
+// Point is a place at which something can fail.
+type Point struct {
+	Name string
+	// Sure marks what cannot fail by itself: there, being killed and being
+	// slow is all that can happen.
+	Sure bool
+}
+
+// Points lists every point, in the order in which a life of the agent meets
+// them first.
+var Points = []Point{
+	// The first start.
+	{Name: "agent.lock"},          // the lock of the agent
+	{Name: "bpf.load-object"},     // before each BPF object
+	{Name: "bpf.new-registry"},    // making the registry
+	{Name: "bpf.map-memory"},      // before each map that is mapped
+	{Name: "bpf.tai-offset"},      // telling the programs of UTC
+	{Name: "bpf.attach"},          // before each hook
+	{Name: "bpf.describe"},        // the registry's header
+	{Name: "bpf.pin-folder"},      // before the folder of pins
+	{Name: "bpf.pin-map"},         // before each pin of a map
+	{Name: "bpf.pin-link"},        // before each pin of a link
+	{Name: "bpf.pin-program"},     // before that of the program
+	{Name: "bpf.pin-registry"},    // before that of the registry: then the set is whole
+	{Name: "agent.begin"},         // everything is pinned, nothing is installed
+	{Name: "bpf.claim"},           // before a number is taken
+	{Name: "bpf.clear-counters"},  // a number's plan is gone, its counts are not
+	{Name: "bpf.clear-sequence"},  // nor its sequence
+	{Name: "bpf.clear-record"},    // nor its record
+	{Name: "bpf.name"},            // all of a name is written but its first byte
+	{Name: "bpf.register-root"},   // before a root is noted
+	{Name: "agent.memory-write"},  // before a memory is written
+	{Name: "agent.memory-rename"}, // written, not in force
+	{Name: "agent.install"},       // before a plan is installed
+	{Name: "bpf.arena"},           // before a table is written
+	{Name: "bpf.plan-store"},      // written, not in force
+	{Name: "bpf.grace-period"},    // before each wait for programs to end
+	{Name: "bpf.flip-second"},     // between the two stores of a plan and a mode
+	{Name: "bpf.installed", Sure: true},
+	{Name: "agent.installed", Sure: true},
+	{Name: "agent.groups"},  // before the cgroups are looked at
+	{Name: "agent.confine"}, // before a cgroup's id is known
+	{Name: "bpf.confine"},   // before a cgroup is put under a workload
+	{Name: "bpf.open-ring"}, // before the ring is opened
+	{Name: "agent.listen"},  // before the socket is made
+	{Name: "agent.file-watch"},
+	// The start of the next agent.
+	{Name: "bpf.adopt-registry"}, // before the registry is opened
+	{Name: "bpf.adopt-map"},      // before each other map
+	{Name: "bpf.adopt-link"},     // before each link
+	{Name: "bpf.adopt-program"},  // before the program
+	{Name: "bpf.recover"},        // before the arena is looked through
+	{Name: "agent.recall"},       // before a memory is read
+	// Denials.
+	{Name: "bpf.read-ring", Sure: true}, // taken from the ring, not handed on
+	{Name: "agent.deliver"},             // before a denial is written to its log
+	{Name: "agent.logged", Sure: true},  // written, not counted
+	{Name: "bpf.account", Sure: true},   // the count is sealed, not in force
+	{Name: "bpf.accounted", Sure: true}, // counted, its place on the ring not given back
+	// Changes.
+	{Name: "agent.reload"},               // before the configuration is read
+	{Name: "agent.stage"},                // before each workload is checked
+	{Name: "agent.commit"},               // before each workload is changed
+	{Name: "bpf.mode-store"},             // before a mode is stored
+	{Name: "agent.mode", Sure: true},     // stored, not noted
+	{Name: "agent.answer"},               // done, before the answer is written
+	{Name: "agent.appeared", Sure: true}, // a cgroup appeared: the next look finds it too
+	{Name: "bpf.release"},                // before a number is given back
+	{Name: "agent.forget"},               // given back, before its memory goes
+	// The end.
+	{Name: "agent.empty"},      // before it is made sure that nobody is confined
+	{Name: "bpf.unpin"},        // before each pin is removed
+	{Name: "bpf.unpin-folder"}, // before the folder of pins is
+	{Name: "agent.forget-all"}, // before the memories are
+}

@@ -1,0 +1,68 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// lifeSuite is the package whose tests let agents fail: with a program that has
+// the faults in it, and in machines of their own.
+const lifeSuite = "agent/vmtest"
+
+// withFaults builds that program and splits the suite.
+func (r *report) withFaults(ctx context.Context, o options, s machineTest) []machineTest {
+	const program, pattern = work + "/stockade-faults", "^TestFaults$"
+	if !r.step(ctx, "build bin/stockade with faults", "go", "build", "-tags", "faults", "-trimpath", "-o", program, "./cmd/stockade") {
+		return []machineTest{s}
+	}
+	s.files = append(s.files, program+":/usr/bin/stockade-faults")
+	if o.run != "" {
+		return []machineTest{s}
+	}
+	faults := s
+	s.skip = pattern
+	faults.where, faults.run = ", faults", pattern
+	return []machineTest{s, faults}
+}
+
+// faultOptions hand on which faults are wanted: STOCKADE_FAULTS=all takes long.
+func faultOptions() (env []string, limit, testLimit string) {
+	for _, name := range []string{"STOCKADE_FAULTS", "STOCKADE_FAULT_WAYS"} {
+		if value := os.Getenv(name); value != "" {
+			env = append(env, "--env", name+"="+value)
+		}
+	}
+	if len(env) > 0 {
+		return env, "90m", "89m"
+	}
+	return nil, "20m", "19m"
+}
+
+func (r *report) keepFaults(lines []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.faults = append(r.faults, lines...)
+}
+
+// printFaults writes what became of each fault to a file, and what all came to.
+func (r *report) printFaults(out io.Writer) {
+	if len(r.faults) == 0 {
+		return
+	}
+	fmt.Fprint(out, "\nFAULTS in VMs\n")
+	for _, line := range r.faults {
+		if strings.Contains(line, " pairs, ") {
+			fmt.Fprintf(out, "  %s\n", line)
+		}
+	}
+	file := filepath.Join(work, "faults")
+	if err := os.WriteFile(file, []byte(strings.Join(r.faults, "\n")+"\n"), 0o644); err == nil {
+		fmt.Fprintf(out, "  each of them: %s\n", file)
+	}
+}
