@@ -132,7 +132,7 @@ func (k *fakeSet) Strict() bool                      { return k.strict }
 func (k *fakeSet) Used() int                         { return 100 }
 func (k *fakeSet) Words() int                        { return 1 << 30 }
 func (k *fakeSet) Confined(pid int) (bool, error)    { return k.confined[pid], nil }
-func (k *fakeSet) Count(id uint32, delivered bool) { k.Account(id, delivered) }
+func (k *fakeSet) Count(id uint32, delivered bool)   { k.Account(id, delivered) }
 
 func (k *fakeSet) Account(id uint32, delivered bool) {
 	k.mu.Lock()
