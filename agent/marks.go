@@ -135,7 +135,7 @@ func (m *marker) plan(root *rootDir, plan *compiler.Plan, which hold) {
 		if which&one.hold == 0 {
 			continue
 		}
-		paths, wide := plan.AskPlaces(one.actions)
+		paths, wide := plan.AskPlaces(one.actions & plan.Handled)
 		for _, p := range paths {
 			m.path(root, p, one.mask)
 		}

@@ -93,6 +93,9 @@ type place struct {
 // AskPlaces says where the plan may ask about any of the actions: at the paths
 // listed and, if wide, elsewhere too. It never leaves out a place.
 func (p *Plan) AskPlaces(actions abi.ActionMask) (paths []string, wide bool) {
+	if len(p.Rules.Residuals) == 0 {
+		return nil, false
+	}
 	for _, r := range p.Rules.Rules {
 		if r.Audited || abi.ActionMask(r.Actions)&actions == 0 {
 			continue

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -47,11 +48,20 @@ func Read(proc *os.File, tid int) (*Call, error) {
 	return c, nil
 }
 
+// settling is how many milliseconds a task may take until it waits.
+const settling = 1000
+
 // readSyscall returns the system call that a task is in.
 func readSyscall(proc *os.File, tid int) (number int, args []uint64, err error) {
-	text, err := readAt(proc, strconv.Itoa(tid)+"/syscall")
-	if err != nil {
-		return 0, nil, err
+	text := ""
+	for range settling { // who is told of a task may run before it waits
+		if text, err = readAt(proc, strconv.Itoa(tid)+"/syscall"); err != nil {
+			return 0, nil, err
+		}
+		if !strings.HasPrefix(text, "running") {
+			break
+		}
+		time.Sleep(time.Millisecond)
 	}
 	words := strings.Fields(text)
 	if len(words) < 7 {
