@@ -145,12 +145,14 @@ func (m *marker) plan(root *rootDir, plan *compiler.Plan, which hold) {
 	}
 }
 
-// path marks one file, and its folder for what may be put in its place.
+// path marks one file, which costs nobody else anything; what is put in its place
+// is marked by missed. Where there is none yet, it marks the folder.
 func (m *marker) path(root *rootDir, name string, mask uint64) {
 	const literal = unix.RESOLVE_NO_SYMLINKS // the kernel's paths go through none
 	if file, err := openIn(root.dir, name, unix.O_PATH|unix.O_NOFOLLOW, literal); err == nil {
 		m.add(file, false, mask)
 		file.Close()
+		return
 	}
 	if dir, err := openIn(root.dir, path.Dir(name), unix.O_PATH|unix.O_DIRECTORY, literal); err == nil {
 		m.add(dir, false, mask|fanotify.Children)
