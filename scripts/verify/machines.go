@@ -110,7 +110,7 @@ func prepare(ctx context.Context, o options, r *report) []machineTest {
 		}
 		for _, s := range suites {
 			s.kernel = kernel
-			list = append(list, s)
+			list = append(list, s.leave(o, r))
 		}
 	}
 	return list

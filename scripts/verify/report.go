@@ -39,6 +39,13 @@ func (r *report) retry(line string) {
 	fmt.Print("verify: ", line)
 }
 
+// leftOut notes what a kernel does not run.
+func (r *report) leftOut(what string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.left = append(r.left, what)
+}
+
 // broken records that something other than a test failed.
 func (r *report) broken(where, text string) {
 	if !strings.HasSuffix(text, "\n") {
@@ -78,6 +85,9 @@ func (r *report) print(out io.Writer, took time.Duration) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.printSkipped(out)
+	if len(r.left) > 0 {
+		fmt.Fprintf(out, "\nLEFT OUT (run on %s; with STOCKADE_ALL=1, on all)\n  %s\n", wholeKernel, strings.Join(r.left, "\n  "))
+	}
 	r.matrix.print(out)
 	r.printFaults(out)
 	failed := 0

@@ -230,6 +230,7 @@ func tail(text string, lines int) string {
 
 // report is everything that happened. Its methods may run at once.
 type report struct {
+	left     []string // what some kernel does not run
 	mu       sync.Mutex
 	outcomes []outcome
 	runs     []run
