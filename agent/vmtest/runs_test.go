@@ -107,6 +107,7 @@ func TestRunsOfTheAgent(t *testing.T) {
 		{"two runs see their own denials", f.two},
 		{"a strict run", f.strict},
 		{"a run that is killed", f.killed},
+		{"what a run asks waits for the agent", f.asks},
 		{"metrics", f.metrics},
 		{"an agent that is killed under a run", f.succeeded},
 		{"an agent that is not there at the end of a run", f.missing},
@@ -114,6 +115,26 @@ func TestRunsOfTheAgent(t *testing.T) {
 	} {
 		if !t.Run(c.name, c.test) {
 			t.Logf("the agent said:\n%s", f.agent.said)
+		}
+	}
+}
+
+// asks is a run whose policy judges arguments.
+func (f *fleet) asks(t *testing.T) {
+	put("/policy/good.cedar", onlyGood)
+	for _, c := range []struct {
+		word, out, count string
+		code, n          int
+	}{{"good", "good\n", "0 operations denied", 0, 0}, {"evil", "", "1 operation denied", 126, 1}} {
+		cmd := exec.Command(program, "run", "--policy", "/policy/good.cedar", "--name", "asks", "--", "bash", "-c", "/usr/bin/echo "+c.word)
+		var out, errs bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &errs
+		_ = cmd.Run() // the code tells
+		if cmd.ProcessState.ExitCode() != c.code || out.String() != c.out {
+			t.Errorf("%s: exit %d: %q, want %d: %q; %s", c.word, cmd.ProcessState.ExitCode(), &out, c.code, c.out, &errs)
+		}
+		if n := strings.Count(errs.String(), "denied execute /usr/bin/echo by /usr/bin/bash"); n != c.n || !strings.Contains(errs.String(), c.count) {
+			t.Errorf("%s: %d denials, want %d: %s", c.word, n, c.n, &errs)
 		}
 	}
 }
