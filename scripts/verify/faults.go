@@ -15,9 +15,16 @@ import (
 // the faults in it, and in machines of their own.
 const lifeSuite = "agent/vmtest"
 
+// The parts of that suite, each in a machine of its own.
+const (
+	faultTests = "^TestFaults$"
+	askTests   = "^Test(WhatIsAsked|Executions|Opens|AKilledAgent|NoGroup|AnApproval|Rewritten|Hold)"
+	runTests   = "^TestRunsOfTheAgent$"
+)
+
 // withFaults builds that program and splits the suite.
 func (r *report) withFaults(ctx context.Context, o options, s machineTest) []machineTest {
-	const program, pattern = work + "/stockade-faults", "^TestFaults$"
+	const program = work + "/stockade-faults"
 	if !r.step(ctx, "build bin/stockade with faults", "go", "build", "-tags", "faults", "-trimpath", "-o", program, "./cmd/stockade") {
 		return []machineTest{s}
 	}
@@ -25,10 +32,12 @@ func (r *report) withFaults(ctx context.Context, o options, s machineTest) []mac
 	if o.run != "" {
 		return []machineTest{s}
 	}
-	faults := s
-	s.skip = pattern
-	faults.where, faults.run = ", faults", pattern
-	return []machineTest{s, faults}
+	faults, asks, runs := s, s, s
+	s.skip = faultTests + "|" + askTests + "|" + runTests
+	faults.where, faults.run = ", faults", faultTests
+	asks.where, asks.run = ", asks", askTests
+	runs.where, runs.run = ", runs", runTests
+	return []machineTest{s, faults, asks, runs}
 }
 
 // faultOptions hand on which faults are wanted: STOCKADE_FAULTS=all takes long.

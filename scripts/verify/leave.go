@@ -12,21 +12,23 @@ import (
 // again and again. STOCKADE_ALL=1 leaves out nothing.
 const wholeKernel = "6.12"
 
-// leave leaves out what the kernel of a machine need not run, and says so.
-func (m machineTest) leave(o options, r *report) machineTest {
+// leave leaves out what the kernel of a machine need not run, and says so. Nothing
+// may be left.
+func (m machineTest) leave(o options, r *report) (left machineTest, some bool) {
 	if m.kernel == wholeKernel || o.run != "" || os.Getenv("STOCKADE_ALL") != "" {
-		return m
+		return m, true
 	}
-	what := ""
+	what, some := "", true
 	switch {
 	case m.pkg == "cmd/stockade/vmtest":
 		m.run, what = "^Test(DeniedOperation|ReadWriteTree|KilledRunAndReaper|ProcessMovedOut|Strict)", "all but five tests"
-	case m.pkg == lifeSuite && m.run == "":
-		const long = "^Test(RunsOfTheAgent|OpensAreJudged|NoGroupListens|AnApprovalForOneTime)"
-		m.skip, what = m.skip+"|"+long, "runs that the agent holds, and three tests of what is asked"
+	case m.run == runTests:
+		what, some = "all", false
+	case m.run == askTests:
+		m.skip, what = "^Test(OpensAreJudged|NoGroupListens|AnApprovalForOneTime)", "three tests"
 	}
 	if what != "" {
-		r.leftOut(fmt.Sprintf("%s on %s: %s", m.pkg, m.kernel, what))
+		r.leftOut(fmt.Sprintf("%s on %s%s: %s", m.pkg, m.kernel, m.where, what))
 	}
-	return m
+	return m, some
 }

@@ -110,7 +110,9 @@ func prepare(ctx context.Context, o options, r *report) []machineTest {
 		}
 		for _, s := range suites {
 			s.kernel = kernel
-			list = append(list, s.leave(o, r))
+			if left, some := s.leave(o, r); some {
+				list = append(list, left)
+			}
 		}
 	}
 	return list
