@@ -36,6 +36,7 @@ func (r *report) withFaults(ctx context.Context, o options, s machineTest) []mac
 	s.skip = faultTests + "|" + askTests + "|" + runTests
 	faults.where, faults.run = ", faults", faultTests
 	asks.where, asks.run = ", asks", askTests
+	asks.cpus = "2" // arguments are changed while they are judged
 	runs.where, runs.run = ", runs", runTests
 	return []machineTest{s, faults, asks, runs}
 }

@@ -20,6 +20,7 @@ func (r *report) add(list []outcome, where string, took time.Duration) {
 			sum.passed++
 		case "fail":
 			sum.failed++
+			fmt.Printf("verify: %s: FAILED: %s\n", where, o.test)
 		case "skip":
 			sum.skipped++
 		}
