@@ -174,7 +174,9 @@ func TestOpensAreJudgedByUser(t *testing.T) {
 	})
 	must(os.Rename(agentDir+"/opened", agentDir+"/kept"))
 	put(agentDir+"/opened", "another\n")
-	try(t, []trial{{"a file in its place", daemon, "another", ""}})
+	try(t, []trial{{"a file in its place", daemon, "", agentDir + "/opened: " + askReason}})
+	time.Sleep(2 * time.Second) // it is marked now
+	try(t, []trial{{"the same once it was denied", daemon, "another", ""}})
 }
 
 func TestAKilledAgentAllowsNothing(t *testing.T) {
