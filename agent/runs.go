@@ -296,8 +296,12 @@ func (d *Daemon) release(w *workload) (gone bool, err error) {
 	if w.run != nil {
 		d.figures.ended(last, w.run)
 	}
-	d.holdAsks() // without it
-	return true, errors.Join(forget(d.memories(), w.name), d.held.forget(w.id, w.name))
+	err = forget(d.memories(), w.name)
+	if d.held != nil { // not yet, while a start looks at what is left
+		d.holdAsks() // without it
+		err = errors.Join(err, d.held.forget(w.id, w.name))
+	}
+	return true, err
 }
 
 // errOfRun refuses to change the policies of a run.
