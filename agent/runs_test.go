@@ -331,3 +331,29 @@ func TestDenialsOfARunThatIsGoneAreLogged(t *testing.T) {
 		t.Errorf("left %+v", s.Workloads)
 	}
 }
+
+// A run that ended while no agent was there is over for the next one.
+func TestNextAgentReleasesARunThatIsOver(t *testing.T) {
+	y := newYard(t)
+	d, kill := y.up()
+	id, err := y.set.Claim("over")
+	if err == nil {
+		m := memory{Origin: fromRun, Input: emptyInput}
+		err = m.keep(d.memories(), "over")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	kill()
+	d, kill = y.up()
+	defer kill()
+	y.set.mu.Lock()
+	left := y.set.of(id)
+	y.set.mu.Unlock()
+	if _, err := recall(d.memories(), "over"); left != nil || err != nil {
+		t.Errorf("workload %v, %v", left, err)
+	}
+	if s := y.status(d); len(s.Workloads) != 1 {
+		t.Errorf("workloads %+v", s.Workloads)
+	}
+}
