@@ -51,7 +51,7 @@ func faultOptions() (env []string, limit, testLimit string) {
 	if len(env) > 0 {
 		return env, "90m", "89m"
 	}
-	return nil, "20m", "19m"
+	return nil, "30m", "29m"
 }
 
 func (r *report) keepFaults(lines []string) {
