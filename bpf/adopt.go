@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -154,19 +153,9 @@ func (e *Enforcer) openPins(dir string) error {
 			e.maps[name] = m
 		}
 	}
-	pins, err := filepath.Glob(filepath.Join(dir, linkPin+"*"))
-	if err != nil {
-		return fmt.Errorf("%s: %w", dir, err)
-	}
-	for _, pin := range pins {
-		if err := fault.At("bpf.adopt-link"); err != nil {
-			return &IncompleteError{Dir: dir, What: fmt.Sprintf("%s: %v", filepath.Base(pin), err)}
-		}
-		l, err := link.LoadPinnedLink(pin, nil)
-		if err != nil {
-			return &IncompleteError{Dir: dir, What: fmt.Sprintf("%s: %v", filepath.Base(pin), err)}
-		}
-		e.links[strings.TrimPrefix(filepath.Base(pin), linkPin)] = l
+	var err error
+	if e.links, err = openLinks(dir, linkPin); err != nil {
+		return err
 	}
 	if err := fault.At("bpf.adopt-program"); err != nil {
 		return &IncompleteError{Dir: dir, What: fmt.Sprintf("%s: %v", registerPin, err)}

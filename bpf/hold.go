@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,17 +37,13 @@ const (
 	workloadHoldOpen = 4
 )
 
-// MaxImage bounds the arguments and the environment of a new image that can be
-// compared, in bytes.
-const MaxImage = 128 << 10
-
 // maxImages is how many images can wait for their exec at once.
 const maxImages = 32
 
 // image is the twin of struct image in kern/hold.bpf.c.
 type image struct {
 	Number, Argc, Envc, Len uint32
-	Bytes                   [MaxImage]byte
+	Bytes                   [abi.MaxImage]byte
 }
 
 // answer is the twin of struct answer in kern/maps.h.
@@ -57,18 +52,6 @@ type answer struct{ Allow, Image uint32 }
 // imagesMap is pinned last: without it the hooks that confirm are not whole.
 const imagesMap = "images"
 
-// Holdable returns what this kernel lets be held.
-func Holdable() (Hold, error) {
-	kernel, err := btf.LoadKernelSpec()
-	if err != nil {
-		return 0, fmt.Errorf("kernel BTF: %w: nothing is held; use a kernel with CONFIG_DEBUG_INFO_BTF", err)
-	}
-	if hasHook(kernel, postOpen) {
-		return HoldExec | HoldOpen, nil
-	}
-	return HoldExec, nil
-}
-
 // SetHold says what of a workload is held from now on. The hooks that confirm
 // are there before the first operation is held; once attached, they stay.
 func (e *Enforcer) SetHold(id uint32, which Hold) error {
@@ -76,15 +59,10 @@ func (e *Enforcer) SetHold(id uint32, which Hold) error {
 	if err != nil {
 		return err
 	}
-	can, err := Holdable()
-	if err == nil && which&^can != 0 {
-		err = errors.New("this kernel has no hook behind an open (before 6.9): what is asked about opens is not held")
-	}
-	if err == nil && which != 0 {
-		err = e.attachHolds()
-	}
-	if err != nil {
-		return fmt.Errorf("workload %d: %w", id, err)
+	if which != 0 {
+		if err := e.attachHolds(which); err != nil {
+			return fmt.Errorf("workload %d: %w", id, err)
+		}
 	}
 	flags := uint32(0)
 	if which&HoldExec != 0 {
@@ -99,8 +77,15 @@ func (e *Enforcer) SetHold(id uint32, which Hold) error {
 }
 
 // attachHolds attaches the hooks that confirm, all or none, and pins them where
-// the others are pinned.
-func (e *Enforcer) attachHolds() (err error) {
+// the others are pinned. The kernel must have those for what is to be held.
+func (e *Enforcer) attachHolds(which Hold) (err error) {
+	kernel, err := btf.LoadKernelSpec()
+	if err != nil {
+		return fmt.Errorf("kernel BTF: %w: nothing is held; use a kernel with CONFIG_DEBUG_INFO_BTF", err)
+	}
+	if which&HoldOpen != 0 && !hasHook(kernel, postOpen) {
+		return errors.New("this kernel has no hook behind an open (before 6.9): what is asked about opens is not held")
+	}
 	e.store.mu.Lock()
 	defer e.store.mu.Unlock()
 	if e.images != nil {
@@ -111,10 +96,6 @@ func (e *Enforcer) attachHolds() (err error) {
 			err = errors.Join(err, e.dropHolds())
 		}
 	}()
-	kernel, err := btf.LoadKernelSpec()
-	if err != nil {
-		return fmt.Errorf("kernel BTF: %w: nothing is held; use a kernel with CONFIG_DEBUG_INFO_BTF", err)
-	}
 	o := Options{TableWords: e.Words() - 1, EventBytes: int(e.maps["events"].MaxEntries())}
 	obj := object{holdObject, loadHold, nil}
 	programs, err := e.loadObject(obj, o, kernel)
@@ -155,21 +136,10 @@ func (e *Enforcer) dropHolds() error {
 	}
 	e.holds = nil
 	delete(e.maps, imagesMap)
-	return errors.Join(append(errs, removeHolds(e.pinDir))...)
-}
-
-// removeHolds removes the pins of the hooks that confirm.
-func removeHolds(dir string) error {
-	pins, err := filepath.Glob(filepath.Join(dir, holdPin+"*"))
-	if dir == "" || err != nil {
-		return err
+	if e.pinDir != "" {
+		errs = append(errs, unpin(e.pinDir, holdPin+"*"))
 	}
-	for _, pin := range pins {
-		if err := os.Remove(pin); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("pin: %w; remove it by hand", err)
-		}
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // adoptHolds opens the hooks that confirm, if they are whole. If not, nothing
@@ -177,7 +147,7 @@ func removeHolds(dir string) error {
 func (e *Enforcer) adoptHolds(dir string) error {
 	m, err := ebpf.LoadPinnedMap(filepath.Join(dir, holdPin+imagesMap), nil)
 	if errors.Is(err, fs.ErrNotExist) {
-		return removeHolds(dir)
+		return unpin(dir, holdPin+"*")
 	}
 	if err != nil {
 		return &IncompleteError{Dir: dir, What: fmt.Sprintf("map %s: %v", imagesMap, err)}
@@ -186,19 +156,8 @@ func (e *Enforcer) adoptHolds(dir string) error {
 	if e.images, err = mapMemory(m); err != nil {
 		return err
 	}
-	pins, err := filepath.Glob(filepath.Join(dir, holdPin+linkPin+"*"))
-	if err != nil {
-		return fmt.Errorf("%s: %w", dir, err)
-	}
-	e.holds = map[string]link.Link{}
-	for _, pin := range pins {
-		l, err := link.LoadPinnedLink(pin, nil)
-		if err != nil {
-			return &IncompleteError{Dir: dir, What: fmt.Sprintf("%s: %v", filepath.Base(pin), err)}
-		}
-		e.holds[strings.TrimPrefix(filepath.Base(pin), holdPin+linkPin)] = l
-	}
-	return nil
+	e.holds, err = openLinks(dir, holdPin+linkPin)
+	return err
 }
 
 // Image is what the arguments and the environment of a new image have to be.
@@ -304,8 +263,8 @@ const slotAge = 30 * time.Second
 
 // fill puts an image where the hooks find it.
 func (h *Holds) fill(number uint32, img *Image) (int, error) {
-	if len(img.Strings) > MaxImage {
-		return 0, fmt.Errorf("arguments and environment of %d bytes: more than %d: it is denied; pass less", len(img.Strings), MaxImage)
+	if len(img.Strings) > abi.MaxImage {
+		return 0, fmt.Errorf("arguments and environment of %d bytes: more than %d: it is denied; pass less", len(img.Strings), abi.MaxImage)
 	}
 	const size = unsafe.Sizeof(image{})
 	for slot := range maxImages {
@@ -316,7 +275,7 @@ func (h *Holds) fill(number uint32, img *Image) (int, error) {
 		atomic.StoreUint32(&to.Number, 0)
 		to.Argc, to.Envc, to.Len = uint32(img.Argc), uint32(img.Envc), uint32(len(img.Strings))
 		n := copy(to.Bytes[:], img.Strings)
-		clear(to.Bytes[n:min((n+255)&^255, MaxImage)])
+		clear(to.Bytes[n:min((n+255)&^255, abi.MaxImage)])
 		atomic.StoreUint32(&to.Number, number)
 		h.taken[slot] = time.Now()
 		return slot, nil

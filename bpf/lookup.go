@@ -2,10 +2,8 @@ package bpf
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 
 	"github.com/cilium/ebpf"
 
@@ -66,17 +64,6 @@ func numberOf(dir, name string) (uint32, error) {
 		}
 	}
 	return 0, fmt.Errorf("%s: workload %s: %w", dir, name, fs.ErrNotExist)
-}
-
-func openPin(dir, name string) (*ebpf.Map, error) {
-	m, err := ebpf.LoadPinnedMap(filepath.Join(dir, mapPin+name), &ebpf.LoadPinOptions{ReadOnly: true})
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s: map %s: %w", dir, name, fs.ErrNotExist)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: map %s: %w: what the set has is not known", dir, name, err)
-	}
-	return m, nil
 }
 
 // sumCounts adds up the counts of all processors.

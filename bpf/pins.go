@@ -7,8 +7,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 
 	"github.com/stockade-dev/stockade/bpf/fault"
 )
@@ -26,17 +28,8 @@ const (
 // stop its workloads before.
 func Remove(dir string) error {
 	for _, pattern := range []string{mapPin + registryName, linkPin + "*", holdPin + "*", "prog_*", mapPin + "*"} {
-		pins, err := filepath.Glob(filepath.Join(dir, pattern))
-		if err != nil {
-			return fmt.Errorf("%s: %w", dir, err)
-		}
-		for _, pin := range pins {
-			if err := fault.At("bpf.unpin"); err != nil {
-				return fmt.Errorf("pin %s: %w: it still enforces; remove it by hand", pin, err)
-			}
-			if err := os.Remove(pin); err != nil && !errors.Is(err, os.ErrNotExist) {
-				return fmt.Errorf("pin: %w: it still enforces; remove it by hand", err)
-			}
+		if err := unpin(dir, pattern); err != nil {
+			return err
 		}
 	}
 	if err := fault.At("bpf.unpin-folder"); err != nil {
@@ -48,16 +41,63 @@ func Remove(dir string) error {
 	return nil
 }
 
+// unpin removes the pins in dir whose names match.
+func unpin(dir, pattern string) error {
+	pins, err := filepath.Glob(filepath.Join(dir, pattern))
+	if err != nil {
+		return fmt.Errorf("%s: %w", dir, err)
+	}
+	for _, pin := range pins {
+		if err := fault.At("bpf.unpin"); err != nil {
+			return fmt.Errorf("pin %s: %w: it still enforces; remove it by hand", pin, err)
+		}
+		if err := os.Remove(pin); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("pin: %w: it still enforces; remove it by hand", err)
+		}
+	}
+	return nil
+}
+
+// openPin opens a map that is pinned in dir, for reading.
+func openPin(dir, name string) (*ebpf.Map, error) {
+	m, err := ebpf.LoadPinnedMap(filepath.Join(dir, mapPin+name), &ebpf.LoadPinOptions{ReadOnly: true})
+	if err != nil {
+		return nil, fmt.Errorf("%s: map %s: %w", dir, name, err)
+	}
+	return m, nil
+}
+
+// openLinks opens the links that are pinned in dir under a prefix, by their
+// names.
+func openLinks(dir, prefix string) (map[string]link.Link, error) {
+	links := map[string]link.Link{}
+	pins, err := filepath.Glob(filepath.Join(dir, prefix+"*"))
+	if err != nil {
+		return links, fmt.Errorf("%s: %w", dir, err)
+	}
+	for _, pin := range pins {
+		if err := fault.At("bpf.adopt-link"); err != nil {
+			return links, &IncompleteError{Dir: dir, What: fmt.Sprintf("%s: %v", filepath.Base(pin), err)}
+		}
+		l, err := link.LoadPinnedLink(pin, nil)
+		if err != nil {
+			return links, &IncompleteError{Dir: dir, What: fmt.Sprintf("%s: %v", filepath.Base(pin), err)}
+		}
+		links[strings.TrimPrefix(filepath.Base(pin), prefix)] = l
+	}
+	return links, nil
+}
+
 // Members counts the living tasks that the set pinned in dir has ever confined,
 // wherever they are now: a task that somebody moved out of its cgroup stays
 // confined, but cgroup.kill does not reach it. No pins, no members.
 func Members(dir string) (int, error) {
-	m, err := ebpf.LoadPinnedMap(filepath.Join(dir, mapPin+"members"), &ebpf.LoadPinOptions{ReadOnly: true})
+	m, err := openPin(dir, "members")
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("%s: %w: whether tasks are left is not known", dir, err)
+		return 0, fmt.Errorf("%w: whether tasks are left is not known", err)
 	}
 	defer m.Close()
 	byWorkload, err := countMembers(m)
@@ -109,12 +149,12 @@ func countMembers(m *ebpf.Map) (map[uint32]int, error) {
 // Groups returns the workload of every cgroup that the set pinned in dir
 // confines, by cgroup id. No pins, no cgroups.
 func Groups(dir string) (map[uint64]uint32, error) {
-	m, err := ebpf.LoadPinnedMap(filepath.Join(dir, mapPin+"cgroups"), &ebpf.LoadPinOptions{ReadOnly: true})
+	m, err := openPin(dir, "cgroups")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w: what is confined is not known", dir, err)
+		return nil, fmt.Errorf("%w: what is confined is not known", err)
 	}
 	defer m.Close()
 	return listGroups(m)

@@ -134,7 +134,7 @@ func TestLimitsAreTwins(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]int{"MAX_COMPONENTS": abi.MaxComponents, "MAX_NAME": abi.MaxName, "MAX_PATH": abi.MaxPath,
-		"INLINE_NAME": abi.InlineName, "MAX_IMAGE": MaxImage, "IMAGES": maxImages, "MAX_WORKLOADS": abi.MaxWorkloads, "ARENA_WORDS": defaultTableWords} {
+		"INLINE_NAME": abi.InlineName, "MAX_IMAGE": abi.MaxImage, "IMAGES": maxImages, "MAX_WORKLOADS": abi.MaxWorkloads, "ARENA_WORDS": defaultTableWords} {
 		m := regexp.MustCompile(`#define ` + name + ` (\d+)`).FindSubmatch(src)
 		if m == nil {
 			t.Errorf("no %s in kern/limits.h", name)

@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
 // Limit bounds, in bytes, the strings of one image.
-const Limit = 128 << 10
+const Limit = abi.MaxImage
 
 // maxScripts is how many interpreters the kernel follows (fs/exec.c,
 // exec_binprm).

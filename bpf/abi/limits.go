@@ -17,6 +17,9 @@ const (
 	// MaxThresholds is the most bounds that a plan may set on one number, such
 	// as the user id.
 	MaxThresholds = 1024
+	// MaxImage is the most bytes of arguments and environment that are compared
+	// with those that were judged.
+	MaxImage = 128 << 10
 	// MaxWorkloads is the most workloads one set of maps can hold.
 	MaxWorkloads = 256
 )
