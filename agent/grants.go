@@ -163,7 +163,7 @@ const maxTimes = 1_000_000
 
 // grant answers a ticket for a number of operations. The plan stays.
 func (d *Daemon) grant(a *ask, w *workload, given api.Answer) (api.Change, error) {
-	held := d.held.of(w.id).actions()
+	held := askedBy(d.held.of(w.id))
 	for _, r := range a.requests {
 		switch {
 		case !given.Allow:

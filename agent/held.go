@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stockade-dev/stockade/agent/fanotify"
+	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
@@ -35,7 +36,7 @@ type held struct {
 	healing sync.Mutex // of gate and its marks, against follow
 
 	mu     sync.Mutex // what follows
-	which  map[uint32]hold
+	which  map[uint32]bpf.Hold
 	roots  map[uint32]*rootDir
 	counts map[uint32]*heldCounts
 }
@@ -56,7 +57,7 @@ const (
 func newHeld(k kernel, adopted bool, memories string, finder func(*abi.Event) *judge, note func(key, text string)) *held {
 	h := &held{finder: finder, note: note, grants: &grants{dir: memories, all: map[string][]*grant{}}, waits: newWaiting(), marked: marks{},
 		ready: make(chan *operation, maxReady), heals: make(chan heal, maxHeals), quit: make(chan struct{}),
-		which: map[uint32]hold{}, roots: map[uint32]*rootDir{}, counts: map[uint32]*heldCounts{}}
+		which: map[uint32]bpf.Hold{}, roots: map[uint32]*rootDir{}, counts: map[uint32]*heldCounts{}}
 	h.kernel, _ = k.(holdKernel)
 	h.adopted = adopted
 	h.limit.Store(int64(5 * time.Second))
@@ -64,7 +65,7 @@ func newHeld(k kernel, adopted bool, memories string, finder func(*abi.Event) *j
 }
 
 // of returns what of a workload waits.
-func (h *held) of(id uint32) hold {
+func (h *held) of(id uint32) bpf.Hold {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.which[id]
@@ -269,7 +270,7 @@ func (h *held) finish(o *operation, v verdict) {
 		}
 	}
 	if v.outcome == isAllowed || v.outcome == isDenied {
-		a := holdAnswer{Number: o.number, Allow: v.outcome == isAllowed, Image: v.image}
+		a := bpf.Answer{Number: o.number, Allow: v.outcome == isAllowed, Image: v.image}
 		if err := h.reader.Answer(a); err != nil {
 			v.outcome = isUnanswered
 			h.note("answer", fmt.Sprintf("answer: %v: the operation is refused, with a ticket", err))

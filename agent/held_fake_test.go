@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
@@ -29,7 +30,7 @@ type holdingSet struct {
 	confine map[int]abi.Event
 	numbers map[int]uint64
 	last    uint64
-	answers map[int]holdAnswer
+	answers map[int]bpf.Answer
 	quit    chan struct{}
 	once    sync.Once
 	silent  bool // the programs do not tell
@@ -37,14 +38,14 @@ type holdingSet struct {
 
 func newHoldingSet() *holdingSet {
 	return &holdingSet{fakeSet: newFakeSet(), asked: make(chan abi.Event, 100), confine: map[int]abi.Event{}, numbers: map[int]uint64{},
-		answers: map[int]holdAnswer{}, quit: make(chan struct{})}
+		answers: map[int]bpf.Answer{}, quit: make(chan struct{})}
 }
 
-func (k *holdingSet) SetHold(id uint32, which hold) error {
+func (k *holdingSet) SetHold(id uint32, which bpf.Hold) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.set = append(k.set, fmt.Sprintf("%d:%d", id, which))
-	if k.noOpen && which&holdOpen != 0 {
+	if k.noOpen && which&bpf.HoldOpen != 0 {
 		return errors.New("no hook confirms opens")
 	}
 	return nil
@@ -61,7 +62,7 @@ func (k *holdingSet) calls() string {
 	return strings.Join(k.set, " ")
 }
 
-func (k *holdingSet) answer(pid int) (holdAnswer, bool) {
+func (k *holdingSet) answer(pid int) (bpf.Answer, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	a, ok := k.answers[pid]
@@ -97,7 +98,7 @@ func (h holdsOf) Pending(tid int) (uint64, error) {
 	return k.last, nil
 }
 
-func (h holdsOf) Answer(a holdAnswer) error {
+func (h holdsOf) Answer(a bpf.Answer) error {
 	h.k.mu.Lock()
 	defer h.k.mu.Unlock()
 	for tid, number := range h.k.numbers {
@@ -168,7 +169,7 @@ func (y *holdYard) event() abi.Event {
 
 // execute lets a confined process execute the tool, by a path, and returns what
 // the agent answered. The process exists before it is confined.
-func (y *holdYard) execute(e abi.Event, confined bool, env []string, args ...string) (a holdAnswer, answered bool, cmdline string) {
+func (y *holdYard) execute(e abi.Event, confined bool, env []string, args ...string) (a bpf.Answer, answered bool, cmdline string) {
 	y.t.Helper()
 	cmd := exec.Command("/bin/sh", append([]string{"-c", `read x; exec "$0" "$@"`, y.tool}, args...)...)
 	cmd.Env = env

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/fanotify"
+	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/compiler"
 )
@@ -29,11 +30,11 @@ type holding struct {
 }
 
 // wants says what of a plan can wait.
-func (h *held) wants(plan *compiler.Plan) hold {
-	var which hold
-	for _, one := range []hold{holdExec, holdOpen} {
-		paths, wide := plan.AskPlaces(one.actions() & plan.Handled)
-		if one == holdOpen && h.noOpen || len(paths) == 0 && !wide {
+func (h *held) wants(plan *compiler.Plan) bpf.Hold {
+	var which bpf.Hold
+	for _, one := range []bpf.Hold{bpf.HoldExec, bpf.HoldOpen} {
+		paths, wide := plan.AskPlaces(askedBy(one) & plan.Handled)
+		if one == bpf.HoldOpen && h.noOpen || len(paths) == 0 && !wide {
 			continue
 		}
 		which |= one
@@ -47,7 +48,7 @@ func (h *held) apply(list []holding) {
 	if h.kernel == nil {
 		return
 	}
-	which := make(map[uint32]hold)
+	which := make(map[uint32]bpf.Hold)
 	some := false
 	for _, w := range list {
 		which[w.id] = h.wants(w.plan)
@@ -59,13 +60,13 @@ func (h *held) apply(list []holding) {
 			return
 		}
 	}
-	h.set(which, func(now, next hold) hold { return now & next }) // less first
+	h.set(which, func(now, next bpf.Hold) bpf.Hold { return now & next }) // less first
 	if err := h.mark(list, which, some); err != nil {
 		h.note("marks", fmt.Sprintf("asks: %v: nothing waits for the agent, asks become tickets", err))
 		return
 	}
 	opens := !h.noOpen
-	h.set(which, func(_, next hold) hold { return next })
+	h.set(which, func(_, next bpf.Hold) bpf.Hold { return next })
 	if opens && h.noOpen {
 		h.apply(list) // without the marks for them
 	}
@@ -73,7 +74,7 @@ func (h *held) apply(list []holding) {
 
 // set tells the kernel what waits. Of a workload that is new to this agent an
 // earlier one may have told it something.
-func (h *held) set(which map[uint32]hold, change func(now, next hold) hold) {
+func (h *held) set(which map[uint32]bpf.Hold, change func(now, next bpf.Hold) bpf.Hold) {
 	for id, next := range which {
 		h.mu.Lock()
 		now, known := h.which[id]
@@ -82,10 +83,10 @@ func (h *held) set(which map[uint32]hold, change func(now, next hold) hold) {
 			continue
 		}
 		err := h.kernel.SetHold(id, next)
-		if err != nil && next&holdOpen != 0 {
+		if err != nil && next&bpf.HoldOpen != 0 {
 			h.note("open", fmt.Sprintf("asks: %v: opens do not wait for the agent, asks about them become tickets", err))
 			h.noOpen = true
-			if next &^= holdOpen; next == now {
+			if next &^= bpf.HoldOpen; next == now {
 				continue
 			}
 			err = h.kernel.SetHold(id, next)
@@ -102,7 +103,7 @@ func (h *held) set(which map[uint32]hold, change func(now, next hold) hold) {
 
 // mark makes the marks those of the plans. New ones are added to the group; if
 // some must go, another group takes over before the old one ends.
-func (h *held) mark(list []holding, which map[uint32]hold, some bool) error {
+func (h *held) mark(list []holding, which map[uint32]bpf.Hold, some bool) error {
 	roots := h.openRoots(list, which)
 	h.healing.Lock()
 	defer h.healing.Unlock()
@@ -132,7 +133,7 @@ func (h *held) marker(group *fanotify.Group, has marks) *marker {
 	return &marker{group: group, has: has, list: marks{}, note: h.note}
 }
 
-func (h *held) plans(m *marker, list []holding, which map[uint32]hold, roots map[uint32]*rootDir) {
+func (h *held) plans(m *marker, list []holding, which map[uint32]bpf.Hold, roots map[uint32]*rootDir) {
 	for _, w := range list {
 		if root := roots[w.id]; root != nil && which[w.id] != 0 {
 			m.plan(root, w.plan, which[w.id])
@@ -142,7 +143,7 @@ func (h *held) plans(m *marker, list []holding, which map[uint32]hold, roots map
 
 // openRoots opens the root directories of the workloads of which something
 // waits, and closes those of others.
-func (h *held) openRoots(list []holding, which map[uint32]hold) map[uint32]*rootDir {
+func (h *held) openRoots(list []holding, which map[uint32]bpf.Hold) map[uint32]*rootDir {
 	h.mu.Lock()
 	old := maps.Clone(h.roots)
 	h.mu.Unlock()
@@ -185,10 +186,10 @@ func (h *held) missed(e *abi.Event) {
 	}
 	which := h.of(e.Workload)
 	var mask uint64
-	if which&holdExec != 0 && e.Missing.Has(abi.Execute) {
+	if which&bpf.HoldExec != 0 && e.Missing.Has(abi.Execute) {
 		mask |= fanotify.OpenExec
 	}
-	if which&holdOpen != 0 && e.Missing&holdOpen.actions() != 0 {
+	if which&bpf.HoldOpen != 0 && e.Missing&askedBy(bpf.HoldOpen) != 0 {
 		mask |= fanotify.Open | fanotify.Dirs
 	}
 	if mask == 0 {
@@ -225,7 +226,7 @@ func (h *held) status(id uint32) *api.Held {
 	if h == nil {
 		return nil
 	}
-	which := h.of(id).actions()
+	which := askedBy(h.of(id))
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	c := h.counts[id]

@@ -46,27 +46,4 @@ func (l loaded) events() (eventReader, error) { return l.Enforcer.Events() }
 
 var _ holdKernel = loaded{}
 
-// SetHold implements holdKernel.
-func (l loaded) SetHold(id uint32, which hold) error {
-	return l.Enforcer.SetHold(id, bpf.Hold(which))
-}
-
-func (l loaded) holds() (holdReader, error) {
-	h, err := l.Enforcer.Holds()
-	if err != nil {
-		return nil, err
-	}
-	return heldTasks{h}, nil
-}
-
-// heldTasks is what the kernel side holds.
-type heldTasks struct{ *bpf.Holds }
-
-// Answer implements holdReader.
-func (h heldTasks) Answer(a holdAnswer) error {
-	answer := bpf.Answer{Number: a.Number, Allow: a.Allow}
-	if a.Image != nil {
-		answer.Image = &bpf.Image{Argc: a.Image.Argc, Envc: a.Image.Envc, Strings: a.Image.Strings}
-	}
-	return h.Holds.Answer(answer)
-}
+func (l loaded) holds() (holdReader, error) { return l.Enforcer.Holds() }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stockade-dev/stockade/agent/image"
 	"github.com/stockade-dev/stockade/agent/sink"
+	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/compiler"
 )
@@ -107,7 +108,7 @@ func exact(plan *compiler.Plan, e *abi.Event) bool {
 type facts struct {
 	told    compiler.Told
 	unknown compiler.Uses
-	image   *holdImage // nil: it does not matter
+	image   *bpf.Image // nil: it does not matter
 }
 
 func (f *facts) known(uses compiler.Uses) bool { return uses&f.unknown == 0 }
@@ -198,7 +199,7 @@ func (x *examiner) readImage(o *operation, held *os.File, f *facts) error {
 	if here.Device != program.Device || here.Inode != program.Inode {
 		args = img.Args
 	}
-	f.image = &holdImage{Argc: len(img.Args), Envc: len(img.Env), Strings: img.Strings()}
+	f.image = &bpf.Image{Argc: len(img.Args), Envc: len(img.Env), Strings: img.Strings()}
 	f.arguments(args)
 	f.environment(call.Env)
 	return nil

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stockade-dev/stockade/agent/fanotify"
+	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/compiler"
 )
@@ -123,14 +124,14 @@ func (m *marker) add(file *os.File, whole bool, mask uint64) {
 }
 
 // plan marks what a plan may ask about under a root.
-func (m *marker) plan(root *rootDir, plan *compiler.Plan, which hold) {
+func (m *marker) plan(root *rootDir, plan *compiler.Plan, which bpf.Hold) {
 	for _, one := range []struct {
-		hold    hold
+		hold    bpf.Hold
 		mask    uint64
 		actions abi.ActionMask
 	}{
-		{holdExec, fanotify.OpenExec, holdExec.actions()},
-		{holdOpen, fanotify.Open | fanotify.Dirs, holdOpen.actions()},
+		{bpf.HoldExec, fanotify.OpenExec, askedBy(bpf.HoldExec)},
+		{bpf.HoldOpen, fanotify.Open | fanotify.Dirs, askedBy(bpf.HoldOpen)},
 	} {
 		if which&one.hold == 0 {
 			continue

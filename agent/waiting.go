@@ -8,6 +8,7 @@ import (
 
 	"github.com/stockade-dev/stockade/agent/fanotify"
 	"github.com/stockade-dev/stockade/agent/sink"
+	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
@@ -46,7 +47,7 @@ type operation struct {
 type verdict struct {
 	outcome  outcome
 	policies []sink.Policy
-	image    *holdImage
+	image    *bpf.Image
 	// grant of workload is to be spent, if it is not empty.
 	grant, workload string
 }
