@@ -20,6 +20,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// The process that executes does so in its first thread, the one that the tests
+// look at; Go would else move main to another.
+func init() { runtime.LockOSThread() }
+
 // TestMain lets the test binary be the program that a test executes, and the
 // process that executes it.
 func TestMain(m *testing.M) {
@@ -49,7 +53,6 @@ func execute() error {
 	if err := json.NewDecoder(bufio.NewReaderSize(os.Stdin, 1)).Decode(&o); err != nil {
 		return err
 	}
-	runtime.LockOSThread()
 	if err := os.Chdir(o.Dir); err != nil {
 		return err
 	}
@@ -125,6 +128,13 @@ func newStage(t *testing.T) *stage {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// of is the same stage for a part of the test.
+func (s *stage) of(t *testing.T) *stage {
+	part := *s
+	part.t = t
+	return &part
 }
 
 func (s *stage) path(name string) string { return filepath.Join(s.dir, name) }
@@ -261,6 +271,7 @@ func TestPredictedImagesAreThoseOfTheKernel(t *testing.T) {
 		{"descriptor and a whole path", "plain", order{At: s.path("sub"), Path: s.path("plain"), Args: []string{"x"}}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			s := s.of(t)
 			if c.order.Dir == "" {
 				c.order.Dir = s.dir
 			}
