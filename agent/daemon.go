@@ -103,11 +103,7 @@ func (m machine) open(file string, std io.Writer) (d *Daemon, err error) {
 	if err = d.begin(cfg, staged); err == nil {
 		return d, nil
 	}
-	err = errors.Join(err, d.held.close())
-	if d.adopted {
-		return nil, errors.Join(err, d.kernel.Abandon())
-	}
-	return nil, errors.Join(err, d.kernel.Close())
+	return nil, errors.Join(err, d.close())
 }
 
 // acquire adopts the kernel side, or loads it once all policies are known to

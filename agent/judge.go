@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/stockade-dev/stockade/agent/image"
-	"github.com/stockade-dev/stockade/agent/sink"
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/compiler"
@@ -86,7 +85,7 @@ func (j *judge) decide(requests []abi.Request, uses []map[int]compiler.Uses, fac
 		}
 		v.outcome, v.image = isDenied, nil
 		for _, p := range determining {
-			s := sink.Policy{ID: p.ID, Reason: p.Reason(), Severity: p.Annotations["severity"], Effect: p.Effect.String()}
+			s := shown(p)
 			if !slices.Contains(v.policies, s) {
 				v.policies = append(v.policies, s)
 			}

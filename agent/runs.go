@@ -281,13 +281,27 @@ func (d *Daemon) release(w *workload) (gone bool, err error) {
 			return false, err
 		}
 	}
-	d.figures.mu.Lock()
-	defer d.figures.mu.Unlock()
-	if err := d.kernel.Release(w.id); err != nil {
+	if err = d.drop(w, last); err != nil {
 		if errors.Is(err, bpf.ErrInUse) {
 			err = nil
 		}
 		return false, err
+	}
+	err = forget(d.memories(), w.name)
+	if d.held != nil { // not yet, while a start looks at what is left
+		d.holdAsks() // without it
+		err = errors.Join(err, d.held.forget(w.id, w.name))
+	}
+	return true, err
+}
+
+// drop gives a number back, and counts what a run came to: for who reads the
+// figures both happen at once.
+func (d *Daemon) drop(w *workload, last abi.Counters) error {
+	d.figures.mu.Lock()
+	defer d.figures.mu.Unlock()
+	if err := d.kernel.Release(w.id); err != nil {
+		return err
 	}
 	d.mu.Lock()
 	delete(d.workloads, w.name)
@@ -296,12 +310,7 @@ func (d *Daemon) release(w *workload) (gone bool, err error) {
 	if w.run != nil {
 		d.figures.ended(last, w.run)
 	}
-	err = forget(d.memories(), w.name)
-	if d.held != nil { // not yet, while a start looks at what is left
-		d.holdAsks() // without it
-		err = errors.Join(err, d.held.forget(w.id, w.name))
-	}
-	return true, err
+	return nil
 }
 
 // errOfRun refuses to change the policies of a run.

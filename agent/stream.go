@@ -79,6 +79,7 @@ func (d *Daemon) read(events eventReader) {
 // listens.
 func (d *Daemon) deliver(e abi.Event) {
 	d.figures.event(&e)
+	d.held.missed(&e)
 	d.mu.Lock()
 	w := d.byID[e.Workload]
 	d.mu.Unlock()
@@ -86,7 +87,6 @@ func (d *Daemon) deliver(e abi.Event) {
 		d.write(w, e, d.kernel.Account)
 		return
 	}
-	d.held.missed(&e)
 	lost, ok := w.run.put(e)
 	switch {
 	case !ok:
@@ -136,9 +136,6 @@ func (d *Daemon) write(w *workload, e abi.Event, count func(id uint32, delivered
 		log = w.log
 	}
 	d.mu.Unlock()
-	if w == nil || w.run == nil {
-		d.held.missed(&e)
-	}
 	object := denial.JSON()
 	err := fault.At("agent.deliver")
 	if err == nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/compiler"
+	"github.com/stockade-dev/stockade/compiler/rule"
 )
 
 // eventReader is where denials come from: bpf.Events.
@@ -126,6 +127,11 @@ func (w *watch) explain(e *abi.Event) []sink.Policy {
 	return found
 }
 
+// shown is a policy as a denial shows it.
+func shown(p *rule.Policy) sink.Policy {
+	return sink.Policy{ID: p.ID, Reason: p.Reason(), Severity: p.Annotations["severity"], Effect: p.Effect.String(), Audit: p.Audited()}
+}
+
 // forbids lists the forbids that are satisfied for any action that was refused,
 // and of an action that is allowed those in audit, which the event reports.
 func forbids(plan *compiler.Plan, e *abi.Event) []sink.Policy {
@@ -141,7 +147,7 @@ func forbids(plan *compiler.Plan, e *abi.Event) []sink.Policy {
 			_, determining = plan.Audited(q)
 		}
 		for _, p := range determining {
-			s := sink.Policy{ID: p.ID, Reason: p.Reason(), Severity: p.Annotations["severity"], Effect: p.Effect.String(), Audit: p.Audited()}
+			s := shown(p)
 			if s.Effect == "forbid" && !slices.Contains(list, s) {
 				list = append(list, s)
 			}
