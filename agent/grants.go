@@ -78,17 +78,7 @@ func (g *grants) keep(name string, list []*grant, now time.Time) error {
 		delete(g.all, name)
 		return nil
 	}
-	text, err := json.Marshal(list)
-	if err == nil {
-		err = os.MkdirAll(g.dir, 0o700)
-	}
-	if err == nil {
-		err = os.WriteFile(path+".new", text, 0o600)
-	}
-	if err == nil {
-		err = os.Rename(path+".new", path)
-	}
-	if err != nil {
+	if err := replaceFile(path, list); err != nil {
 		return fmt.Errorf("grants of workload %s: %w: nothing is changed; make room in %s", name, err, g.dir)
 	}
 	g.all[name] = list

@@ -11,6 +11,7 @@ import (
 	"github.com/stockade-dev/stockade/agent/fanotify"
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/bpf/fault"
 )
 
 // held answers for operations that wait. Nothing of it is there until a plan
@@ -136,7 +137,11 @@ func (h *held) close() error {
 // openGate opens a group and lets it be read, before anything is marked: the
 // agent's own opens wait for it as well.
 func (h *held) openGate() (*gate, error) {
-	group, err := fanotify.New()
+	err := fault.At("agent.hold-group")
+	var group *fanotify.Group
+	if err == nil {
+		group, err = fanotify.New()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -282,6 +287,7 @@ func (h *held) finish(o *operation, v verdict) {
 	if o.group == nil {
 		return
 	}
+	_ = fault.At("agent.go-on")
 	o.group.release(o.event)
 	o.group.busy.Add(-1)
 	if !o.taken {

@@ -15,6 +15,7 @@ import (
 	"github.com/stockade-dev/stockade/agent/fanotify"
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/bpf/fault"
 	"github.com/stockade-dev/stockade/compiler"
 )
 
@@ -116,7 +117,11 @@ func (m *marker) add(file *os.File, whole bool, mask uint64) {
 	if whole {
 		add = m.group.MarkFilesystem
 	}
-	if err := add(int(file.Fd()), mask); err != nil {
+	err := fault.At("agent.hold-mark")
+	if err == nil {
+		err = add(int(file.Fd()), mask)
+	}
+	if err != nil {
 		m.note("mark "+file.Name(), fmt.Sprintf("mark %s: %v: what is asked there becomes tickets; see fs.fanotify.max_user_marks", file.Name(), err))
 		return
 	}

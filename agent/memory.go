@@ -52,26 +52,31 @@ func recall(dir, name string) (*memory, error) {
 
 // keep writes the memory of a workload: whole, or not at all.
 func (m *memory) keep(dir, name string) error {
-	text, err := json.Marshal(m)
+	if err := replaceFile(memoryPath(dir, name), m); err != nil {
+		return fmt.Errorf("memory of workload %s: %w: nothing is changed; make room in %s", name, err, dir)
+	}
+	return nil
+}
+
+// replaceFile writes what something is in JSON: whole, or not at all.
+func replaceFile(path string, what any) error {
+	text, err := json.Marshal(what)
 	if err == nil {
-		err = os.MkdirAll(dir, 0o700)
+		err = os.MkdirAll(filepath.Dir(path), 0o700)
 	}
 	if err == nil {
 		err = fault.At("agent.memory-write")
 	}
 	if err == nil {
-		err = os.WriteFile(memoryPath(dir, name)+".new", text, 0o600)
+		err = os.WriteFile(path+".new", text, 0o600)
 	}
 	if err == nil {
 		err = fault.At("agent.memory-rename")
 	}
 	if err == nil {
-		err = os.Rename(memoryPath(dir, name)+".new", memoryPath(dir, name))
+		err = os.Rename(path+".new", path)
 	}
-	if err != nil {
-		return fmt.Errorf("memory of workload %s: %w: nothing is changed; make room in %s", name, err, dir)
-	}
-	return nil
+	return err
 }
 
 // forget removes the memory of a workload.

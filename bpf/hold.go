@@ -17,6 +17,7 @@ import (
 	"github.com/cilium/ebpf/ringbuf"
 
 	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/bpf/fault"
 )
 
 // Hold says which of the operations that a policy asks about go on to the
@@ -64,6 +65,9 @@ func (e *Enforcer) SetHold(id uint32, which Hold) error {
 			return fmt.Errorf("workload %d: %w", id, err)
 		}
 	}
+	if err := fault.At("bpf.hold-flags"); err != nil {
+		return fmt.Errorf("workload %d: %w: what it holds stays as it was", id, err)
+	}
 	flags := uint32(0)
 	if which&HoldExec != 0 {
 		flags |= workloadHoldExec
@@ -110,19 +114,30 @@ func (e *Enforcer) attachHolds(which Hold) (err error) {
 			return err
 		}
 		e.holds[name] = l
-		if e.pinDir != "" {
-			if err := l.Pin(filepath.Join(e.pinDir, holdPin+linkPin+name)); err != nil {
-				return pinError(e.pinDir, err)
-			}
+		if err := e.pinHold(l, linkPin+name); err != nil {
+			return err
 		}
 	}
-	if e.pinDir != "" {
-		if err := e.maps[imagesMap].Pin(filepath.Join(e.pinDir, holdPin+imagesMap)); err != nil {
-			return pinError(e.pinDir, err)
-		}
+	if err := e.pinHold(e.maps[imagesMap], imagesMap); err != nil {
+		return err
 	}
 	e.images, err = mapMemory(e.maps[imagesMap])
 	return err
+}
+
+// pinHold pins one of what confirms, if the others are pinned.
+func (e *Enforcer) pinHold(one interface{ Pin(path string) error }, name string) error {
+	if e.pinDir == "" {
+		return nil
+	}
+	err := fault.At("bpf.pin-hold")
+	if err == nil {
+		err = one.Pin(filepath.Join(e.pinDir, holdPin+name))
+	}
+	if err != nil {
+		return pinError(e.pinDir, err)
+	}
+	return nil
 }
 
 // dropHolds undoes what was begun.
@@ -146,6 +161,11 @@ func (e *Enforcer) dropHolds() error {
 // is held yet: what was begun is removed.
 func (e *Enforcer) adoptHolds(dir string) error {
 	m, err := ebpf.LoadPinnedMap(filepath.Join(dir, holdPin+imagesMap), nil)
+	if err == nil {
+		if err = fault.At("bpf.adopt-holds"); err != nil {
+			m.Close()
+		}
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return unpin(dir, holdPin+"*")
 	}
@@ -188,7 +208,11 @@ type Holds struct {
 
 // Holds opens the ring of holds. One reader at a time sees each.
 func (e *Enforcer) Holds() (*Holds, error) {
-	r, err := ringbuf.NewReader(e.maps["asked"])
+	err := fault.At("bpf.open-holds")
+	var r *ringbuf.Reader
+	if err == nil {
+		r, err = ringbuf.NewReader(e.maps["asked"])
+	}
 	if err != nil {
 		return nil, fmt.Errorf("ring of holds: %w: what is asked is denied", err)
 	}
@@ -205,6 +229,7 @@ func (h *Holds) Read() (abi.Event, error) {
 	case err != nil:
 		return abi.Event{}, fmt.Errorf("ring of holds: %w", err)
 	}
+	_ = fault.At("bpf.read-hold")
 	return abi.DecodeEvent(rec.RawSample)
 }
 
@@ -246,7 +271,11 @@ func (h *Holds) Answer(a Answer) error {
 		}
 		say.Image = uint32(slot) + 1
 	}
-	if err := h.e.maps["answers"].Put(uint32(a.Number), say); err != nil {
+	err := fault.At("bpf.answer")
+	if err == nil {
+		err = h.e.maps["answers"].Put(uint32(a.Number), say)
+	}
+	if err != nil {
 		return fmt.Errorf("hold %d: %w: it is denied", a.Number, err)
 	}
 	h.past = append(h.past, uint32(a.Number))
@@ -265,6 +294,9 @@ const slotAge = 30 * time.Second
 func (h *Holds) fill(number uint32, img *Image) (int, error) {
 	if len(img.Strings) > abi.MaxImage {
 		return 0, fmt.Errorf("arguments and environment of %d bytes: more than %d: it is denied; pass less", len(img.Strings), abi.MaxImage)
+	}
+	if err := fault.At("bpf.image"); err != nil {
+		return 0, err
 	}
 	const size = unsafe.Sizeof(image{})
 	for slot := range maxImages {

@@ -107,6 +107,23 @@ var faultCases = []faultCase{
 	{point: "agent.confine", way: "group", says: "cgroup single"},
 	{point: "bpf.confine", way: "group", says: "cgroup single"},
 
+	{point: "bpf.load-object", way: "confirm", says: "BPF object hold"},
+	{point: "bpf.attach", way: "confirm", says: "hook "},
+	{point: "bpf.pin-hold", way: "confirm", says: "/sys/fs/bpf/stockade/@agent"},
+	{point: "bpf.pin-hold:2", way: "confirm", says: "/sys/fs/bpf/stockade/@agent"},
+	{point: "bpf.pin-hold:3", way: "confirm", says: "/sys/fs/bpf/stockade/@agent"},
+	{point: "bpf.hold-flags", way: "hold", says: "asks: workload"},
+	{point: "bpf.open-holds", way: "hold", says: "ring of holds"},
+	{point: "agent.hold-group", way: "hold", says: "nothing waits for the agent"},
+	{point: "agent.hold-mark", way: "hold", says: "mark /usr/bin/id"},
+
+	{point: "bpf.read-hold", way: "ask"},
+	{point: "bpf.image", way: "ask", says: "answer: hold"},
+	{point: "bpf.answer", way: "ask", says: "answer: hold"},
+	{point: "agent.go-on", way: "ask"},
+
+	{point: "bpf.adopt-holds", way: "readopt", says: "map images"},
+
 	{point: "bpf.read-ring", way: "denial"},
 	{point: "agent.deliver", way: "denial", says: "log"},
 	{point: "agent.logged", way: "denial"},
@@ -228,7 +245,7 @@ func TestFaults(t *testing.T) {
 	lap := func(what string) { t.Logf("%s: %.0f s", what, time.Since(began).Seconds()) }
 	f.starts()
 	lap("starts")
-	f.crowd = startCrowd()
+	f.crowd = startCrowd("probe-opens")
 	defer func() { f.crowd.stop(); f.kill() }()
 	f.crowd.rounds(t, 1)
 	for _, way := range []string{"adopt", "apply", "flip", "mode", "remode", "reload", "add", "group", "denial", "remove"} {

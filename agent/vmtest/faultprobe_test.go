@@ -1,6 +1,7 @@
 package vmtest
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,17 +13,52 @@ import (
 	"unsafe"
 )
 
-// board is the memory that probes share with the test. Each counts, for every
-// file of raceFiles, how often it was allowed and denied.
+// board is the memory that probes share with the test.
 type board struct {
 	pause  uint32
-	probes [probes]struct {
-		counts [4][2]uint64
-		other  uint64 // neither
-		rounds uint64
-		rests  uint32
-		_      uint32
+	probes [probes]tally
+}
+
+// tally is what one probe counts: for each of four operations how often it was
+// allowed and denied.
+type tally struct {
+	counts [4][2]uint64
+	other  uint64 // neither
+	rounds uint64
+	rests  uint32
+	_      uint32
+}
+
+// note counts the end of an operation.
+func (t *tally) note(i int, err error) {
+	switch {
+	case err == nil:
+		atomic.AddUint64(&t.counts[i][0], 1)
+	case errors.Is(err, syscall.EACCES):
+		atomic.AddUint64(&t.counts[i][1], 1)
+	default:
+		fmt.Fprintln(os.Stderr, "probe:", err)
+		atomic.AddUint64(&t.other, 1)
 	}
+}
+
+// probing are the rounds of probes, by the argument that makes the test binary
+// one: opens opens raceFiles in turn, runs runs heldRuns.
+var probing = map[string]func(*tally){
+	"probe-opens": func(t *tally) {
+		for i, name := range raceFiles {
+			fd, err := syscall.Open(agentDir+"/"+name, syscall.O_RDONLY, 0)
+			if err == nil {
+				syscall.Close(fd)
+			}
+			t.note(i, err)
+		}
+	},
+	"probe-runs": func(t *tally) {
+		for i, argument := range heldRuns {
+			t.note(i, exec.Command("/usr/bin/id", argument).Run())
+		}
+	},
 }
 
 const (
@@ -40,8 +76,8 @@ func openBoard() *board {
 	return (*board)(unsafe.Pointer(&mem[0]))
 }
 
-// probe enters the agent's cgroup and opens the files in turn, for ever.
-func probe(number string) int {
+// probe enters the agent's cgroup and goes round for ever.
+func probe(round func(*tally), number string) {
 	n, err := strconv.Atoi(number)
 	must(err)
 	b := openBoard()
@@ -55,18 +91,7 @@ func probe(number string) int {
 			continue
 		}
 		atomic.StoreUint32(&me.rests, 0)
-		for i, name := range raceFiles {
-			fd, err := syscall.Open(agentDir+"/"+name, syscall.O_RDONLY, 0)
-			switch err {
-			case nil:
-				syscall.Close(fd)
-				atomic.AddUint64(&me.counts[i][0], 1)
-			case syscall.EACCES:
-				atomic.AddUint64(&me.counts[i][1], 1)
-			default:
-				atomic.AddUint64(&me.other, 1)
-			}
-		}
+		round(me)
 		atomic.AddUint64(&me.rounds, 1)
 	}
 }
@@ -109,11 +134,11 @@ type crowd struct {
 	cmds  []*exec.Cmd
 }
 
-func startCrowd() *crowd {
+func startCrowd(kind string) *crowd {
 	must(os.RemoveAll(boardFile))
 	c := &crowd{board: openBoard()}
 	for i := range probes {
-		cmd := exec.Command("/proc/self/exe", "probe", strconv.Itoa(i))
+		cmd := exec.Command("/proc/self/exe", kind, strconv.Itoa(i))
 		cmd.Stderr = os.Stderr
 		must(cmd.Start())
 		c.cmds = append(c.cmds, cmd)

@@ -26,8 +26,8 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == "flood" {
 		os.Exit(flood())
 	}
-	if len(os.Args) == 3 && os.Args[1] == "probe" {
-		os.Exit(probe(os.Args[2]))
+	if len(os.Args) == 3 && probing[os.Args[1]] != nil {
+		probe(probing[os.Args[1]], os.Args[2])
 	}
 	os.Exit(m.Run())
 }

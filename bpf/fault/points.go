@@ -39,7 +39,7 @@ var Points = []Point{
 	{Name: "bpf.clear-record"},    // nor its record
 	{Name: "bpf.name"},            // all of a name is written but its first byte
 	{Name: "bpf.register-root"},   // before a root is noted
-	{Name: "agent.memory-write"},  // before a memory is written
+	{Name: "agent.memory-write"},  // before a memory, or grants, are written
 	{Name: "agent.memory-rename"}, // written, not in force
 	{Name: "agent.install"},       // before a plan is installed
 	{Name: "bpf.arena"},           // before a table is written
@@ -67,6 +67,17 @@ var Points = []Point{
 	{Name: "agent.logged", Sure: true},  // written, not counted
 	{Name: "bpf.account", Sure: true},   // the count is sealed, not in force
 	{Name: "bpf.accounted", Sure: true}, // counted, its place on the ring not given back
+	// What waits for the agent.
+	{Name: "bpf.open-holds"},            // before their ring is opened
+	{Name: "agent.hold-group"},          // before the group that hears of them
+	{Name: "agent.hold-mark"},           // before each mark
+	{Name: "bpf.pin-hold"},              // before each pin of what confirms them
+	{Name: "bpf.hold-flags"},            // before the programs are told
+	{Name: "bpf.adopt-holds"},           // before the links of what confirms
+	{Name: "bpf.read-hold", Sure: true}, // taken from the ring, not handed on
+	{Name: "bpf.image"},                 // judged, before the image is written
+	{Name: "bpf.answer"},                // before the answer is written
+	{Name: "agent.go-on", Sure: true},   // answered, still waiting
 	// Changes.
 	{Name: "agent.reload"},               // before the configuration is read
 	{Name: "agent.stage"},                // before each workload is checked

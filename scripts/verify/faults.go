@@ -17,7 +17,7 @@ const lifeSuite = "agent/vmtest"
 
 // The parts of that suite, each in a machine of its own.
 const (
-	faultTests = "^TestFaults$"
+	faultTests = "^TestFaults"
 	askTests   = "^Test(WhatIsAsked|Executions|Opens|AKilledAgent|NoGroup|AnApproval|Rewritten|Hold)"
 	runTests   = "^TestRunsOfTheAgent$"
 )
