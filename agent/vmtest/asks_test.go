@@ -20,7 +20,7 @@ func TestWhatIsAskedIsDeniedUntilItIsApproved(t *testing.T) {
 	agentFixture(t)
 	put(agentFile, asking)
 	startAgent(t)
-	defer removeAgent(t)
+	defer retireAgent(t)
 	runs := func(when, script string, want bool) {
 		t.Helper()
 		if out, err := in(agentGroup, script); (err == nil) != want {

@@ -130,7 +130,7 @@ func try(t *testing.T, trials []trial) {
 func TestExecutionsAreJudgedByWhatTheyArePassed(t *testing.T) {
 	holdFixture(t, holding)
 	startAgent(t)
-	defer removeAgent(t)
+	defer retireAgent(t)
 	by := func(path, policy string) string { return path + ": " + answeredReason + ": " + policy }
 	try(t, []trial{
 		{"control", "/usr/bin/true; echo x", "x", ""},
@@ -161,7 +161,7 @@ func TestExecutionsAreJudgedByWhatTheyArePassed(t *testing.T) {
 func TestOpensAreJudgedByUser(t *testing.T) {
 	holdFixture(t, holding+holdingOpens)
 	startAgent(t)
-	defer removeAgent(t)
+	defer retireAgent(t)
 	const daemon, root = "setpriv --reuid=1 --regid=1 --clear-groups cat " + agentDir + "/opened", "cat " + agentDir + "/opened"
 	if h := heldCounts(t); len(h.Actions) == 1 { // 6.1 has no hook to confirm an open
 		try(t, []trial{{"an open that cannot wait", daemon, "", agentDir + "/opened: " + askReason}})
@@ -182,7 +182,7 @@ func TestOpensAreJudgedByUser(t *testing.T) {
 func TestAKilledAgentAllowsNothing(t *testing.T) {
 	holdFixture(t, holding)
 	a := startAgent(t)
-	defer removeAgent(t)
+	defer retireAgent(t)
 	try(t, []trial{{"control", "/usr/bin/id root", "uid=0", ""}})
 	// Bash lies beside what is asked about: to execute it would wait as well.
 	held := exec.Command("/bin/bash", "-c", "echo $$ >"+agentGroup+"/cgroup.procs && read x; /usr/bin/id root")
@@ -228,7 +228,7 @@ func TestAKilledAgentAllowsNothing(t *testing.T) {
 func TestNoGroupListensWhereNothingIsAsked(t *testing.T) {
 	holdFixture(t, permitting("a"))
 	a := startAgent(t)
-	defer removeAgent(t)
+	defer retireAgent(t)
 	groups := func() (n int) {
 		files, err := filepath.Glob(fmt.Sprintf("/proc/%d/fdinfo/*", a.cmd.Process.Pid))
 		must(err)
@@ -263,7 +263,7 @@ func TestNoGroupListensWhereNothingIsAsked(t *testing.T) {
 func TestAnApprovalForOneTimeHoldsOnce(t *testing.T) {
 	holdFixture(t, asking)
 	startAgent(t)
-	defer removeAgent(t)
+	defer retireAgent(t)
 	ask := agentAsk(t)
 	if r := stockade(t, "approve", ask, "--times", "1"); r.code != 0 {
 		t.Fatalf("approve: exit %d: %s", r.code, r.stderr)

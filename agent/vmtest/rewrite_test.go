@@ -139,7 +139,7 @@ when { context has user && context.user.username == "daemon" };
 	must(os.WriteFile("/srv/plain/true", text, 0o755))
 	must(os.WriteFile("/srv/plain/opened", nil, 0o644))
 	startAgent(t)
-	defer removeAgent(t)
+	defer retireAgent(t)
 	const n = 200
 	loop := func(path string) time.Duration {
 		t.Helper()

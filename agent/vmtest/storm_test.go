@@ -63,7 +63,7 @@ var raceFiles = []string{"a", "b", "both", "none"}
 func TestReloadStorm(t *testing.T) {
 	agentFixture(t)
 	startAgent(t)
-	defer removeAgent(t)
+	defer retireAgent(t)
 	const tasks = 8
 	swaps := 200
 	if n, err := strconv.Atoi(os.Getenv("STOCKADE_SWAPS")); err == nil {
