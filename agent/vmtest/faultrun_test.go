@@ -88,6 +88,7 @@ func newFaults(t *testing.T) *faults {
 	}
 	must(os.MkdirAll("/sys/fs/cgroup/others.slice", 0o755))
 	put(agentConf, f.now.yaml())
+	must(os.RemoveAll(faultConf))
 	must(os.Link(agentConf, faultConf))
 	must(os.WriteFile(faultSaid, nil, 0o600))
 	f.order("")
