@@ -341,7 +341,7 @@ static __always_inline u64 enforced(const u64 *t, struct scratch *s, u64 plan)
 		return plan;
 	plan += at;
 	asm volatile("" : "+r"(s)); /* addresses kept since the first match would take stack that 6.1 has not */
-	return match(s, &s->path, plan, &s->old) || match(s, &s->dest, plan, &s->new) ? 0 : plan;
+	return match(s, plan, false) || match(s, plan, true) ? 0 : plan;
 }
 
 /* gains: could the resource, or anything beneath it, do more at s->dest than at

@@ -150,16 +150,20 @@ static __always_inline void pack_xattr(struct event_buf *e, struct scratch *s)
 
 /* emit sends one event, or a hold to the agent. s is NULL when no path was
  * walked. Returns 0 when it is on its way. */
-static __noinline int emit(const struct denial *d, struct scratch *s, const struct workload *wl)
+__noinline int emit(const struct denial *d, struct scratch *s, const struct workload *wl)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	u64 *seq, size, n = 0;
-	bool held = d->reason == REASON_HELD;
-	u32 w = d->workload;
 	struct event_buf *e;
 	struct event *ev;
+	bool held;
 	long err;
+	u32 w;
 
+	if (!d || !wl)
+		return -1;
+	held = d->reason == REASON_HELD;
+	w = d->workload;
 	seq = held ? NULL : bpf_map_lookup_elem(&seqs, &w);
 	if (seq)
 		n = __sync_fetch_and_add(seq, 1) + 1;

@@ -143,7 +143,7 @@ struct scratch {
 	u64 busy;
 	struct walked path, dest, exe;
 	struct facts facts;
-	struct matched old, new; /* of a move: path and dest */
+	struct matched old, new; /* what path and dest match */
 	u32 reported;            /* actions that are allowed, and that policies in audit would deny */
 	struct { /* what resolve is asked, and where it is */
 		u64 plan;

@@ -161,22 +161,26 @@ static int descend(u64 i, struct descent *ctx)
 	return 0;
 }
 
-/* match walks the table along p, whose status is PATH_OK. The state of the loop
- * is in s: see step in path.h. */
-static __noinline int match(struct scratch *s, const struct walked *p, u64 plan, struct matched *m)
+/* match walks the table along s->path, whose status is PATH_OK, into s->old; along
+ * s->dest into s->new. The state of the loop is in s: see step in path.h. Not
+ * static: the verifier looks at it once, not at each call. */
+__noinline int match(struct scratch *s, u32 plan, u32 of_dest)
 {
 	u64 mask = arena_mask, *t = arena_base();
-	struct descent ctx = { .t = t, .s = s, .p = p };
+	struct descent ctx = { .t = t, .s = s };
+	struct matched *m;
 
-	if (!t)
+	if (!s || !t)
 		return -1;
+	ctx.p = of_dest ? &s->dest : &s->path;
+	m = of_dest ? &s->new : &s->old;
 	s->at.plan = plan;
 	s->at.node = ROOT_NODE;
-	s->at.meta = W(plan + HDR_ROOT);
+	s->at.meta = W(s->at.plan + HDR_ROOT);
 	s->at.hit = 0;
-	if (p->n && s->at.meta & SLOT_CHILDREN)
+	if (ctx.p->n && s->at.meta & SLOT_CHILDREN)
 		bpf_loop(MAX_COMPONENTS, descend, &ctx, 0);
-	if (s->at.hit == p->n) {
+	if (s->at.hit == ctx.p->n) {
 		m->class = s->at.meta & 0xffff;
 		m->sub = s->at.meta >> 32 & 0xffff;
 	} else {

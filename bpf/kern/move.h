@@ -44,7 +44,7 @@ static __always_inline int judge_move(struct scratch *s, const struct workload *
 		d->reason = status_reason(s->path.status != PATH_OK ? s->path.status : s->dest.status);
 		return EACCES;
 	}
-	if (!t || match(s, &s->path, plan, &s->old) || match(s, &s->dest, plan, &s->new))
+	if (!t || match(s, plan, false) || match(s, plan, true))
 		return EACCES;
 	if (ready(t, s, wl, plan, s->old.class > s->new.class ? s->old.class : s->new.class, d))
 		return EACCES;

@@ -116,7 +116,6 @@ static __always_inline int ready(const u64 *t, struct scratch *s, const struct w
 static __always_inline int judge(struct scratch *s, const struct workload *wl, u64 plan, u32 need, struct denial *d)
 {
 	u64 *t = arena_base(), lack;
-	struct matched m = {};
 
 	d->missing = need & ~NEED_ANY;
 	d->reason = REASON_POLICY;
@@ -124,9 +123,9 @@ static __always_inline int judge(struct scratch *s, const struct workload *wl, u
 		d->reason = status_reason(s->path.status);
 		return EACCES;
 	}
-	if (!t || match(s, &s->path, plan, &m) || ready(t, s, wl, plan, m.class, d))
+	if (!t || match(s, plan, false) || ready(t, s, wl, plan, s->old.class, d))
 		return EACCES;
-	lack = lacks(t, s, plan, m.class, d->kind, need);
+	lack = lacks(t, s, plan, s->old.class, d->kind, need);
 	d->missing = lack;
 	d->reason = reason_of(lack);
 	return lack ? EACCES : 0;

@@ -69,9 +69,7 @@ struct again {
 
 static int match_again(u64 i, struct again *a)
 {
-	struct matched m = {};
-
-	return match(a->s, &a->s->path, a->plan, &m) ? 1 : 0;
+	return match(a->s, a->plan, false) ? 1 : 0;
 }
 
 /* load_facts takes the facts from the input, in place of the current task's. */
@@ -104,7 +102,7 @@ static __always_inline int match_input(struct input *in, struct scratch *s)
 	load_path(&s->path, &in->path);
 	if (in->repeat)
 		bpf_loop(in->repeat, match_again, &a, 0);
-	if (!t || match(s, &s->path, in->plan, &s->old))
+	if (!t || match(s, in->plan, false))
 		return 0;
 	in->class = s->old.class;
 	in->sub = s->old.sub;
@@ -114,7 +112,7 @@ static __always_inline int match_input(struct input *in, struct scratch *s)
 	in->missing = lack;
 	in->denied = lack ? lack >> 32 : s->reported; /* Lacks in bpf/walker.go tells them apart */
 	in->status = 1;
-	if (in->dest.n == NO_PATH || match(s, &s->dest, in->plan, &s->new))
+	if (in->dest.n == NO_PATH || match(s, in->plan, true))
 		return 0;
 	in->dest_class = s->new.class;
 	in->dest_sub = s->new.sub;
@@ -149,11 +147,10 @@ struct walking {
 static int walk_again(u64 i, struct walking *a)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct matched m = {};
 
 	walk(&a->s->path, task->fs->pwd.mnt, task->fs->pwd.dentry, a->wl);
 	if (a->plan)
-		match(a->s, &a->s->path, a->plan, &m);
+		match(a->s, a->plan, false);
 	return 0;
 }
 
@@ -163,16 +160,15 @@ int walk_cwd(void *ctx)
 	u32 zero = 0, one = 1;
 	struct input *in = bpf_map_lookup_elem(&walk_input, &zero);
 	struct walking a = { .s = claim(), .wl = bpf_map_lookup_elem(&workloads, &one) };
-	struct matched m = {};
 
 	if (in && a.s && a.wl) {
 		a.plan = in->plan;
 		bpf_loop(in->repeat, walk_again, &a, 0);
 		in->walked = a.s->path.n;
 		in->status = a.s->path.status;
-		if (in->status == PATH_OK && !match(a.s, &a.s->path, in->plan, &m)) {
-			in->class = m.class;
-			in->sub = m.sub;
+		if (in->status == PATH_OK && !match(a.s, in->plan, false)) {
+			in->class = a.s->old.class;
+			in->sub = a.s->old.sub;
 		}
 	}
 	if (a.s)
