@@ -204,7 +204,10 @@ static __always_inline int settle(struct walked *w)
  * call. */
 __noinline int walk_from(struct walked *w, u64 mnt, u64 d, const struct workload *wl)
 {
-	if (!w || !wl)
+	if (!w)
+		return -1;
+	w->status = PATH_TORN;
+	if (!wl)
 		return -1;
 	for (int try = 0; try < WALK_TRIES; try++) {
 		u32 seq = rename_seq();
