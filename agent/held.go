@@ -102,6 +102,18 @@ func (h *held) begin() error {
 	return nil
 }
 
+// restsOn names the policies that a denial by the agent's answer rests on, as far
+// back as they are remembered.
+func (h *held) restsOn(e *abi.Event) (ids []string) {
+	if e.Reason != abi.ReasonAnswered {
+		return nil
+	}
+	for _, p := range h.waits.verdict(e.Hold).policies {
+		ids = append(ids, p.ID)
+	}
+	return ids
+}
+
 // forget forgets a workload that is gone.
 func (h *held) forget(id uint32, name string) error {
 	h.mu.Lock()

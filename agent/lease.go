@@ -41,6 +41,8 @@ type lease struct {
 	quit    chan struct{} // nobody waits for denials any more
 	once    sync.Once
 
+	policies []string // of the denial that was read last: who reads it explains it
+
 	mu     sync.Mutex
 	stream *api.RunStream // nil while there is no agent
 	over   bool           // nothing of the workload lives
@@ -101,6 +103,7 @@ func (l *lease) Read() (abi.Event, error) {
 		case err != nil:
 			l.lost(stream)
 		case line.Denial != nil:
+			l.policies = line.Denial.Policies
 			return line.Denial.Unpack(), nil
 		case line.End != nil:
 			l.mu.Lock()
@@ -110,6 +113,10 @@ func (l *lease) Read() (abi.Event, error) {
 		}
 	}
 }
+
+// restsOn names the policies that the denial that was read last rests on, if the
+// agent's answer denied it.
+func (l *lease) restsOn() []string { return l.policies }
 
 func (l *lease) current() *api.RunStream {
 	l.mu.Lock()

@@ -178,7 +178,9 @@ func (d *Daemon) FollowRun(ctx context.Context, name string, write func([]api.Ru
 		events, end := q.take()
 		lines := make([]api.RunLine, 0, len(events)+1)
 		for i := range events {
-			lines = append(lines, api.RunLine{Denial: api.NewRunDenial(&events[i])})
+			denial := api.NewRunDenial(&events[i])
+			denial.Policies = d.held.restsOn(&events[i])
+			lines = append(lines, api.RunLine{Denial: denial})
 		}
 		if end != nil {
 			lines = append(lines, api.RunLine{End: end})

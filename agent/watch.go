@@ -23,6 +23,13 @@ type eventReader interface {
 	Close() error
 }
 
+// answerReader is one that knows of the agent's answers.
+type answerReader interface {
+	// restsOn names the policies that the denial that was read last rests on, if
+	// the agent's answer denied it.
+	restsOn() []string
+}
+
 // maxReadErrors bounds how often in a row reading may fail.
 const maxReadErrors = 100
 
@@ -109,6 +116,9 @@ func wallTime(monotonic uint64) time.Time {
 // explain returns the forbids that a denial rests on. None means that no
 // policy permits it.
 func (w *watch) explain(e *abi.Event) []sink.Policy {
+	if r, ok := w.events.(answerReader); ok && e.Reason == abi.ReasonAnswered {
+		return named(w.plan, r.restsOn())
+	}
 	if e.Reason != abi.ReasonPolicy || e.PathStatus != abi.PathOK {
 		return nil
 	}
@@ -130,6 +140,17 @@ func (w *watch) explain(e *abi.Event) []sink.Policy {
 // shown is a policy as a denial shows it.
 func shown(p *rule.Policy) sink.Policy {
 	return sink.Policy{ID: p.ID, Reason: p.Reason(), Severity: p.Annotations["severity"], Effect: p.Effect.String(), Audit: p.Audited()}
+}
+
+// named lists the policies of a plan that have one of some ids.
+func named(plan *compiler.Plan, ids []string) []sink.Policy {
+	var list []sink.Policy
+	for i := range plan.Rules.Policies {
+		if p := &plan.Rules.Policies[i]; slices.Contains(ids, p.ID) {
+			list = append(list, shown(p))
+		}
+	}
+	return list
 }
 
 // forbids lists the forbids that are satisfied for any action that was refused,

@@ -52,6 +52,9 @@ type RunStarted struct {
 type RunDenial struct {
 	abi.Event
 	Comm, Path, Dest, Exe, Xattr []byte
+	// Policies are the ids of those that the agent's answer rests on, if the
+	// denial is one.
+	Policies []string `json:"policies,omitempty"`
 }
 
 // NewRunDenial returns the form that e has on the wire.

@@ -136,6 +136,9 @@ func (f *fleet) asks(t *testing.T) {
 		if n := strings.Count(errs.String(), "denied execute /usr/bin/echo by /usr/bin/bash"); n != c.n || !strings.Contains(errs.String(), c.count) {
 			t.Errorf("%s: %d denials, want %d: %s", c.word, n, c.n, &errs)
 		}
+		if n := strings.Count(errs.String(), answeredReason+": policy good\n"); n != c.n {
+			t.Errorf("%s: %d denials name the policy, want %d: %s", c.word, n, c.n, &errs)
+		}
 	}
 }
 
