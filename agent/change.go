@@ -62,6 +62,7 @@ func (d *Daemon) reloaded(err error) {
 	if news && err != nil {
 		d.note("reload: " + text)
 	}
+	notify(d.statusLine())
 }
 
 // watched lists the files and folders that a reload reads.

@@ -139,6 +139,7 @@ func (d *Daemon) acquire(cfg *config.Config) (staged []*staged, err error) {
 	for i := range cfg.Workloads {
 		handled |= cfg.Workloads[i].Handled
 	}
+	progress("loading the programs into the kernel")
 	d.kernel, err = d.machine.load(bpf.Options{PinDir: d.machine.pins, TableWords: int(cfg.Limits.Tables/8) - 1,
 		EventBytes: int(cfg.Limits.Events), Handled: handled, Strict: cfg.Strict,
 		Clock: true}) // policies to come may test the time

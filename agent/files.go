@@ -47,7 +47,7 @@ func (f *fileWatch) set(paths []string) {
 		const what = unix.IN_CLOSE_WRITE | unix.IN_MOVED_TO | unix.IN_MOVED_FROM | unix.IN_DELETE | unix.IN_ONLYDIR
 		wd, err := unix.InotifyAddWatch(int(f.file.Fd()), dir, what)
 		if err != nil {
-			f.note(fmt.Sprintf("%s: %v: changes in it are not seen; reload with SIGHUP", dir, err))
+			f.note(fmt.Sprintf("%s: %v: changes in it are not seen; use `stockade reload`", dir, err))
 			continue
 		}
 		f.watches[dir] = wd

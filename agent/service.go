@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"strings"
@@ -73,6 +74,15 @@ func (d *Daemon) alive() bool {
 
 // notify tells systemd, where there is one.
 func notify(state string) { _, _ = daemon.SdNotify(false, state) }
+
+// stepLimit is how long one step of a start or a reload may take.
+const stepLimit = 3 * time.Minute
+
+// progress tells systemd of a step that may take long. How many there are hangs on
+// the configuration: each gives the start or the reload more time.
+func progress(text string) {
+	notify(fmt.Sprintf("STATUS=%s\nEXTEND_TIMEOUT_USEC=%d", printable(text), stepLimit.Microseconds()))
+}
 
 // statusLine is what systemctl status shows.
 func (d *Daemon) statusLine() string {

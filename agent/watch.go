@@ -13,7 +13,6 @@ import (
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/compiler"
-	"github.com/stockade-dev/stockade/compiler/rule"
 )
 
 // eventReader is where denials come from: bpf.Events.
@@ -138,7 +137,7 @@ func (w *watch) explain(e *abi.Event) []sink.Policy {
 }
 
 // shown is a policy as a denial shows it.
-func shown(p *rule.Policy) sink.Policy {
+func shown(p *compiler.Policy) sink.Policy {
 	return sink.Policy{ID: p.ID, Reason: p.Reason(), Severity: p.Annotations["severity"], Effect: p.Effect.String(), Audit: p.Audited()}
 }
 

@@ -81,6 +81,7 @@ func (d *Daemon) stage(cfg *config.Config) ([]*staged, error) {
 	var list []*staged
 	var errs []error
 	for i := range cfg.Workloads {
+		progress(fmt.Sprintf("compiling the policies of %s, %d of %d", cfg.Workloads[i].Name, i+1, len(cfg.Workloads)))
 		s, err := d.stageOne(&cfg.Workloads[i])
 		if err != nil {
 			errs = append(errs, err)

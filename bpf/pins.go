@@ -116,7 +116,7 @@ type member struct {
 	Automaton                      uint64
 	Workload                       uint32
 	Exe, Parent, OldExe, OldParent uint16
-	Unread                         uint32
+	Unread, Starting               uint16
 }
 
 // countTries bounds how often a count of tasks is begun anew.

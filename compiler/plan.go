@@ -10,6 +10,9 @@ import (
 	"github.com/stockade-dev/stockade/compiler/table"
 )
 
+// Policy is one of a plan's.
+type Policy = rule.Policy
+
 // Plan is the compiled form of a policy set for one principal: pure data, no
 // kernel involved.
 type Plan struct {

@@ -5,21 +5,17 @@
 
 #include "verdict.h"
 
-#define NAME8(a, b, c, d, e, f, g, h)                                                                  \
-	((u64)(a) | (u64)(b) << 8 | (u64)(c) << 16 | (u64)(d) << 24 | (u64)(e) << 32 | (u64)(f) << 40 | \
-	 (u64)(g) << 48 | (u64)(h) << 56)
-
-/* inside: is the other task of the same workload? */
+/* inside: is the other task of the same workload? Not while it is systemd's. */
 static __always_inline bool inside(u32 w, struct task_struct *other)
 {
 	u32 of = marked(other), *found;
 	u64 id;
 
 	if (of)
-		return of == w;
+		return of == w && !is_starting((u64)other);
 	id = BPF_CORE_READ(other, cgroups, dfl_cgrp, kn, id);
 	found = bpf_map_lookup_elem(&cgroups, &id);
-	return found && *found == w;
+	return found && *found == w && !is_starting((u64)other);
 }
 
 /* inside_at is inside for a task known by its address: by the second index,
@@ -34,10 +30,10 @@ static __always_inline bool inside_at(u32 w, u64 other)
 	if (!m)
 		m = bpf_map_lookup_elem(&members, &leader);
 	if (m)
-		return m->workload == w;
+		return m->workload == w && !is_starting(other);
 	id = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
 	found = bpf_map_lookup_elem(&cgroups, &id);
-	return found && *found == w;
+	return found && *found == w && !is_starting(other);
 }
 
 /* outsider tells whether a file of /proc/PID is about a task outside. */
@@ -90,8 +86,9 @@ static __always_inline u32 control_file(u32 w, struct dentry *d, struct inode *i
 		return BOUNDARY_CONTROL;
 	case PROC_MAGIC:
 		return in_proc(w, d, inode, write);
-	case CGROUP_MAGIC:
 	case CGROUP2_MAGIC:
+		return write && !own_procs((u64)d) ? BOUNDARY_CONTROL : 0;
+	case CGROUP_MAGIC:
 	case DEBUGFS_MAGIC:
 	case TRACEFS_MAGIC:
 	case SECURITYFS_MAGIC:

@@ -72,6 +72,8 @@ static __noinline int executed(u32 w)
 	bool known;
 	struct scratch *s;
 
+	if (m)
+		m->starting = m->starting == STARTING_FORKED ? starting_after(key) : 0;
 	if (!m || !wl || !t)
 		return 0;
 	plan = (u32)wl->plan;

@@ -27,6 +27,7 @@ int BPF_PROG(task_alloc, struct task_struct *task)
 	if (m)
 		as = *m;
 	as.workload = w;
+	as.starting = 0;
 	return mark_as(task, w, &as) ? -EAGAIN : 0;
 }
 

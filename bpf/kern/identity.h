@@ -6,6 +6,7 @@
 #pragma once
 
 #include "maps.h"
+#include "starter.h"
 
 /* mark makes w's hold on a task permanent, with the classes of the executables
  * that it starts with. -EAGAIN unless both indices took it: without storage the
@@ -23,7 +24,7 @@ static __always_inline int mark_as(struct task_struct *task, u32 w, const struct
 
 static __always_inline int mark(struct task_struct *task, u32 w)
 {
-	struct member as = { .workload = w };
+	struct member as = { .workload = w, .starting = starting_of((u64)task) };
 
 	return mark_as(task, w, &as);
 }

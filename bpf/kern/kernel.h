@@ -217,11 +217,13 @@ struct task_struct {
 	struct fs_struct *fs;
 	struct css_set *cgroups;
 	struct bpf_local_storage *bpf_storage;
+	struct task_struct *real_parent;
 	struct task_struct *group_leader;
 	struct pid *thread_pid;
 	struct hlist_node pid_links[1];
 	int pid;
 	int tgid;
+	u64 self_exec_id;
 	u32 flags;
 	unsigned in_execve : 1;
 };

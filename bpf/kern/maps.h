@@ -77,7 +77,8 @@ struct member {
 	u32 workload;
 	u16 exe, parent;
 	u16 old_exe, old_parent; /* before the last exec */
-	u32 unread; /* the path of the executable could not be read; exe says nothing */
+	u16 unread; /* the path of the executable could not be read; exe says nothing */
+	u16 starting; /* process 1's own code still runs in it: see starter.h */
 };
 
 /* struct task_struct * → member: the second index, for when task storage

@@ -17,7 +17,7 @@ func agentVerb() *cli.Command {
 		UsageText: "stockade agent [--config FILE] [--check]",
 		Description: `Installs the policies of each declared workload in the kernel, confines the
 cgroups that match, now and as they appear, and writes denials to the logs. It
-reads its files again when they change, or on SIGHUP; a mistake changes nothing.
+reads its files again when they change, on reload or SIGHUP; a mistake changes nothing.
 
 Enforcement is pinned: it goes on when the agent ends, is killed or is upgraded,
 and the next agent takes it over as it is. Only ` + "`stockade uninstall`" + ` ends it.

@@ -33,7 +33,7 @@ func TestAgentChecksItsConfiguration(t *testing.T) {
 func TestVerbsNeedAnAgent(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "none")
 	for _, args := range [][]string{
-		{"ps", "--socket", socket}, {"events", "--socket", socket},
+		{"ps", "--socket", socket}, {"reload", "--socket", socket}, {"events", "--socket", socket},
 		{"policy", "rollback", "--socket", socket, "a"}, {"mode", "--socket", socket, "a", "audit"},
 		{"policy", "apply", "a", "--socket", socket, "--policy", "testdata/good.cedar"},
 		{"policy", "apply", "--socket", socket, "--policy", "testdata/good.cedar", "a"},
@@ -42,7 +42,7 @@ func TestVerbsNeedAnAgent(t *testing.T) {
 			t.Errorf("%v: exit %d: %s", args, code, errs)
 		}
 	}
-	for _, args := range [][]string{{"ps", "x"}, {"policy", "apply"}, {"policy", "apply", "a"}, {"policy", "undo"}, {"mode", "a"}, {"uninstall", "x"}} {
+	for _, args := range [][]string{{"ps", "x"}, {"reload", "x"}, {"policy", "apply"}, {"policy", "apply", "a"}, {"policy", "undo"}, {"mode", "a"}, {"uninstall", "x"}} {
 		if code, _, _ := call("", args...); code != 2 {
 			t.Errorf("%v: exit %d, want 2", args, code)
 		}

@@ -102,7 +102,7 @@ kernel decides every operation; what it refuses is shown as it happens.
 		Action:                    unknownVerb,
 		Commands: []*cli.Command{
 			runVerb(), checkVerb(), diffVerb(), explainVerb(), compileVerb(), decideVerb(), baselineVerb(),
-			agentVerb(), psVerb(), policyVerb(), modeVerb(), asksVerb(), approveVerb(), refuseVerb(), eventsVerb(), uninstallVerb(),
+			agentVerb(), reloadVerb(), psVerb(), policyVerb(), modeVerb(), asksVerb(), approveVerb(), refuseVerb(), eventsVerb(), uninstallVerb(),
 			doctorVerb(), versionVerb(), completionVerb(), reapVerb(),
 		},
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -20,6 +21,7 @@ const (
 	faultTests = "^TestFaults"
 	askTests   = "^Test(WhatIsAsked|Executions|Opens|AKilledAgent|NoGroup|AnApproval|Rewritten|Hold)"
 	runTests   = "^TestRunsOfTheAgent$"
+	unitTests  = "^TestSystemd"
 )
 
 // withFaults builds that program and splits the suite.
@@ -29,16 +31,23 @@ func (r *report) withFaults(ctx context.Context, o options, s machineTest) []mac
 		return []machineTest{s}
 	}
 	s.files = append(s.files, program+":/usr/bin/stockade-faults")
+	unit := s
+	unit.where, unit.run, unit.systemd = ", systemd", unitTests, true
+	unit.files = append(slices.Clone(s.files), "scripts/deploy:/vmtest/deploy")
 	if o.run != "" {
+		if strings.Contains(o.run, "Systemd") { // they are skipped elsewhere
+			unit.run = ""
+			return []machineTest{unit}
+		}
 		return []machineTest{s}
 	}
 	faults, asks, runs := s, s, s
-	s.skip = faultTests + "|" + askTests + "|" + runTests
+	s.skip = strings.Join([]string{faultTests, askTests, runTests, unitTests}, "|")
 	faults.where, faults.run = ", faults", faultTests
 	asks.where, asks.run = ", asks", askTests
 	asks.cpus = "2" // arguments are changed while they are judged
 	runs.where, runs.run = ", runs", runTests
-	return []machineTest{s, faults, asks, runs}
+	return []machineTest{s, faults, asks, runs, unit}
 }
 
 // faultOptions hand on which faults are wanted: STOCKADE_FAULTS=all takes long.

@@ -20,6 +20,7 @@ type machineTest struct {
 	root                string   // of the VM: initramfs or debian
 	where               string   // says in which of the package's machines; "" where it has one
 	cpus                string   // "" is 1
+	systemd             bool     // it is process 1
 	run, skip           string   // patterns of tests
 	files               []string // HOST:GUEST
 }
@@ -143,6 +144,9 @@ func (r *report) machine(ctx context.Context, o options, m machineTest) {
 		"--file", m.binary + ":/vmtest/vmtest.test"}, env...)
 	if m.cpus != "" {
 		args = append(args, "--cpus", m.cpus)
+	}
+	if m.systemd {
+		args = append(args, "--systemd")
 	}
 	for _, f := range m.files {
 		args = append(args, "--file", f)

@@ -79,7 +79,7 @@ func newConfig(o *Options) *wire.Config {
 	rand.Read(seed)
 	config := &wire.Config{
 		Token: hex.EncodeToString(random), Seed: seed,
-		Dir: o.Dir, Command: o.Command,
+		Dir: o.Dir, Command: o.Command, Systemd: o.Systemd,
 		Env: []string{
 			"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 			"HOME=/root", "USER=root", "LOGNAME=root", "LANG=C.UTF-8",

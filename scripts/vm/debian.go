@@ -22,7 +22,7 @@ var debianPackages = strings.Fields(`
 	coreutils curl dash debianutils diffutils e2fsprogs findutils fuse3 git
 	gzip hostname iproute2 jq libc-bin libcap2-bin login mawk mount
 	ncurses-base passwd procps psmisc python3 sed socat strace tar time
-	util-linux xz-utils grep less tzdata`)
+	systemd util-linux xz-utils grep less tzdata`)
 
 // debianRecipe changes when finishDebian does, to make old images stale.
 const debianRecipe = "2"

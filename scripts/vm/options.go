@@ -20,6 +20,7 @@ type Options struct {
 	CPUs        int
 	Memory      int
 	ICount      bool
+	Systemd     bool
 	Append      string
 	Timeout     time.Duration
 	BootTimeout time.Duration
@@ -70,6 +71,7 @@ func newFlags(verb string) *flags {
 	f.IntVar(&o.CPUs, "cpus", 1, "`NUMBER` of processors; more than 1 is for race tests only")
 	f.IntVar(&o.Memory, "mem", 1024, "memory in `MiB`")
 	f.BoolVar(&o.ICount, "icount", false, "let guest time count instructions, for ratios of cost; needs 1 processor")
+	f.BoolVar(&o.Systemd, "systemd", false, "let systemd be process 1; needs the root debian")
 	f.StringVar(&o.Append, "append", "", "more `WORDS` for the kernel's command line")
 	f.DurationVar(&o.Timeout, "timeout", 300*time.Second, "`TIME` the command may take")
 	f.DurationVar(&o.BootTimeout, "boot-timeout", 120*time.Second, "`TIME` one boot may take")
@@ -128,6 +130,8 @@ func (o *Options) check() error {
 		return errors.New("--icount: counts one processor only: nothing done; leave --cpus at 1")
 	case o.Shell && o.ICount:
 		return errors.New("--icount: a shell has no use for it: nothing done; leave it away")
+	case o.Systemd && o.Root != rootDebian:
+		return errors.New("--systemd: the small root has none: nothing done; add --root debian")
 	case !o.Shell && len(o.Command) == 0:
 		return errors.New("run: no command: nothing done; give it after --")
 	case o.Ship && len(o.Command) == 0:

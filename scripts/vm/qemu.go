@@ -17,10 +17,18 @@ const emulator = "qemu-system-x86_64"
 // emulator: the first of exec.Cmd.ExtraFiles.
 const portFile = 3
 
+// systemdWords keep systemd off the console, and off what the machine has no use
+// for: logins, caches of files that are as new as the machine, modules.
+const systemdWords = "systemd.show_status=0 systemd.log_level=notice systemd.getty_auto=0 systemd.condition_needs_update=0" +
+	" systemd.mask=getty.target systemd.mask=systemd-modules-load.service"
+
 // commandLine is the kernel's. "loglevel=5" lets warnings through to the
 // console and keeps the rest quiet.
 func commandLine(o *Options) string {
 	words := "console=ttyS0 quiet loglevel=5 panic=-1 cryptomgr.notests no_timer_check"
+	if o.Systemd {
+		words += " " + systemdWords
+	}
 	return strings.TrimSpace(words + " " + o.Append)
 }
 

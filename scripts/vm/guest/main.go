@@ -2,7 +2,8 @@
 
 // Command guest is process 1 of a test machine: it prepares a plain Linux
 // userland, runs one command in it and sends its output and exit status to
-// the runner on the host. It is built static and packed by scripts/vm.
+// the runner on the host. It is built static and packed by scripts/vm. On request
+// it makes systemd process 1 and goes on as a child of it.
 package main
 
 import (
@@ -17,6 +18,12 @@ import (
 )
 
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == carrier {
+		if err := carry(); err != nil {
+			fmt.Println(wire.Fault + err.Error())
+			halt()
+		}
+	}
 	if os.Getpid() != 1 {
 		fmt.Fprintln(os.Stderr, "guest: not process 1: nothing done; it is started by scripts/vm")
 		os.Exit(125)
@@ -50,16 +57,25 @@ func run() error {
 	}
 	port.hello(config.Token)
 
+	err = prepare(config)
+	if err == nil && config.Systemd {
+		err = becomeSystemd(config, port)
+	}
+	report(config, port, err)
+	select {} // the runner ends the machine
+}
+
+// report runs the command, unless something failed before, and says how it ended.
+func report(config *wire.Config, out *port, failed error) {
 	result := wire.Result{Token: config.Token}
-	if err := prepare(config); err != nil {
-		result.Status, result.Fault = 125, err.Error()
+	if failed != nil {
+		result.Status, result.Fault = 125, failed.Error()
 	} else {
-		port.send(wire.Start, []byte(config.Token))
-		result.Status, result.Fault = runCommand(config, port)
+		out.send(wire.Start, []byte(config.Token))
+		result.Status, result.Fault = runCommand(config, out)
 	}
 	result.Taint = taint()
-	port.sendJSON(wire.Exit, result)
-	select {} // the runner ends the machine
+	out.sendJSON(wire.Exit, result)
 }
 
 func readConfig() (*wire.Config, error) {

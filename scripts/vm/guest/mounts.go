@@ -74,6 +74,10 @@ func prepare(config *wire.Config) error {
 	if err := switchRoot(); err != nil {
 		return err
 	}
+	os.Chown("/home/user", 1000, 1000) // the archive knows root only
+	if config.Systemd {
+		return nil // it does the rest itself
+	}
 	if err := mountAll(late); err != nil {
 		return err
 	}
@@ -84,7 +88,6 @@ func prepare(config *wire.Config) error {
 			return err
 		}
 	}
-	os.Chown("/home/user", 1000, 1000) // the archive knows root only
 	if err := syscall.Sethostname([]byte("vm")); err != nil {
 		return fmt.Errorf("host name: %w", err)
 	}

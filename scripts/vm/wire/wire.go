@@ -33,6 +33,7 @@ type Config struct {
 	Seed    []byte   // entropy for the guest's random generator
 	Modules []string // file names under ModulesDir, in loading order
 	Disk    string   // block device of the root, or empty for a tmpfs
+	Systemd bool     // let systemd be process 1
 	Shell   string   // terminal device of an interactive command, or empty
 	Rows    uint16   // size of that terminal
 	Columns uint16
