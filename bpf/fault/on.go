@@ -68,10 +68,10 @@ func due(name string) (point, action string) {
 			continue
 		}
 		if o.left--; o.left == 0 {
-			return o.point, o.action
+			point, action = o.point, o.action
 		}
 	}
-	return "", ""
+	return point, action
 }
 
 // read makes the orders, anew when they changed. What follows a # tells equal

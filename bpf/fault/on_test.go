@@ -27,6 +27,12 @@ func TestOrdersAreCarriedOut(t *testing.T) {
 			t.Error("a delay is no error")
 		}
 	}
+	t.Setenv("STOCKADE_FAULT", "bpf.claim=error,bpf.claim:3=error")
+	for i, want := range []bool{true, false, true, false} { // each order counts for itself
+		if err := At("bpf.claim"); (err != nil) != want {
+			t.Errorf("two orders, time %d: %v", i+1, err)
+		}
+	}
 	t.Setenv("STOCKADE_FAULT", "bpf.describe=error")
 	if At("bpf.describe") == nil || At("bpf.attach") != nil {
 		t.Error("orders in the environment are not carried out")
