@@ -19,7 +19,7 @@ build: ## one static binary, bin/stockade
 	@go build -trimpath -ldflags '$(LDFLAGS)' -o bin/stockade ./cmd/stockade
 	@printf 'built bin/stockade (%s, %s bytes)\n' '$(VERSION)' "$$(stat -c %s bin/stockade)"
 
-test: ## all tests: native, then on kernels 6.1, 6.12 and 7.2 (root; about half an hour)
+test: ## all tests: native, then on kernels 6.1, 6.12 and 7.2 (root; about an hour)
 	@scripts/setup test
 	@go run ./scripts/verify $(TESTFLAGS)
 
