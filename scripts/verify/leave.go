@@ -22,7 +22,7 @@ func (m machineTest) leave(o options, r *report) (left machineTest, some bool) {
 	switch {
 	case m.pkg == "cmd/stockade/vmtest":
 		m.run, what = "^Test(DeniedOperation|ReadWriteTree|KilledRunAndReaper|ProcessMovedOut|Strict)", "all but five tests"
-	case m.run == runTests || m.systemd:
+	case m.run == runTests:
 		what, some = "all", false
 	case m.run == askTests:
 		m.skip, what = "^Test(OpensAreJudged|NoGroupListens|AnApprovalForOneTime)", "three tests"
