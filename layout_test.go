@@ -25,6 +25,7 @@ var layout = []struct {
 }{
 	{"bpf/abi", nil},
 	{"bpf/fault", nil},
+	{"docs", nil}, // for tests
 	{"cgroup", nil},
 	{"compiler/rule", nil},
 	{"compiler/pattern", nil},

@@ -28,8 +28,8 @@ type crossing struct {
 	files    []*os.File
 	gift     func() *os.File // sent by SCM_RIGHTS on descriptor 3, before the probe
 	present  func() *os.File // the same before the attempt inside
-	absent   syscall.Errno   // what a kernel without this feature answers
-	limit    bool            // allowed, as a documented limit
+	absent   []syscall.Errno // what kernels without this feature answer
+	limit    limit           // a documented one: it ends so, or better
 	again    bool            // inside may be tried twice
 }
 
@@ -74,17 +74,18 @@ func (b *border) one(c crossing) {
 	t := b.t
 	t.Helper()
 	b.quiet("before the trial")
-	tr := trial{absent: c.absent}
 	if c.inside != nil && (!b.moved || c.again) {
 		a := b.launch(0, b.hand(c.files, c.present), c.inside)
-		if !b.possible(a, tr) {
+		if b.absent(a, c.absent) {
+			b.absentHere(a, b.loose(0, b.hand(c.files, c.present), c.inside))
 			return
 		}
 		b.expectAllowed(a)
 	}
 	if c.free != nil && !b.moved {
 		a := b.loose(c.freed, b.hand(c.files, c.gift), c.free)
-		if !b.possible(a, tr) {
+		if b.absent(a, c.absent) {
+			b.absentHere(a, a)
 			return
 		}
 		if want := min(int(c.freed), probes.Denied); a.startErr != nil || a.code != want {
@@ -93,23 +94,15 @@ func (b *border) one(c crossing) {
 		b.quiet("unconfined task")
 	}
 	a := b.launch(c.errno, b.hand(c.files, c.gift), c.probe)
-	if !b.possible(a, tr) {
+	if b.absent(a, c.absent) {
+		b.absentHere(a, b.loose(0, b.hand(c.files, c.gift), c.probe))
 		return
 	}
-	switch {
-	case c.errno != 0:
-		b.expectRefused(a, c.want, c.boundary)
-		results.note(t.Name(), isDenied)
-	case c.limit:
-		b.expectAllowed(a)
-		results.note(t.Name(), isLimit)
-	default:
-		b.expectAllowed(a)
-		results.note(t.Name(), isAllowed)
+	r, asSaid := isAllowed, func() { b.expectAllowed(a) }
+	if c.errno != 0 {
+		r, asSaid = isDenied, func() { b.expectRefused(a, c.want, c.boundary) }
 	}
-	if t.Failed() {
-		results.note(t.Name(), isFailed)
-	}
+	b.end(c.limit, a, c.errno, r, asSaid)
 }
 
 // skip ends a trial that this kernel cannot try.

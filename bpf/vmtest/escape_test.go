@@ -50,7 +50,7 @@ func TestBoundaryMounts(t *testing.T) {
 		crossing{name: "bind is denied", inside: words("bindmount", "@/ws", "@/mnt/b"), probe: words("bindmount", "@/ws/dir", "@/ws/at"), errno: eacces, want: at},
 		crossing{name: "bind of a secret is denied", inside: words("bindmount", "@/ws", "@/mnt/b"), probe: words("bindmount", "@/secret", "@/ws/at"), errno: eacces, want: at},
 		crossing{name: "bind of a file is denied", probe: words("bindmount", "@/secret/key", b.exe), errno: eacces, want: on("mount", b.exe)},
-		crossing{name: "bind of a secret to where mount is granted is a limit", limit: true,
+		crossing{name: "bind of a secret to where mount is granted is a limit", limit: limitMounts,
 			probe: words("then", "bindmount", "@/secret", "@/mnt/c", "--", "open", "r", "@/mnt/c/key")},
 		crossing{name: "moving a mount is denied", inside: words("movemount", "@/mnt/own", "@/mnt/d"), probe: words("movemount", "@/ws/own", "@/ws/at"), errno: eacces, want: at},
 		crossing{name: "remount is denied", inside: words("remount", "@/mnt/d"), probe: words("remount", "@/ws/own"), errno: eacces, want: own},
@@ -64,8 +64,8 @@ func TestBoundaryMounts(t *testing.T) {
 		crossing{name: "chroot is denied", inside: words("chroot", "@/jail"), probe: words("chroot", "@/ws"), errno: eacces, want: onDir("chroot", "@/ws")},
 		crossing{name: "user namespace by unshare is denied", free: words("userns", "unshare"), probe: words("userns", "unshare"), errno: eacces, want: user},
 		crossing{name: "user namespace by clone is denied", free: words("userns", "clone"), probe: words("userns", "clone"), errno: eacces, want: user},
-		crossing{name: "moving a mount to where mount is granted is a limit", probe: words("movemount", "@/ws/away", "@/mnt/h"), limit: true},
-		crossing{name: "move_mount to where mount is granted is a limit", probe: words("shift", "@/mnt/h", "@/mnt/i"), limit: true},
+		crossing{name: "moving a mount to where mount is granted is a limit", probe: words("movemount", "@/ws/away", "@/mnt/h"), limit: limitMounts},
+		crossing{name: "move_mount to where mount is granted is a limit", probe: words("shift", "@/mnt/h", "@/mnt/i"), limit: limitMounts},
 		crossing{name: "mount attributes are denied", probe: words("setattr", "@/ws/own"), errno: eperm, want: denial{actions: "mount", dir: true}},
 		crossing{name: "mount attributes where mount is granted are denied", probe: words("setattr", "@/mnt/own"), errno: eperm, want: denial{actions: "mount", dir: true}},
 		crossing{name: "reconfiguring a file system is denied", probe: words("reconfigure", "@/ws/own"), errno: eacces, want: own},
@@ -117,7 +117,7 @@ func TestBoundaryForeignNamespaces(t *testing.T) {
 		{name: "mount namespace of an outsider by its pidfd is denied", inside: words("setnspid", pid(in)), free: words("setnspid", pid(out)),
 			probe: words("setnspid", pid(out)), errno: eperm},
 		{name: "mount namespace of an outsider from its pidfd is denied", inside: words("pidfdns", pid(in)), free: words("pidfdns", pid(out)),
-			probe: words("pidfdns", pid(out)), errno: eacces, absent: unix.ENOTTY},
+			probe: words("pidfdns", pid(out)), errno: eacces, absent: []unix.Errno{unix.ENOTTY}},
 	}
 	for i := range cases {
 		cases[i].want, cases[i].boundary, cases[i].again = trace, abi.BoundaryProcess, true

@@ -57,7 +57,7 @@ func TestExecution(t *testing.T) {
 		trial{name: "mapping that the personality makes executable is denied", control: op("implied", "@/lib/so"), probe: op("implied", "@/ws/data"), errno: eacces, want: mapped("@/ws/data")},
 		trial{name: "library is not run as a program", control: op("exec", "@/bin/tool"), probe: op("exec", "@/lib/so"), errno: eacces, want: run("@/lib/so"),
 			undo: func() { must(t, os.Chmod(s.at("@/lib/so"), 0o755)) }},
-		trial{name: "anonymous executable memory is a limit", probe: op("anonymous"), limit: true},
+		trial{name: "anonymous executable memory is a limit", probe: op("anonymous"), limit: limitAnonymous},
 	)
 }
 

@@ -130,23 +130,15 @@ func kernel() string {
 	return strings.Join(parts[:min(2, len(parts))], ".")
 }
 
-// before reports whether the running kernel is older than the version.
-func before(major, minor int) bool {
-	var a, b int
-	if _, err := fmt.Sscanf(kernel(), "%d.%d", &a, &b); err != nil {
-		return false
-	}
-	return a < major || a == major && b < minor
-}
-
 // result of one trial, a column of the matrix.
 type result string
 
 const (
 	isDenied  result = "D"
 	isAllowed result = "A"
-	isLimit   result = "L"   // allowed, and documented as a limit
-	isAbsent  result = "n/a" // this kernel has no such call
+	isLimit   result = "L"      // not as it should be, and documented as a limit
+	isBetter  result = "better" // as it should be, though documented as a limit
+	isAbsent  result = "n/a"    // this kernel has no such call
 	isFailed  result = "FAILED"
 )
 
@@ -154,6 +146,7 @@ const (
 type matrix struct {
 	names   []string
 	results map[string]result
+	better  []string // "TRIAL: LINE", of docs/limits.md
 }
 
 var results = matrix{results: map[string]result{}}
@@ -165,10 +158,16 @@ func (m *matrix) note(name string, r result) {
 	m.results[name] = r
 }
 
+// improve notes the line of docs/limits.md that is to be revised.
+func (m *matrix) improve(name, line string) { m.better = append(m.better, name+": "+line) }
+
 // print writes a line a trial, for readers and programs alike.
 func (m *matrix) print() {
 	k := kernel()
 	for _, name := range m.names {
 		fmt.Printf("matrix: %s %s %s\n", name, k, m.results[name])
+	}
+	for _, b := range m.better {
+		fmt.Printf("better: %s: %s\n", k, b)
 	}
 }

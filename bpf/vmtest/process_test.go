@@ -64,7 +64,7 @@ func TestBoundaryProcesses(t *testing.T) {
 		path := "/proc/PID/" + name
 		x := c.both(name+" of an outsider is denied ("+flags+")", eperm, actions, "open", flags, path)
 		x.want.path = argvOf(words(path), c.out)[0]
-		x.absent = syscall.ENOENT
+		x.absent = []syscall.Errno{syscall.ENOENT}
 		return x
 	}
 	thread := func(name string) crossing {

@@ -74,7 +74,7 @@ func TestStrictMemory(t *testing.T) {
 	}
 	must(t, b.SetStrict(b.id, false))
 	b.cross(crossing{name: "no longer strict, memory made executable is allowed", probe: words("anonymous")},
-		crossing{name: "no longer strict, executable heap is a limit", probe: words("heap"), limit: true})
+		crossing{name: "no longer strict, executable heap is a limit", probe: words("heap"), limit: limitAnonymous})
 }
 
 // TestStrictDescriptors uses descriptors that an outsider opened before.
@@ -128,6 +128,6 @@ func TestStrictDescriptors(t *testing.T) {
 	)
 	must(t, b.SetStrict(b.id, false))
 	for _, u := range uses {
-		b.stage.run(trial{name: "not strict, a limit: " + u.name[:len(u.name)-len(" is denied")], files: u.files, probe: u.probe, limit: true})
+		b.stage.run(trial{name: "not strict, a limit: " + u.name[:len(u.name)-len(" is denied")], files: u.files, probe: u.probe, limit: limitDescriptor})
 	}
 }

@@ -3,6 +3,7 @@ package vmtest
 import (
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -29,13 +30,13 @@ type trial struct {
 	name    string   // states the wanted verdict
 	control []string // the same operation where the policy permits it
 	probe   []string
-	errno   syscall.Errno // 0: allowed
-	want    denial        // of a denied one
-	files   []*os.File    // the probe's descriptors from 3 on
-	steps   string        // taken before the probe is confined
-	absent  syscall.Errno // what a kernel without this feature answers
-	limit   bool          // allowed, as a documented limit
-	undo    func()        // after the control, and before the probe
+	errno   syscall.Errno   // 0: allowed
+	want    denial          // of a denied one
+	files   []*os.File      // the probe's descriptors from 3 on
+	steps   string          // taken before the probe is confined
+	absent  []syscall.Errno // what kernels without this feature answer
+	limit   limit           // a documented one: it ends so, or better
+	undo    func()          // after the control, and before the probe
 }
 
 const eacces, eperm, exdev = syscall.EACCES, syscall.EPERM, syscall.EXDEV
@@ -78,7 +79,8 @@ func (s *stage) try(tr trial) {
 	s.quiet("before the trial")
 	if tr.control != nil {
 		a := s.start(tr.steps, tr.files, 0, tr.control...).wait()
-		if !s.possible(a, tr) {
+		if s.absent(a, tr.absent) {
+			s.absentHere(a, s.unconfined(tr.files, tr.steps, tr.control))
 			return
 		}
 		s.expectAllowed(a)
@@ -87,35 +89,42 @@ func (s *stage) try(tr trial) {
 		}
 	}
 	a := s.start(tr.steps, tr.files, tr.errno, tr.probe...).wait()
-	if !s.possible(a, tr) {
+	if s.absent(a, tr.absent) {
+		s.absentHere(a, s.unconfined(tr.files, tr.steps, tr.probe))
 		return
 	}
-	switch {
-	case tr.errno != 0:
-		s.expectDenied(a, tr.want)
-		results.note(t.Name(), isDenied)
-	case tr.limit:
-		s.expectAllowed(a)
-		results.note(t.Name(), isLimit)
-	default:
-		s.expectAllowed(a)
-		results.note(t.Name(), isAllowed)
+	r, asSaid := isAllowed, func() { s.expectAllowed(a) }
+	if tr.errno != 0 {
+		r, asSaid = isDenied, func() { s.expectDenied(a, tr.want) }
 	}
-	if t.Failed() {
-		results.note(t.Name(), isFailed)
+	s.end(tr.limit, a, tr.errno, r, asSaid)
+}
+
+// end ends a trial: as it said, which is the result r, or as its limit allows.
+func (s *stage) end(l limit, a *attempt, errno syscall.Errno, r result, asSaid func()) {
+	s.t.Helper()
+	if l != "" {
+		s.bounded(l, a, errno, asSaid)
+	} else {
+		asSaid()
+		results.note(s.t.Name(), r)
+	}
+	if s.t.Failed() {
+		results.note(s.t.Name(), isFailed)
 	}
 }
 
-// possible is false, and the trial is over, when the kernel has no such call.
-func (s *stage) possible(a *attempt, tr trial) bool {
-	if a.errno != syscall.ENOSYS && (tr.absent == 0 || a.errno != tr.absent) {
-		return true
-	}
+// absent: does a's end look as if the kernel had no such call?
+func (s *stage) absent(a *attempt, also []syscall.Errno) bool {
+	return a.errno == syscall.ENOSYS || slices.Contains(also, a.errno)
+}
+
+// unconfined lets a probe run to its end that nothing confines.
+func (s *stage) unconfined(files []*os.File, steps string, argv []string) *attempt {
 	s.t.Helper()
-	s.t.Logf("n/a on this kernel: %v", a)
-	s.quiet("after an absent call")
-	results.note(s.t.Name(), isAbsent)
-	return false
+	a := s.command(files, "-1", steps, 0, argv)
+	a.startErr = a.cmd.Start()
+	return a.wait()
 }
 
 // quiet asserts that no event is pending.

@@ -1,0 +1,9 @@
+// Package docs holds the documents that tests compare with what they see.
+package docs
+
+import _ "embed"
+
+// Limits is limits.md.
+//
+//go:embed limits.md
+var Limits string
