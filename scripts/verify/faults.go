@@ -50,17 +50,19 @@ func (r *report) withFaults(ctx context.Context, o options, s machineTest) []mac
 	return []machineTest{s, faults, asks, runs, unit}
 }
 
-// faultOptions hand on which faults are wanted: STOCKADE_FAULTS=all takes long.
-func faultOptions() (env []string, limit, testLimit string) {
+// faultOptions hand on which faults are wanted: STOCKADE_FAULTS=all takes long. Of
+// the others each kernel of the list has its share.
+func faultOptions(nth int) (env []string, limit, testLimit string) {
 	for _, name := range []string{"STOCKADE_FAULTS", "STOCKADE_FAULT_WAYS"} {
 		if value := os.Getenv(name); value != "" {
 			env = append(env, "--env", name+"="+value)
 		}
 	}
+	share := []string{"--env", fmt.Sprintf("STOCKADE_SHARE=%d", nth)}
 	if len(env) > 0 {
-		return env, "90m", "89m"
+		return append(env, share...), "90m", "89m"
 	}
-	return nil, "30m", "29m"
+	return share, "30m", "29m"
 }
 
 func (r *report) keepFaults(lines []string) {

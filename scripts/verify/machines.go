@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -23,6 +24,7 @@ type machineTest struct {
 	systemd             bool     // it is process 1
 	run, skip           string   // patterns of tests
 	files               []string // HOST:GUEST
+	modules             []string // of the kernel, loaded beforehand
 }
 
 // demo marks the demo among the suites: it passes if its own checks do.
@@ -35,6 +37,9 @@ var debianSuites = map[string]bool{"agent/vmtest": true, "cmd/stockade/vmtest": 
 
 // enforcement is the package of the enforcement tests. Some need another machine.
 const enforcement = "bpf/vmtest"
+
+// filesystems are modules whose files that package tries to reach.
+var filesystems = []string{"binfmt_misc", "configfs"}
 
 // apart splits its tests: races need two processors, the loader real dynamic
 // programs.
@@ -73,6 +78,9 @@ func prepare(ctx context.Context, o options, r *report) []machineTest {
 		if !r.step(ctx, "build "+pkg, "go", "test", "-c", "-o", s.binary, "./"+pkg) {
 			continue
 		}
+		if pkg == enforcement {
+			s.modules = filesystems
+		}
 		if info, err := os.Stat(filepath.Join(pkg, "testdata")); err == nil && info.IsDir() {
 			s.files = append(s.files, filepath.Join(pkg, "testdata")+":/vmtest/testdata")
 		}
@@ -102,11 +110,11 @@ func prepare(ctx context.Context, o options, r *report) []machineTest {
 	}
 	present, _ := r.output(ctx, "list kernels", "bin/vm", "list")
 	if debian {
-		r.fetch(ctx, present, "debian")
+		r.fetch(ctx, o, present, "debian")
 	}
 	var list []machineTest
 	for _, kernel := range o.kernels {
-		if !r.fetch(ctx, present, kernel) {
+		if !r.fetch(ctx, o, present, kernel) {
 			continue
 		}
 		for _, s := range suites {
@@ -120,17 +128,33 @@ func prepare(ctx context.Context, o options, r *report) []machineTest {
 }
 
 // fetch gets a kernel or the debian root, unless it is there: a machine that
-// has been set up once needs no network. present is what vm list prints.
-func (r *report) fetch(ctx context.Context, present, what string) bool {
-	for line := range strings.Lines(present) {
+// has been set up once needs no network. present is what vm list prints. A kernel
+// is noted with its exact version.
+func (r *report) fetch(ctx context.Context, o options, present, what string) bool {
+	about := lineOf(present, what)
+	if about == "" || strings.Contains(about, "vm fetch") || o.fetch && what != "debian" {
+		if !r.step(ctx, "fetch "+what, "bin/vm", "fetch", what) {
+			return false
+		}
+		now, ok := r.output(ctx, "list kernels", "bin/vm", "list")
+		if !ok {
+			return false
+		}
+		about = lineOf(now, what)
+	}
+	fmt.Printf("verify: VM: %s\n", about)
+	r.used(about)
+	return true
+}
+
+// lineOf returns the line of vm list about a kernel or the debian root.
+func lineOf(list, what string) string {
+	for line := range strings.Lines(list) {
 		if strings.HasPrefix(line, what+" ") {
-			fmt.Print("verify: VM: ", strings.Join(strings.Fields(line), " "), "\n")
-			if !strings.Contains(line, "vm fetch") {
-				return true
-			}
+			return strings.Join(strings.Fields(line), " ")
 		}
 	}
-	return r.step(ctx, "fetch "+what, "bin/vm", "fetch", what)
+	return ""
 }
 
 // machine runs one test binary, or the demo, on one kernel.
@@ -139,7 +163,7 @@ func (r *report) machine(ctx context.Context, o options, m machineTest) {
 		r.demo(ctx, m)
 		return
 	}
-	env, limit, testLimit := faultOptions()
+	env, limit, testLimit := faultOptions(slices.Index(o.kernels, m.kernel))
 	args := append([]string{"run", "--kernel", m.kernel, "--root", m.root, "--verbose", "--timeout", limit, "--env", "STOCKADE_VM=1",
 		"--file", m.binary + ":/vmtest/vmtest.test"}, env...)
 	if m.cpus != "" {
@@ -151,6 +175,9 @@ func (r *report) machine(ctx context.Context, o options, m machineTest) {
 	for _, f := range m.files {
 		args = append(args, "--file", f)
 	}
+	for _, name := range m.modules {
+		args = append(args, "--module", name)
+	}
 	args = append(args, "--dir", "/vmtest", "--", "/vmtest/vmtest.test", "-test.v=test2json", "-test.timeout="+testLimit)
 	for _, pattern := range []string{o.run, m.run} {
 		if pattern != "" {
@@ -160,7 +187,7 @@ func (r *report) machine(ctx context.Context, o options, m machineTest) {
 	if m.skip != "" {
 		args = append(args, "-test.skip="+m.skip)
 	}
-	r.tests(ctx, fmt.Sprintf("%s on %s%s", m.pkg, m.kernel, m.where), true, "bin/vm", args...)
+	r.tests(ctx, fmt.Sprintf("%s on %s%s", m.pkg, m.kernel, m.where), m.kernel, "bin/vm", args...)
 }
 
 // native runs the tests of every package on this host.
@@ -169,7 +196,7 @@ func (r *report) native(ctx context.Context, o options) {
 	if o.run != "" {
 		args = append(args, "-run="+o.run)
 	}
-	r.tests(ctx, "native", false, "go", append(args, "./...")...)
+	r.tests(ctx, "native", "", "go", append(args, "./...")...)
 }
 
 // demo runs the demo's stage, which checks by itself what happened: the whole

@@ -26,6 +26,7 @@ const usage = `verify runs all tests, natively and in VMs, and prints a summary.
 
 type options struct {
 	kernels []string
+	fetch   bool
 	jobs    int
 	native  bool
 	run     string
@@ -33,7 +34,8 @@ type options struct {
 
 func main() {
 	o := options{}
-	kernels := flag.String("kernels", "6.1,6.12,7.2", "`LIST` of kernels to test on; empty for none")
+	kernels := flag.String("kernels", "6.1,6.12,7.2", "`LIST` of kernels to test on, of those that vm list names; empty for none")
+	flag.BoolVar(&o.fetch, "fetch", false, "get what Debian serves of them now, also where there are some")
 	flag.IntVar(&o.jobs, "jobs", min(2, runtime.NumCPU()), "`NUMBER` of VMs at once")
 	flag.BoolVar(&o.native, "native", true, "run go vet and the native tests")
 	flag.StringVar(&o.run, "run", "", "only tests that match this `PATTERN`")

@@ -87,7 +87,7 @@ func (r *report) print(out io.Writer, took time.Duration) bool {
 	defer r.mu.Unlock()
 	r.printSkipped(out)
 	if len(r.left) > 0 {
-		fmt.Fprintf(out, "\nLEFT OUT (run on %s; with STOCKADE_ALL=1, on all)\n  %s\n", wholeKernel, strings.Join(r.left, "\n  "))
+		fmt.Fprintf(out, "\nLEFT OUT (with STOCKADE_ALL=1, nothing is)\n  %s\n", strings.Join(r.left, "\n  "))
 	}
 	r.matrix.print(out)
 	r.printFaults(out)
@@ -100,6 +100,9 @@ func (r *report) print(out io.Writer, took time.Duration) bool {
 			fmt.Fprint(out, "\nFAILED\n")
 		}
 		fmt.Fprintf(out, "\n%s: %s\n%s", o.where, o.test, indent(tail(o.output, 60)))
+	}
+	if len(r.kernels) > 0 {
+		fmt.Fprintf(out, "\nIN VMs\n  %s\n", strings.Join(r.kernels, "\n  "))
 	}
 	fmt.Fprint(out, "\nSUMMARY\n")
 	fmt.Fprintf(out, "  %-34s %7s %7s %8s %6s\n", "", "passed", "failed", "skipped", "time")

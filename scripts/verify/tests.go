@@ -41,9 +41,9 @@ func command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// tests runs a command that reports tests, in JSON or (raw) as a test binary
-// does with -test.v=test2json, and records each.
-func (r *report) tests(ctx context.Context, where string, raw bool, name string, args ...string) {
+// tests runs a command that reports tests, in JSON or, on a VM's kernel, as a test
+// binary does with -test.v=test2json, and records each.
+func (r *report) tests(ctx context.Context, where, kernel, name string, args ...string) {
 	fmt.Printf("verify: %s: running\n", where)
 	began := time.Now()
 	cmd := command(ctx, name, args...)
@@ -58,7 +58,7 @@ func (r *report) tests(ctx context.Context, where string, raw bool, name string,
 		return
 	}
 	from, wait := io.Reader(out), func() error { return nil }
-	if raw {
+	if kernel != "" {
 		from, wait, err = convert(ctx, out)
 		if err != nil {
 			r.broken(where, err.Error())
@@ -76,7 +76,8 @@ func (r *report) tests(ctx context.Context, where string, raw bool, name string,
 			r.retry(line)
 		}
 	}
-	r.keep(c.matrix)
+	r.keep(kernel, c.matrix)
+	r.keepBetter(c.better)
 	r.keepFaults(c.faults)
 	r.add(c.finish(err, notes.String()), where, time.Since(began))
 }
@@ -101,6 +102,7 @@ type collector struct {
 	parents map[string]bool
 	failed  map[string]bool // packages that failed
 	matrix  []string        // "TRIAL KERNEL RESULT"
+	better  []string        // "KERNEL: TRIAL: LINE", of docs/limits.md
 	faults  []string        // lines of their table
 }
 
@@ -145,6 +147,9 @@ func (c *collector) note(e event) {
 		c.output[key].WriteString(e.Output)
 		if line, found := strings.CutPrefix(e.Output, "matrix: "); found {
 			c.matrix = append(c.matrix, strings.TrimSpace(line))
+		}
+		if line, found := strings.CutPrefix(e.Output, "better: "); found {
+			c.better = append(c.better, strings.TrimSpace(line))
 		}
 		if line, found := strings.CutPrefix(e.Output, "fault: "); found {
 			c.faults = append(c.faults, strings.TrimSpace(line))
@@ -230,6 +235,7 @@ func tail(text string, lines int) string {
 
 // report is everything that happened. Its methods may run at once.
 type report struct {
+	kernels  []string // that were used, with their versions
 	left     []string // what some kernel does not run
 	mu       sync.Mutex
 	outcomes []outcome

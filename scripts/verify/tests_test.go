@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 )
@@ -60,5 +61,62 @@ func TestSkipReasonIsWhatTheTestSaid(t *testing.T) {
 	got := skipReason("=== RUN   TestX\n    open_test.go:12: runs in the VM\n--- SKIP: TestX (0.00s)\n")
 	if got != "runs in the VM" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// A made-up kernel mends one documented limit and breaks another: the first is
+// told, with the line to revise, and passes; the second fails.
+func TestMadeUpKernelIsTold(t *testing.T) {
+	output := func(text string) string { return fmt.Sprintf(`{"Action":"output","Output":%q}`, text+"\n") + "\n" }
+	mended := line("run", "A") + line("run", "A/x") + line("pass", "A/x") + line("pass", "A") +
+		output("matrix: A/x 9.9 better") + output("better: 9.9: A/x: Nothing is judged there")
+	for _, c := range []struct {
+		name, events string
+		err          error
+		failed       bool
+	}{
+		{"mended", mended, nil, false},
+		{"and broken", mended + line("run", "B") + line("fail", "B") + output("matrix: B 9.9 FAILED"), errors.New("exit 1"), true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Chdir(t.TempDir())
+			col, r := newCollector("p on 9.9-new"), &report{}
+			col.read(strings.NewReader(c.events), io.Discard)
+			r.used("9.9-new 9.9.1+made-up 9.9.1-1")
+			r.keep("9.9-new", col.matrix)
+			r.keepBetter(col.better)
+			r.add(col.finish(c.err, ""), "p on 9.9-new", 0)
+			var out strings.Builder
+			if got := r.print(&out, 0); got != c.failed {
+				t.Errorf("failed: got %t, want %t", got, c.failed)
+			}
+			for _, want := range []string{"9.9-new  ", "better 1", "revise these lines of docs/limits.md)\n  9.9: A/x: Nothing is judged there", "9.9-new 9.9.1+made-up 9.9.1-1"} {
+				if !strings.Contains(out.String(), want) {
+					t.Errorf("no %q in\n%s", want, out.String())
+				}
+			}
+		})
+	}
+}
+
+// The whole of the tests runs on one kernel of whatever list is given.
+func TestOneKernelRunsEverything(t *testing.T) {
+	t.Setenv("STOCKADE_ALL", "")
+	for _, c := range []struct{ kernels, want string }{
+		{"6.1 6.12 7.2", "6.12"}, {"6.1 6.12-security 7.2", "6.12-security"}, {"6.1 7.2", "7.2"}, {"6.1", "6.1"},
+	} {
+		o, n := options{kernels: strings.Fields(c.kernels)}, 0
+		for _, kernel := range o.kernels {
+			r := &report{}
+			if _, some := (machineTest{pkg: lifeSuite, kernel: kernel, run: runTests}).leave(o, r); some {
+				n++
+				if kernel != c.want || len(r.left) > 0 {
+					t.Errorf("%s: %s runs everything, want %s", c.kernels, kernel, c.want)
+				}
+			}
+		}
+		if n != 1 {
+			t.Errorf("%s: on %d kernels, want 1", c.kernels, n)
+		}
 	}
 }
