@@ -1,6 +1,8 @@
 package bpf
 
 import (
+	"bytes"
+	"cmp"
 	"fmt"
 	"os"
 	"slices"
@@ -25,11 +27,15 @@ type Fact struct {
 
 // Probe finds out what this host has and lacks. It changes nothing.
 func Probe() []Fact {
-	facts := []Fact{probeKernel(), probePrivileges(), probeBTF(), probeLSM(), probeFtrace()}
+	kernel, about := probeBTF("/sys/kernel/btf/vmlinux")
+	facts := []Fact{probeKernel(), probePrivileges(), about, probeLSM(), probeLockdown("/sys/kernel/security/lockdown"), probeFtrace()}
 	facts = append(facts, probeMount("bpffs", "/sys/fs/bpf", unix.BPF_FS_MAGIC, "mount -t bpf bpf /sys/fs/bpf"),
-		probeMount("cgroup v2", "/sys/fs/cgroup", unix.CGROUP2_SUPER_MAGIC, "boot with systemd.unified_cgroup_hierarchy=1, or mount -t cgroup2 none /sys/fs/cgroup"),
+		probeMount("cgroup v2", "/sys/fs/cgroup", unix.CGROUP2_SUPER_MAGIC, fixCgroup("/proc/self/mounts")),
 		probeSymbols(), probeProgram())
-	return append(facts, probeHooks()...)
+	if kernel == nil {
+		return facts // told by probeBTF
+	}
+	return append(facts, probeHooks(kernel)...)
 }
 
 func lacking(name, detail, consequence, fix string) Fact {
@@ -62,11 +68,52 @@ func probePrivileges() Fact {
 	return lacking("privileges", fmt.Sprintf("uid %d", os.Geteuid()), "programs cannot be loaded", "run as root, for example with sudo")
 }
 
-func probeBTF() Fact {
-	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
-		return lacking("kernel BTF", "no /sys/kernel/btf/vmlinux", nothing, "boot a kernel with CONFIG_DEBUG_INFO_BTF=y (Debian's have it)")
+// probeBTF reads the kernel's types; nil if they cannot be used.
+func probeBTF(path string) (*btf.Spec, Fact) {
+	const name, fix = "kernel BTF", "boot a kernel with CONFIG_DEBUG_INFO_BTF=y (Debian's have it)"
+	if _, err := os.Stat(path); err != nil {
+		return nil, lacking(name, "no "+path, nothing, fix)
 	}
-	return holds("kernel BTF", "/sys/kernel/btf/vmlinux")
+	kernel, err := btf.LoadSpec(path)
+	if err != nil {
+		return nil, lacking(name, path+": "+firstLine(err), nothing, fix)
+	}
+	if !hasHook(kernel, "file_open") {
+		return nil, lacking(name, path+" names no BPF LSM hook", nothing, "boot a kernel with CONFIG_BPF_LSM=y and CONFIG_DEBUG_INFO_BTF=y (Debian's have them)")
+	}
+	return kernel, holds(name, path)
+}
+
+// probeLockdown: a kernel locked down for confidentiality lets no BPF program read
+// its memory.
+func probeLockdown(path string) Fact {
+	const name = "lockdown"
+	state, err := os.ReadFile(path)
+	if err != nil {
+		return holds(name, "not in this kernel")
+	}
+	if strings.Contains(string(state), "[confidentiality]") {
+		return lacking(name, "confidentiality", "no BPF program may read the kernel's memory: "+nothing, "boot with lockdown=integrity on the kernel command line, or without lockdown=")
+	}
+	_, state, _ = bytes.Cut(state, []byte("["))
+	state, _, _ = bytes.Cut(state, []byte("]"))
+	return holds(name, cmp.Or(string(state), "none"))
+}
+
+// fixCgroup says how to get cgroup v2 where it is looked for. Where groups of
+// version 1 are mounted, mounting it there by hand would hide them.
+func fixCgroup(mounts string) string {
+	const boot = "boot with systemd.unified_cgroup_hierarchy=1 on the kernel command line"
+	table, err := os.ReadFile(mounts)
+	for line := range strings.Lines(string(table)) {
+		if f := strings.Fields(line); len(f) > 2 && f[2] == "cgroup" {
+			return boot + " (groups of version 1 are in use here, as " + f[1] + ": mounting over them would hide them)"
+		}
+	}
+	if err != nil {
+		return boot
+	}
+	return boot + ", or mount -t cgroup2 none /sys/fs/cgroup"
 }
 
 func probeLSM() Fact {
@@ -122,12 +169,18 @@ func probeSymbols() Fact {
 	return lacking(name, "rename_lock is not shown in /proc/kallsyms", "renames that race with a path walk could not be seen", "run as root with kernel.kptr_restrict at most 1")
 }
 
-// probeProgram loads and attaches a program that allows everything: the proof.
+// probeProgram loads and attaches a program that reads the kernel's memory and
+// allows everything: the proof.
 func probeProgram() Fact {
 	const name = "LSM program"
 	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Name: "stockade_probe", Type: ebpf.LSM, AttachType: ebpf.AttachLSMMac, AttachTo: "file_ioctl", License: "GPL",
-		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
+		Instructions: asm.Instructions{
+			asm.Mov.Reg(asm.R1, asm.R10), asm.Add.Imm(asm.R1, -8),
+			asm.Mov.Imm(asm.R2, 8), asm.Mov.Reg(asm.R3, asm.R10),
+			asm.FnProbeReadKernel.Call(),
+			asm.Mov.Imm(asm.R0, 0), asm.Return(),
+		},
 	})
 	if err != nil {
 		return lacking(name, "load: "+firstLine(err), nothing, "see the facts above; a sandboxed or locked-down kernel may refuse LSM programs altogether: use another host or a VM")
@@ -147,11 +200,7 @@ func firstLine(err error) string {
 }
 
 // probeHooks looks for every hook that the programs attach to.
-func probeHooks() []Fact {
-	kernel, err := btf.LoadKernelSpec()
-	if err != nil {
-		return nil // told by probeBTF
-	}
+func probeHooks(kernel *btf.Spec) []Fact {
 	var missing, covered []string
 	var facts []Fact
 	total := 0
