@@ -36,7 +36,7 @@ static __noinline int before_exec(u32 w)
 		return 0;
 	if (m && m->automaton == W((u32)d.plan + HDR_EXE) && !m->unread)
 		return 0;
-	s = claim();
+	s = claim(w);
 	if (!s)
 		return deny(&d, NULL, wl, EACCES);
 	status = know_exe(s, wl, (u32)d.plan);
@@ -87,7 +87,7 @@ static __noinline int executed(u32 w)
 	m->unread = 1;
 	if (!id)
 		return 0;
-	s = claim();
+	s = claim(w);
 	if (!s)
 		return 0;
 	s->at_node.failed = 0;

@@ -46,7 +46,7 @@ static __noinline int confirm_open(u32 w, struct vfsmount *mnt, struct dentry *d
 	if (!(c.wl->flags & WORKLOAD_HOLD_OPEN))
 		return 0;
 	c.d.inode = dentry->d_inode;
-	c.s = claim();
+	c.s = claim(c.d.workload);
 	if (!c.s) {
 		c.d.reason = REASON_BUSY;
 		return deny(&c.d, NULL, c.wl, EACCES);
@@ -125,7 +125,7 @@ static int compare_chunk(u64 i, struct comparison *c)
 
 /* same_image compares the image that was judged with the new one, whose strings
  * lie from bprm->p to bprm->exec: arguments, then the environment. */
-static __noinline bool same_image(struct linux_binprm *bprm, const struct proof *proof)
+static __noinline bool same_image(u32 w, struct linux_binprm *bprm, const struct proof *proof)
 {
 	struct comparison c = { .from = bprm->p, .len = bprm->exec - bprm->p };
 	u32 slot = proof->image - 1;
@@ -134,7 +134,7 @@ static __noinline bool same_image(struct linux_binprm *bprm, const struct proof 
 	if (!c.image || c.image->number != proof->number || c.image->len != c.len || c.len > MAX_IMAGE ||
 	    c.image->argc != (u32)bprm->argc || c.image->envc != (u32)bprm->envc)
 		return false;
-	c.s = claim();
+	c.s = claim(w);
 	if (!c.s)
 		return false;
 	bpf_loop(MAX_IMAGE / CHUNK, compare_chunk, &c, 0);
@@ -158,7 +158,7 @@ static __always_inline bool as_judged(struct linux_binprm *bprm, struct hold *h,
 	}
 	n = h->proofs;
 	for (u32 i = 0; i < MAX_PROOFS; i++) {
-		if (i < n && h->proof[i].image && !same_image(bprm, &h->proof[i]))
+		if (i < n && h->proof[i].image && !same_image(d->workload, bprm, &h->proof[i]))
 			return false;
 	}
 	return true;

@@ -13,10 +13,13 @@
 #define MAX_CGROUPS 16384
 #define MAX_TASKS 65536
 #define MAX_ANCESTORS 32 /* cgroup levels looked at in degraded mode */
-#define WALK_TRIES 3	 /* walks torn by a rename before denying */
+#define WALK_TRIES 64	 /* walks torn by a rename before denying */
+#define WALK_WAIT 1024	 /* looks, before each of them, for the end of a rename under way */
 #define MAX_MOUNTS 32	 /* mounts crossed in one walk */
 #define MAX_SB_MOUNTS 8192 /* mounts of one filesystem looked at for a dentry */
-#define SCRATCH_SLOTS 8	 /* programs preempted on one CPU at once; power of two */
+#define SCRATCH_SLOTS 64	 /* programs preempted on one CPU at once */
+#define SCRATCH_SHARE 32	 /* of one workload */
+#define SCRATCH_FIRST 4	 /* looked at without a call */
 #define EVENT_SLOTS 32	 /* events being written at once; power of two */
 #define MAX_HOLDS 4096	 /* operations that wait for the agent */
 #define MAX_PROOFS 4	 /* files of one exec that the agent was asked about; power of two */

@@ -121,6 +121,7 @@ struct walked {
 	struct { /* where the walk is, once it has left the first mount */
 		u64 mnt, mnt_root, dentry;
 		u64 root_mnt, root_dentry;
+		u64 from_mnt, from_dentry; /* where it began */
 	} at;
 	struct component c[MAX_COMPONENTS]; /* leaf first */
 };

@@ -172,15 +172,13 @@ static int step(u64 i, struct climb *ctx)
 }
 
 /* climb_mounts walks on from w->at by addresses. */
-static __always_inline void climb_mounts(struct walked *w)
+static __always_inline void climb_mounts(struct climb *ctx)
 {
-	struct climb ctx = { .w = w };
-	u64 root = 0;
+	struct walked *w = ctx->w;
 
-	bpf_probe_read_kernel(&root, sizeof(root), &((struct vfsmount *)w->at.mnt)->mnt_root);
-	w->at.mnt_root = root;
+	bpf_probe_read_kernel(&w->at.mnt_root, sizeof(w->at.mnt_root), &((struct vfsmount *)w->at.mnt)->mnt_root);
 	w->status = PATH_TOO_DEEP;
-	bpf_loop(MAX_COMPONENTS + MAX_MOUNTS, step, &ctx, 0);
+	bpf_loop(MAX_COMPONENTS + MAX_MOUNTS, step, ctx, 0);
 }
 
 static __always_inline void start(struct walked *w, u64 mnt, const struct workload *wl)
@@ -200,25 +198,47 @@ static __always_inline int settle(struct walked *w)
 	return 0;
 }
 
+static int even(u64 i, void *ctx)
+{
+	return !(rename_seq() & 1);
+}
+
+/* attempt waits until no rename is under way, for a while, and walks. Whoever
+ * renames without end must not make others' walks fail, nor must a renamer whose
+ * virtual processor does not run. */
+static int attempt(u64 i, struct climb *ctx)
+{
+	struct walked *w = ctx->w;
+	u32 seq;
+
+	bpf_loop(WALK_WAIT, even, NULL, 0);
+	seq = rename_seq();
+	w->n = 0;
+	w->flags = 0;
+	w->at.mnt = w->at.from_mnt;
+	w->at.dentry = w->at.from_dentry;
+	climb_mounts(ctx);
+	if (!(seq & 1) && rename_seq() == seq)
+		return 1 + settle(w);
+	w->status = PATH_TORN;
+	return 0;
+}
+
 /* walk_from is walk_addr. Not static: the verifier looks at it once, not at each
  * call. */
 __noinline int walk_from(struct walked *w, u64 mnt, u64 d, const struct workload *wl)
 {
+	struct climb ctx = { .w = w };
+
 	if (!w)
 		return -1;
 	w->status = PATH_TORN;
 	if (!wl)
 		return -1;
-	for (int try = 0; try < WALK_TRIES; try++) {
-		u32 seq = rename_seq();
-
-		start(w, mnt, wl);
-		w->at.dentry = d;
-		climb_mounts(w);
-		if (!(seq & 1) && rename_seq() == seq)
-			return settle(w);
-	}
-	w->status = PATH_TORN;
+	start(w, mnt, wl);
+	w->at.from_mnt = mnt;
+	w->at.from_dentry = d;
+	bpf_loop(WALK_TRIES, attempt, &ctx, 0);
 	return 0;
 }
 
@@ -236,6 +256,7 @@ static __always_inline int walk_addr(struct walked *w, u64 mnt, u64 d, const str
  * calls, as far as the first mount goes. */
 static __noinline int walk(struct walked *w, struct vfsmount *mnt, struct dentry *d, const struct workload *wl)
 {
+	struct climb ctx = { .w = w };
 	u32 seq = rename_seq();
 
 	start(w, (u64)mnt, wl);
@@ -243,7 +264,7 @@ static __noinline int walk(struct walked *w, struct vfsmount *mnt, struct dentry
 	if (w->at.dentry == w->at.root_dentry && w->at.mnt == w->at.root_mnt)
 		w->status = PATH_OK;
 	else
-		climb_mounts(w);
+		climb_mounts(&ctx);
 	if (!(seq & 1) && rename_seq() == seq)
 		return settle(w);
 	return walk_addr(w, (u64)mnt, (u64)d, wl);

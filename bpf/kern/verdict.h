@@ -11,21 +11,63 @@
 
 #define REFUSE(what) ((what) << 8) /* in kind: refuse, whatever policy says */
 
-static __always_inline struct scratch *claim(void)
-{
-	for (u32 i = 0; i < SCRATCH_SLOTS; i++) {
-		u32 key = i;
-		struct scratch *s = bpf_map_lookup_elem(&scratches, &key);
+/* A search for a free slot among those that are seldom needed. */
+struct claiming {
+	u32 w, own, found; /* own: the workload's slots that were passed; found: 0 for none */
+};
 
-		if (s && !__sync_lock_test_and_set(&s->busy, 1)) {
-			s->facts.known = 0;
-			s->facts.xattr_len = 0;
-			s->facts.before = 0;
-			s->reported = 0;
-			return s;
-		}
+static int claim_more(u64 i, struct claiming *c)
+{
+	u32 key = (u32)i + SCRATCH_FIRST;
+	struct scratch *s = bpf_map_lookup_elem(&scratches, &key);
+
+	if (!s || c->own >= SCRATCH_SHARE)
+		return 1;
+	if (s->busy) {
+		c->own += s->busy == c->w;
+		return 0;
 	}
-	return NULL;
+	if (__sync_val_compare_and_swap(&s->busy, 0, c->w))
+		return 0;
+	c->found = key;
+	return 1;
+}
+
+/* claim_rest returns a slot beyond the first ones. Not inline: moves have no room
+ * on their stack. */
+static __noinline u32 claim_rest(u32 w, u32 own)
+{
+	struct claiming c = { .w = w, .own = own };
+
+	bpf_loop(SCRATCH_SLOTS - SCRATCH_FIRST, claim_more, &c, 0);
+	return c.found;
+}
+
+/* claim takes a slot of this processor for the workload w. All slots are taken
+ * from the first on, so that who has its share of those before has enough: others
+ * find one still. */
+static __always_inline struct scratch *claim(u32 w)
+{
+	u32 own = 0, key;
+	struct scratch *s;
+
+	for (u32 i = 0; i < SCRATCH_FIRST; i++) {
+		key = i;
+		s = bpf_map_lookup_elem(&scratches, &key);
+		if (s && !__sync_val_compare_and_swap(&s->busy, 0, w))
+			goto claimed;
+		own += s && s->busy == w;
+	}
+	key = claim_rest(w, own);
+	s = key ? bpf_map_lookup_elem(&scratches, &key) : NULL;
+	if (!s)
+		return NULL;
+claimed:
+	s->facts.known = 0;
+	s->facts.xattr_len = 0;
+	s->facts.before = 0;
+	s->reported = 0;
+	return s;
 }
 
 static __always_inline void release(struct scratch *s)
@@ -211,7 +253,7 @@ static __always_inline int admit(struct decision *c, u32 w, u32 kind, u32 need, 
 	c->d.inode = inode;
 	if (state < 0)
 		return deny(&c->d, NULL, c->wl, EACCES);
-	c->s = claim();
+	c->s = claim(c->d.workload);
 	if (c->s)
 		return 1;
 	c->d.reason = REASON_BUSY;

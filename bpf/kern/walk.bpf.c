@@ -127,7 +127,7 @@ int match_path(void *ctx)
 {
 	u32 zero = 0;
 	struct input *in = bpf_map_lookup_elem(&walk_input, &zero);
-	struct scratch *s = claim();
+	struct scratch *s = claim(1);
 
 	if (in && s) {
 		in->status = 0;
@@ -159,7 +159,7 @@ int walk_cwd(void *ctx)
 {
 	u32 zero = 0, one = 1;
 	struct input *in = bpf_map_lookup_elem(&walk_input, &zero);
-	struct walking a = { .s = claim(), .wl = bpf_map_lookup_elem(&workloads, &one) };
+	struct walking a = { .s = claim(1), .wl = bpf_map_lookup_elem(&workloads, &one) };
 
 	if (in && a.s && a.wl) {
 		a.plan = in->plan;

@@ -25,6 +25,7 @@ type machineTest struct {
 	run, skip           string   // patterns of tests
 	files               []string // HOST:GUEST
 	modules             []string // of the kernel, loaded beforehand
+	boot                string   // on the kernel's command line
 }
 
 // demo marks the demo among the suites: it passes if its own checks do.
@@ -44,11 +45,12 @@ var filesystems = []string{"binfmt_misc", "configfs"}
 // apart splits its tests: races need two processors, the loader real dynamic
 // programs.
 func apart(s machineTest) []machineTest {
-	const races, loader = "^TestRace", "^TestLoader"
+	const races, loader, share = "^TestRace", "^TestLoader", "^TestNobodyElsePays"
 	race, dynamic := s, s
 	s.skip = races + "|" + loader
 	race.where, race.run, race.cpus = ", races", races, "2"
-	dynamic.where, dynamic.run, dynamic.root = ", dynamic programs", loader, "debian"
+	dynamic.where, dynamic.run, dynamic.root = ", dynamic programs", loader+"|"+share, "debian"
+	dynamic.boot = "preempt=full" // verdicts are interrupted by others at any place
 	return []machineTest{s, race, dynamic}
 }
 
@@ -174,6 +176,9 @@ func (r *report) machine(ctx context.Context, o options, m machineTest) {
 	}
 	for _, f := range m.files {
 		args = append(args, "--file", f)
+	}
+	if m.boot != "" {
+		args = append(args, "--append", m.boot)
 	}
 	for _, name := range m.modules {
 		args = append(args, "--module", name)

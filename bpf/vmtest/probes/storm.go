@@ -26,12 +26,39 @@ var storms = map[string]probe{
 	},
 	// readers N MILLISECONDS DIR: see swap
 	"readers": readers,
+	// openers N MILLISECONDS PATH: N threads open a path; "count OPENED DENIED"
+	"openers": openers,
 	// race N CANARY PATH...: N opens of the paths in turn; none may open the
 	// file CANARY (an inode number)
 	"race": race,
 	// racemove OP NEW N CANARY PATH...: N times link or rename (and back) of the
 	// paths in turn to NEW, which is never the file CANARY
 	"racemove": raceMove,
+}
+
+// openers lets N threads open a path as fast as they can.
+func openers(a args) error {
+	var opened, denied atomic.Int64
+	until := time.Now().Add(time.Duration(a.num(1)) * time.Millisecond)
+	var all sync.WaitGroup
+	for range a.num(0) {
+		all.Go(func() {
+			runtime.LockOSThread()
+			for time.Now().Before(until) {
+				switch err := open(unix.AT_FDCWD, a.str(2), unix.O_RDONLY|unix.O_CLOEXEC); {
+				case err == nil:
+					opened.Add(1)
+				case errors.Is(err, unix.EACCES):
+					denied.Add(1)
+				default:
+					cannot("open: %v", err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	fmt.Printf("count %d %d\n", opened.Load(), denied.Load())
+	return nil
 }
 
 // readers lets N threads read under two plans that take turns. In DIR one plan
