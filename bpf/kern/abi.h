@@ -92,6 +92,9 @@ struct workload {
 	u64 root_dentry; /* struct dentry * of the registered root */
 	u32 mode;
 	u32 flags;
+	u64 caps;    /* capabilities granted beside those that every workload has, by number */
+	u64 sockets; /* kinds of sockets granted likewise: abi.Socket */
+	u64 pad[2];  /* a power of two: an index costs a shift */
 };
 #define WORKLOAD_STRICT 1U    /* see strict.bpf.c */
 #define WORKLOAD_HOLD_EXEC 2U /* what the table asks about executions is held; see hold.h */
