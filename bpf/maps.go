@@ -26,7 +26,7 @@ type workload struct {
 	_                   [2]uint64
 }
 
-type counters struct{ Allowed, Denied, Dropped, _ uint64 }
+type counters struct{ Allowed, Denied, Dropped, Withheld uint64 }
 
 // region is a part of the arena that an installed table takes.
 type region struct{ at, words int }
