@@ -28,8 +28,6 @@ func TestBoundaryMachine(t *testing.T) {
 		one("name of the machine", 0, "hostname"),
 		one("domain of the machine", 0, "domainname"),
 		one("audit", 0, "audit"),
-		one("clearing the kernel's log", 0, "syslog", "5"),
-		one("level of the console", unix.EINVAL, "syslog", "8"),
 		one("thawing a file system", unix.EINVAL, "thaw", "@/file"),
 	}
 	if unix.Mount("none", b.at("@/quota"), "tmpfs", 0, "usrquota") == nil {
@@ -41,6 +39,10 @@ func TestBoundaryMachine(t *testing.T) {
 		machine = append(machine, c)
 	}
 	b.cross(forbidden(abi.BoundarySystem, machine)...)
+	b.cross(forbidden(abi.BoundaryCapability, []crossing{
+		one("clearing the kernel's log", 0, "syslog", "5"),
+		one("level of the console", unix.EINVAL, "syslog", "8"),
+	})...)
 	b.cross(forbidden(abi.BoundaryModule, []crossing{one("unloading a module", unix.ENOENT, "unload")})...)
 	b.cross(
 		crossing{name: "name of its own machine is allowed", probe: words("newuts", "hostname"), again: true},
@@ -67,7 +69,7 @@ func TestBoundaryForcedTerminals(t *testing.T) {
 	b.cross(forbidden(abi.BoundarySystem, []crossing{
 		{name: "terminal of another session is not taken", files: slaves, free: words("session", "controlling", "3", "1"), probe: words("session", "controlling", "4", "1")},
 	})...)
-	b.cross(forbidden(abi.BoundaryTerminal, []crossing{{name: "hanging up is denied", free: words("vhangup"), probe: words("vhangup")}})...)
+	b.cross(forbidden(abi.BoundaryCapability, []crossing{{name: "hanging up is denied", free: words("vhangup"), probe: words("vhangup")}})...)
 }
 
 // TestBoundaryKernelNames makes objects of the kernel by making directories.
@@ -121,7 +123,6 @@ func TestLimitsOfObjects(t *testing.T) {
 	b.cross(
 		crossing{name: "key of the same user is a limit", probe: words("readkey", "stockade"+b.dir), limit: true},
 		crossing{name: "shared memory of System V is a limit", probe: words("attachmemory", fmt.Sprint(id)), limit: true},
-		crossing{name: "reading the kernel's log is a limit", probe: words("syslog", "3"), limit: true},
 		crossing{name: "reading an extended attribute of a secret is a limit", probe: words("getxattr", "@/secret/key"), limit: true},
 	)
 }
