@@ -57,6 +57,7 @@ type fakeKernel struct {
 	denials  []abi.Event
 	counters abi.Counters
 	closeErr error
+	grants   abi.Grants // of the last one
 
 	mu     sync.Mutex
 	closed bool
@@ -73,6 +74,8 @@ func (k *fakeKernel) host() *host {
 
 func (k *fakeKernel) RegisterRoot(uint32) error    { return nil }
 func (k *fakeKernel) SetStrict(uint32, bool) error { return nil }
+
+func (k *fakeKernel) Grant(_ uint32, g abi.Grants) error { k.grants = g; return nil }
 
 func (k *fakeKernel) Install(uint32, []uint64, abi.Mode) (uint32, error) { return 1, nil }
 func (k *fakeKernel) Confine(uint64, uint32) error                       { return nil }

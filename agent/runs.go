@@ -35,6 +35,8 @@ func (d *Daemon) StartRun(peer api.Peer, r api.Run) (started api.RunStarted, err
 		mode = abi.Audit
 	case r.Mode != mode.String():
 		return started, fmt.Errorf("mode %q: not one of a run: nothing was started; use enforce or audit", r.Mode)
+	case r.Caps&^abi.Grantable() != 0:
+		return started, fmt.Errorf("caps %#x: some are never granted: nothing was started; leave them out", r.Caps)
 	case peer.PID <= 0:
 		return started, errors.New("run: its process is not seen from here: nothing was started; use --agent=never")
 	}
@@ -138,6 +140,9 @@ func (d *Daemon) confineRun(w *workload, peer api.Peer, r api.Run) error {
 		if err := d.kernel.SetStrict(w.id, true); err != nil {
 			return err
 		}
+	}
+	if err := d.kernel.Grant(w.id, abi.Grants{Caps: r.Caps}); err != nil {
+		return err
 	}
 	return d.kernel.Confine(r.Cgroup, w.id)
 }

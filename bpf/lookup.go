@@ -76,6 +76,7 @@ func sumCounts(m *ebpf.Map, id uint32) (sum abi.Counters, err error) {
 		sum.Allowed += c.Allowed
 		sum.Denied += c.Denied
 		sum.Dropped += c.Dropped
+		sum.Withheld += c.Withheld
 	}
 	return sum, nil
 }

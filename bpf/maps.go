@@ -22,9 +22,11 @@ type workload struct {
 	rootMnt, rootDentry uint64
 	mode                uint32
 	flags               uint32
+	caps, sockets       uint64 // see abi.Grants
+	_                   [2]uint64
 }
 
-type counters struct{ Allowed, Denied, Dropped, _ uint64 }
+type counters struct{ Allowed, Denied, Dropped, Withheld uint64 }
 
 // region is a part of the arena that an installed table takes.
 type region struct{ at, words int }
@@ -240,6 +242,17 @@ func (s *store) SetStrict(id uint32, strict bool) error {
 	} else {
 		atomic.AndUint32(&w.flags, ^uint32(workloadStrict))
 	}
+	return nil
+}
+
+// Grant sets what a workload may do beside what every workload may.
+func (s *store) Grant(id uint32, g abi.Grants) error {
+	w, err := s.workload(id)
+	if err != nil {
+		return err
+	}
+	atomic.StoreUint64(&w.caps, g.Caps)
+	atomic.StoreUint64(&w.sockets, g.Sockets)
 	return nil
 }
 

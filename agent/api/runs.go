@@ -24,7 +24,8 @@ type Run struct {
 	Handled   uint32 `json:"handled"`
 	Mode      string `json:"mode"`
 	Strict    bool   `json:"strict,omitempty"`
-	Digest    string `json:"policy_digest"` // of the plan that the run made of them
+	Caps      uint64 `json:"caps,omitempty"` // capabilities that are granted, by number
+	Digest    string `json:"policy_digest"`  // of the plan that the run made of them
 }
 
 // Text is a file, byte for byte.

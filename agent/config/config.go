@@ -75,7 +75,9 @@ type Workload struct {
 	// Handled are the actions to enforce beside the default ones.
 	Handled abi.ActionMask
 	Mode    abi.Mode
-	Log     Log
+	// Grants are what the boundary lets it do beside what every workload may.
+	Grants abi.Grants
+	Log    Log
 
 	file  string
 	lines map[string]place // of each key
@@ -199,6 +201,7 @@ func (d *decoder) workload(n *yaml.Node) (Workload, error) {
 		"baseline":  func(v *yaml.Node) error { return d.choice(v, &w.Baseline, "runtime", "none") },
 		"handle":    func(v *yaml.Node) error { return d.actions(v, &w.Handled) },
 		"mode":      func(v *yaml.Node) error { return d.mode(v, &w.Mode) },
+		"caps":      func(v *yaml.Node) error { return d.caps(v, &w.Grants.Caps) },
 		"log":       func(v *yaml.Node) error { return d.log(v, &w.Log) },
 	}, w.lines)
 	if err != nil {
@@ -280,4 +283,16 @@ func (d *decoder) mode(n *yaml.Node, to *abi.Mode) error {
 		*to = abi.Audit
 	}
 	return nil
+}
+
+func (d *decoder) caps(n *yaml.Node, to *uint64) error {
+	var names []string
+	return d.texts(n, &names, func(v *yaml.Node, text string) (string, error) {
+		bit, err := abi.ParseCapability(text)
+		if err != nil {
+			return "", d.at(v).errorf(d.file, "%w", err)
+		}
+		*to |= bit
+		return text, nil
+	})
 }

@@ -47,6 +47,14 @@ func TestMetricsAndStrictAreRead(t *testing.T) {
 	}
 }
 
+func TestCapsAreRead(t *testing.T) {
+	for text, want := range map[string]uint64{"": 0, "    caps: sys_nice\n": 1 << 23, "    caps: [CAP_SYS_NICE, LEASE]\n": 1<<23 | 1<<28} {
+		if c, err := Parse("f", []byte(good+text)); err != nil || c.Workloads[0].Grants.Caps != want {
+			t.Errorf("%q: %+v, %v", text, c, err)
+		}
+	}
+}
+
 func TestErrorsHaveTheirPlace(t *testing.T) {
 	if _, err := Parse("f", []byte(good)); err != nil {
 		t.Fatal(err)
@@ -95,6 +103,9 @@ func TestErrorsHaveTheirPlace(t *testing.T) {
 		{"metrics without a place", "metrics: {}\n" + good, "f:1:10: metrics: empty"},
 		{"metrics key", "metrics: {port: 1}\n" + good, `f:1:11: "port": no key of metrics`},
 		{"strict", "strict: maybe\n" + good, `f:1:9: "maybe": unknown`},
+		{"unknown capability", good + "    caps: [SYS_NICE, NICE]\n", `f:6:22: cap "NICE": no capability`},
+		{"capability never granted", good + "    caps: CAP_SYS_ADMIN\n", `f:6:11: cap "CAP_SYS_ADMIN": never granted`},
+		{"empty list of capabilities", good + "    caps: []\n", "f:6:11: an empty list"},
 		{"format", "log: {format: xml}\n" + good, `f:1:15: "xml": unknown`},
 	} {
 		_, err := Parse("f", []byte(c.text))

@@ -71,6 +71,10 @@ func TestLineNamesWhatWasDeniedAndWhy(t *testing.T) {
 			d.Reason, d.Boundary, d.Missing, d.Policies = abi.ReasonBoundary, abi.BoundaryControl, abi.MaskOf(abi.Open, abi.Write), nil
 			d.Path = "/proc/sys/kernel/core_pattern"
 		}, `denied write /proc/sys/kernel/core_pattern by /usr/bin/cat[1234]: a file that controls the kernel or other workloads: no policy can grant this`},
+		{"capability", func(d *Denial) {
+			d.Reason, d.Boundary, d.Device, d.Missing, d.Policies = abi.ReasonBoundary, abi.BoundaryCapability, 23, 0, nil
+			d.Path, d.PathStatus, d.Inode = "", abi.PathNone, 0
+		}, `denied the use of SYS_NICE by /usr/bin/cat[1234]: a capability that the workload was not granted`},
 		{"boundary without action and path", func(d *Denial) {
 			d.Reason, d.Boundary, d.Missing, d.Policies = abi.ReasonBoundary, abi.BoundaryBPF, 0, nil
 			d.PathStatus, d.Inode = abi.PathNone, 0
@@ -187,6 +191,11 @@ stockade: w:      3 x read /other by /usr/bin/cat: policy no-secrets ("keys stay
 	if text := s.Text(); !strings.Contains(text, "exit 1, 9 operations denied, 4 would be denied by policies in audit (2 distinct), 1 event dropped") {
 		t.Errorf("what policies in audit would deny is counted as denied:\n%s", text)
 	}
+	s.Mode = abi.Audit
+	if text := s.Text(); !strings.Contains(text, "exit 1, 5 operations would be denied, 8 were denied at the boundary (2 distinct), 1 event dropped") {
+		t.Errorf("what the boundary denies in audit mode is not told:\n%s", text)
+	}
+	s.Mode = abi.Enforce
 	s.Counters.Denied++
 	if text := s.Text(); !strings.Contains(text, "error: 12 events seen and 1 dropped, but 14 denials counted") {
 		t.Errorf("a lost event is not reported:\n%s", text)

@@ -49,6 +49,10 @@ func (s *Summary) Text() string {
 	word, more, denied, audit := "denied", "", s.Counters.Denied, ""
 	if s.Mode == abi.Audit {
 		word = "would be denied"
+		if hard := s.Received - min(s.Audit, s.Received); hard > 0 { // the boundary is in force in every mode
+			denied -= min(hard, denied)
+			audit = fmt.Sprintf(", %d were denied at the boundary", hard)
+		}
 	} else if s.Audit > 0 { // by policies in audit
 		denied -= min(s.Audit, denied)
 		audit = fmt.Sprintf(", %d would be denied by policies in audit", s.Audit)

@@ -99,6 +99,7 @@ const (
 	BoundaryIdentity
 	BoundarySystem
 	BoundaryMemory
+	BoundaryCapability
 )
 
 var boundaryTexts = [...]string{
@@ -118,6 +119,8 @@ var boundaryTexts = [...]string{
 	BoundaryIdentity: "another executable in place of the running one",
 	BoundarySystem:   "changing the machine as a whole",
 	BoundaryMemory:   "executable memory that no file holds",
+
+	BoundaryCapability: "a capability that the workload was not granted",
 }
 
 // String returns the boundary as a phrase for a reader.
@@ -149,6 +152,9 @@ type Counters struct {
 	Allowed, Denied uint64
 	// Dropped counts the events, of those Denied, that found no room.
 	Dropped uint64
+	// Withheld counts capabilities that the kernel asked for and did not get, in
+	// calls that may have succeeded without: they are not among those Denied.
+	Withheld uint64
 }
 
 // Event is one refused operation.
@@ -157,7 +163,7 @@ type Event struct {
 	Time       uint64 // nanoseconds, CLOCK_MONOTONIC
 	Cgroup     uint64 // id of the task's cgroup
 	Inode      uint64 // 0 where there is none
-	Device     uint32 // major<<20 | minor
+	Device     uint32 // major<<20 | minor; with BoundaryCapability, its number
 	Workload   uint32
 	Generation uint32
 	PID, TID   uint32

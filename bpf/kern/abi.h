@@ -63,6 +63,7 @@ enum boundary {
 	BOUNDARY_IDENTITY, /* another executable in place of the running one */
 	BOUNDARY_SYSTEM,   /* the machine as a whole: its power, swap, name, accounts, filesystems */
 	BOUNDARY_MEMORY,   /* strict: executable memory that no file holds */
+	BOUNDARY_CAPABILITY, /* a capability that the workload was not granted: the event's device is its number */
 };
 
 /* Ways in which requests for one path differ; see docs/table-format.md. */
@@ -92,6 +93,9 @@ struct workload {
 	u64 root_dentry; /* struct dentry * of the registered root */
 	u32 mode;
 	u32 flags;
+	u64 caps;    /* capabilities granted beside those that every workload has, by number */
+	u64 sockets; /* kinds of sockets granted likewise: abi.Socket */
+	u64 pad[2];  /* a power of two: an index costs a shift */
 };
 #define WORKLOAD_STRICT 1U    /* see strict.bpf.c */
 #define WORKLOAD_HOLD_EXEC 2U /* what the table asks about executions is held; see hold.h */
@@ -101,7 +105,7 @@ struct counters {
 	u64 allowed;
 	u64 denied;  /* refused operations, and in audit mode those that would be */
 	u64 dropped; /* of these, events that found no room */
-	u64 pad;
+	u64 withheld; /* capabilities refused that may not have failed the call: no events */
 };
 
 /* The fixed part of an event. The paths follow: components leaf first, each

@@ -18,41 +18,46 @@ static __always_inline bool by_kernel(void)
 	return task->cred != task->real_cred && !(task->flags & PF_IO_WORKER);
 }
 
-enum { CALL_OTHER, CALL_MACHINE, CALL_NAME, CALL_MOUNT_SETATTR, CALL_MADVISE, CALL_OPEN, CALL_EXEC };
+enum { CALL_OTHER, CALL_OPEN, CALL_EXEC };
 
 #define AT_EXECVE_CHECK 0x10000 /* of execveat: nothing is executed */
+#define NO_CALL 0x7fffffffU
+#define COMPAT_CALL 0x80000000U /* beside the number: by the table of 32-bit programs */
 
 #if defined(__TARGET_ARCH_x86)
 
 #define TS_COMPAT 2
 #define X32 0x40000000UL
 
-static __always_inline u32 current_call(void)
+/* call_number returns the number of the system call, NO_CALL in a worker of
+ * io_uring: its registers are those of whatever call its maker was in. */
+static __always_inline u32 call_number(void)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
-	unsigned long nr = BPF_CORE_READ(regs, orig_ax) & ~X32;
+	u32 nr;
 
-	if (nr == 440)
-		return CALL_MADVISE; /* process_madvise */
-	if (nr == 442)
-		return CALL_MOUNT_SETATTR;
-	if (nr == 443)
-		return CALL_MACHINE; /* quotactl_fd */
-	if (BPF_CORE_READ(task, thread_info.status) & TS_COMPAT) {
-		switch (nr) {
-		case 54:  /* ioctl */
-		case 87:  /* swapon */
-		case 115: /* swapoff */
-		case 131: /* quotactl */
-			return CALL_MACHINE;
-		case 74:  /* sethostname */
-		case 121: /* setdomainname */
-			return CALL_NAME;
-		}
-		return CALL_OTHER;
-	}
-	switch (nr) {
+	if (task->flags & PF_IO_WORKER)
+		return NO_CALL;
+	nr = BPF_CORE_READ(regs, orig_ax) & ~X32;
+	return BPF_CORE_READ(task, thread_info.status) & TS_COMPAT ? nr | COMPAT_CALL : nr;
+}
+
+/* call_arg returns the first argument or, for which 1, the second. */
+static __always_inline u32 call_arg(u32 nr, u32 which)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+
+	if (nr & COMPAT_CALL)
+		return which ? BPF_CORE_READ(regs, cx) : BPF_CORE_READ(regs, bx);
+	return which ? BPF_CORE_READ(regs, si) : BPF_CORE_READ(regs, di);
+}
+
+static __always_inline u32 current_call(void)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+
+	switch (call_number()) {
 	case 2:	  /* open */
 	case 85:  /* creat */
 	case 257: /* openat */
@@ -62,15 +67,6 @@ static __always_inline u32 current_call(void)
 		return CALL_EXEC;
 	case 322: /* execveat */
 		return BPF_CORE_READ(regs, r8) & AT_EXECVE_CHECK ? CALL_OTHER : CALL_EXEC;
-	case 16:  /* ioctl */
-	case 514: /* ioctl of the x32 ABI */
-	case 167: /* swapon */
-	case 168: /* swapoff */
-	case 179: /* quotactl */
-		return CALL_MACHINE;
-	case 170: /* sethostname */
-	case 171: /* setdomainname */
-		return CALL_NAME;
 	}
 	return CALL_OTHER;
 }
@@ -88,35 +84,32 @@ struct pt_regs_arm64 { /* as in arch/arm64/include/asm/ptrace.h since 4.17 */
 
 #define TIF_32BIT (1UL << 22)
 
-static __always_inline u32 current_call(void)
+static __always_inline u32 call_number(void)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct pt_regs_arm64 *regs = (struct pt_regs_arm64 *)bpf_task_pt_regs(task);
-	u64 flags = 0;
-	s32 nr = -1;
+	u32 nr = NO_CALL;
 
-	if (bpf_probe_read_kernel(&nr, sizeof(nr), &regs->syscallno))
-		return CALL_MACHINE;
-	if (nr == 440)
-		return CALL_MADVISE; /* process_madvise */
-	if (nr == 442)
-		return CALL_MOUNT_SETATTR;
-	if (nr == 443)
-		return CALL_MACHINE;
-	if (BPF_CORE_READ(task, thread_info.flags) & TIF_32BIT) {
-		switch (nr) {
-		case 54:
-		case 87:
-		case 115:
-		case 131:
-			return CALL_MACHINE;
-		case 74:
-		case 121:
-			return CALL_NAME;
-		}
-		return CALL_OTHER;
-	}
-	switch (nr) {
+	if (task->flags & PF_IO_WORKER || bpf_probe_read_kernel(&nr, sizeof(nr), &regs->syscallno))
+		return NO_CALL;
+	return BPF_CORE_READ(task, thread_info.flags) & TIF_32BIT ? nr | COMPAT_CALL : nr;
+}
+
+static __always_inline u32 call_arg(u32 nr, u32 which)
+{
+	struct pt_regs_arm64 *regs = (struct pt_regs_arm64 *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	u64 arg = 0;
+
+	bpf_probe_read_kernel(&arg, sizeof(arg), which ? &regs->user.regs[1] : &regs->orig_x0);
+	return arg;
+}
+
+static __always_inline u32 current_call(void)
+{
+	struct pt_regs_arm64 *regs = (struct pt_regs_arm64 *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	u64 flags = 0;
+
+	switch (call_number()) {
 	case 56:  /* openat */
 	case 437: /* openat2 */
 		return CALL_OPEN;
@@ -124,14 +117,6 @@ static __always_inline u32 current_call(void)
 		return CALL_EXEC;
 	case 281: /* execveat */
 		return bpf_probe_read_kernel(&flags, sizeof(flags), &regs->user.regs[4]) || flags & AT_EXECVE_CHECK ? CALL_OTHER : CALL_EXEC;
-	case 29:  /* ioctl */
-	case 60:  /* quotactl */
-	case 224: /* swapon */
-	case 225: /* swapoff */
-		return CALL_MACHINE;
-	case 161: /* sethostname */
-	case 162: /* setdomainname */
-		return CALL_NAME;
 	}
 	return CALL_OTHER;
 }

@@ -187,7 +187,7 @@ struct thread_info {
 	u32 status;
 };
 struct pt_regs {
-	unsigned long orig_ax, di, bx, r8;
+	unsigned long orig_ax, di, si, bx, cx, r8;
 };
 #else
 struct thread_info {
@@ -301,6 +301,21 @@ struct bpf_raw_tracepoint_args;
 #define SIOCSPGRP 0x8902
 #define ATTR_OTHER 0x0f /* ATTR_MODE, ATTR_UID, ATTR_GID, ATTR_SIZE */
 #define ATTR_TIMES 0x30 /* ATTR_ATIME, ATTR_MTIME */
+#define TIOCSCTTY 0x540E
+#define FIBMAP 1
+#define FIFREEZE 0xC0045877
+#define FITHAW 0xC0045878
+#define FITRIM 0xC0185879
+#define SIOCADDRT 0x890B
+#define SIOCDELRT 0x890C
+#define SIOCSIFFLAGS 0x8914
+#define SIOCSIFADDR 0x8916
+#define SIOCSIFDSTADDR 0x8918
+#define SIOCSIFBRDADDR 0x891a
+#define SIOCSIFNETMASK 0x891c
+#define SIOCSIFMTU 0x8922
+#define SIOCSIFNAME 0x8923
+#define SIOCSIFHWADDR 0x8924
 #define FS_IOC_SETFLAGS 0x40086602
 #define FS_IOC32_SETFLAGS 0x40046602
 #define FS_IOC_FSSETXATTR 0x401c5820
@@ -332,22 +347,53 @@ struct bpf_raw_tracepoint_args;
 #define NFSD_MAGIC 0x6e667364
 #define SELINUX_MAGIC 0xf97cff8c
 #define SMACK_MAGIC 0x43415d53
+#define CAP_CHOWN 0
+#define CAP_DAC_OVERRIDE 1
+#define CAP_DAC_READ_SEARCH 2
+#define CAP_FOWNER 3
+#define CAP_FSETID 4
+#define CAP_KILL 5
+#define CAP_SETGID 6
+#define CAP_SETUID 7
+#define CAP_SETPCAP 8
+#define CAP_LINUX_IMMUTABLE 9
+#define CAP_NET_BIND_SERVICE 10
+#define CAP_NET_BROADCAST 11
+#define CAP_NET_ADMIN 12
+#define CAP_NET_RAW 13
+#define CAP_IPC_LOCK 14
+#define CAP_IPC_OWNER 15
 #define CAP_SYS_MODULE 16
 #define CAP_SYS_RAWIO 17
+#define CAP_SYS_CHROOT 18
+#define CAP_SYS_PTRACE 19
 #define CAP_SYS_PACCT 20
 #define CAP_SYS_ADMIN 21
 #define CAP_SYS_BOOT 22
+#define CAP_SYS_NICE 23
+#define CAP_SYS_RESOURCE 24
 #define CAP_SYS_TIME 25
 #define CAP_SYS_TTY_CONFIG 26
+#define CAP_MKNOD 27
+#define CAP_LEASE 28
+#define CAP_AUDIT_WRITE 29
 #define CAP_AUDIT_CONTROL 30
+#define CAP_SETFCAP 31
 #define CAP_MAC_OVERRIDE 32
 #define CAP_MAC_ADMIN 33
+#define CAP_SYSLOG 34
+#define CAP_WAKE_ALARM 35
+#define CAP_BLOCK_SUSPEND 36
+#define CAP_AUDIT_READ 37
 #define CAP_PERFMON 38
+#define CAP_BPF 39
+#define CAP_CHECKPOINT_RESTORE 40
 #define CAP_OPT_NOAUDIT 2
 #define UTS_INIT_INO 0xEFFFFFFEU
 #define SYSLOG_READ_CLEAR 4
 #define SYSLOG_CONSOLE_LEVEL 8
 #define PF_IO_WORKER 0x10U
+#define PR_SET_SECCOMP 22
 #define PR_SET_MM 35
 #define PR_SET_MM_EXE_FILE 13
 #define PR_SET_MM_MAP 14

@@ -190,6 +190,9 @@ static __always_inline int enter(u32 w, u32 kind, u32 need, struct workload **wl
 		return -1;
 	d->plan = (*wl)->plan;
 	d->mode = (*wl)->mode;
+	/* Audit is about policies: the boundary stays. */
+	if (d->boundary && d->mode == MODE_AUDIT)
+		d->mode = MODE_ENFORCE;
 	plan = (u32)d->plan;
 	if (!plan)
 		return -1;
@@ -359,14 +362,20 @@ static __noinline int decide_exe(u32 w, u32 need)
 }
 
 /* refuse denies what would end or bypass enforcement and has no path. */
-static __noinline int refuse(u32 w, u32 what, u32 actions)
+static __noinline int refuse_number(u32 w, u32 what, u32 actions, u32 number)
 {
 	struct workload *wl = NULL;
 	struct denial d = {};
 
 	if (enter(w, what << 8, actions, &wl, &d) || !wl)
 		return -EPERM;
+	d.hold = number; /* of the capability */
 	return deny(&d, NULL, wl, EPERM) ? -EPERM : 0;
+}
+
+static __always_inline int refuse(u32 w, u32 what, u32 actions)
+{
+	return refuse_number(w, what, actions, 0);
 }
 
 /* open_need returns what an open asks. */

@@ -103,6 +103,18 @@ var attacks = []attack{
 	{what: "maps, programs and pins", trials: []string{"BoundaryPins/", "BoundaryKernel/"}},
 	{what: "kill or trace the agent", trials: []string{"BoundarySignals/SIGKILL", "BoundaryProcesses/attaching"}},
 	{what: "sockets of services", trials: []string{"BoundarySockets/", "BoundaryNamelessSockets/"}},
+	// Capabilities.
+	{what: "realtime, priorities and limits", trials: []string{"Capabilities/realtime", "Capabilities/priority", "Capabilities/raising"}},
+	{what: "interfaces", trials: []string{"Capabilities/changing_an_interface", "CapabilitiesOfNamespaces/interface"}},
+	{what: "clock", trials: []string{"ClockIsSetByNobody/", "Capabilities/timer_that_wakes"}},
+	{what: "forged audit records", trials: []string{"Capabilities/forged"}},
+	{what: "poisoned and offlined pages", trials: []string{"Capabilities/poisoning", "Capabilities/taking_a_page"}},
+	{what: "lease that holds up others", trials: []string{"Capabilities/lease"}},
+	{what: "System V objects of others", trials: []string{"Capabilities/memory_of_another", "Capabilities/removing_memory"}},
+	{what: "kernel's log", trials: []string{"Capabilities/reading_the_kernel's_log", "Capabilities/opening_the_kernel's_log"}},
+	{what: "mount or superblock before a hook is asked", trials: []string{"CapabilitiesOfNamespaces/", "BoundaryMounts/attaching_a_new", "BoundaryMounts/attributes_of_a_cloned"}},
+	{what: "grant that would end enforcement", trials: []string{"Grants/"}},
+	{what: "audit mode as a way out", trials: []string{"AuditKeepsTheBoundary/"}},
 	{what: "second run of one name", elsewhere: "TestSameNameTwiceIsRefused"},
 	{what: "races of open and rename", elsewhere: "TestRace, TestRaceLinks"},
 }

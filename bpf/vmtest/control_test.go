@@ -185,7 +185,7 @@ func TestBoundaryControlFiles(t *testing.T) {
 	b.install(abi.Enforce, permit(look, "@/sys/"))
 	var reads []crossing
 	for _, path := range []string{ftrace, "@/sys/kernel/ostype", cgroups + "/cgroup.procs", b.cgroup + "/cgroup.procs", "/sys/kernel/security/lsm",
-		"/sys/kernel/tracing/README", "/sys/kernel/rcu_expedited", "/proc/mtrr", out.proc() + "/oom_score_adj"} {
+		"/sys/kernel/tracing/README", "/sys/kernel/rcu_expedited", out.proc() + "/oom_score_adj"} {
 		reads = append(reads, crossing{name: "reading " + b.label(path) + " is allowed", probe: words("open", "r", path)})
 	}
 	b.cross(reads...)

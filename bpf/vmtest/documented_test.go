@@ -26,7 +26,7 @@ const (
 	limitData       limit = "What an interpreter reads is data"
 	limitMounts     limit = "Where a policy permits `mount`"
 	limitObjects    limit = "Objects that the kernel keeps for a user"
-	limitLog        limit = "The kernel's log can be read"
+	limitLog        limit = "Where `kernel.dmesg_restrict` is 0"
 	limitDescriptor limit = "A task moved in by somebody outside"
 	limitNested     limit = "An overlay over an overlay"
 )

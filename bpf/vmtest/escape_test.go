@@ -44,6 +44,7 @@ func TestBoundaryMounts(t *testing.T) {
 	at := onDir("mount", "@/ws/at")
 	own := onDir("mount", "@/ws/own")
 	user := denial{actions: "userns", path: b.exe}
+	everywhere := denial{actions: "mount", dir: true} // what no hook tells the place of
 
 	b.cross(
 		crossing{name: "new mount is denied", inside: words("mount", "tmpfs", "@/mnt/a"), probe: words("mount", "tmpfs", "@/ws/at"), errno: eacces, want: at},
@@ -57,18 +58,20 @@ func TestBoundaryMounts(t *testing.T) {
 		crossing{name: "change of propagation is denied", inside: words("propagate", "@/mnt/d"), probe: words("propagate", "@/ws/own"), errno: eacces, want: own},
 		crossing{name: "umount is denied", inside: words("umount", "@/mnt/d"), probe: words("umount", "@/ws/own"), errno: eacces, want: onDir("unmount", "@/ws/own")},
 		crossing{name: "lazy umount is denied", inside: words("detach", "@/mnt/b"), probe: words("detach", "@/ws/own"), errno: eacces, want: onDir("unmount", "@/ws/own")},
-		crossing{name: "attaching a cloned tree is denied", inside: words("attach", "@/ws", "@/mnt/e"), probe: words("attach", "@/ws/dir", "@/ws/at"), errno: eacces, want: at},
-		crossing{name: "attaching a new file system is denied", inside: words("newmount", "tmpfs", "@/mnt/f"), probe: words("newmount", "tmpfs", "@/ws/at"), errno: eacces, want: at},
-		crossing{name: "move_mount is denied", inside: words("shift", "@/mnt/f", "@/mnt/g"), probe: words("shift", "@/ws/own", "@/ws/at"), errno: eacces, want: at},
+		crossing{name: "attaching a cloned tree is denied", free: words("attach", "@/ws", "@/mnt/e"), probe: words("attach", "@/ws/dir", "@/ws/at"), errno: eperm, want: everywhere},
+		crossing{name: "attaching a new file system is denied", free: words("newmount", "tmpfs", "@/mnt/f"), probe: words("newmount", "tmpfs", "@/ws/at"), errno: eperm, want: everywhere},
+		crossing{name: "new file system where mount is granted is denied", probe: words("newmount", "tmpfs", "@/mnt/e"), errno: eperm, want: everywhere},
+		crossing{name: "attributes of a cloned tree are denied", free: words("treeattr", "@/mnt/own"), probe: words("treeattr", "@/mnt/own"), errno: eperm, want: everywhere},
+		crossing{name: "move_mount is denied", inside: words("then", "mount", "tmpfs", "@/mnt/e", "--", "shift", "@/mnt/e", "@/mnt/g"), probe: words("shift", "@/ws/own", "@/ws/at"), errno: eacces, want: at},
 		crossing{name: "pivot_root is denied", probe: words("pivot", "@/ws/own", "@/ws/own/old"), errno: eacces, want: own},
 		crossing{name: "chroot is denied", inside: words("chroot", "@/jail"), probe: words("chroot", "@/ws"), errno: eacces, want: onDir("chroot", "@/ws")},
 		crossing{name: "user namespace by unshare is denied", free: words("userns", "unshare"), probe: words("userns", "unshare"), errno: eacces, want: user},
 		crossing{name: "user namespace by clone is denied", free: words("userns", "clone"), probe: words("userns", "clone"), errno: eacces, want: user},
 		crossing{name: "moving a mount to where mount is granted is a limit", probe: words("movemount", "@/ws/away", "@/mnt/h"), limit: limitMounts},
 		crossing{name: "move_mount to where mount is granted is a limit", probe: words("shift", "@/mnt/h", "@/mnt/i"), limit: limitMounts},
-		crossing{name: "mount attributes are denied", probe: words("setattr", "@/ws/own"), errno: eperm, want: denial{actions: "mount", dir: true}},
-		crossing{name: "mount attributes where mount is granted are denied", probe: words("setattr", "@/mnt/own"), errno: eperm, want: denial{actions: "mount", dir: true}},
-		crossing{name: "reconfiguring a file system is denied", probe: words("reconfigure", "@/ws/own"), errno: eacces, want: own},
+		crossing{name: "mount attributes are denied", probe: words("setattr", "@/ws/own"), errno: eperm, want: everywhere},
+		crossing{name: "mount attributes where mount is granted are denied", probe: words("setattr", "@/mnt/own"), errno: eperm, want: everywhere},
+		crossing{name: "reconfiguring a file system is denied", probe: words("reconfigure", "@/ws/own"), errno: eperm, want: everywhere},
 	)
 }
 
@@ -81,8 +84,16 @@ func TestBoundaryPermittedEscapes(t *testing.T) {
 		crossing{name: "permitted user namespace by clone is allowed", probe: words("userns", "clone")},
 	)
 	b = newBorder(t, everything)
-	b.tree("root/")
-	b.cross(crossing{name: "permitted pivot_root is allowed", probe: words("jail", "@/root")})
+	b.tree("root/", "new/", "copy/")
+	t.Cleanup(func() {
+		unix.Unmount(b.at("@/copy"), unix.MNT_DETACH)
+		unix.Unmount(b.at("@/new"), unix.MNT_DETACH)
+	})
+	b.cross(
+		crossing{name: "permitted pivot_root is allowed", probe: words("jail", "@/root")},
+		crossing{name: "permitted attaching of a new file system is allowed", probe: words("newmount", "tmpfs", "@/new")},
+		crossing{name: "permitted attaching of a cloned tree is allowed", probe: words("attach", "@/root", "@/copy")},
+	)
 }
 
 // TestBoundaryNamespaces enters other mount namespaces. A policy that permits

@@ -149,7 +149,7 @@ func TestNestedOverlay(t *testing.T) {
 // namespace, or in none of its own, as the layers of an overlay are: they stay
 // outside, and denied. The descriptors come from an outsider.
 func TestFalseLayers(t *testing.T) {
-	s := newStage(t, permit(anyUse+" execute map", "@/ws/"))
+	s := newStage(t, permit(anyUse+" execute map", "@/ws/"), `permit (principal, action == file_system::Action::"mount", resource);`)
 	s.tree("ws/key", "secret/key", "secret/mnt/key")
 	outside := func(path string, actions string, dir bool) denial {
 		return denial{actions: actions, path: "(outside)" + path, reason: abi.ReasonOutside, status: abi.PathOutside, dir: dir}

@@ -45,6 +45,7 @@ EXIT CODE:
 			&cli.StringFlag{Name: "name", Usage: "a `NAME` for the workload, unique on this host (default: the command's and a random number)"},
 			&cli.StringFlag{Name: "mode", Value: "enforce", Usage: "`MODE` is enforce, or audit to report only"},
 			&cli.BoolFlag{Name: "strict", Usage: "refuse executable memory that no file holds (breaks just-in-time compilers), and judge every use of a descriptor, also of standard input and output"},
+			&cli.StringSliceFlag{Name: "cap", Usage: "grant the capability `NAME`, for example SYS_NICE (repeatable); see docs/limits.md"},
 			&cli.StringFlag{Name: "agent", Value: agent.AgentAuto, Usage: "`WHEN` is auto: the running agent confines the command, if there is one, which starts faster; never: stockade run does so by itself; or require"},
 			socketFlag(),
 			&cli.StringFlag{Name: "user", Usage: "run the command as `USER`, a name or UID, optionally with :GROUP (default: who runs stockade)"},
@@ -68,6 +69,13 @@ func runAction(c *cli.Context) error {
 		cfg.Mode = abi.Audit
 	default:
 		return usage(c, "mode %q: unknown: nothing was started; use enforce or audit", mode)
+	}
+	for _, name := range c.StringSlice("cap") {
+		bit, err := abi.ParseCapability(name)
+		if err != nil {
+			return usage(c, "%v", err)
+		}
+		cfg.Grants.Caps |= bit
 	}
 	switch use := c.String("agent"); use {
 	case agent.AgentAuto, agent.AgentNever, agent.AgentRequire:

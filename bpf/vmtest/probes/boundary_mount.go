@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"runtime"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,7 +29,10 @@ var escapes = map[string]probe{
 	},
 	// reconfigure PATH: makes the file system read-only
 	"reconfigure": func(a args) error {
-		fs := must1(unix.Fspick(unix.AT_FDCWD, a.str(0), unix.FSPICK_CLOEXEC))
+		fs, err := unix.Fspick(unix.AT_FDCWD, a.str(0), unix.FSPICK_CLOEXEC)
+		if err != nil {
+			return err
+		}
 		must(unix.FsconfigSetFlag(fs, "ro"))
 		return unix.FsconfigReconfigure(fs)
 	},
@@ -38,14 +42,27 @@ var escapes = map[string]probe{
 	"detach": func(a args) error { return unix.Unmount(a.str(0), unix.MNT_DETACH) },
 	// attach FROM TO: a copy of FROM's mount
 	"attach": func(a args) error {
-		fd := must1(unix.OpenTree(unix.AT_FDCWD, a.str(0), unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC))
+		fd, err := unix.OpenTree(unix.AT_FDCWD, a.str(0), unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+		if err != nil {
+			return err
+		}
 		return unix.MoveMount(fd, "", unix.AT_FDCWD, a.str(1), unix.MOVE_MOUNT_F_EMPTY_PATH)
+	},
+	// treeattr PATH: a copy of the mount with other attributes
+	"treeattr": func(a args) error {
+		const openTreeAttr = 467
+		name := must1(unix.BytePtrFromString(a.str(0)))
+		attr := memory(unix.MOUNT_ATTR_RDONLY)
+		return call(openTreeAttr, uintptr(0xffffffffffffff9c), uintptr(unsafe.Pointer(name)), unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC, attr, 32)
 	},
 	// shift FROM TO: move_mount of what is mounted
 	"shift": func(a args) error { return unix.MoveMount(unix.AT_FDCWD, a.str(0), unix.AT_FDCWD, a.str(1), 0) },
 	// newmount TYPE PATH
 	"newmount": func(a args) error {
-		fs := must1(unix.Fsopen(a.str(0), unix.FSOPEN_CLOEXEC))
+		fs, err := unix.Fsopen(a.str(0), unix.FSOPEN_CLOEXEC)
+		if err != nil {
+			return err
+		}
 		must(unix.FsconfigCreate(fs))
 		fd := must1(unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0))
 		return unix.MoveMount(fd, "", unix.AT_FDCWD, a.str(1), unix.MOVE_MOUNT_F_EMPTY_PATH)

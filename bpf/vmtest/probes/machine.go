@@ -1,7 +1,6 @@
 package probes
 
 import (
-	"encoding/binary"
 	"maps"
 	"runtime"
 	"syscall"
@@ -73,22 +72,7 @@ var machine = map[string]probe{
 			return unix.ENOSYS
 		}
 		must(err)
-		message := make([]byte, unix.SizeofNlMsghdr+statusSize)
-		ne := binary.NativeEndian
-		ne.PutUint32(message, uint32(len(message)))
-		ne.PutUint16(message[4:], auditSet)
-		ne.PutUint16(message[6:], unix.NLM_F_REQUEST|unix.NLM_F_ACK)
-		must(unix.Sendto(fd, message, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}))
-		answer := make([]byte, 256)
-		n, _, err := unix.Recvfrom(fd, answer, 0)
-		must(err)
-		if n < unix.SizeofNlMsghdr+4 || ne.Uint16(answer[4:]) != unix.NLMSG_ERROR {
-			cannot("an answer of %d bytes, type %d", n, ne.Uint16(answer[4:]))
-		}
-		if e := int32(ne.Uint32(answer[unix.SizeofNlMsghdr:])); e != 0 {
-			return syscall.Errno(-e)
-		}
-		return nil
+		return ask(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}, auditSet, make([]byte, statusSize))
 	},
 	// syslog ACTION: of the kernel's log
 	"syslog": func(a args) error { return call(unix.SYS_SYSLOG, uintptr(a.num(0)), memory(0), 64) },

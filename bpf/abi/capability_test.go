@@ -1,0 +1,55 @@
+package abi
+
+import (
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+func TestParseCapability(t *testing.T) {
+	for _, name := range []string{"SYS_NICE", "CAP_SYS_NICE", "cap_sys_nice", "sys_nice"} {
+		if bit, err := ParseCapability(name); err != nil || bit != 1<<23 {
+			t.Errorf("%s: %#x, %v", name, bit, err)
+		}
+	}
+	for name, want := range map[string]string{
+		"": "no capability", "CAP_": "no capability", "NICE": "no capability; use some of NET_BROADCAST, NET_ADMIN", "SYS_ADMIN": "never granted", "CAP_BPF": "never granted",
+	} {
+		before, after, _ := strings.Cut(want, ";")
+		if bit, err := ParseCapability(name); err == nil || bit != 0 || !strings.Contains(err.Error(), before) || !strings.Contains(err.Error(), after) {
+			t.Errorf("%s: %#x, %v", name, bit, err)
+		}
+	}
+	if n := len(capabilities); n != 41 || CapabilityName(40) != "CHECKPOINT_RESTORE" || CapabilityName(41) != "41" {
+		t.Errorf("%d capabilities", n)
+	}
+}
+
+// The masks of the kernel side are those of this one, and numbers follow names.
+func TestCapabilitiesAreTwins(t *testing.T) {
+	header, err := os.ReadFile("../kern/capability.h")
+	if err != nil {
+		t.Fatal(err)
+	}
+	numbers, err := os.ReadFile("../kern/kernel.h")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, name := range capabilities {
+		if !regexp.MustCompile(`(?m)^#define CAP_` + name + ` ` + strconv.Itoa(i) + `$`).Match(numbers) {
+			t.Errorf("%s is not %d in kern/kernel.h", name, i)
+		}
+	}
+	for mask, want := range map[string][]string{"CAPS_NEVER": never, "CAPS_ALWAYS": always} {
+		text := regexp.MustCompile(`(?s)#define ` + mask + `\s.*?\)\n\n`).FindString(string(header))
+		var got []string
+		for _, m := range regexp.MustCompile(`CAP\((\w+)\)`).FindAllStringSubmatch(text, -1) {
+			got = append(got, m[1])
+		}
+		if len(got) != len(want) || maskOf(got) != maskOf(want) {
+			t.Errorf("%s: %v in C, %v in Go", mask, got, want)
+		}
+	}
+}
