@@ -99,6 +99,8 @@ const (
 	BoundaryIdentity
 	BoundarySystem
 	BoundaryMemory
+	BoundaryCommand
+	BoundaryLease
 )
 
 var boundaryTexts = [...]string{
@@ -118,6 +120,8 @@ var boundaryTexts = [...]string{
 	BoundaryIdentity: "another executable in place of the running one",
 	BoundarySystem:   "changing the machine as a whole",
 	BoundaryMemory:   "executable memory that no file holds",
+	BoundaryCommand:  "a command to a file that is not known to be harmless",
+	BoundaryLease:    "holding up whoever opens a file",
 }
 
 // String returns the boundary as a phrase for a reader.

@@ -42,6 +42,29 @@ static __always_inline int count_allowed(u32 w)
 	return 0;
 }
 
+/* negative returns what a hook answers for err, from a closed set: the verifier
+ * wants constants. */
+static __always_inline int negative(int err)
+{
+	switch (err) {
+	case EPERM:
+		return -EPERM;
+	case EXDEV:
+		return -EXDEV;
+	case EINVAL:
+		return -EINVAL;
+	case ENOTTY:
+		return -ENOTTY;
+	case ENOSYS:
+		return -ENOSYS;
+	case EPROTONOSUPPORT:
+		return -EPROTONOSUPPORT;
+	case EAFNOSUPPORT:
+		return -EAFNOSUPPORT;
+	}
+	return -EACCES;
+}
+
 /* deny counts and reports a refusal. Returns err, or 0 in audit mode. */
 static __noinline int deny(const struct denial *d, struct scratch *s, const struct workload *wl, int err)
 {
@@ -53,7 +76,7 @@ static __noinline int deny(const struct denial *d, struct scratch *s, const stru
 	emit(d, s, wl);
 	if (d->mode == MODE_AUDIT)
 		return 0;
-	return err == EXDEV ? -EXDEV : err == EPERM ? -EPERM : -EACCES;
+	return negative(err);
 }
 
 static __always_inline u32 kind_of(struct inode *inode)
@@ -235,9 +258,7 @@ static __always_inline int conclude(struct decision *c, int err)
 	else
 		count_allowed(c->d.workload);
 	release(c->s);
-	if (!err)
-		return 0;
-	return err == -EXDEV ? -EXDEV : err == -EPERM ? -EPERM : -EACCES;
+	return err ? negative(-err) : 0;
 }
 
 static __always_inline int judge_walked(struct decision *c)
@@ -316,15 +337,21 @@ static __noinline int decide_exe(u32 w, u32 need)
 	return conclude(&c, judge_walked(&c));
 }
 
-/* refuse denies what would end or bypass enforcement and has no path. */
-static __noinline int refuse(u32 w, u32 what, u32 actions)
+/* refuse denies what would end or bypass enforcement and has no path; refuse_as
+ * with an errno after which programs fall back. */
+static __noinline int refuse_as(u32 w, u32 what, u32 actions, int err)
 {
 	struct workload *wl = NULL;
 	struct denial d = {};
 
 	if (enter(w, what << 8, actions, &wl, &d) || !wl)
-		return -EPERM;
-	return deny(&d, NULL, wl, EPERM) ? -EPERM : 0;
+		return negative(err);
+	return deny(&d, NULL, wl, err) ? negative(err) : 0;
+}
+
+static __always_inline int refuse(u32 w, u32 what, u32 actions)
+{
+	return refuse_as(w, what, actions, EPERM);
 }
 
 /* open_need returns what an open asks. */
