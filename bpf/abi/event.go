@@ -100,6 +100,8 @@ const (
 	BoundarySystem
 	BoundaryMemory
 	BoundaryCapability
+	BoundaryCommand
+	BoundaryLease
 )
 
 var boundaryTexts = [...]string{
@@ -121,6 +123,8 @@ var boundaryTexts = [...]string{
 	BoundaryMemory:   "executable memory that no file holds",
 
 	BoundaryCapability: "a capability that the workload was not granted",
+	BoundaryCommand:    "a command to a file that is not known to be harmless",
+	BoundaryLease:      "holding up whoever opens a file",
 }
 
 // String returns the boundary as a phrase for a reader.

@@ -64,6 +64,8 @@ enum boundary {
 	BOUNDARY_SYSTEM,   /* the machine as a whole: its power, swap, name, accounts, filesystems */
 	BOUNDARY_MEMORY,   /* strict: executable memory that no file holds */
 	BOUNDARY_CAPABILITY, /* a capability that the workload was not granted: the event's device is its number */
+	BOUNDARY_COMMAND,  /* a command to a file that is not known to be harmless */
+	BOUNDARY_LEASE,	   /* holding up whoever opens a file */
 };
 
 /* Ways in which requests for one path differ; see docs/table-format.md. */

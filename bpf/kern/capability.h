@@ -205,5 +205,5 @@ static __noinline int on_capability(u32 w, u32 cap, u32 opts, u32 level)
 		return 0;
 	if (opts & CAP_OPT_NOAUDIT || !sure(cap, nr, class))
 		return withhold(key);
-	return refuse_number(w, boundary_of(cap), 0, cap);
+	return refuse_number(w, boundary_of(cap), 0, cap, EPERM);
 }

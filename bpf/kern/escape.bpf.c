@@ -13,8 +13,6 @@
  * task_kill           signals out of the workload: never
  * task_setrlimit, task_setnice, task_setscheduler, task_setioprio
  *                     limits and priorities of a process outside: never
- * file_fcntl          a file's owner, whom the kernel signals: none but the task itself; the signal
- *                     that another owner gets: not chosen
  * unix_stream_connect, unix_may_send
  *                     a socket with a path, of a process outside: open and write there; without a
  *                     path: never
@@ -22,8 +20,6 @@
  *                     events that block others: never
  * uring_override_creds
  *                     io_uring's personalities: never; see by_kernel in meta.bpf.c
- * file_ioctl, file_ioctl_compat
- *                     TIOCSTI, TIOCLINUX: typing in the user's place: never; file flags: set_x_attr
  * file_receive        descriptors by SCM_RIGHTS or pidfd_getfd: as if opened here; an io_uring made
  *                     outside would act with its maker's identity: never; nor bpf and perf
  */
@@ -156,54 +152,6 @@ ON_TASK(task_setnice)
 ON_TASK(task_setscheduler)
 ON_TASK(task_setioprio)
 
-/* number returns a task's id as the task itself sees it. */
-static __always_inline int number(u64 task)
-{
-	struct pid *pid = BPF_CORE_READ((struct task_struct *)task, thread_pid);
-	u64 at = (u64)pid + bpf_core_field_offset(struct pid, numbers) +
-		 BPF_CORE_READ(pid, level) * bpf_core_type_size(struct upid);
-
-	return BPF_CORE_READ((struct upid *)at, nr);
-}
-
-/* owned_by_other: does a file have an owner, and is that another process? */
-static __always_inline bool owned_by_other(struct file *file, struct task_struct *task)
-{
-	struct fown_struct *own;
-	u64 owner = 0;
-
-	if (bpf_core_field_exists(struct file___owner, f_owner)) {
-		own = BPF_CORE_READ((struct file___owner *)file, f_owner);
-		if (own)
-			owner = (u64)BPF_CORE_READ(own, pid);
-	} else {
-		owner = (u64)BPF_CORE_READ((struct file___owned *)file, f_owner.pid);
-	}
-	return owner && owner != (u64)BPF_CORE_READ(task, thread_pid) &&
-	       owner != (u64)BPF_CORE_READ(task, group_leader, thread_pid);
-}
-
-/* A file's owner gets a signal of one's choice when something happens to the
- * file, and no other hook is asked in the chooser's name: so a task may only
- * make itself the owner. F_SETOWN_EX and the ioctls point to memory that could
- * change until the kernel reads it. */
-SEC("lsm/file_fcntl")
-int BPF_PROG(file_fcntl, struct file *file, unsigned int cmd, unsigned long arg)
-{
-	struct task_struct *task = bpf_get_current_task_btf();
-	int pid = arg;
-	u32 w;
-
-	if (cmd != F_SETOWN && cmd != F_SETOWN_EX && cmd != F_SETSIG)
-		return 0;
-	w = who();
-	if (!w || (cmd == F_SETSIG && !owned_by_other(file, task)))
-		return 0;
-	if (cmd == F_SETOWN && (!pid || pid == number((u64)task) || pid == number((u64)task->group_leader)))
-		return 0;
-	return refuse(w, BOUNDARY_SIGNAL, BIT(ACT_KILL));
-}
-
 /* on_socket judges reaching the unix socket other. One without any name is
  * reached by a descriptor that the task holds. */
 static __noinline int on_socket(u32 w, struct sock *other)
@@ -253,50 +201,12 @@ int BPF_PROG(path_notify, struct path *path, u64 mask, unsigned int type)
 		      BIT(ACT_OPEN) | BIT(ACT_READ));
 }
 
-static __always_inline int on_ioctl(struct file *file, unsigned int cmd)
-{
-	u32 w, kind, need = 0;
-
-	switch (cmd) {
-	case TIOCSTI:
-	case TIOCLINUX:
-		kind = REFUSE(BOUNDARY_TERMINAL);
-		break;
-	case FS_IOC_SETFLAGS:
-	case FS_IOC32_SETFLAGS:
-	case FS_IOC_FSSETXATTR:
-		kind = kind_of(file->f_inode);
-		need = BIT(ACT_SET_X_ATTR);
-		break;
-	case FIOSETOWN:
-	case SIOCSPGRP:
-		w = who();
-		return w ? refuse(w, BOUNDARY_SIGNAL, BIT(ACT_KILL)) : 0;
-	default:
-		return 0;
-	}
-	w = who();
-	return w ? decide(w, file->f_path.mnt, file->f_path.dentry, kind, need) : 0;
-}
-
 SEC("lsm/uring_override_creds")
 int BPF_PROG(uring_override_creds)
 {
 	u32 w = who();
 
 	return w ? refuse(w, BOUNDARY_URING, 0) : 0;
-}
-
-SEC("lsm/file_ioctl")
-int BPF_PROG(file_ioctl, struct file *file, unsigned int cmd)
-{
-	return on_ioctl(file, cmd);
-}
-
-SEC("lsm/file_ioctl_compat")
-int BPF_PROG(file_ioctl_compat, struct file *file, unsigned int cmd)
-{
-	return on_ioctl(file, cmd);
 }
 
 /* power_of tells what a file without a path can do by itself, whoever holds it. */

@@ -6,7 +6,8 @@
  * path_mknod      O_CREAT of a new name, mknod, bind of a unix socket: create; devices never
  * path_mkdir      create                 path_symlink   create
  * path_unlink     delete                 path_rmdir     delete
- * path_rename     move, create, delete of the target; both ways for exchange; no gain
+ * path_rename     move, create, delete of the target; both ways for exchange; no gain; leaving a
+ *                 device in place of what goes (RENAME_WHITEOUT): never
  * path_link       create; no gain
  * path_truncate   truncate(2), on 6.1 also ftruncate: write
  * file_truncate   ftruncate and O_TRUNC, since 6.2: write
@@ -115,9 +116,12 @@ SEC("lsm/path_rename")
 int BPF_PROG(path_rename, struct path *old_dir, struct dentry *old, struct path *new_dir, struct dentry *new,
 	     unsigned int flags)
 {
-	u32 w = who(), op = flags & RENAME_EXCHANGE ? OP_EXCHANGE : OP_RENAME;
+	u32 w = who(), op = flags & RENAME_EXCHANGE ? OP_EXCHANGE : OP_RENAME, what;
 
-	return w ? decide_move(w, new_dir->mnt, old, new, op | pins(new_dir)) : 0;
+	if (!w)
+		return 0;
+	what = flags & RENAME_WHITEOUT ? REFUSE(BOUNDARY_DEVICE) : pins(new_dir);
+	return decide_move(w, new_dir->mnt, old, new, op | what);
 }
 
 SEC("lsm/path_link")

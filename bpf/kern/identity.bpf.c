@@ -2,7 +2,8 @@
 /* Who is confined.
  *
  * task_alloc          a confined task's child is marked before it exists, and inherits what is known of
- *                     its executables; if that fails, fork fails
+ *                     its executables; if that fails, fork fails. Into another cgroup, whose limits
+ *                     would be others (CLONE_INTO_CGROUP): never
  * tp sched_process_exit, task_free
  *                     a task leaves the members; the first tells a run whether any still lives
  * tp cgroup_mkdir     a child cgroup of a workload belongs to it before a task can enter
@@ -11,11 +12,12 @@
  * register_root       (called by the loader) notes the caller's root as a workload's root
  */
 #include "identity.h"
+#include "verdict.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 SEC("lsm/task_alloc")
-int BPF_PROG(task_alloc, struct task_struct *task)
+int BPF_PROG(task_alloc, struct task_struct *task, unsigned long flags)
 {
 	u64 key = (u64)bpf_get_current_task_btf();
 	struct member as = {}, *m;
@@ -23,6 +25,13 @@ int BPF_PROG(task_alloc, struct task_struct *task)
 
 	if (!w)
 		return 0;
+	/* The hook does not see which cgroup; such files are not written either. */
+	if (flags & CLONE_INTO_CGROUP) {
+		int err = refuse(w, BOUNDARY_CONTROL, 0);
+
+		if (err)
+			return err;
+	}
 	m = bpf_map_lookup_elem(&members, &key);
 	if (m)
 		as = *m;

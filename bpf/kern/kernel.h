@@ -114,11 +114,19 @@ struct file___owned { /* until 6.11 */
 struct file___owner { /* since 6.12 */
 	struct fown_struct *f_owner;
 };
+struct file_operations {
+	void *unlocked_ioctl;
+	void *compat_ioctl;
+};
 struct file {
 	u32 f_mode;
 	u32 f_flags;
 	struct path f_path;
 	struct inode *f_inode;
+	const struct file_operations *f_op;
+};
+struct io_uring_cmd { /* since 5.19 */
+	struct file *file;
 };
 struct backing_file { /* since 6.5 */
 	struct path user_path;
@@ -269,10 +277,16 @@ struct bpf_raw_tracepoint_args;
 #define EAGAIN 11
 #define EACCES 13
 #define EXDEV 18
+#define EINVAL 22
+#define ENOTTY 25
 #define ENOSYS 38
+#define EPROTONOSUPPORT 93
+#define EAFNOSUPPORT 97
 
 #define S_IFMT 0170000
 #define S_IFDIR 0040000
+#define S_IFREG 0100000
+#define S_IFSOCK 0140000
 #define S_IFBLK 0060000
 #define S_IFCHR 0020000
 #define FMODE_PATH 0x4000U
@@ -285,8 +299,6 @@ struct bpf_raw_tracepoint_args;
 #define O_TRUNC 01000
 #define O_TMPFILE_BIT 020000000
 #define FMODE_EXEC 040 /* __FMODE_EXEC, in f_flags */
-#define TIOCSTI 0x5412
-#define TIOCLINUX 0x541C
 #define FAN_PERM_EVENTS 0x170000 /* FAN_OPEN_PERM, FAN_ACCESS_PERM, FAN_OPEN_EXEC_PERM, FAN_PRE_ACCESS */
 #define MEM_MAJOR 1
 #define MISC_MAJOR 10
@@ -294,11 +306,6 @@ struct bpf_raw_tracepoint_args;
 #define MSR_MAJOR 202
 #define UINPUT_MINOR 223
 #define SNAPSHOT_MINOR 231
-#define F_SETOWN 8
-#define F_SETSIG 10
-#define F_SETOWN_EX 15
-#define FIOSETOWN 0x8901
-#define SIOCSPGRP 0x8902
 #define ATTR_OTHER 0x0f /* ATTR_MODE, ATTR_UID, ATTR_GID, ATTR_SIZE */
 #define ATTR_TIMES 0x30 /* ATTR_ATIME, ATTR_MTIME */
 #define TIOCSCTTY 0x540E
@@ -316,18 +323,18 @@ struct bpf_raw_tracepoint_args;
 #define SIOCSIFMTU 0x8922
 #define SIOCSIFNAME 0x8923
 #define SIOCSIFHWADDR 0x8924
-#define FS_IOC_SETFLAGS 0x40086602
-#define FS_IOC32_SETFLAGS 0x40046602
-#define FS_IOC_FSSETXATTR 0x401c5820
 #define PROT_READ 1
 #define PROT_WRITE 2
 #define PROT_EXEC 4
 #define VM_EXEC 4
 #define SB_KERNMOUNT (1UL << 22)
 #define RENAME_EXCHANGE 2
+#define RENAME_WHITEOUT 4
+#define CLONE_INTO_CGROUP 0x200000000UL
 #define MNT_DETACH 2
 #define PIPEFS_MAGIC 0x50495045
 #define PIDFS_MAGIC 0x50494446
+#define NSFS_MAGIC 0x6e736673
 #define SOCKFS_MAGIC 0x534f434b
 #define ANON_INODE_FS_MAGIC 0x09041934
 #define BPF_FS_MAGIC 0xcafe4a11

@@ -84,6 +84,29 @@ static __always_inline int count_allowed(u32 w)
 	return 0;
 }
 
+/* negative returns what a hook answers for err, from a closed set: the verifier
+ * wants constants. */
+static __always_inline int negative(int err)
+{
+	switch (err) {
+	case EPERM:
+		return -EPERM;
+	case EXDEV:
+		return -EXDEV;
+	case EINVAL:
+		return -EINVAL;
+	case ENOTTY:
+		return -ENOTTY;
+	case ENOSYS:
+		return -ENOSYS;
+	case EPROTONOSUPPORT:
+		return -EPROTONOSUPPORT;
+	case EAFNOSUPPORT:
+		return -EAFNOSUPPORT;
+	}
+	return -EACCES;
+}
+
 /* deny counts and reports a refusal. Returns err, or 0 in audit mode. */
 static __noinline int deny(const struct denial *d, struct scratch *s, const struct workload *wl, int err)
 {
@@ -95,7 +118,7 @@ static __noinline int deny(const struct denial *d, struct scratch *s, const stru
 	emit(d, s, wl);
 	if (d->mode == MODE_AUDIT)
 		return 0;
-	return err == EXDEV ? -EXDEV : err == EPERM ? -EPERM : -EACCES;
+	return negative(err);
 }
 
 static __always_inline u32 kind_of(struct inode *inode)
@@ -280,9 +303,7 @@ static __always_inline int conclude(struct decision *c, int err)
 	else
 		count_allowed(c->d.workload);
 	release(c->s);
-	if (!err)
-		return 0;
-	return err == -EXDEV ? -EXDEV : err == -EPERM ? -EPERM : -EACCES;
+	return err ? negative(-err) : 0;
 }
 
 static __always_inline int judge_walked(struct decision *c)
@@ -361,21 +382,29 @@ static __noinline int decide_exe(u32 w, u32 need)
 	return conclude(&c, judge_walked(&c));
 }
 
-/* refuse denies what would end or bypass enforcement and has no path. */
-static __noinline int refuse_number(u32 w, u32 what, u32 actions, u32 number)
+/* refuse_number denies what no policy can grant and has no path, with an errno
+ * after which programs fall back; the event tells the number of what would have to
+ * be granted. */
+static __noinline int refuse_number(u32 w, u32 what, u32 actions, u32 number, int err)
 {
 	struct workload *wl = NULL;
 	struct denial d = {};
 
 	if (enter(w, what << 8, actions, &wl, &d) || !wl)
-		return -EPERM;
-	d.hold = number; /* of the capability */
-	return deny(&d, NULL, wl, EPERM) ? -EPERM : 0;
+		return negative(err);
+	d.hold = number;
+	return deny(&d, NULL, wl, err) ? negative(err) : 0;
 }
 
+static __always_inline int refuse_as(u32 w, u32 what, u32 actions, int err)
+{
+	return refuse_number(w, what, actions, 0, err);
+}
+
+/* refuse denies what would end or bypass enforcement and has no path. */
 static __always_inline int refuse(u32 w, u32 what, u32 actions)
 {
-	return refuse_number(w, what, actions, 0);
+	return refuse_number(w, what, actions, 0, EPERM);
 }
 
 /* open_need returns what an open asks. */

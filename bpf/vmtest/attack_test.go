@@ -97,7 +97,7 @@ var attacks = []attack{
 	// Cgroups and control.
 	{what: "cgroup of one's own making", trials: []string{"OwnCgroups/"}},
 	{what: "moving out", trials: []string{"Children/task_does_not_move_itself", "Children/task_that_moves_itself", "Moved/task_moved_out"}},
-	{what: "clone outward", trials: []string{"Children/child_cloned_outward"}},
+	{what: "clone outward", trials: []string{"BoundaryClones/child_cloned"}},
 	{what: "cgroup's name used again", trials: []string{"Unconfined/cgroup_with_the_name"}},
 	{what: "fork while a policy is installed", trials: []string{"Swap/"}},
 	{what: "maps, programs and pins", trials: []string{"BoundaryPins/", "BoundaryKernel/"}},
@@ -115,6 +115,17 @@ var attacks = []attack{
 	{what: "mount or superblock before a hook is asked", trials: []string{"CapabilitiesOfNamespaces/", "BoundaryMounts/attaching_a_new", "BoundaryMounts/attributes_of_a_cloned"}},
 	{what: "grant that would end enforcement", trials: []string{"Grants/"}},
 	{what: "audit mode as a way out", trials: []string{"AuditKeepsTheBoundary/"}},
+	// Commands to open files.
+	{what: "verity by a descriptor for reading", trials: []string{"BoundaryCommands/verity"}},
+	{what: "encryption policy by a descriptor for reading", trials: []string{"BoundaryCommands/encryption"}},
+	{what: "snapshots and subvolumes", trials: []string{"BoundaryCommands/snapshot", "BoundaryCommands/second_kind", "BoundaryCommands/new_subvolume", "BoundaryCommands/removing"}},
+	{what: "unknown commands to filesystems, devices and terminals", trials: []string{"BoundaryCommands/command", "BoundaryCommands/unknown", "BoundaryCommands/line_discipline", "BoundaryLeases/fcntl"}},
+	{what: "commands that any file gets", trials: []string{"CommandsThatPass/"}},
+	{what: "leases", trials: []string{"BoundaryLeases/lease", "BoundaryLeases/exclusive_lease"}},
+	{what: "delegation of a directory", trials: []string{"BoundaryLeases/delegation"}},
+	{what: "locks on what may only be read", trials: []string{"BoundaryLeases/exclusive_lock", "BoundaryLeases/shared_lock"}},
+	{what: "signals of an outsider's file", trials: []string{"BoundaryHandedFiles/beginning"}},
+	{what: "device by a rename", trials: []string{"BoundaryClones/device"}},
 	{what: "second run of one name", elsewhere: "TestSameNameTwiceIsRefused"},
 	{what: "races of open and rename", elsewhere: "TestRace, TestRaceLinks"},
 }

@@ -161,16 +161,19 @@ var fuzzChanges = []fuzzCall{
 	}},
 	{"ioctl", false, func(f *fuzzer) (uintptr, unix.Errno) {
 		f.words[0] = 0x40
-		return sys(unix.SYS_IOCTL, f.fd(), pick[uintptr](f, unix.FS_IOC_SETFLAGS, fsSetXattr, fiClone, unix.TIOCSTI), uintptr(unsafe.Pointer(&f.words)))
+		return sys(unix.SYS_IOCTL, f.fd(), f.command(), pick(f, uintptr(unsafe.Pointer(&f.words)), f.buf(), f.fd()))
 	}},
 	{"clone", false, func(f *fuzzer) (uintptr, unix.Errno) { return sys(unix.SYS_IOCTL, f.fd(), fiClone, f.fd()) }},
 	{"fcntl", false, func(f *fuzzer) (uintptr, unix.Errno) {
-		cmd := pick(f, unix.F_SETFL, unix.F_SETOWN, unix.F_NOTIFY, unix.F_ADD_SEALS, unix.F_SETSIG)
-		arg := pick(f, 0, unix.O_APPEND|unix.O_NONBLOCK)
+		cmd := pick(f, unix.F_SETFL, unix.F_SETOWN, unix.F_NOTIFY, unix.F_ADD_SEALS, unix.F_SETSIG, unix.F_SETLEASE, unix.F_SET_RW_HINT, f.r.IntN(40), 1024+f.r.IntN(20))
+		arg := pick(f, 0, 1, unix.O_APPEND|unix.O_NONBLOCK, unix.O_ASYNC)
 		if cmd == unix.F_SETOWN {
 			arg = f.pid()
 		}
 		return sys(unix.SYS_FCNTL, f.fd(), uintptr(cmd), uintptr(arg))
+	}},
+	{"flock", false, func(f *fuzzer) (uintptr, unix.Errno) {
+		return sys(unix.SYS_FLOCK, f.fd(), pick[uintptr](f, unix.LOCK_EX, unix.LOCK_SH, unix.LOCK_UN)|unix.LOCK_NB)
 	}},
 	{"quotactl", false, func(f *fuzzer) (uintptr, unix.Errno) {
 		return sys(unix.SYS_QUOTACTL, 0x80000200, f.name(), 0, f.name())
@@ -199,6 +202,15 @@ var fuzzNames = []fuzzCall{
 	}},
 	{"chdir", false, func(f *fuzzer) (uintptr, unix.Errno) { return sys(unix.SYS_CHDIR, f.name()) }},
 	{"fchdir", false, func(f *fuzzer) (uintptr, unix.Errno) { return sys(unix.SYS_FCHDIR, f.fd()) }},
+}
+
+// command is one of ioctl: one that changes something, or any of a type that
+// filesystems and terminals have.
+func (f *fuzzer) command() uintptr {
+	if f.r.IntN(2) == 0 {
+		return pick[uintptr](f, unix.FS_IOC_SETFLAGS, fsSetXattr, fiClone, unix.TIOCSTI, 0x40806685, 0x800c6613, 0x40087602, 0x40305828, 0xc0189436, 0x5000940e, 0x50009417, 0xc0045877)
+	}
+	return uintptr(f.r.IntN(4))<<30 | pick[uintptr](f, 0, 4, 8, 12, 28, 48, 64)<<16 | pick[uintptr](f, 0, 0x12, 0x15, 'T', 'X', 'f', 'v', 0x89, 0x94)<<8 | uintptr(f.r.IntN(256))
 }
 
 // one does what do does, for a ring that is used again and again.

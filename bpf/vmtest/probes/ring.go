@@ -108,6 +108,7 @@ type request struct {
 	how              *unix.OpenHow
 	fixed, twoFolder bool
 	attribute        string // then addr is its name, and the path is at its own place
+	file             int    // a command's
 }
 
 func operation(mode, op string, a args) request {
@@ -187,6 +188,10 @@ func (r *ring) submit(q request) (int32, syscall.Errno) {
 	}
 	if q.fixed {
 		ne.PutUint32(sqe[44:], 1)
+	}
+	if q.file > 0 {
+		clear(sqe[8:])
+		ne.PutUint32(sqe[4:], uint32(q.file))
 	}
 	tail, done := atomic.LoadUint32(r.word(r.p.sq.tail)), atomic.LoadUint32(r.word(r.p.cq.tail))
 	*r.word(r.p.sq.array + tail%r.p.sqEntries*4) = 0
