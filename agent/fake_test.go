@@ -74,6 +74,8 @@ func (k *fakeKernel) host() *host {
 func (k *fakeKernel) RegisterRoot(uint32) error    { return nil }
 func (k *fakeKernel) SetStrict(uint32, bool) error { return nil }
 
+func (k *fakeKernel) Grant(uint32, abi.Grants) error { return nil }
+
 func (k *fakeKernel) Install(uint32, []uint64, abi.Mode) (uint32, error) { return 1, nil }
 func (k *fakeKernel) Confine(uint64, uint32) error                       { return nil }
 func (k *fakeKernel) Counters(uint32) (abi.Counters, error)              { return k.counters, nil }

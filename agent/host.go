@@ -11,6 +11,7 @@ type enforcer interface {
 	RegisterRoot(id uint32) error
 	Install(id uint32, words []uint64, mode abi.Mode) (uint32, error)
 	SetStrict(id uint32, strict bool) error
+	Grant(id uint32, g abi.Grants) error
 	Confine(cgroup uint64, id uint32) error
 	Counters(id uint32) (abi.Counters, error)
 	Gaps() []string

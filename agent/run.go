@@ -29,6 +29,8 @@ type RunConfig struct {
 	// Strict refuses executable memory that no file holds, and judges every
 	// use of descriptors, the standard three among them.
 	Strict bool
+	// Grants is what the boundary lets it do besides.
+	Grants abi.Grants
 	// Args is the command; its program is looked up in $PATH.
 	Args []string
 	// Env is the command's environment; nil means this process's.

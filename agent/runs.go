@@ -139,6 +139,9 @@ func (d *Daemon) confineRun(w *workload, peer api.Peer, r api.Run) error {
 			return err
 		}
 	}
+	if err := d.kernel.Grant(w.id, r.Grants); err != nil {
+		return err
+	}
 	return d.kernel.Confine(r.Cgroup, w.id)
 }
 

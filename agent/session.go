@@ -131,6 +131,9 @@ func (s *session) load() (err error) {
 	if err = own.SetStrict(workloadID, s.cfg.Strict); err != nil {
 		return err
 	}
+	if err = own.Grant(workloadID, s.cfg.Grants); err != nil {
+		return err
+	}
 	id, err := s.group.ID()
 	if err != nil {
 		return err

@@ -274,6 +274,9 @@ func (d *Daemon) commitOne(s *staged, start bool) error {
 	} else {
 		err = d.settle(w, s)
 	}
+	if err == nil {
+		err = d.kernel.Grant(w.id, s.declared.Grants)
+	}
 	if err != nil && w.known { // what is installed is what it was
 		err = errors.Join(err, w.memory.keep(d.memories(), w.name))
 	}

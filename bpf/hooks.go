@@ -22,6 +22,7 @@ var objects = []object{
 	{"exec", loadExec, _ExecBytes},
 	{"escape", loadEscape, _EscapeBytes},
 	{"guard", loadGuard, _GuardBytes},
+	{"socket", loadSocket, _SocketBytes},
 	{"meta", loadMeta, _MetaBytes},
 	{strictObject, loadStrict, _StrictBytes},
 	{holdObject, loadHold, _HoldBytes},

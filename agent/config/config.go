@@ -75,7 +75,9 @@ type Workload struct {
 	// Handled are the actions to enforce beside the default ones.
 	Handled abi.ActionMask
 	Mode    abi.Mode
-	Log     Log
+	// Grants is what the boundary lets it do besides.
+	Grants abi.Grants
+	Log    Log
 
 	file  string
 	lines map[string]place // of each key
@@ -199,6 +201,7 @@ func (d *decoder) workload(n *yaml.Node) (Workload, error) {
 		"baseline":  func(v *yaml.Node) error { return d.choice(v, &w.Baseline, "runtime", "none") },
 		"handle":    func(v *yaml.Node) error { return d.actions(v, &w.Handled) },
 		"mode":      func(v *yaml.Node) error { return d.mode(v, &w.Mode) },
+		"sockets":   func(v *yaml.Node) error { return d.sockets(v, &w.Grants.Sockets) },
 		"log":       func(v *yaml.Node) error { return d.log(v, &w.Log) },
 	}, w.lines)
 	if err != nil {
@@ -267,6 +270,18 @@ func (d *decoder) actions(n *yaml.Node, to *abi.ActionMask) error {
 			return "", d.at(v).errorf(d.file, "handle %q: no action that can be enforced: nothing is changed; use one of %s", text, abi.EnforcedActions)
 		}
 		*to |= abi.MaskOf(a)
+		return text, nil
+	})
+}
+
+func (d *decoder) sockets(n *yaml.Node, to *uint64) error {
+	var names []string
+	return d.texts(n, &names, func(v *yaml.Node, text string) (string, error) {
+		s, ok := abi.ParseSocket(text)
+		if !ok {
+			return "", d.at(v).errorf(d.file, "sockets %q: no kind of sockets that can be granted: nothing is changed; use one of %s", text, strings.Join(abi.SocketNames(), ", "))
+		}
+		*to |= s.Mask()
 		return text, nil
 	})
 }

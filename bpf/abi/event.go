@@ -99,6 +99,7 @@ const (
 	BoundaryIdentity
 	BoundarySystem
 	BoundaryMemory
+	BoundaryNetwork
 )
 
 var boundaryTexts = [...]string{
@@ -118,6 +119,7 @@ var boundaryTexts = [...]string{
 	BoundaryIdentity: "another executable in place of the running one",
 	BoundarySystem:   "changing the machine as a whole",
 	BoundaryMemory:   "executable memory that no file holds",
+	BoundaryNetwork:  "a kind of socket that is not permitted",
 }
 
 // String returns the boundary as a phrase for a reader.

@@ -63,6 +63,36 @@ enum boundary {
 	BOUNDARY_IDENTITY, /* another executable in place of the running one */
 	BOUNDARY_SYSTEM,   /* the machine as a whole: its power, swap, name, accounts, filesystems */
 	BOUNDARY_MEMORY,   /* strict: executable memory that no file holds */
+	BOUNDARY_NETWORK,  /* a kind of socket that is not permitted */
+};
+
+/* Kinds of sockets that confined tasks lack, unless they are granted to their
+ * workload: bit N of sockets is kind N. */
+enum socket_kind {
+	SOCKET_FREE,  /* everybody may have it */
+	SOCKET_OTHER, /* nobody may, granted or not */
+	SOCKET_PACKET,
+	SOCKET_RAW,
+	SOCKET_MPTCP,
+	SOCKET_SCTP,
+	SOCKET_DCCP,
+	SOCKET_UDPLITE,
+	SOCKET_L2TP,
+	SOCKET_SMC,
+	SOCKET_KEY,
+	SOCKET_RDS,
+	SOCKET_IB,
+	SOCKET_CAN,
+	SOCKET_TIPC,
+	SOCKET_BLUETOOTH,
+	SOCKET_ALG,
+	SOCKET_VSOCK,
+	SOCKET_KCM,
+	SOCKET_QIPCRTR,
+	SOCKET_XDP,
+	SOCKET_TCP_ULP,
+	SOCKET_UDP_ENCAP,
+	SOCKET_NETLINK = 32, /* and the number of its protocol */
 };
 
 /* Ways in which requests for one path differ; see docs/table-format.md. */

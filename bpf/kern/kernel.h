@@ -119,6 +119,7 @@ struct file {
 	u32 f_flags;
 	struct path f_path;
 	struct inode *f_inode;
+	void *private_data;
 };
 struct backing_file { /* since 6.5 */
 	struct path user_path;
@@ -230,8 +231,23 @@ struct task_struct {
 struct sock_cgroup_data {
 	struct cgroup *cgroup;
 };
+struct sock_common {
+	unsigned short skc_family;
+};
 struct sock {
+	struct sock_common __sk_common;
 	struct sock_cgroup_data sk_cgrp_data;
+	u16 sk_type;
+	u16 sk_protocol;
+};
+struct netlink_sock {
+	u32 dst_portid; /* where it is connected to */
+};
+struct sk_buff {
+	char cb[48];
+};
+struct netlink_skb_parms { /* in cb */
+	u32 dst_group;
 };
 struct socket {
 	struct sock *sk;
@@ -270,6 +286,8 @@ struct bpf_raw_tracepoint_args;
 #define EACCES 13
 #define EXDEV 18
 #define ENOSYS 38
+#define EPROTONOSUPPORT 93
+#define EAFNOSUPPORT 97
 
 #define S_IFMT 0170000
 #define S_IFDIR 0040000
@@ -351,4 +369,38 @@ struct bpf_raw_tracepoint_args;
 #define PR_SET_MM 35
 #define PR_SET_MM_EXE_FILE 13
 #define PR_SET_MM_MAP 14
+#define SOCK_STREAM 1
+#define SOCK_DGRAM 2
+#define SOCK_RAW 3
+#define AF_UNIX 1
+#define AF_INET 2
+#define AF_INET6 10
+#define AF_KEY 15
+#define AF_NETLINK 16
+#define AF_PACKET 17
+#define AF_RDS 21
+#define AF_IB 27
+#define AF_CAN 29
+#define AF_TIPC 30
+#define AF_BLUETOOTH 31
+#define AF_ALG 38
+#define AF_VSOCK 40
+#define AF_KCM 41
+#define AF_QIPCRTR 42
+#define AF_SMC 43
+#define AF_XDP 44
+#define IPPROTO_ICMP 1
+#define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
+#define IPPROTO_DCCP 33
+#define IPPROTO_ICMPV6 58
+#define IPPROTO_L2TP 115
+#define IPPROTO_SCTP 132
+#define IPPROTO_UDPLITE 136
+#define IPPROTO_SMC 256
+#define IPPROTO_MPTCP 262
+#define NETLINK_ROUTE 0
+#define NETLINK_KOBJECT_UEVENT 15
+#define TCP_ULP 31
+#define UDP_ENCAP 100
 #define MNT_NS_INTERNAL ((unsigned long)-22)

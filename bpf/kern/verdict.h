@@ -42,6 +42,20 @@ static __always_inline int count_allowed(u32 w)
 	return 0;
 }
 
+/* negative returns -err, one of few: the verifier wants bounds. */
+static __always_inline int negative(int err)
+{
+	if (err == EPERM)
+		return -EPERM;
+	if (err == EXDEV)
+		return -EXDEV;
+	if (err == EPROTONOSUPPORT)
+		return -EPROTONOSUPPORT;
+	if (err == EAFNOSUPPORT)
+		return -EAFNOSUPPORT;
+	return -EACCES;
+}
+
 /* deny counts and reports a refusal. Returns err, or 0 in audit mode. */
 static __noinline int deny(const struct denial *d, struct scratch *s, const struct workload *wl, int err)
 {
@@ -53,7 +67,7 @@ static __noinline int deny(const struct denial *d, struct scratch *s, const stru
 	emit(d, s, wl);
 	if (d->mode == MODE_AUDIT)
 		return 0;
-	return err == EXDEV ? -EXDEV : err == EPERM ? -EPERM : -EACCES;
+	return negative(err);
 }
 
 static __always_inline u32 kind_of(struct inode *inode)
@@ -237,7 +251,7 @@ static __always_inline int conclude(struct decision *c, int err)
 	release(c->s);
 	if (!err)
 		return 0;
-	return err == -EXDEV ? -EXDEV : err == -EPERM ? -EPERM : -EACCES;
+	return negative(-err);
 }
 
 static __always_inline int judge_walked(struct decision *c)
@@ -325,6 +339,17 @@ static __noinline int refuse(u32 w, u32 what, u32 actions)
 	if (enter(w, what << 8, actions, &wl, &d) || !wl)
 		return -EPERM;
 	return deny(&d, NULL, wl, EPERM) ? -EPERM : 0;
+}
+
+/* refuse_as is refuse with another errno, for what names no action. */
+static __noinline int refuse_as(u32 w, u32 what, u32 err)
+{
+	struct workload *wl = NULL;
+	struct denial d = {};
+
+	if (enter(w, what << 8, 0, &wl, &d) || !wl)
+		return negative(err);
+	return deny(&d, NULL, wl, err) ? negative(err) : 0;
 }
 
 /* open_need returns what an open asks. */
