@@ -341,6 +341,7 @@ struct bpf_raw_tracepoint_args;
 #define SECURITYFS_MAGIC 0x73636673
 #define SYSFS_MAGIC 0x62656572
 #define BINFMTFS_MAGIC 0x42494e4d
+#define MQUEUE_MAGIC 0x19800202
 #define PROC_MAGIC 0x9fa0
 #define EFIVARFS_MAGIC 0xde5e81e4
 #define CONFIGFS_MAGIC 0x62656570
