@@ -74,6 +74,9 @@ func (d *Denial) actions() string {
 		m = rest
 	}
 	if m == 0 { // no action of Cedar's: the boundary tells
+		if d.Boundary == abi.BoundaryNetwork {
+			return "a socket of kind " + abi.Socket(d.Device).String()
+		}
 		return d.Boundary.String()
 	}
 	return m.String()
@@ -103,6 +106,9 @@ func (d *Denial) who() string {
 }
 
 func (d *Denial) why() string {
+	if d.Boundary == abi.BoundaryNetwork {
+		return d.Boundary.String()
+	}
 	if d.Reason == abi.ReasonBoundary && d.Missing != 0 {
 		return d.Boundary.String() + ": " + d.Reason.String()
 	}

@@ -48,6 +48,7 @@ type denialJSON struct {
 	Device       string   `json:"device"`
 	Reason       string   `json:"reason"`
 	Boundary     string   `json:"boundary,omitempty"`
+	SocketKind   string   `json:"socket_kind,omitempty"`
 	Policies     []Policy `json:"policies"`
 	Generation   uint32   `json:"generation"`
 	PolicyDigest string   `json:"policy_digest"`
@@ -67,6 +68,9 @@ func (d *Denial) JSON() string {
 		Cgroup: d.Cgroup, Inode: d.Inode, Device: device(d.Device),
 		Reason: d.reason(), Boundary: d.Boundary.String(), Policies: d.Policies,
 		Generation: d.Generation, PolicyDigest: "sha256:" + d.Digest,
+	}
+	if d.Boundary == abi.BoundaryNetwork {
+		j.SocketKind, j.Device = abi.Socket(d.Device).String(), device(0)
 	}
 	if d.DestStatus != abi.PathNone {
 		j.DestStatus = status(d.DestStatus)

@@ -159,7 +159,7 @@ type Event struct {
 	Time       uint64 // nanoseconds, CLOCK_MONOTONIC
 	Cgroup     uint64 // id of the task's cgroup
 	Inode      uint64 // 0 where there is none
-	Device     uint32 // major<<20 | minor
+	Device     uint32 // major<<20 | minor; with BoundaryNetwork, the kind of the socket
 	Workload   uint32
 	Generation uint32
 	PID, TID   uint32

@@ -95,8 +95,11 @@ func (s Socket) String() string {
 			return name
 		}
 	}
-	if s == SocketFree {
+	switch s {
+	case SocketFree:
 		return "free"
+	case SocketNetlink:
+		return "netlink-route to other processes"
 	}
 	return "other"
 }

@@ -63,7 +63,7 @@ enum boundary {
 	BOUNDARY_IDENTITY, /* another executable in place of the running one */
 	BOUNDARY_SYSTEM,   /* the machine as a whole: its power, swap, name, accounts, filesystems */
 	BOUNDARY_MEMORY,   /* strict: executable memory that no file holds */
-	BOUNDARY_NETWORK,  /* a kind of socket that is not permitted */
+	BOUNDARY_NETWORK,  /* a kind of socket that is not permitted: the event's device is its number */
 };
 
 /* Kinds of sockets that confined tasks lack, unless they are granted to their

@@ -14,7 +14,7 @@ struct denial {
 	u8 reason;
 	u8 mode;
 	u8 boundary;
-	u32 hold;
+	u32 hold; /* or the kind of a socket */
 	struct inode *inode; /* or NULL */
 };
 
@@ -106,9 +106,9 @@ static __always_inline void fill(struct event *ev, const struct denial *d, struc
 	ev->reason = d->reason;
 	ev->mode = d->mode;
 	ev->boundary = d->boundary;
-	ev->hold = d->hold;
+	ev->hold = d->reason == REASON_BOUNDARY ? 0 : d->hold;
 	ev->inode = 0;
-	ev->device = 0;
+	ev->device = d->boundary == BOUNDARY_NETWORK ? d->hold : 0;
 	if (inode) {
 		ev->inode = BPF_CORE_READ(inode, i_ino);
 		ev->device = BPF_CORE_READ(inode, i_sb, s_dev);

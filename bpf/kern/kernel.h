@@ -285,6 +285,8 @@ struct bpf_raw_tracepoint_args;
 #define EAGAIN 11
 #define EACCES 13
 #define EXDEV 18
+#define EINVAL 22
+#define ENOTTY 25
 #define ENOSYS 38
 #define EPROTONOSUPPORT 93
 #define EAFNOSUPPORT 97

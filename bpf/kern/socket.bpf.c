@@ -49,7 +49,7 @@ int BPF_PROG(netlink_send, struct sock *sk, struct sk_buff *skb)
 		return 0;
 	protocol = sk->sk_protocol;
 	if (protocol == NETLINK_ROUTE)
-		return to_others(sk, skb) ? refuse_as(w, BOUNDARY_NETWORK, EPERM) : 0;
+		return to_others(sk, skb) ? refuse_kind(w, SOCKET_NETLINK + protocol, EPERM) : 0;
 	return on_kind(w, protocol < 32 ? SOCKET_NETLINK + protocol : SOCKET_OTHER, EPERM);
 }
 

@@ -91,6 +91,18 @@ static __always_inline int socket_errno(u32 family, u32 kind)
 	return EAFNOSUPPORT;
 }
 
+/* refuse_kind is refuse_as, and the event names the kind. */
+static __noinline int refuse_kind(u32 w, u32 kind, u32 err)
+{
+	struct workload *wl = NULL;
+	struct denial d = {};
+
+	if (enter(w, BOUNDARY_NETWORK << 8, 0, &wl, &d) || !wl)
+		return negative(err);
+	d.hold = kind;
+	return deny(&d, NULL, wl, err) ? negative(err) : 0;
+}
+
 /* on_kind refuses a kind of socket that was not granted to the workload. */
 static __noinline int on_kind(u32 w, u32 kind, u32 err)
 {
@@ -99,7 +111,7 @@ static __noinline int on_kind(u32 w, u32 kind, u32 err)
 
 	if (wl && kind > SOCKET_OTHER && wl->sockets >> (kind & 63) & 1)
 		return 0;
-	return refuse_as(w, BOUNDARY_NETWORK, err);
+	return refuse_kind(w, kind, err);
 }
 
 /* on_received judges a socket that another process hands over, as if it were made
@@ -111,7 +123,7 @@ static __noinline int on_received(u32 w, u64 file)
 	u32 family, kind;
 
 	if (!sk)
-		return refuse_as(w, BOUNDARY_NETWORK, EPERM);
+		return refuse_kind(w, SOCKET_OTHER, EPERM);
 	family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	kind = kind_of_socket(family, BPF_CORE_READ(sk, sk_type), BPF_CORE_READ(sk, sk_protocol));
 	return kind ? on_kind(w, kind, socket_errno(family, kind)) : 0;

@@ -42,17 +42,26 @@ static __always_inline int count_allowed(u32 w)
 	return 0;
 }
 
-/* negative returns -err, one of few: the verifier wants bounds. */
+/* negative returns what a hook answers for err, from a closed set: the verifier
+ * wants constants. */
 static __always_inline int negative(int err)
 {
-	if (err == EPERM)
+	switch (err) {
+	case EPERM:
 		return -EPERM;
-	if (err == EXDEV)
+	case EXDEV:
 		return -EXDEV;
-	if (err == EPROTONOSUPPORT)
+	case EINVAL:
+		return -EINVAL;
+	case ENOTTY:
+		return -ENOTTY;
+	case ENOSYS:
+		return -ENOSYS;
+	case EPROTONOSUPPORT:
 		return -EPROTONOSUPPORT;
-	if (err == EAFNOSUPPORT)
+	case EAFNOSUPPORT:
 		return -EAFNOSUPPORT;
+	}
 	return -EACCES;
 }
 
@@ -249,9 +258,7 @@ static __always_inline int conclude(struct decision *c, int err)
 	else
 		count_allowed(c->d.workload);
 	release(c->s);
-	if (!err)
-		return 0;
-	return negative(-err);
+	return err ? negative(-err) : 0;
 }
 
 static __always_inline int judge_walked(struct decision *c)
@@ -330,26 +337,21 @@ static __noinline int decide_exe(u32 w, u32 need)
 	return conclude(&c, judge_walked(&c));
 }
 
-/* refuse denies what would end or bypass enforcement and has no path. */
-static __noinline int refuse(u32 w, u32 what, u32 actions)
+/* refuse denies what would end or bypass enforcement and has no path; refuse_as
+ * with an errno after which programs fall back. */
+static __noinline int refuse_as(u32 w, u32 what, u32 actions, int err)
 {
 	struct workload *wl = NULL;
 	struct denial d = {};
 
 	if (enter(w, what << 8, actions, &wl, &d) || !wl)
-		return -EPERM;
-	return deny(&d, NULL, wl, EPERM) ? -EPERM : 0;
-}
-
-/* refuse_as is refuse with another errno, for what names no action. */
-static __noinline int refuse_as(u32 w, u32 what, u32 err)
-{
-	struct workload *wl = NULL;
-	struct denial d = {};
-
-	if (enter(w, what << 8, 0, &wl, &d) || !wl)
 		return negative(err);
 	return deny(&d, NULL, wl, err) ? negative(err) : 0;
+}
+
+static __always_inline int refuse(u32 w, u32 what, u32 actions)
+{
+	return refuse_as(w, what, actions, EPERM);
 }
 
 /* open_need returns what an open asks. */

@@ -96,6 +96,22 @@ func (b *border) sockets(list []kindOfSocket, how ...string) []crossing {
 func TestBoundaryKinds(t *testing.T) {
 	b := newBorder(t, everything)
 	b.cross(forbidden(abi.BoundaryNetwork, b.sockets(socketTable, "socket"))...)
+	b.step("denial names the kind", isDenied, func() {
+		for _, k := range socketTable {
+			kind, ok := abi.ParseSocket(k.name)
+			if !ok {
+				kind = abi.SocketOther
+			}
+			a := b.launch(k.errno, nil, append(words("socket"), k.call...))
+			b.drain(b.t)
+			for _, e := range b.pending[b.id] {
+				if k.name != "" && abi.Socket(e.Device) != kind || e.Inode != 0 {
+					b.t.Errorf("%s: the event names %s, want %s", k.what, abi.Socket(e.Device), kind)
+				}
+			}
+			b.expectRefused(a, denial{}, abi.BoundaryNetwork)
+		}
+	})
 }
 
 // TestBoundaryKindsElsewhere makes them as an ordinary user, in pairs and by
