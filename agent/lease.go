@@ -57,7 +57,7 @@ func askAgent(cfg *RunConfig, group *cgroup.Group, note func(string)) (*lease, e
 		return nil, err
 	}
 	r := api.Run{Name: cfg.Name, Cgroup: id, Principal: cfg.Input.Principal, Handled: uint32(cfg.Input.Handled),
-		Mode: cfg.Mode.String(), Strict: cfg.Strict, Caps: cfg.Grants.Caps, Digest: cfg.Plan.Digest}
+		Mode: cfg.Mode.String(), Strict: cfg.Strict, Grants: cfg.Grants, Digest: cfg.Plan.Digest}
 	for _, s := range cfg.Input.Sources {
 		r.Sources = append(r.Sources, api.Text{Name: s.Name, Text: s.Text})
 	}

@@ -35,8 +35,8 @@ func (d *Daemon) StartRun(peer api.Peer, r api.Run) (started api.RunStarted, err
 		mode = abi.Audit
 	case r.Mode != mode.String():
 		return started, fmt.Errorf("mode %q: not one of a run: nothing was started; use enforce or audit", r.Mode)
-	case r.Caps&^abi.Grantable() != 0:
-		return started, fmt.Errorf("caps %#x: some are never granted: nothing was started; leave them out", r.Caps)
+	case r.Grants.Caps&^abi.Grantable() != 0:
+		return started, fmt.Errorf("caps %#x: some are never granted: nothing was started; leave them out", r.Grants.Caps)
 	case peer.PID <= 0:
 		return started, errors.New("run: its process is not seen from here: nothing was started; use --agent=never")
 	}
@@ -141,7 +141,7 @@ func (d *Daemon) confineRun(w *workload, peer api.Peer, r api.Run) error {
 			return err
 		}
 	}
-	if err := d.kernel.Grant(w.id, abi.Grants{Caps: r.Caps}); err != nil {
+	if err := d.kernel.Grant(w.id, r.Grants); err != nil {
 		return err
 	}
 	return d.kernel.Confine(r.Cgroup, w.id)

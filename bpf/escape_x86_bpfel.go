@@ -32,9 +32,6 @@ const (
 	escapeMapTasks               = "tasks"
 	escapeMapWaits               = "waits"
 	escapeMapWorkloads           = "workloads"
-	escapeProgFileFcntl          = "file_fcntl"
-	escapeProgFileIoctl          = "file_ioctl"
-	escapeProgFileIoctlCompat    = "file_ioctl_compat"
 	escapeProgFileReceive        = "file_receive"
 	escapeProgMoveMount          = "move_mount"
 	escapeProgPathChroot         = "path_chroot"
@@ -102,9 +99,6 @@ type escapeSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type escapeProgramSpecs struct {
-	FileFcntl          *ebpf.ProgramSpec `ebpf:"file_fcntl"`
-	FileIoctl          *ebpf.ProgramSpec `ebpf:"file_ioctl"`
-	FileIoctlCompat    *ebpf.ProgramSpec `ebpf:"file_ioctl_compat"`
 	FileReceive        *ebpf.ProgramSpec `ebpf:"file_receive"`
 	MoveMount          *ebpf.ProgramSpec `ebpf:"move_mount"`
 	PathChroot         *ebpf.ProgramSpec `ebpf:"path_chroot"`
@@ -232,9 +226,6 @@ type escapeVariables struct {
 //
 // It can be passed to loadEscapeObjects or ebpf.CollectionSpec.LoadAndAssign.
 type escapePrograms struct {
-	FileFcntl          *ebpf.Program `ebpf:"file_fcntl"`
-	FileIoctl          *ebpf.Program `ebpf:"file_ioctl"`
-	FileIoctlCompat    *ebpf.Program `ebpf:"file_ioctl_compat"`
 	FileReceive        *ebpf.Program `ebpf:"file_receive"`
 	MoveMount          *ebpf.Program `ebpf:"move_mount"`
 	PathChroot         *ebpf.Program `ebpf:"path_chroot"`
@@ -257,9 +248,6 @@ type escapePrograms struct {
 
 func (p *escapePrograms) Close() error {
 	return _EscapeClose(
-		p.FileFcntl,
-		p.FileIoctl,
-		p.FileIoctlCompat,
 		p.FileReceive,
 		p.MoveMount,
 		p.PathChroot,

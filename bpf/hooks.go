@@ -23,6 +23,7 @@ var objects = []object{
 	{"escape", loadEscape, _EscapeBytes},
 	{"guard", loadGuard, _GuardBytes},
 	{"command", loadCommand, _CommandBytes},
+	{"socket", loadSocket, _SocketBytes},
 	{"meta", loadMeta, _MetaBytes},
 	{strictObject, loadStrict, _StrictBytes},
 	{holdObject, loadHold, _HoldBytes},

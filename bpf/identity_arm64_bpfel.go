@@ -40,7 +40,10 @@ const (
 	identityProgTaskExit         = "task_exit"
 	identityProgTaskFree         = "task_free"
 	identityVarArenaMask         = "arena_mask"
+	identityVarNameMasks         = "name_masks"
+	identityVarNone              = "none"
 	identityVarOpaque            = "opaque"
+	identityVarWithoutRenameLock = "without_rename_lock"
 )
 
 // loadIdentity returns the embedded CollectionSpec for identity.
@@ -120,8 +123,11 @@ type identityMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type identityVariableSpecs struct {
-	ArenaMask *ebpf.VariableSpec `ebpf:"arena_mask"`
-	Opaque    *ebpf.VariableSpec `ebpf:"opaque"`
+	ArenaMask         *ebpf.VariableSpec `ebpf:"arena_mask"`
+	NameMasks         *ebpf.VariableSpec `ebpf:"name_masks"`
+	None              *ebpf.VariableSpec `ebpf:"none"`
+	Opaque            *ebpf.VariableSpec `ebpf:"opaque"`
+	WithoutRenameLock *ebpf.VariableSpec `ebpf:"without_rename_lock"`
 }
 
 // identityObjects contains all objects after they have been loaded into the kernel.
@@ -187,8 +193,11 @@ func (m *identityMaps) Close() error {
 //
 // It can be passed to loadIdentityObjects or ebpf.CollectionSpec.LoadAndAssign.
 type identityVariables struct {
-	ArenaMask *ebpf.Variable `ebpf:"arena_mask"`
-	Opaque    *ebpf.Variable `ebpf:"opaque"`
+	ArenaMask         *ebpf.Variable `ebpf:"arena_mask"`
+	NameMasks         *ebpf.Variable `ebpf:"name_masks"`
+	None              *ebpf.Variable `ebpf:"none"`
+	Opaque            *ebpf.Variable `ebpf:"opaque"`
+	WithoutRenameLock *ebpf.Variable `ebpf:"without_rename_lock"`
 }
 
 // identityPrograms contains all programs after they have been loaded into the kernel.

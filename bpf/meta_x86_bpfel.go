@@ -32,6 +32,7 @@ const (
 	metaMapTasks             = "tasks"
 	metaMapWaits             = "waits"
 	metaMapWorkloads         = "workloads"
+	metaProgInodeCreate      = "inode_create"
 	metaProgInodeFileSetattr = "inode_file_setattr"
 	metaProgInodeGetxattr    = "inode_getxattr"
 	metaProgInodeListxattr   = "inode_listxattr"
@@ -41,6 +42,7 @@ const (
 	metaProgInodeSetAcl      = "inode_set_acl"
 	metaProgInodeSetattr     = "inode_setattr"
 	metaProgInodeSetxattr    = "inode_setxattr"
+	metaProgInodeUnlink      = "inode_unlink"
 	metaProgSbRemount        = "sb_remount"
 	metaVarArenaMask         = "arena_mask"
 	metaVarNameMasks         = "name_masks"
@@ -91,6 +93,7 @@ type metaSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type metaProgramSpecs struct {
+	InodeCreate      *ebpf.ProgramSpec `ebpf:"inode_create"`
 	InodeFileSetattr *ebpf.ProgramSpec `ebpf:"inode_file_setattr"`
 	InodeGetxattr    *ebpf.ProgramSpec `ebpf:"inode_getxattr"`
 	InodeListxattr   *ebpf.ProgramSpec `ebpf:"inode_listxattr"`
@@ -100,6 +103,7 @@ type metaProgramSpecs struct {
 	InodeSetAcl      *ebpf.ProgramSpec `ebpf:"inode_set_acl"`
 	InodeSetattr     *ebpf.ProgramSpec `ebpf:"inode_setattr"`
 	InodeSetxattr    *ebpf.ProgramSpec `ebpf:"inode_setxattr"`
+	InodeUnlink      *ebpf.ProgramSpec `ebpf:"inode_unlink"`
 	SbRemount        *ebpf.ProgramSpec `ebpf:"sb_remount"`
 }
 
@@ -210,6 +214,7 @@ type metaVariables struct {
 //
 // It can be passed to loadMetaObjects or ebpf.CollectionSpec.LoadAndAssign.
 type metaPrograms struct {
+	InodeCreate      *ebpf.Program `ebpf:"inode_create"`
 	InodeFileSetattr *ebpf.Program `ebpf:"inode_file_setattr"`
 	InodeGetxattr    *ebpf.Program `ebpf:"inode_getxattr"`
 	InodeListxattr   *ebpf.Program `ebpf:"inode_listxattr"`
@@ -219,11 +224,13 @@ type metaPrograms struct {
 	InodeSetAcl      *ebpf.Program `ebpf:"inode_set_acl"`
 	InodeSetattr     *ebpf.Program `ebpf:"inode_setattr"`
 	InodeSetxattr    *ebpf.Program `ebpf:"inode_setxattr"`
+	InodeUnlink      *ebpf.Program `ebpf:"inode_unlink"`
 	SbRemount        *ebpf.Program `ebpf:"sb_remount"`
 }
 
 func (p *metaPrograms) Close() error {
 	return _MetaClose(
+		p.InodeCreate,
 		p.InodeFileSetattr,
 		p.InodeGetxattr,
 		p.InodeListxattr,
@@ -233,6 +240,7 @@ func (p *metaPrograms) Close() error {
 		p.InodeSetAcl,
 		p.InodeSetattr,
 		p.InodeSetxattr,
+		p.InodeUnlink,
 		p.SbRemount,
 	)
 }

@@ -87,7 +87,7 @@ func TestCodesAreTwins(t *testing.T) {
 		}
 	}
 	for enum, count := range map[string]int{"action": int(abi.NumActions), "reason": int(abi.ReasonChanged) + 1,
-		"path_status": int(abi.PathFolded) + 1, "mode": int(abi.Lockdown) + 1, "boundary": int(abi.BoundaryLease) + 1} {
+		"path_status": int(abi.PathFolded) + 1, "mode": int(abi.Lockdown) + 1, "boundary": int(abi.BoundaryNetwork) + 1} {
 		if n := len(enumerators(t, src, enum)); n != count {
 			t.Errorf("enum %s has %d values in C, %d in Go", enum, n, count)
 		}
@@ -101,7 +101,7 @@ func TestCodesAreTwins(t *testing.T) {
 		"boundary": {"BOUNDARY_NONE", "BOUNDARY_BPF", "BOUNDARY_PERF", "BOUNDARY_MODULE", "BOUNDARY_CONTROL",
 			"BOUNDARY_DEVICE", "BOUNDARY_PROCESS", "BOUNDARY_SIGNAL", "BOUNDARY_URING", "BOUNDARY_SOCKET", "BOUNDARY_TERMINAL", "BOUNDARY_WATCH",
 			"BOUNDARY_CLOCK", "BOUNDARY_IDENTITY", "BOUNDARY_SYSTEM", "BOUNDARY_MEMORY", "BOUNDARY_CAPABILITY",
-			"BOUNDARY_COMMAND", "BOUNDARY_LEASE"},
+			"BOUNDARY_COMMAND", "BOUNDARY_LEASE", "BOUNDARY_NETWORK"},
 	} {
 		for i, want := range values {
 			if got := enumerator(t, src, enum, i); got != want {

@@ -17,15 +17,15 @@ import (
 type Run struct {
 	Name string `json:"name"`
 	// Cgroup is the id of the run's group, new and empty, of that name.
-	Cgroup    uint64 `json:"cgroup"`
-	Sources   []Text `json:"sources"`
-	Entities  *Text  `json:"entities,omitempty"`
-	Principal string `json:"principal"`
-	Handled   uint32 `json:"handled"`
-	Mode      string `json:"mode"`
-	Strict    bool   `json:"strict,omitempty"`
-	Caps      uint64 `json:"caps,omitempty"` // capabilities that are granted, by number
-	Digest    string `json:"policy_digest"`  // of the plan that the run made of them
+	Cgroup    uint64     `json:"cgroup"`
+	Sources   []Text     `json:"sources"`
+	Entities  *Text      `json:"entities,omitempty"`
+	Principal string     `json:"principal"`
+	Handled   uint32     `json:"handled"`
+	Mode      string     `json:"mode"`
+	Strict    bool       `json:"strict,omitempty"`
+	Grants    abi.Grants `json:"grants,omitzero"`
+	Digest    string     `json:"policy_digest"` // of the plan that the run made of them
 }
 
 // Text is a file, byte for byte.

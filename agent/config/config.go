@@ -202,6 +202,7 @@ func (d *decoder) workload(n *yaml.Node) (Workload, error) {
 		"handle":    func(v *yaml.Node) error { return d.actions(v, &w.Handled) },
 		"mode":      func(v *yaml.Node) error { return d.mode(v, &w.Mode) },
 		"caps":      func(v *yaml.Node) error { return d.caps(v, &w.Grants.Caps) },
+		"sockets":   func(v *yaml.Node) error { return d.sockets(v, &w.Grants.Sockets) },
 		"log":       func(v *yaml.Node) error { return d.log(v, &w.Log) },
 	}, w.lines)
 	if err != nil {
@@ -270,6 +271,18 @@ func (d *decoder) actions(n *yaml.Node, to *abi.ActionMask) error {
 			return "", d.at(v).errorf(d.file, "handle %q: no action that can be enforced: nothing is changed; use one of %s", text, abi.EnforcedActions)
 		}
 		*to |= abi.MaskOf(a)
+		return text, nil
+	})
+}
+
+func (d *decoder) sockets(n *yaml.Node, to *uint64) error {
+	var names []string
+	return d.texts(n, &names, func(v *yaml.Node, text string) (string, error) {
+		s, ok := abi.ParseSocket(text)
+		if !ok {
+			return "", d.at(v).errorf(d.file, "sockets %q: no kind of sockets that can be granted: nothing is changed; use one of %s", text, strings.Join(abi.SocketNames(), ", "))
+		}
+		*to |= s.Mask()
 		return text, nil
 	})
 }

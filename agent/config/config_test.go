@@ -23,6 +23,9 @@ func TestExampleParses(t *testing.T) {
 	if len(second.Units) != 2 || second.Mode != abi.Audit || !second.Handled.Has(abi.Stat) || first.Handled.Has(abi.Stat) {
 		t.Errorf("%+v", second)
 	}
+	if second.Grants.Sockets != (abi.SocketNetlink+4).Mask() || first.Grants != (abi.Grants{}) {
+		t.Errorf("granted: %+v, %+v", second.Grants, first.Grants)
+	}
 	if third.Root != "1" || third.Log.JSON || third.Log.File != "/var/log/stockade/sessions.log" {
 		t.Errorf("%+v", third)
 	}
@@ -84,6 +87,8 @@ func TestErrorsHaveTheirPlace(t *testing.T) {
 		{"bad unit", swap("cgroup: x}", "unit: sshd}"), "f:3:19: unit \"sshd\": not the whole name"},
 		{"bad mode", good + "    mode: lockdown\n", "f:6:11: \"lockdown\": unknown"},
 		{"bad action", good + "    handle: [read, fly]\n", "f:6:20: handle \"fly\""},
+		{"bad kind of sockets", good + "    sockets: [packet, pocket]\n", "f:6:23: sockets \"pocket\": no kind"},
+		{"kind of sockets that is never granted", good + "    sockets: [other]\n", "f:6:15: sockets \"other\": no kind"},
 		{"bad size", "limits: {tables: 5parsecs}\n" + good, `f:1:18: "5parsecs": not a size`},
 		{"size too small", "limits: {tables: 1KiB}\n" + good, "f:1:18: 1KiB: not from"},
 		{"size that overflows", "limits: {memory: 999999999999GiB}\n" + good, "f:1:18: 999999999999GiB: not from"},

@@ -74,8 +74,11 @@ func (d *Denial) actions() string {
 		m = rest
 	}
 	if m == 0 { // no action of Cedar's: the boundary tells
-		if d.Boundary == abi.BoundaryCapability {
+		switch d.Boundary {
+		case abi.BoundaryCapability:
 			return "the use of " + abi.CapabilityName(d.Device)
+		case abi.BoundaryNetwork:
+			return "a socket of kind " + abi.Socket(d.Device).String()
 		}
 		return d.Boundary.String()
 	}
@@ -106,7 +109,7 @@ func (d *Denial) who() string {
 }
 
 func (d *Denial) why() string {
-	if d.Boundary == abi.BoundaryCapability {
+	if d.Boundary == abi.BoundaryCapability || d.Boundary == abi.BoundaryNetwork {
 		return d.Boundary.String()
 	}
 	if d.Reason == abi.ReasonBoundary && d.Missing != 0 {

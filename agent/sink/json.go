@@ -49,6 +49,7 @@ type denialJSON struct {
 	Reason       string   `json:"reason"`
 	Boundary     string   `json:"boundary,omitempty"`
 	Capability   string   `json:"capability,omitempty"`
+	SocketKind   string   `json:"socket_kind,omitempty"`
 	Policies     []Policy `json:"policies"`
 	Generation   uint32   `json:"generation"`
 	PolicyDigest string   `json:"policy_digest"`
@@ -69,8 +70,11 @@ func (d *Denial) JSON() string {
 		Reason: d.reason(), Boundary: d.Boundary.String(), Policies: d.Policies,
 		Generation: d.Generation, PolicyDigest: "sha256:" + d.Digest,
 	}
-	if d.Boundary == abi.BoundaryCapability {
+	switch d.Boundary {
+	case abi.BoundaryCapability:
 		j.Capability, j.Device = abi.CapabilityName(d.Device), device(0)
+	case abi.BoundaryNetwork:
+		j.SocketKind, j.Device = abi.Socket(d.Device).String(), device(0)
 	}
 	if d.DestStatus != abi.PathNone {
 		j.DestStatus = status(d.DestStatus)

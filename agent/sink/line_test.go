@@ -52,6 +52,10 @@ func TestLineNamesWhatWasDeniedAndWhy(t *testing.T) {
 			`would deny read /home/u/.ssh/id_rsa by /usr/bin/cat[1234]: policy no-secrets ("keys stay")`},
 		{"policy in audit", func(d *Denial) { d.Mode = abi.Audit; d.Policies[0].Audit = true },
 			`would deny read /home/u/.ssh/id_rsa by /usr/bin/cat[1234]: policy no-secrets in audit ("keys stay")`},
+		{"kind of socket", func(d *Denial) {
+			d.Reason, d.Boundary, d.Device, d.Missing, d.Policies = abi.ReasonBoundary, abi.BoundaryNetwork, uint32(abi.SocketNetlink)+9, 0, nil
+			d.Path, d.PathStatus, d.Inode = "", abi.PathNone, 0
+		}, `denied a socket of kind netlink-audit by /usr/bin/cat[1234]: a kind of socket that is not permitted`},
 		{"only open", func(d *Denial) { d.Missing = abi.MaskOf(abi.Open) },
 			`denied open /home/u/.ssh/id_rsa by /usr/bin/cat[1234]: policy no-secrets ("keys stay")`},
 		{"several actions", func(d *Denial) { d.Missing = abi.MaskOf(abi.Open, abi.Create, abi.Write) },

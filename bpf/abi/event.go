@@ -102,6 +102,7 @@ const (
 	BoundaryCapability
 	BoundaryCommand
 	BoundaryLease
+	BoundaryNetwork
 )
 
 var boundaryTexts = [...]string{
@@ -125,6 +126,7 @@ var boundaryTexts = [...]string{
 	BoundaryCapability: "a capability that the workload was not granted",
 	BoundaryCommand:    "a command to a file that is not known to be harmless",
 	BoundaryLease:      "holding up whoever opens a file",
+	BoundaryNetwork:    "a kind of socket that is not permitted",
 }
 
 // String returns the boundary as a phrase for a reader.
@@ -167,7 +169,7 @@ type Event struct {
 	Time       uint64 // nanoseconds, CLOCK_MONOTONIC
 	Cgroup     uint64 // id of the task's cgroup
 	Inode      uint64 // 0 where there is none
-	Device     uint32 // major<<20 | minor; with BoundaryCapability, its number
+	Device     uint32 // major<<20 | minor; with BoundaryCapability or BoundaryNetwork, the number of what is lacking
 	Workload   uint32
 	Generation uint32
 	PID, TID   uint32

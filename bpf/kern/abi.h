@@ -66,6 +66,36 @@ enum boundary {
 	BOUNDARY_CAPABILITY, /* a capability that the workload was not granted: the event's device is its number */
 	BOUNDARY_COMMAND,  /* a command to a file that is not known to be harmless */
 	BOUNDARY_LEASE,	   /* holding up whoever opens a file */
+	BOUNDARY_NETWORK,  /* a kind of socket that is not permitted: the event's device is its number */
+};
+
+/* Kinds of sockets that confined tasks lack, unless they are granted to their
+ * workload: bit N of sockets is kind N. */
+enum socket_kind {
+	SOCKET_FREE,  /* everybody may have it */
+	SOCKET_OTHER, /* nobody may, granted or not */
+	SOCKET_PACKET,
+	SOCKET_RAW,
+	SOCKET_MPTCP,
+	SOCKET_SCTP,
+	SOCKET_DCCP,
+	SOCKET_UDPLITE,
+	SOCKET_L2TP,
+	SOCKET_SMC,
+	SOCKET_KEY,
+	SOCKET_RDS,
+	SOCKET_IB,
+	SOCKET_CAN,
+	SOCKET_TIPC,
+	SOCKET_BLUETOOTH,
+	SOCKET_ALG,
+	SOCKET_VSOCK,
+	SOCKET_KCM,
+	SOCKET_QIPCRTR,
+	SOCKET_XDP,
+	SOCKET_TCP_ULP,
+	SOCKET_UDP_ENCAP,
+	SOCKET_NETLINK = 32, /* and the number of its protocol */
 };
 
 /* Ways in which requests for one path differ; see docs/table-format.md. */

@@ -21,9 +21,11 @@
  * uring_override_creds
  *                     io_uring's personalities: never; see by_kernel in meta.bpf.c
  * file_receive        descriptors by SCM_RIGHTS or pidfd_getfd: as if opened here; an io_uring made
- *                     outside would act with its maker's identity: never; nor bpf and perf
+ *                     outside would act with its maker's identity: never; nor bpf and perf; sockets
+ *                     by their kind
  */
 #include "boundary.h"
+#include "socket.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -234,8 +236,9 @@ int BPF_PROG(file_receive, struct file *file)
 	mode = file->f_mode;
 	switch (d->d_sb->s_magic) {
 	case PIPEFS_MAGIC:
-	case SOCKFS_MAGIC:
 		return 0;
+	case SOCKFS_MAGIC:
+		return on_received(w, (u64)file);
 	case ANON_INODE_FS_MAGIC:
 		what = power_of(d);
 		return what ? refuse(w, what, 0) : 0;

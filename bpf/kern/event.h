@@ -14,7 +14,7 @@ struct denial {
 	u8 reason;
 	u8 mode;
 	u8 boundary;
-	u32 hold; /* or the number of a capability */
+	u32 hold; /* or the number of a capability, or of a kind of socket */
 	struct inode *inode; /* or NULL */
 };
 
@@ -108,7 +108,7 @@ static __always_inline void fill(struct event *ev, const struct denial *d, struc
 	ev->boundary = d->boundary;
 	ev->hold = d->reason == REASON_BOUNDARY ? 0 : d->hold;
 	ev->inode = 0;
-	ev->device = d->boundary == BOUNDARY_CAPABILITY ? d->hold : 0;
+	ev->device = d->boundary == BOUNDARY_CAPABILITY || d->boundary == BOUNDARY_NETWORK ? d->hold : 0;
 	if (inode) {
 		ev->inode = BPF_CORE_READ(inode, i_ino);
 		ev->device = BPF_CORE_READ(inode, i_sb, s_dev);

@@ -124,6 +124,7 @@ struct file {
 	struct path f_path;
 	struct inode *f_inode;
 	const struct file_operations *f_op;
+	void *private_data;
 };
 struct io_uring_cmd { /* since 5.19 */
 	struct file *file;
@@ -238,8 +239,23 @@ struct task_struct {
 struct sock_cgroup_data {
 	struct cgroup *cgroup;
 };
+struct sock_common {
+	unsigned short skc_family;
+};
 struct sock {
+	struct sock_common __sk_common;
 	struct sock_cgroup_data sk_cgrp_data;
+	u16 sk_type;
+	u16 sk_protocol;
+};
+struct netlink_sock {
+	u32 dst_portid; /* where it is connected to */
+};
+struct sk_buff {
+	char cb[48];
+};
+struct netlink_skb_parms { /* in cb */
+	u32 dst_group;
 };
 struct socket {
 	struct sock *sk;
@@ -345,6 +361,7 @@ struct bpf_raw_tracepoint_args;
 #define SECURITYFS_MAGIC 0x73636673
 #define SYSFS_MAGIC 0x62656572
 #define BINFMTFS_MAGIC 0x42494e4d
+#define MQUEUE_MAGIC 0x19800202
 #define PROC_MAGIC 0x9fa0
 #define EFIVARFS_MAGIC 0xde5e81e4
 #define CONFIGFS_MAGIC 0x62656570
@@ -404,4 +421,38 @@ struct bpf_raw_tracepoint_args;
 #define PR_SET_MM 35
 #define PR_SET_MM_EXE_FILE 13
 #define PR_SET_MM_MAP 14
+#define SOCK_STREAM 1
+#define SOCK_DGRAM 2
+#define SOCK_RAW 3
+#define AF_UNIX 1
+#define AF_INET 2
+#define AF_INET6 10
+#define AF_KEY 15
+#define AF_NETLINK 16
+#define AF_PACKET 17
+#define AF_RDS 21
+#define AF_IB 27
+#define AF_CAN 29
+#define AF_TIPC 30
+#define AF_BLUETOOTH 31
+#define AF_ALG 38
+#define AF_VSOCK 40
+#define AF_KCM 41
+#define AF_QIPCRTR 42
+#define AF_SMC 43
+#define AF_XDP 44
+#define IPPROTO_ICMP 1
+#define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
+#define IPPROTO_DCCP 33
+#define IPPROTO_ICMPV6 58
+#define IPPROTO_L2TP 115
+#define IPPROTO_SCTP 132
+#define IPPROTO_UDPLITE 136
+#define IPPROTO_SMC 256
+#define IPPROTO_MPTCP 262
+#define NETLINK_ROUTE 0
+#define NETLINK_KOBJECT_UEVENT 15
+#define TCP_ULP 31
+#define UDP_ENCAP 100
 #define MNT_NS_INTERNAL ((unsigned long)-22)

@@ -9,6 +9,8 @@
  * inode_readlink, inode_getxattr, inode_listxattr
  *                    stat, where it is handled
  * sb_remount         options of a filesystem: mount on its root
+ * inode_create, inode_unlink
+ *                    POSIX message queues, which no path_* hook tells: create, delete
  * inode_file_setattr flags, since 6.17; before that the ioctls: set_x_attr
  */
 #include "call.h"
@@ -135,6 +137,8 @@ static __noinline int decide_dentry(u32 w, u64 address, u32 need, u64 name)
 	c.s->mounts.seen = 0;
 	c.s->mounts.reported = 0;
 	c.s->mounts.err = EACCES;
+	c.s->path.status = PATH_OUTSIDE; /* not that of who had the memory before */
+	c.s->path.n = 0;
 	first(c.s, BPF_CORE_READ(dentry, d_sb));
 	bpf_loop(MAX_SB_MOUNTS, judge_on, &ctx, 0);
 	if (!c.s->mounts.err && c.s->mounts.reported)
@@ -185,6 +189,23 @@ ON_DENTRY(inode_file_setattr, 0, 0, ACT_SET_X_ATTR)
 ON_DENTRY(inode_readlink, 0, 0, ACT_STAT)
 ON_DENTRY(inode_getxattr, 0, 1, ACT_STAT)
 ON_DENTRY(inode_listxattr, 0, 0, ACT_STAT)
+
+/* Queues are made and unlinked by name alone: in a filesystem that need not be
+ * mounted where the workload sees it. Then no path leads there. */
+#define ON_QUEUE(hook, act)                                                                            \
+	SEC("lsm/" #hook)                                                                              \
+	int BPF_PROG(hook, struct inode *dir, struct dentry *dentry)                                   \
+	{                                                                                              \
+		u32 w;                                                                                 \
+                                                                                                       \
+		if (dir->i_sb->s_magic != MQUEUE_MAGIC)                                                \
+			return 0;                                                                      \
+		w = who();                                                                             \
+		return w ? decide_dentry(w, (u64)dentry, BIT(act), 0) : 0;                             \
+	}
+
+ON_QUEUE(inode_create, ACT_CREATE)
+ON_QUEUE(inode_unlink, ACT_DELETE)
 
 /* Options of a filesystem, such as read-only, hold wherever it is mounted. */
 SEC("lsm/sb_remount")

@@ -126,6 +126,15 @@ var attacks = []attack{
 	{what: "locks on what may only be read", trials: []string{"BoundaryLeases/exclusive_lock", "BoundaryLeases/shared_lock"}},
 	{what: "signals of an outsider's file", trials: []string{"BoundaryHandedFiles/beginning"}},
 	{what: "device by a rename", trials: []string{"BoundaryClones/device"}},
+	// Sockets and queues.
+	{what: "packets, raw sockets and other kinds", trials: []string{"BoundaryKinds/packets_by", "BoundaryKinds/raw_IPv4", "BoundaryKinds/generic_netlink", "BoundaryKinds/AF_ALG", "BoundaryGrantedKinds/"}},
+	{what: "kinds in pairs, by io_uring and as a user", trials: []string{"BoundaryKindsElsewhere/packets_by_as", "BoundaryKindsElsewhere/packets_by_socketpair", "BoundaryKindsElsewhere/packets_by_uring"}},
+	{what: "forged uevent", trials: []string{"BoundaryNetlink/event_for_udev", "BoundaryNetlink/event_by_way", "BoundaryNetlink/forged_events"}},
+	{what: "netlink to other processes", trials: []string{"BoundaryNetlink/message_to_listeners", "BoundaryNetlink/message_by"}},
+	{what: "sockets from outside", trials: []string{"BoundaryReceivedKinds/"}},
+	{what: "other protocols on top of TCP and UDP", trials: []string{"BoundaryUpperProtocols/"}},
+	{what: "modules of socket families", trials: []string{"BoundaryModulesOfFamilies/"}},
+	{what: "POSIX message queues", trials: []string{"Queues/", "QueuesNowhere/"}},
 	{what: "second run of one name", elsewhere: "TestSameNameTwiceIsRefused"},
 	{what: "races of open and rename", elsewhere: "TestRace, TestRaceLinks"},
 }

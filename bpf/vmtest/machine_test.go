@@ -38,6 +38,7 @@ func TestBoundaryMachine(t *testing.T) {
 		c.files = []*os.File{dir}
 		machine = append(machine, c)
 	}
+	must(t, b.Grant(b.id, abi.Grants{Sockets: (abi.SocketNetlink + unix.NETLINK_AUDIT).Mask()}))
 	b.cross(forbidden(abi.BoundarySystem, machine)...)
 	b.cross(forbidden(abi.BoundaryCapability, []crossing{
 		one("clearing the kernel's log", 0, "syslog", "5"),

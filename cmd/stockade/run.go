@@ -46,6 +46,7 @@ EXIT CODE:
 			&cli.StringFlag{Name: "mode", Value: "enforce", Usage: "`MODE` is enforce, or audit to report only"},
 			&cli.BoolFlag{Name: "strict", Usage: "refuse executable memory that no file holds (breaks just-in-time compilers), and judge every use of a descriptor, also of standard input and output"},
 			&cli.StringSliceFlag{Name: "cap", Usage: "grant the capability `NAME`, for example SYS_NICE (repeatable); see docs/limits.md"},
+			socketKindFlag(),
 			&cli.StringFlag{Name: "agent", Value: agent.AgentAuto, Usage: "`WHEN` is auto: the running agent confines the command, if there is one, which starts faster; never: stockade run does so by itself; or require"},
 			socketFlag(),
 			&cli.StringFlag{Name: "user", Usage: "run the command as `USER`, a name or UID, optionally with :GROUP (default: who runs stockade)"},
@@ -82,6 +83,10 @@ func runAction(c *cli.Context) error {
 		cfg.Agent, cfg.Socket = use, c.String("socket")
 	default:
 		return usage(c, "agent %q: unknown: nothing was started; use auto, never or require", use)
+	}
+	var err error
+	if cfg.Grants.Sockets, err = socketKinds(c); err != nil {
+		return err
 	}
 	if len(cfg.Args) == 0 {
 		return usage(c, "command: none given: nothing was started; write it after --")

@@ -15,7 +15,7 @@ var rings = map[string]probe{
 	// uring MODE OP ARG...: MODE is inline, async (a worker thread), sqpoll (a
 	// kernel thread) or fixed (into a table instead of a descriptor); OP is
 	// open FLAGS PATH, openat2 FLAGS PATH, rename, link, symlink, setxattr NAME PATH,
-	// unlink, mkdir
+	// unlink, mkdir, socket FAMILY TYPE PROTOCOL
 	"uring": func(a args) error {
 		var r ring
 		r.setup(a.str(0) == "sqpoll")
@@ -43,7 +43,7 @@ var rings = map[string]probe{
 const (
 	sysSetup, sysEnter, sysRegister = 425, 426, 427
 
-	opOpenat, opOpenat2, opRename, opUnlink, opMkdir, opSymlink, opLink, opSetxattr = 18, 28, 35, 36, 37, 38, 39, 42
+	opOpenat, opOpenat2, opRename, opUnlink, opMkdir, opSymlink, opLink, opSetxattr, opSocket = 18, 28, 35, 36, 37, 38, 39, 42, 45
 
 	setupSQPoll   = 1 << 1
 	enterGet      = 1 << 0
@@ -107,8 +107,9 @@ type request struct {
 	addr, addr2      string
 	how              *unix.OpenHow
 	fixed, twoFolder bool
-	attribute        string // then addr is its name, and the path is at its own place
-	file             int    // a command's
+	file             int     // a command's
+	socket           *[3]int // its family, type and protocol
+	attribute        string  // then addr is its name, and the path is at its own place
 }
 
 func operation(mode, op string, a args) request {
@@ -130,6 +131,8 @@ func operation(mode, op string, a args) request {
 		q.op, q.addr, q.addr2 = opSymlink, a.str(0), a.str(1)
 	case "setxattr":
 		q.op, q.attribute, q.addr, q.addr2, q.length = opSetxattr, a.str(0), a.str(1), "1", 1
+	case "socket":
+		q.op, q.socket = opSocket, &[3]int{a.num(0), a.num(1), a.num(2)}
 	case "unlink":
 		q.op, q.addr = opUnlink, a.str(0)
 	case "mkdir":
@@ -185,6 +188,12 @@ func (r *ring) submit(q request) (int32, syscall.Errno) {
 		ne.PutUint64(sqe[48:], r.name(q.addr))
 		ne.PutUint64(sqe[16:], r.name(q.attribute))
 		ne.PutUint64(sqe[32:], 0)
+	}
+	if q.socket != nil {
+		ne.PutUint32(sqe[4:], uint32(q.socket[0]))
+		ne.PutUint64(sqe[8:], uint64(q.socket[1]))
+		ne.PutUint64(sqe[16:], 0)
+		ne.PutUint32(sqe[24:], uint32(q.socket[2]))
 	}
 	if q.fixed {
 		ne.PutUint32(sqe[44:], 1)
