@@ -240,7 +240,7 @@ func (d *Daemon) Status() (api.Status, error) {
 		Error: d.err, Notes: slices.Clone(d.notes), Workloads: []api.Workload{}}
 	for _, k := range list {
 		one := api.Workload{Name: k.Name, Mode: k.Mode.String(), Generation: k.Generation, Cgroups: groups[k.Name], Tasks: tasks[k.ID],
-			Allowed: k.Allowed, Denied: k.Denied, Delivered: k.Delivered, Dropped: k.Dropped, Lost: k.Lost}
+			Allowed: k.Allowed, Denied: k.Denied, Delivered: k.Delivered, Dropped: k.Dropped, Lost: k.Lost, Withheld: k.Withheld}
 		if one.Cgroups == nil {
 			one.Cgroups = []string{}
 		}
