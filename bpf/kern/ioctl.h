@@ -53,6 +53,7 @@ static __always_inline bool of_any(u32 cmd)
 	switch (cmd) {
 	case 0x2:	   /* FIGETBSZ */
 	case 0x301:	   /* HDIO_GETGEO */
+	case 0x80200204:   /* FDGETPRM */
 	case 0x7b9:	   /* IOCTL_VM_SOCKETS_GET_LOCAL_CID */
 	case 0x125e:	   /* BLKROGET */
 	case 0x1260:	   /* BLKGETSIZE */
