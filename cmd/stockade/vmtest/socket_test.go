@@ -44,15 +44,22 @@ events.bind((0, 2))
 `).want(t, 0)
 }
 
-// TestKindsOfSocketsAreGranted asks for packets, with and without the grant.
+// TestKindsOfSocketsAreGranted asks for packets and for a raw socket, without and
+// with a grant of one of them.
 func TestKindsOfSocketsAreGranted(t *testing.T) {
 	inVM(t)
-	const packets = `import socket; socket.socket(socket.AF_PACKET, socket.SOCK_RAW)`
-	const denied = "a socket of kind packet by /usr/bin/python3"
-	python(t, packets).want(t, 1, denied)
-	python(t, packets, "--socket-kind", "raw").want(t, 1, denied)
-	python(t, packets, "--socket-kind", "packet").want(t, 0)
-	if r := python(t, packets, "--socket-kind", "pocket"); r.code != 125 {
+	const script = `
+import socket
+for kind in (socket.AF_PACKET, socket.SOCK_RAW, 0), (socket.AF_INET, socket.SOCK_RAW, 1):
+    try:
+        print("made", socket.socket(*kind).family)
+    except PermissionError as e:
+        print("refused", e.errno)
+`
+	const packet, raw = "denied a socket of kind packet by /usr/bin/python3", "denied a socket of kind raw by /usr/bin/python3"
+	python(t, script).want(t, 0, packet, raw)
+	python(t, script, "--socket-kind", "packet").want(t, 0, raw)
+	if r := python(t, script, "--socket-kind", "pocket"); r.code != 125 {
 		t.Errorf("a kind that there is not: exit %d:\n%s", r.code, r.stderr)
 	}
 }
