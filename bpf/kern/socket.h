@@ -97,8 +97,9 @@ static __always_inline int refuse_kind(u32 w, u32 kind, u32 err)
 	return refuse_number(w, BOUNDARY_NETWORK, 0, kind, err);
 }
 
-/* on_kind refuses a kind of socket that was not granted to the workload. */
-static __noinline int on_kind(u32 w, u32 kind, u32 err)
+/* on_kind refuses a kind of socket that was not granted to the workload. Inline: a
+ * walk in the event is at the depth of calls that the verifier allows. */
+static __always_inline int on_kind(u32 w, u32 kind, u32 err)
 {
 	u32 key = w & (MAX_WORKLOADS - 1);
 	struct workload *wl = bpf_map_lookup_elem(&workloads, &key);
