@@ -22,7 +22,7 @@ var never = []string{"SYS_MODULE", "SYS_RAWIO", "SYS_PACCT", "SYS_ADMIN", "SYS_B
 
 // always are those that every workload has. Twin: CAPS_ALWAYS.
 var always = []string{"CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP", "SETFCAP",
-	"LINUX_IMMUTABLE", "NET_BIND_SERVICE", "SYS_CHROOT", "SYS_PTRACE", "MKNOD"}
+	"LINUX_IMMUTABLE", "NET_BIND_SERVICE", "SYS_CHROOT", "SYS_PTRACE", "MKNOD", "LEASE"}
 
 // CapabilityName returns the name of a capability, without CAP_.
 func CapabilityName(number uint32) string {

@@ -26,7 +26,6 @@ enum call_class {
 	CLASS_LIMIT,
 	CLASS_CLOCK,
 	CLASS_TIMER,
-	CLASS_FCNTL,
 	CLASS_SEND,
 	CLASS_BIND,
 	CLASS_SOCKET,
@@ -110,7 +109,6 @@ enum call_class {
 	X(TIMER, 283, 322, 85, 350)	   /* timerfd_create */                                        \
 	X(TIMER, 286, 325, 86, 353)	   /* timerfd_settime */                                       \
 	X(TIMER, 230, 267, 115, 265)	   /* clock_nanosleep */                                       \
-	X(FCNTL, 72, 221, 25, 221)	   /* fcntl */                                                 \
 	X(SEND, 44, 369, 206, 290)	   /* sendto */                                                \
 	X(SEND, 46, 370, 211, 296)	   /* sendmsg */                                               \
 	X(SEND, 307, 345, 269, 374)	   /* sendmmsg */                                              \

@@ -16,7 +16,7 @@
 #define CAPS_ALWAYS                                                                                    \
 	(CAP(CHOWN) | CAP(DAC_OVERRIDE) | CAP(DAC_READ_SEARCH) | CAP(FOWNER) | CAP(FSETID) | CAP(KILL) | \
 	 CAP(SETGID) | CAP(SETUID) | CAP(SETPCAP) | CAP(SETFCAP) | CAP(LINUX_IMMUTABLE) |              \
-	 CAP(NET_BIND_SERVICE) | CAP(SYS_CHROOT) | CAP(SYS_PTRACE) | CAP(MKNOD))
+	 CAP(NET_BIND_SERVICE) | CAP(SYS_CHROOT) | CAP(SYS_PTRACE) | CAP(MKNOD) | CAP(LEASE))
 
 /* In a user namespace that is not the machine's, where they reach its objects
  * alone. */
@@ -75,8 +75,6 @@ static __always_inline u32 sure_calls(u32 cap)
 		return BIT(CLASS_CLOCK);
 	case CAP_WAKE_ALARM:
 		return BIT(CLASS_TIMER);
-	case CAP_LEASE:
-		return BIT(CLASS_FCNTL);
 	case CAP_AUDIT_WRITE:
 	case CAP_AUDIT_CONTROL:
 		return BIT(CLASS_SEND);

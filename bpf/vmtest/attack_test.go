@@ -109,7 +109,6 @@ var attacks = []attack{
 	{what: "clock", trials: []string{"ClockIsSetByNobody/", "Capabilities/timer_that_wakes"}},
 	{what: "forged audit records", trials: []string{"Capabilities/forged"}},
 	{what: "poisoned and offlined pages", trials: []string{"Capabilities/poisoning", "Capabilities/taking_a_page"}},
-	{what: "lease that holds up others", trials: []string{"Capabilities/lease"}},
 	{what: "System V objects of others", trials: []string{"Capabilities/memory_of_another", "Capabilities/removing_memory"}},
 	{what: "kernel's log", trials: []string{"Capabilities/reading_the_kernel's_log", "Capabilities/opening_the_kernel's_log"}},
 	{what: "mount or superblock before a hook is asked", trials: []string{"CapabilitiesOfNamespaces/", "BoundaryMounts/attaching_a_new", "BoundaryMounts/attributes_of_a_cloned"}},

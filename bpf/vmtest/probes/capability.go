@@ -55,11 +55,6 @@ var powers = map[string]probe{
 		must(err)
 		return ask(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}, auditUser, []byte("op=forged\x00\x00\x00"))
 	},
-	// lease PATH: on a file of somebody else's
-	"lease": func(a args) error {
-		fd := must1(unix.Open(a.str(0), unix.O_RDONLY|unix.O_CLOEXEC, 0))
-		return fcntl(fd, unix.F_SETLEASE, unix.F_RDLCK)
-	},
 	// wakealarm: a timer that ends a suspension
 	"wakealarm": func(args) error {
 		_, err := unix.TimerfdCreate(unix.CLOCK_BOOTTIME_ALARM, unix.TFD_CLOEXEC)
