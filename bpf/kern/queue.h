@@ -9,8 +9,8 @@ struct queue_search {
 	u64 next, end; /* in the chain of mounts of the filesystem */
 	u64 ns;	       /* of the workload's root */
 	u64 found;
-	u32 n;	  /* of mounts in that namespace */
-	u32 whole; /* all were looked at */
+	u64 many;  /* more than one is in that namespace: no count, which the verifier would follow */
+	u64 whole; /* all were looked at */
 };
 
 static int look_at_mount(u64 i, struct queue_search *q)
@@ -30,7 +30,8 @@ static int look_at_mount(u64 i, struct queue_search *q)
 	q->next = next;
 	bpf_probe_read_kernel(&ns, sizeof(ns), &((struct mount *)m)->mnt_ns);
 	if (ns == q->ns) {
-		q->n++;
+		if (q->found)
+			q->many = 1;
 		q->found = m + bpf_core_field_offset(struct mount, mnt);
 	}
 	return 0;
@@ -52,7 +53,9 @@ static __noinline u64 place_of_queue(u32 w, u64 mnt, u64 dentry)
 	u32 key = w & (MAX_WORKLOADS - 1);
 	struct workload *wl = bpf_map_lookup_elem(&workloads, &key);
 	struct super_block *sb = BPF_CORE_READ((struct dentry *)dentry, d_sb);
-	struct queue_search q = {};
+	struct queue_search q = { .found = opaque, .many = opaque, .whole = opaque };
+	/* 0, but not to 6.1: it looks at the loop's first turn alone, and would remove what is
+	 * only reached later. */
 
 	if (!wl)
 		return mnt;
@@ -66,5 +69,5 @@ static __noinline u64 place_of_queue(u32 w, u64 mnt, u64 dentry)
 		q.end = (u64)&sb->s_mounts;
 	}
 	bpf_loop(MAX_SB_MOUNTS, look_at_mount, &q, 0);
-	return q.whole && q.n == 1 ? q.found : mnt;
+	return q.whole && q.found && !q.many ? q.found : mnt;
 }
