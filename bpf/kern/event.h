@@ -81,6 +81,12 @@ static __always_inline u32 pack(struct event_buf *e, struct walked *w)
 	return e->at - e->start;
 }
 
+/* mode_of: audit is about policies, the boundary stays. */
+static __always_inline u32 mode_of(const struct denial *d)
+{
+	return d->boundary && d->mode == MODE_AUDIT ? MODE_ENFORCE : d->mode;
+}
+
 static __always_inline void fill(struct event *ev, const struct denial *d, struct task_struct *task)
 {
 	struct inode *inode = d->inode;
@@ -104,7 +110,7 @@ static __always_inline void fill(struct event *ev, const struct denial *d, struc
 	}
 	ev->kind = d->kind;
 	ev->reason = d->reason;
-	ev->mode = d->mode;
+	ev->mode = mode_of(d);
 	ev->boundary = d->boundary;
 	ev->hold = d->reason == REASON_BOUNDARY ? 0 : d->hold;
 	ev->inode = 0;

@@ -171,14 +171,23 @@ static int step(u64 i, struct climb *ctx)
 	return !ascend(w);
 }
 
-/* climb_mounts walks on from w->at by addresses. */
-static __always_inline void climb_mounts(struct climb *ctx)
+/* climb walks on from ctx->w->at by addresses. */
+static __always_inline void climb(struct climb *ctx)
 {
 	struct walked *w = ctx->w;
+	u64 root = 0;
 
-	bpf_probe_read_kernel(&w->at.mnt_root, sizeof(w->at.mnt_root), &((struct vfsmount *)w->at.mnt)->mnt_root);
+	bpf_probe_read_kernel(&root, sizeof(root), &((struct vfsmount *)w->at.mnt)->mnt_root);
+	w->at.mnt_root = root;
 	w->status = PATH_TOO_DEEP;
 	bpf_loop(MAX_COMPONENTS + MAX_MOUNTS, step, ctx, 0);
+}
+
+static __always_inline void climb_mounts(struct walked *w)
+{
+	struct climb ctx = { .w = w };
+
+	climb(&ctx);
 }
 
 static __always_inline void start(struct walked *w, u64 mnt, const struct workload *wl)
@@ -217,7 +226,7 @@ static int attempt(u64 i, struct climb *ctx)
 	w->flags = 0;
 	w->at.mnt = w->at.from_mnt;
 	w->at.dentry = w->at.from_dentry;
-	climb_mounts(ctx);
+	climb(ctx);
 	if (!(seq & 1) && rename_seq() == seq)
 		return 1 + settle(w);
 	w->status = PATH_TORN;
@@ -256,7 +265,6 @@ static __always_inline int walk_addr(struct walked *w, u64 mnt, u64 d, const str
  * calls, as far as the first mount goes. */
 static __noinline int walk(struct walked *w, struct vfsmount *mnt, struct dentry *d, const struct workload *wl)
 {
-	struct climb ctx = { .w = w };
 	u32 seq = rename_seq();
 
 	start(w, (u64)mnt, wl);
@@ -264,7 +272,7 @@ static __noinline int walk(struct walked *w, struct vfsmount *mnt, struct dentry
 	if (w->at.dentry == w->at.root_dentry && w->at.mnt == w->at.root_mnt)
 		w->status = PATH_OK;
 	else
-		climb_mounts(&ctx);
+		climb_mounts(w);
 	if (!(seq & 1) && rename_seq() == seq)
 		return settle(w);
 	return walk_addr(w, (u64)mnt, (u64)d, wl);

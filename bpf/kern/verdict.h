@@ -11,65 +11,25 @@
 
 #define REFUSE(what) ((what) << 8) /* in kind: refuse, whatever policy says */
 
-/* A search for a free slot among those that are seldom needed. */
-struct claiming {
-	u32 w, own, found; /* own: the workload's slots that were passed; found: 0 for none */
-};
-
-static int claim_more(u64 i, struct claiming *c)
-{
-	u32 key = (u32)i + SCRATCH_FIRST;
-	struct scratch *s = bpf_map_lookup_elem(&scratches, &key);
-
-	if (!s || c->own >= SCRATCH_SHARE)
-		return 1;
-	if (s->busy) {
-		c->own += s->busy == c->w;
-		return 0;
-	}
-	if (__sync_val_compare_and_swap(&s->busy, 0, c->w))
-		return 0;
-	c->found = key;
-	return 1;
-}
-
-/* claim_rest returns a slot beyond the first ones. Not inline: moves have no room
- * on their stack. */
-static __noinline u32 claim_rest(u32 w, u32 own)
-{
-	/* 6.1 looks at a loop's first turn alone, and would remove a test of what it takes
-	 * for constant. */
-	struct claiming c = { .w = w, .own = own + opaque };
-
-	bpf_loop(SCRATCH_SLOTS - SCRATCH_FIRST, claim_more, &c, 0);
-	return c.found;
-}
-
-/* claim takes a slot of this processor for the workload w. All slots are taken
- * from the first on, so that who has its share of those before has enough: others
- * find one still. */
+/* claim takes a slot of this processor for the workload w, out of its share: whoever
+ * is preempted in many verdicts at once leaves the others theirs. */
 static __always_inline struct scratch *claim(u32 w)
 {
-	u32 own = 0, key;
-	struct scratch *s;
+	u32 first = w * SCRATCH_SHARE & (SCRATCH_SLOTS - 1);
 
-	for (u32 i = 0; i < SCRATCH_FIRST; i++) {
-		key = i;
-		s = bpf_map_lookup_elem(&scratches, &key);
-		if (s && !__sync_val_compare_and_swap(&s->busy, 0, w))
-			goto claimed;
-		own += s && s->busy == w;
+	for (u32 i = 0; i < SCRATCH_SHARE; i++) {
+		u32 key = first + i;
+		struct scratch *s = bpf_map_lookup_elem(&scratches, &key);
+
+		if (s && !__sync_lock_test_and_set(&s->busy, 1)) {
+			s->facts.known = 0;
+			s->facts.xattr_len = 0;
+			s->facts.before = 0;
+			s->reported = 0;
+			return s;
+		}
 	}
-	key = claim_rest(w, own);
-	s = key ? bpf_map_lookup_elem(&scratches, &key) : NULL;
-	if (!s)
-		return NULL;
-claimed:
-	s->facts.known = 0;
-	s->facts.xattr_len = 0;
-	s->facts.before = 0;
-	s->reported = 0;
-	return s;
+	return NULL;
 }
 
 static __always_inline void release(struct scratch *s)
@@ -86,27 +46,17 @@ static __always_inline int count_allowed(u32 w)
 	return 0;
 }
 
-/* negative returns what a hook answers for err, from a closed set: the verifier
- * wants constants. */
+/* negative returns what a hook answers for err, an errno below 128 and never 0. It
+ * is subtracted: of constants the verifier would follow each by itself. */
 static __always_inline int negative(int err)
 {
-	switch (err) {
-	case EPERM:
-		return -EPERM;
-	case EXDEV:
-		return -EXDEV;
-	case EINVAL:
-		return -EINVAL;
-	case ENOTTY:
-		return -ENOTTY;
-	case ENOSYS:
-		return -ENOSYS;
-	case EPROTONOSUPPORT:
-		return -EPROTONOSUPPORT;
-	case EAFNOSUPPORT:
-		return -EAFNOSUPPORT;
-	}
-	return -EACCES;
+	u64 errno = err & 127;
+	s64 answer;
+
+	if (!errno)
+		errno = EACCES;
+	asm volatile("%0 = 0; %0 -= %1" : "=&r"(answer) : "r"(errno));
+	return answer;
 }
 
 /* deny counts and reports a refusal. Returns err, or 0 in audit mode. */
@@ -118,7 +68,7 @@ static __noinline int deny(const struct denial *d, struct scratch *s, const stru
 	if (c)
 		__sync_fetch_and_add(&c->denied, 1);
 	emit(d, s, wl);
-	if (d->mode == MODE_AUDIT)
+	if (mode_of(d) == MODE_AUDIT)
 		return 0;
 	return negative(err);
 }
@@ -215,9 +165,6 @@ static __always_inline int enter(u32 w, u32 kind, u32 need, struct workload **wl
 		return -1;
 	d->plan = (*wl)->plan;
 	d->mode = (*wl)->mode;
-	/* Audit is about policies: the boundary stays. */
-	if (d->boundary && d->mode == MODE_AUDIT)
-		d->mode = MODE_ENFORCE;
 	plan = (u32)d->plan;
 	if (!plan)
 		return -1;

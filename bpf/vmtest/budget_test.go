@@ -5,7 +5,7 @@ import "testing"
 // Budgets of the verifier, in instructions that it looks at. The kernel gives up
 // at a million for one program.
 const (
-	totalBudget   = 2_100_000
+	totalBudget   = 2_400_000
 	programBudget = 200_000
 )
 

@@ -174,9 +174,10 @@ func (b *border) loopback() {
 func TestBoundaryGrantedKinds(t *testing.T) {
 	b := newBorder(t, everything)
 	chosen := []string{"packet", "raw", "mptcp", "netlink-generic", "netlink-audit"}
+	raw := must1(abi.ParseCapability("NET_RAW"))(t)
 	for _, granted := range chosen {
 		kind, _ := abi.ParseSocket(granted)
-		must(t, b.Grant(b.id, abi.Grants{Sockets: kind.Mask()}))
+		must(t, b.Grant(b.id, abi.Grants{Caps: raw, Sockets: kind.Mask()}))
 		var allowed []crossing
 		var refused []kindOfSocket
 		for _, k := range socketTable {
@@ -228,6 +229,9 @@ func (b *border) heard(f *os.File) string {
 // name, and others. Policy permits everything.
 func TestBoundaryNetlink(t *testing.T) {
 	b := newBorder(t, everything)
+	// Without it the kernel refuses to address others, before the hook is asked.
+	admin := must1(abi.ParseCapability("NET_ADMIN"))(t)
+	must(t, b.Grant(b.id, abi.Grants{Caps: admin}))
 	receiver := b.netlink(unix.NETLINK_KOBJECT_UEVENT, 3, 0)
 	route := b.netlink(unix.NETLINK_ROUTE, 1, 0)
 	port := must1(unix.Getsockname(int(route.Fd())))(t).(*unix.SockaddrNetlink).Pid
@@ -266,7 +270,7 @@ func TestBoundaryNetlink(t *testing.T) {
 		a.pass()
 		b.expectAllowed(a.wait())
 	})
-	must(t, b.Grant(b.id, abi.Grants{Sockets: (abi.SocketNetlink + uevent).Mask()}))
+	must(t, b.Grant(b.id, abi.Grants{Caps: admin, Sockets: (abi.SocketNetlink + uevent).Mask()}))
 	b.cross(crossing{name: "granted event for udev is allowed", probe: message(uevent, 2, 0), again: true})
 }
 

@@ -54,6 +54,8 @@ func TestOverlay(t *testing.T) {
 	s.tree("upper/all/up", "upper/none/up")
 	s.overlay()
 
+	// For /proc/self/map_files.
+	must(t, s.Grant(s.id, abi.Grants{Caps: must1(abi.ParseCapability("CHECKPOINT_RESTORE"))(t)}))
 	op := func(words ...string) []string { return words }
 	on := func(actions, path string) denial { return denial{actions: actions, path: path} }
 	open := func(flags, path string) []string { return op("open", flags, path) }

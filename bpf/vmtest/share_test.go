@@ -16,7 +16,7 @@ func TestNobodyElsePays(t *testing.T) {
 	many.dig("ws", "d", 100, "file")
 	one.tree("ws/file")
 	deep := "@/ws" + strings.Repeat("/d", 100) + "/file"
-	crowd := many.start("", nil, 0, "gate", "openers", "40", "6000", deep)
+	crowd := many.start("", nil, 0, "gate", "openers", "24", "6000", deep)
 	alone := one.start("", nil, 0, "gate", "openers", "2", "6000", "@/ws/file")
 	for _, a := range []*attempt{crowd, alone} {
 		a.ready()
@@ -24,7 +24,7 @@ func TestNobodyElsePays(t *testing.T) {
 	for _, a := range []*attempt{crowd, alone} {
 		a.pass()
 	}
-	for name, a := range map[string]*attempt{"40 openers of a deep path are all allowed": crowd, "openers of another workload are allowed": alone} {
+	for name, a := range map[string]*attempt{"24 openers of a deep path are all allowed": crowd, "openers of another workload are allowed": alone} {
 		a.s.step(name, isAllowed, func() {
 			var opened, denied int
 			a.wait()
