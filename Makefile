@@ -42,7 +42,7 @@ vm-shell: build vm ## a shell in a VM, stockade in it (KERNEL=6.1, 6.12 or 7.2)
 	@! bin/vm list | grep -E '^($(KERNEL)|debian root) ' | grep -q 'vm fetch' || bin/vm fetch $(KERNEL) debian
 	@bin/vm shell --kernel $(KERNEL) --file bin/stockade:/usr/bin/stockade --file scripts/examples:/root/examples --file scripts/demo:/root/demo
 
-vm:
+vm: ## bin/vm, which fetches and boots kernels (bin/vm --help)
 	@scripts/setup vm
 	@go build -o bin/vm ./scripts/vm
 

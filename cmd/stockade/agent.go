@@ -19,8 +19,8 @@ func agentVerb() *cli.Command {
 cgroups that match, now and as they appear, and writes denials to the logs. It
 reads its files again when they change, on reload or SIGHUP; a mistake changes nothing.
 
-Enforcement is pinned: it goes on when the agent ends, is killed or is upgraded,
-and the next agent takes it over as it is. Only ` + "`stockade uninstall`" + ` ends it.
+Enforcement is pinned: it goes on when the agent ends, is killed or is upgraded to
+a build with the same BPF programs, and the next agent takes it over as it is. Only ` + "`stockade uninstall`" + ` ends it.
 One agent runs on a host. Needs root; scripts/deploy has a systemd unit and a
 commented configuration.
 

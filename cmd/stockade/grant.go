@@ -10,7 +10,7 @@ import (
 
 // socketKindFlag grants kinds of sockets: --socket is the agent's.
 func socketKindFlag() cli.Flag {
-	return &cli.StringSliceFlag{Name: "socket-kind", Usage: "also allow sockets of this `KIND`, for example packet, raw or netlink-netfilter; may be repeated"}
+	return &cli.StringSliceFlag{Name: "socket-kind", Usage: "also allow sockets of this `KIND`, for example packet, raw or netlink-netfilter; may be repeated, see docs/limits.md"}
 }
 
 // socketKinds returns what the flag grants.

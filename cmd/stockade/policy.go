@@ -137,7 +137,7 @@ func modeVerb() *cli.Command {
 		Name:      "mode",
 		Usage:     "change how the verdicts on a workload are applied",
 		UsageText: "stockade mode NAME enforce|audit|lockdown",
-		Description: `enforce denies what the policies deny, audit only reports it, lockdown denies
+		Description: `enforce denies what the policies deny, audit only reports it (and refuses the boundary), lockdown denies
 every handled action from now on. The mode stays, also when the agent is started
 again, until it is changed here or the configuration says another one than before.
 

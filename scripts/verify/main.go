@@ -34,13 +34,17 @@ type options struct {
 
 func main() {
 	o := options{}
-	kernels := flag.String("kernels", "6.1,6.12,7.2", "`LIST` of kernels to test on, of those that vm list names; empty for none")
-	flag.BoolVar(&o.fetch, "fetch", false, "get what Debian serves of them now, also where there are some")
+	kernels := flag.String("kernels", "6.1,6.12,7.2", "`LIST` of kernels to test on, of those that vm list names, separated by commas; empty for none")
+	flag.BoolVar(&o.fetch, "fetch", false, "fetch the newest packages, also where the cache has some")
 	flag.IntVar(&o.jobs, "jobs", min(2, runtime.NumCPU()), "`NUMBER` of VMs at once")
 	flag.BoolVar(&o.native, "native", true, "run go vet and the native tests")
 	flag.StringVar(&o.run, "run", "", "only tests that match this `PATTERN`")
 	flag.Usage = func() { fmt.Fprint(os.Stderr, usage); flag.PrintDefaults() }
 	flag.Parse()
+	if flag.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "verify: %q: no option: nothing is run; separate kernels by commas\n", flag.Arg(0))
+		os.Exit(2)
+	}
 	o.kernels = strings.FieldsFunc(*kernels, func(r rune) bool { return r == ',' || r == ' ' })
 
 	if _, err := os.Stat("go.mod"); err != nil {

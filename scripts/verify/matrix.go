@@ -60,6 +60,16 @@ func (r *report) keep(kernel string, lines []string) {
 	}
 }
 
+// nowhere lists the trials that no kernel could try.
+func (m *matrix) nowhere() (list []string) {
+	for _, trial := range m.trials {
+		if !slices.ContainsFunc(m.kernels, func(k string) bool { r := m.results[[2]string{trial, k}]; return r != "" && r != "n/a" }) {
+			list = append(list, trial)
+		}
+	}
+	return list
+}
+
 // print writes the whole matrix to a file and its counts to out.
 func (m *matrix) print(out io.Writer) {
 	if len(m.trials) == 0 {
@@ -104,6 +114,9 @@ func (m *matrix) print(out io.Writer) {
 	file := filepath.Join(work, "matrix")
 	if err := os.WriteFile(file, []byte(text.String()), 0o644); err == nil {
 		fmt.Fprintf(out, "  each of them: %s\n", file)
+	}
+	if nowhere := m.nowhere(); len(nowhere) > 0 {
+		fmt.Fprintf(out, "\nON NO KERNEL of these (n/a)\n  %s\n", strings.Join(nowhere, "\n  "))
 	}
 	if len(m.better) > 0 {
 		fmt.Fprintf(out, "\nBETTER THAN DOCUMENTED (revise these lines of docs/limits.md)\n  %s\n", strings.Join(m.better, "\n  "))

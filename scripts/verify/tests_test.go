@@ -69,7 +69,7 @@ func TestSkipReasonIsWhatTheTestSaid(t *testing.T) {
 func TestMadeUpKernelIsTold(t *testing.T) {
 	output := func(text string) string { return fmt.Sprintf(`{"Action":"output","Output":%q}`, text+"\n") + "\n" }
 	mended := line("run", "A") + line("run", "A/x") + line("pass", "A/x") + line("pass", "A") +
-		output("matrix: A/x 9.9 better") + output("better: 9.9: A/x: Nothing is judged there")
+		output("matrix: A/x 9.9 better") + output("matrix: A/y 9.9 n/a") + output("better: 9.9: A/x: Nothing is judged there")
 	for _, c := range []struct {
 		name, events string
 		err          error
@@ -90,7 +90,7 @@ func TestMadeUpKernelIsTold(t *testing.T) {
 			if got := r.print(&out, 0); got != c.failed {
 				t.Errorf("failed: got %t, want %t", got, c.failed)
 			}
-			for _, want := range []string{"9.9-new  ", "better 1", "revise these lines of docs/limits.md)\n  9.9: A/x: Nothing is judged there", "9.9-new 9.9.1+made-up 9.9.1-1"} {
+			for _, want := range []string{"9.9-new  ", "better 1", "ON NO KERNEL of these (n/a)\n  A/y\n", "revise these lines of docs/limits.md)\n  9.9: A/x: Nothing is judged there", "9.9-new 9.9.1+made-up 9.9.1-1"} {
 				if !strings.Contains(out.String(), want) {
 					t.Errorf("no %q in\n%s", want, out.String())
 				}
