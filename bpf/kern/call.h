@@ -6,16 +6,17 @@
 #pragma once
 
 #include "identity.h"
+#include "ring.h"
 
 /* by_kernel: does a filesystem act under its own credentials, as overlayfs does
- * on its layers? The operation on the overlay itself was judged. Tasks cannot
- * make this: io_uring's personalities are refused to them. Its workers act under
- * the credentials of who submitted, and are judged. */
+ * on its layers? The operation on the overlay itself was judged. What io_uring does
+ * for a task is under the credentials of who submitted it, in a worker or, where a
+ * chain of requests had to wait, in the task itself: so whoever has a ring is judged. */
 static __always_inline bool by_kernel(void)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
-	return task->cred != task->real_cred && !(task->flags & PF_IO_WORKER);
+	return task->cred != task->real_cred && !in_ring(task);
 }
 
 enum { CALL_OTHER, CALL_OPEN, CALL_EXEC };

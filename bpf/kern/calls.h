@@ -97,7 +97,6 @@ enum call_class {
 	X(SCHED, 314, 351, 274, 380)	   /* sched_setattr */                                         \
 	X(SCHED, 251, 289, 30, 314)	   /* ioprio_set */                                            \
 	X(SCHED, 237, 274, 235, 319)	   /* mbind */                                                 \
-	X(SCHED, 256, 294, 238, NIL)	   /* migrate_pages */                                         \
 	X(SCHED, 279, 317, 239, 344)	   /* move_pages */                                            \
 	X(LIMIT, 160, 75, 164, 75)	   /* setrlimit */                                             \
 	X(LIMIT, 302, 340, 261, 369)	   /* prlimit64 */                                             \
@@ -158,6 +157,8 @@ static __noinline u32 native_class(u32 nr)
 
 static __noinline u32 compat_class(u32 nr)
 {
+	if (nr == NIL)
+		return CLASS_NONE;
 	CALLS(OTHER_CALL)
 	return nr - OTHER(188, 226, 5, 226) < XATTRS ? CLASS_XATTR : CLASS_NONE;
 }

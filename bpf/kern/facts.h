@@ -5,6 +5,7 @@
 
 #include "automaton.h"
 #include "path.h"
+#include "ring.h"
 
 enum { KNOWN_USER = 1, KNOWN_NOW = 2, KNOWN_EXE = 4 };
 
@@ -19,11 +20,11 @@ static __always_inline s64 now_ms(void)
 }
 
 /* cred_of returns the credentials that a task acts with. Its own are real_cred:
- * overlayfs puts others into cred. A worker of io_uring takes those of who
- * submitted, into cred; its own may be older. */
+ * overlayfs puts others into cred. io_uring puts those of who submitted into cred;
+ * the task's own may be older, or newer. */
 static __always_inline const struct cred *cred_of(struct task_struct *task)
 {
-	return task->flags & PF_IO_WORKER ? BPF_CORE_READ(task, cred) : BPF_CORE_READ(task, real_cred);
+	return in_ring(task) ? BPF_CORE_READ(task, cred) : BPF_CORE_READ(task, real_cred);
 }
 
 static __always_inline void know_user(struct facts *f)

@@ -179,6 +179,7 @@ struct pid {
 	struct upid numbers[1];
 };
 struct bpf_local_storage;
+struct io_uring_task;
 struct ns_common {
 	unsigned int inum;
 };
@@ -226,6 +227,7 @@ struct task_struct {
 	struct fs_struct *fs;
 	struct css_set *cgroups;
 	struct bpf_local_storage *bpf_storage;
+	struct io_uring_task *io_uring;
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
 	struct pid *thread_pid;

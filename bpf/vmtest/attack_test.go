@@ -93,6 +93,7 @@ var attacks = []attack{
 	{what: "its worker", trials: []string{"Rings/open_async"}},
 	{what: "its polling thread", trials: []string{"Rings/open_sqpoll"}},
 	{what: "ring from outside", trials: []string{"BoundaryReceivedPowers/ring", "BoundaryFetched/ring"}},
+	{what: "chain that goes on under older credentials", trials: []string{"CapabilitiesWithheld/interface_by_a_chain", "OldWorkers/user_of_a_chain"}},
 	{what: "its other operations, and fixed files", trials: []string{"Rings/rename_inline", "Rings/link_inline", "Rings/unlink_inline", "Rings/open_fixed"}},
 	// Cgroups and control.
 	{what: "cgroup of one's own making", trials: []string{"OwnCgroups/"}},

@@ -112,6 +112,7 @@ func TestCapabilitiesWithheld(t *testing.T) {
 		{"pipe beyond the limit", eperm, words("bigpipe")},
 		{"unknown interface", 0, words("nodevice")},
 		{"another's number in a message", eperm, words("stealid", "1")},
+		{"interface by a chain of io_uring under other credentials", eperm, words("chainedlink")},
 	} {
 		b.step(c.name+" is withheld", isDenied, func() {
 			if a := b.loose(0, nil, c.argv); a.code != probes.Allowed {

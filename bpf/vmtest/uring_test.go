@@ -68,6 +68,8 @@ func TestOldWorkers(t *testing.T) {
 	s.run(
 		trial{name: "attribute is judged", control: old("0", "setxattr", "user.x", "@/meta/x"), probe: old("0", "setxattr", "user.x", "@/look/x"), errno: eacces,
 			absent: []unix.Errno{unix.EOPNOTSUPP}, want: denial{actions: "set_x_attr", path: "@/look/x"}},
+		trial{name: "user of a chain is who submitted it", control: []string{"chainedopen", "@/root/x"}, probe: []string{"chainedopen", "@/user/x"}, errno: eacces,
+			want: denial{actions: "open,read", path: "@/user/x"}},
 		trial{name: "user is who submits", control: old("1000", "open", "r", "@/user/x"), probe: old("1000", "open", "r", "@/root/x"), errno: eacces,
 			want: denial{actions: "open,read", path: "@/root/x"}},
 	)

@@ -76,7 +76,7 @@ func init() {
 		must(run(a[:i]))
 		return run(a[i+1:])
 	}
-	for _, group := range []map[string]probe{opens, changes, moves, mounts, executions, rings, tasks, storms, metadata, facts} {
+	for _, group := range []map[string]probe{opens, changes, moves, mounts, executions, rings, chains, tasks, storms, metadata, facts} {
 		for name, p := range group {
 			table[name] = p
 		}
