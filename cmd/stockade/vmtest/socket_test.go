@@ -58,7 +58,7 @@ for kind in (socket.AF_PACKET, socket.SOCK_RAW, 0), (socket.AF_INET, socket.SOCK
 `
 	const packet, raw = "denied a socket of kind packet by /usr/bin/python3", "denied a socket of kind raw by /usr/bin/python3"
 	python(t, script).want(t, 0, packet, raw)
-	python(t, script, "--socket-kind", "packet").want(t, 0, raw)
+	python(t, script, "--cap", "NET_RAW", "--socket-kind", "packet").want(t, 0, raw)
 	if r := python(t, script, "--socket-kind", "pocket"); r.code != 125 {
 		t.Errorf("a kind that there is not: exit %d:\n%s", r.code, r.stderr)
 	}
