@@ -255,7 +255,7 @@ func looping(t *testing.T, name string) *exec.Cmd {
 	script := `echo started > /tmp/out/` + name + `; while :; do cat /srv/key 2>/dev/null && echo leak > /tmp/out/leak; done`
 	cmd := exec.Command(program, "run", "--quiet", "--policy", "/policy/rest.cedar", "--name", name, "--", "bash", "-c", script)
 	must(cmd.Start())
-	for end := time.Now().Add(4*time.Minute); ; time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(4 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		if _, err := os.Stat("/tmp/out/" + name); err == nil {
 			return cmd
 		}
@@ -274,7 +274,7 @@ func noLeak(t *testing.T) {
 
 // cleanedUp waits for the reaper: the state file goes last.
 func cleanedUp(name string) {
-	for end := time.Now().Add(2*time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		if _, err := os.Stat("/run/stockade/" + name + ".json"); err != nil {
 			return
 		}
@@ -291,7 +291,7 @@ func TestKilledRunLeavesNothingUnconfined(t *testing.T) {
 	cmd := looping(t, "killed")
 	must(cmd.Process.Kill())
 	cmd.Wait()
-	for end := time.Now().Add(2*time.Minute); members("killed") > 0; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); members("killed") > 0; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%d processes are still there", members("killed"))
 		}
@@ -332,7 +332,7 @@ func TestProcessMovedOutOutlivesNoEnforcement(t *testing.T) {
 	cmd.Stderr = errs
 	must(cmd.Start())
 	var pid []byte
-	for end := time.Now().Add(4*time.Minute); len(pid) == 0 && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(4 * time.Minute); len(pid) == 0 && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		pid, _ = os.ReadFile("/tmp/out/stray")
 	}
 	if len(pid) == 0 {
