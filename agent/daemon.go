@@ -217,7 +217,7 @@ func (m machine) takeLock() (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock: %w: the agent does not start; run as root", err)
 	}
-	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := lockWithin(file, time.Second); err != nil {
 		defer file.Close()
 		if !errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, fmt.Errorf("lock %s: %w: the agent does not start; check the filesystem", path, err)
@@ -233,6 +233,17 @@ func (m machine) takeLock() (*os.File, error) {
 		return nil, fmt.Errorf("lock %s: %w: the agent does not start; make room", path, err)
 	}
 	return file, nil
+}
+
+// lockWithin locks the file. An agent that ended may leave its lock to a child
+// for a moment: until that executes, it holds what its parent held.
+func lockWithin(file *os.File, long time.Duration) error {
+	for end := time.Now().Add(long); ; time.Sleep(10 * time.Millisecond) {
+		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(end) {
+			return err
+		}
+	}
 }
 
 // memories is the folder of the memories.

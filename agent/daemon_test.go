@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/sink"
 	"github.com/stockade-dev/stockade/bpf/abi"
@@ -345,4 +347,20 @@ func TestDenialsAreExplainedByTheirGeneration(t *testing.T) {
 			t.Errorf("generation %d: %+v, %v; want %d policies", generation, got, err, want)
 		}
 	}
+}
+
+func TestAgentWaitsForTheLockOfOneThatEnds(t *testing.T) {
+	y := newYard(t)
+	_, kill := y.up()
+	kill()
+	file, err := os.Open(filepath.Join(y.dir, "state", agentLock)) // as a child that has yet to execute holds it
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(100*time.Millisecond, func() { file.Close() })
+	_, kill = y.up()
+	kill()
 }

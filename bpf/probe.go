@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"fmt"
@@ -153,12 +154,13 @@ func probeMount(name, path string, magic int64, fix string) Fact {
 // probeSymbols: the walk reads rename_lock, whose address kallsyms tells.
 func probeSymbols() Fact {
 	const name = "kernel symbols"
-	data, err := os.ReadFile("/proc/kallsyms")
+	symbols, err := os.Open("/proc/kallsyms")
 	if err != nil {
 		return lacking(name, err.Error(), "renames that race with a path walk could not be seen", "mount /proc")
 	}
-	for line := range strings.Lines(string(data)) {
-		fields := strings.Fields(line)
+	defer symbols.Close()
+	for lines := bufio.NewScanner(symbols); lines.Scan(); { // whole it is larger than all else that a run needs
+		fields := strings.Fields(lines.Text())
 		if len(fields) >= 3 && fields[2] == "rename_lock" {
 			if strings.Trim(fields[0], "0") == "" {
 				break

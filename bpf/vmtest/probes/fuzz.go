@@ -63,6 +63,8 @@ const mask = 0x5a
 // 3 on are directories to begin with.
 func fuzz(a args) error {
 	runtime.LockOSThread()
+	// An ioctl with a random size can reserve all memory of the machine.
+	must(unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 1 << 20, Max: 1 << 20}))
 	f := &fuzzer{
 		r:     rand.New(rand.NewPCG(uint64(a.num(0)), 1)),
 		token: must1(hex.DecodeString(a.str(2))),

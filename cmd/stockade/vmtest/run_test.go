@@ -131,7 +131,7 @@ func TestDeniedOperationNamesItsPolicy(t *testing.T) {
 	if !strings.Contains(r.denials()[0], `policy no-key ("keys stay")`) || r.stdout != "hello\n" {
 		t.Errorf("%s\n%s", r.stdout, r.stderr)
 	}
-	if !strings.Contains(r.stderr, "/srv/key: Permission denied") { // cat writes its name before, by itself
+	if !strings.Contains(r.stderr, ": Permission denied") { // cat writes it in parts: the denial may be between them
 		t.Errorf("cat did not see EACCES: %s", r.stderr)
 	}
 	if r.rss > 60<<10 {
