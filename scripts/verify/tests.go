@@ -181,7 +181,7 @@ func (c *collector) finish(err error, notes string) []outcome {
 		}
 		if action == "run" || action == "" {
 			action = "fail" // the run ended in the middle of it
-			c.output[key].WriteString("    it did not end\n")
+			fmt.Fprintf(c.output[key], "    it did not end: %v\n", err)
 		}
 		if c.parents[key] && (action != "fail" || blamed[key]) {
 			continue
