@@ -11,6 +11,7 @@
 #define MAY_HOLD 16U  /* in a kind: what is asked may go on, to be confirmed */
 #define MUST_HOLD 32U /* in a kind: here it is confirmed */
 #define IS_MAPPED 64U /* in a kind: exec maps what it was allowed */
+#define SETS_ID 128U  /* in a kind: set_x_attr is about a set-user-ID or set-group-ID bit */
 #define HOLD_FLAGS (MAY_HOLD | MUST_HOLD | IS_MAPPED)
 #define MOVING 4U  /* in a kind: the other path is the destination of a move */
 #define NEED_ANY (1U << 31)  /* in need: one of the actions suffices */

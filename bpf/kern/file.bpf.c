@@ -12,6 +12,7 @@
  * path_truncate   truncate(2), on 6.1 also ftruncate: write
  * file_truncate   ftruncate and O_TRUNC, since 6.2: write
  * path_chmod      chmod                  path_chown     chown
+ *                 set-user-ID and set-group-ID, also of a new file: set_x_attr
  * inode_getattr   stat, where it is handled
  */
 #include "boundary.h"
@@ -42,7 +43,9 @@ int BPF_PROG(file_open, struct file *file)
 	if (dentry->d_sb->s_magic == MQUEUE_MAGIC && kind_of(file->f_inode) != KIND_DIR)
 		return decide_at(w, place_of_queue(w, (u64)file->f_path.mnt, (u64)dentry), (u64)dentry, need);
 	what = REFUSE(forbidden(w, dentry, file->f_inode, need & BIT(ACT_WRITE)));
-	return decide(w, file->f_path.mnt, dentry, kind_of(file->f_inode) | what | MAY_HOLD, need);
+	if (need & BIT(ACT_CREATE)) /* O_TMPFILE: made already, with the mode that was asked for */
+		what |= set_id(file->f_inode->i_mode, 0);
+	return decide(w, file->f_path.mnt, dentry, kind_of(file->f_inode) | what | MAY_HOLD, need | NEED_OF(what));
 }
 
 /* pins: names in bpffs are enforcement itself; none may change. */
@@ -70,7 +73,8 @@ int BPF_PROG(path_mknod, struct path *dir, struct dentry *dentry, umode_t mode, 
 	if (!w)
 		return 0;
 	what = type == S_IFBLK || (type == S_IFCHR && dev) ? REFUSE(BOUNDARY_DEVICE) : pins(dir);
-	return decide(w, dir->mnt, dentry, what, BIT(ACT_CREATE));
+	what |= set_id(mode, 0);
+	return decide(w, dir->mnt, dentry, what, BIT(ACT_CREATE) | NEED_OF(what));
 }
 
 ON_ENTRY(path_mkdir, KIND_DIR, ACT_CREATE)
@@ -92,8 +96,20 @@ ON_ENTRY(path_rmdir, KIND_DIR, ACT_DELETE)
 	}
 
 ON_PATH(path_truncate, ACT_WRITE)
-ON_PATH(path_chmod, ACT_CHMOD)
 ON_PATH(path_chown, ACT_CHOWN)
+
+SEC("lsm/path_chmod")
+int BPF_PROG(path_chmod, struct path *path, umode_t mode)
+{
+	struct inode *inode = path->dentry->d_inode;
+	u32 w = who(), what, type;
+
+	if (!w)
+		return 0;
+	type = inode->i_mode & S_IFMT;
+	what = REFUSE(forbidden(w, path->dentry, inode, true)) | set_id(type | (mode & ~S_IFMT), inode->i_mode);
+	return decide(w, path->mnt, path->dentry, kind_of(inode) | what, BIT(ACT_CHMOD) | NEED_OF(what));
+}
 
 /* Attached only where stat is handled. What has no name may be looked at. */
 SEC("lsm/inode_getattr")

@@ -303,6 +303,8 @@ struct bpf_raw_tracepoint_args;
 
 #define S_IFMT 0170000
 #define S_IFDIR 0040000
+#define S_ISUID 0004000
+#define S_ISGID 0002000
 #define S_IFREG 0100000
 #define S_IFSOCK 0140000
 #define S_IFBLK 0060000

@@ -264,6 +264,24 @@ static __always_inline int judge_walked(struct decision *c)
 	return judge(c->s, c->wl, (u32)c->d.plan, handled_of(c->need, c->d.plan), &c->d);
 }
 
+#define SET_ID_NAME "security.capability"
+
+/* set_id: a program that runs with its owner's rights, whoever executes it, is what
+ * the attribute of file capabilities makes, too: it is judged by that name. On a
+ * directory the bits give no rights. */
+static __always_inline u32 set_id(u32 mode, u32 before)
+{
+	return (mode & S_IFMT) != S_IFDIR && mode & ~before & (S_ISUID | S_ISGID) ? SETS_ID : 0;
+}
+
+#define NEED_OF(what) ((what) & SETS_ID ? BIT(ACT_SET_X_ATTR) : 0)
+
+static __always_inline void name_set_id(struct scratch *s)
+{
+	__builtin_memcpy(s->xattr, SET_ID_NAME, sizeof(SET_ID_NAME));
+	s->facts.xattr_len = sizeof(SET_ID_NAME) - 1;
+}
+
 /* decide judges one operation on one path. */
 static __noinline int decide(u32 w, struct vfsmount *mnt, struct dentry *dentry, u32 kind, u32 need)
 {
@@ -273,6 +291,8 @@ static __noinline int decide(u32 w, struct vfsmount *mnt, struct dentry *dentry,
 	if (err <= 0)
 		return err;
 	c.s->facts.before = kind & BEFORE;
+	if (kind & SETS_ID)
+		name_set_id(c.s);
 	walk(&c.s->path, mnt, dentry, c.wl);
 	err = judge_walked(&c);
 	if (err && c.d.reason == REASON_OUTSIDE && layer((u64)mnt))

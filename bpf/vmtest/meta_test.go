@@ -2,6 +2,8 @@ package vmtest
 
 import (
 	"os"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -55,6 +57,54 @@ func TestMetadata(t *testing.T) {
 	)
 	must(t, unix.Unmount(s.at("@/also"), unix.MNT_DETACH))
 	s.run(trial{name: "a path that is gone does not count", probe: op("touch", "@/meta/file")})
+}
+
+// TestSetID makes programs that run with the rights of their owner: what makes one
+// must be allowed to set the attribute of file capabilities, too.
+//
+//	@
+//	├── ws/      all but set_x_attr
+//	├── caps/    set_x_attr of security.capability alone
+//	└── other/   set_x_attr of another name alone
+func TestSetID(t *testing.T) {
+	const all = "open read write create chmod"
+	s := newStage(t, permit(all, "@/ws/", "@/caps/", "@/other/"),
+		when("permit", "set_x_attr", "@/caps/", `context.xattr.name == "security.capability"`),
+		when("permit", "set_x_attr", "@/other/", `context.xattr.name like "user.*"`))
+	s.tree("ws/file", "ws/dir/", "ws/set", "caps/file", "other/file")
+	must(t, os.Chown(s.at("@/ws/file"), 1000, 1000))
+	must(t, os.Chown(s.at("@/caps/file"), 1000, 1000))
+	must(t, os.Chmod(s.at("@/ws/set"), 0o755|os.ModeSetuid))
+	for _, dir := range []string{"ws", "caps"} {
+		must(t, os.Chmod(s.at("@/"+dir), 0o777))
+	}
+	for _, who := range [][]string{nil, {"as", "1000", "1000"}} {
+		of := ""
+		if who != nil {
+			of = " by a user"
+		}
+		denied := func(name, path string, probe ...string) trial {
+			control := slices.Clone(probe)
+			control[1] = strings.Replace(probe[1], "@/ws", "@/caps", 1)
+			return trial{name: name + of + " is denied", control: slices.Concat(who, control), probe: slices.Concat(who, probe), errno: eacces, want: denial{actions: "set_x_attr", path: path},
+				undo: func() { os.Remove(s.at("@/caps/new")); os.Chmod(s.at("@/caps/file"), 0o644) }}
+		}
+		s.run(
+			denied("set-user-ID", "@/ws/file", "mode", "@/ws/file", "04755"),
+			denied("set-group-ID", "@/ws/file", "mode", "@/ws/file", "02644"),
+			denied("set-user-ID of a new file", "@/ws/new", "openmode", "@/ws/new", "rw|creat", "04755"),
+			denied("set-group-ID of a new node", "@/ws/new", "mkmode", "@/ws/new", "02755"),
+			denied("set-user-ID of a file without a name", "@/ws/#*", "openmode", "@/ws", "rw|tmpfile", "06755"),
+			trial{name: "other bits" + of + " are allowed", probe: slices.Concat(who, words("mode", "@/ws/file", "01755"))},
+			trial{name: "set-group-ID of a directory" + of + " is allowed", probe: slices.Concat(who, words("mkdirmode", "@/ws/new", "02755"))},
+		)
+		must(t, os.RemoveAll(s.at("@/ws/new")))
+	}
+	s.run(
+		trial{name: "a bit that is set stays", probe: words("mode", "@/ws/set", "04711")},
+		trial{name: "another attribute's name is none for a bit", control: words("mode", "@/caps/file", "04755"), probe: words("mode", "@/other/file", "04755"), errno: eacces,
+			want: denial{actions: "set_x_attr", path: "@/other/file"}},
+	)
 }
 
 // TestMetadataOnOverlay changes metadata on an overlay whose layers grant

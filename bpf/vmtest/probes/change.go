@@ -43,6 +43,20 @@ var changes = map[string]probe{
 		fd := must1(unix.Open(a.str(0), unix.O_RDONLY|unix.O_CLOEXEC, 0))
 		return unix.Fchmod(fd, 0o777)
 	},
+	// mode PATH MODE, mkmode PATH MODE, openmode PATH FLAGS MODE: with bits of its own
+	"mode":   func(a args) error { return unix.Chmod(a.str(0), uint32(a.num(1))) },
+	"mkmode": func(a args) error { return unix.Mknod(a.str(0), unix.S_IFREG|uint32(a.num(1)), 0) },
+	"mkdirmode": func(a args) error {
+		must(unix.Mkdir(a.str(0), 0o755))
+		return unix.Chmod(a.str(0), uint32(a.num(1)))
+	},
+	"openmode": func(a args) error {
+		fd, err := unix.Open(a.str(0), flags(a.str(1)), uint32(a.num(2)))
+		if err == nil {
+			unix.Close(fd)
+		}
+		return err
+	},
 	// fchmodat2 PATH: since 6.6
 	"fchmodat2": func(a args) error {
 		name := must1(syscall.BytePtrFromString(a.str(0)))
