@@ -16,36 +16,37 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	guardMapAnswers           = "answers"
-	guardMapArena             = "arena"
-	guardMapAsked             = "asked"
-	guardMapCgroups           = "cgroups"
-	guardMapCounts            = "counts"
-	guardMapDegraded          = "degraded"
-	guardMapEventBufs         = "event_bufs"
-	guardMapEvents            = "events"
-	guardMapHolds             = "holds"
-	guardMapMembers           = "members"
-	guardMapScratches         = "scratches"
-	guardMapSeqs              = "seqs"
-	guardMapTaiOffset         = "tai_offset"
-	guardMapTasks             = "tasks"
-	guardMapWaits             = "waits"
-	guardMapWorkloads         = "workloads"
-	guardProgBpfSyscall       = "bpf_syscall"
-	guardProgCapable          = "capable"
-	guardProgKernelLoadData   = "kernel_load_data"
-	guardProgKernelReadFile   = "kernel_read_file"
-	guardProgLockedDown       = "locked_down"
-	guardProgPerfEventOpen    = "perf_event_open"
-	guardProgSyslog           = "syslog"
-	guardProgTaskPrctl        = "task_prctl"
-	guardVarArenaMask         = "arena_mask"
-	guardVarKeepClock         = "keep_clock"
-	guardVarNameMasks         = "name_masks"
-	guardVarNone              = "none"
-	guardVarOpaque            = "opaque"
-	guardVarWithoutRenameLock = "without_rename_lock"
+	guardMapAnswers                = "answers"
+	guardMapArena                  = "arena"
+	guardMapAsked                  = "asked"
+	guardMapCgroups                = "cgroups"
+	guardMapCounts                 = "counts"
+	guardMapDegraded               = "degraded"
+	guardMapEventBufs              = "event_bufs"
+	guardMapEvents                 = "events"
+	guardMapHolds                  = "holds"
+	guardMapMembers                = "members"
+	guardMapScratches              = "scratches"
+	guardMapSeqs                   = "seqs"
+	guardMapTaiOffset              = "tai_offset"
+	guardMapTasks                  = "tasks"
+	guardMapWaits                  = "waits"
+	guardMapWorkloads              = "workloads"
+	guardProgBpfSyscall            = "bpf_syscall"
+	guardProgCapable               = "capable"
+	guardProgInodeInitSecurityAnon = "inode_init_security_anon"
+	guardProgKernelLoadData        = "kernel_load_data"
+	guardProgKernelReadFile        = "kernel_read_file"
+	guardProgLockedDown            = "locked_down"
+	guardProgPerfEventOpen         = "perf_event_open"
+	guardProgSyslog                = "syslog"
+	guardProgTaskPrctl             = "task_prctl"
+	guardVarArenaMask              = "arena_mask"
+	guardVarKeepClock              = "keep_clock"
+	guardVarNameMasks              = "name_masks"
+	guardVarNone                   = "none"
+	guardVarOpaque                 = "opaque"
+	guardVarWithoutRenameLock      = "without_rename_lock"
 )
 
 // loadGuard returns the embedded CollectionSpec for guard.
@@ -90,14 +91,15 @@ type guardSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type guardProgramSpecs struct {
-	BpfSyscall     *ebpf.ProgramSpec `ebpf:"bpf_syscall"`
-	Capable        *ebpf.ProgramSpec `ebpf:"capable"`
-	KernelLoadData *ebpf.ProgramSpec `ebpf:"kernel_load_data"`
-	KernelReadFile *ebpf.ProgramSpec `ebpf:"kernel_read_file"`
-	LockedDown     *ebpf.ProgramSpec `ebpf:"locked_down"`
-	PerfEventOpen  *ebpf.ProgramSpec `ebpf:"perf_event_open"`
-	Syslog         *ebpf.ProgramSpec `ebpf:"syslog"`
-	TaskPrctl      *ebpf.ProgramSpec `ebpf:"task_prctl"`
+	BpfSyscall            *ebpf.ProgramSpec `ebpf:"bpf_syscall"`
+	Capable               *ebpf.ProgramSpec `ebpf:"capable"`
+	InodeInitSecurityAnon *ebpf.ProgramSpec `ebpf:"inode_init_security_anon"`
+	KernelLoadData        *ebpf.ProgramSpec `ebpf:"kernel_load_data"`
+	KernelReadFile        *ebpf.ProgramSpec `ebpf:"kernel_read_file"`
+	LockedDown            *ebpf.ProgramSpec `ebpf:"locked_down"`
+	PerfEventOpen         *ebpf.ProgramSpec `ebpf:"perf_event_open"`
+	Syslog                *ebpf.ProgramSpec `ebpf:"syslog"`
+	TaskPrctl             *ebpf.ProgramSpec `ebpf:"task_prctl"`
 }
 
 // guardMapSpecs contains maps before they are loaded into the kernel.
@@ -209,20 +211,22 @@ type guardVariables struct {
 //
 // It can be passed to loadGuardObjects or ebpf.CollectionSpec.LoadAndAssign.
 type guardPrograms struct {
-	BpfSyscall     *ebpf.Program `ebpf:"bpf_syscall"`
-	Capable        *ebpf.Program `ebpf:"capable"`
-	KernelLoadData *ebpf.Program `ebpf:"kernel_load_data"`
-	KernelReadFile *ebpf.Program `ebpf:"kernel_read_file"`
-	LockedDown     *ebpf.Program `ebpf:"locked_down"`
-	PerfEventOpen  *ebpf.Program `ebpf:"perf_event_open"`
-	Syslog         *ebpf.Program `ebpf:"syslog"`
-	TaskPrctl      *ebpf.Program `ebpf:"task_prctl"`
+	BpfSyscall            *ebpf.Program `ebpf:"bpf_syscall"`
+	Capable               *ebpf.Program `ebpf:"capable"`
+	InodeInitSecurityAnon *ebpf.Program `ebpf:"inode_init_security_anon"`
+	KernelLoadData        *ebpf.Program `ebpf:"kernel_load_data"`
+	KernelReadFile        *ebpf.Program `ebpf:"kernel_read_file"`
+	LockedDown            *ebpf.Program `ebpf:"locked_down"`
+	PerfEventOpen         *ebpf.Program `ebpf:"perf_event_open"`
+	Syslog                *ebpf.Program `ebpf:"syslog"`
+	TaskPrctl             *ebpf.Program `ebpf:"task_prctl"`
 }
 
 func (p *guardPrograms) Close() error {
 	return _GuardClose(
 		p.BpfSyscall,
 		p.Capable,
+		p.InodeInitSecurityAnon,
 		p.KernelLoadData,
 		p.KernelReadFile,
 		p.LockedDown,

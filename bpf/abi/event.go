@@ -125,7 +125,7 @@ var boundaryTexts = [...]string{
 
 	BoundaryCapability: "a capability that the workload was not granted",
 	BoundaryCommand:    "a command to a file that is not known to be harmless",
-	BoundaryLease:      "holding up whoever opens a file",
+	BoundaryLease:      "holding up whoever opens a file or reads memory",
 	BoundaryNetwork:    "a kind of socket that is not permitted",
 }
 

@@ -65,7 +65,7 @@ enum boundary {
 	BOUNDARY_MEMORY,   /* strict: executable memory that no file holds */
 	BOUNDARY_CAPABILITY, /* a capability that the workload was not granted: the event's device is its number */
 	BOUNDARY_COMMAND,  /* a command to a file that is not known to be harmless */
-	BOUNDARY_LEASE,	   /* holding up whoever opens a file */
+	BOUNDARY_LEASE,	   /* holding up whoever opens a file or reads memory */
 	BOUNDARY_NETWORK,  /* a kind of socket that is not permitted: the event's device is its number */
 };
 

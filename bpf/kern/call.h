@@ -28,6 +28,7 @@ enum { CALL_OTHER, CALL_OPEN, CALL_EXEC };
 #if defined(__TARGET_ARCH_x86)
 
 #define TS_COMPAT 2
+#define NR_USERFAULTFD 323
 #define X32 0x40000000UL
 
 /* call_number returns the number of the system call, NO_CALL in a worker of
@@ -84,6 +85,7 @@ struct pt_regs_arm64 { /* as in arch/arm64/include/asm/ptrace.h since 4.17 */
 };
 
 #define TIF_32BIT (1UL << 22)
+#define NR_USERFAULTFD 282
 
 static __always_inline u32 call_number(void)
 {

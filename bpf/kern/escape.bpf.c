@@ -8,8 +8,9 @@
  * path_chroot         chroot
  * userns_create       userns, on the executable that makes it
  * ptrace_access_check ptrace, process_vm_*, pidfd_getfd, /proc/PID/{mem,root,cwd,fd,...}: outside the
- *                     workload never
- * ptrace_traceme      a parent outside the workload as tracer: never
+ *                     workload never; inside not what could act in the other's place, where policies
+ *                     ask which executable acts
+ * ptrace_traceme      a parent outside the workload as tracer: never; inside likewise
  * task_kill           signals out of the workload: never
  * task_setrlimit, task_setnice, task_setscheduler, task_setioprio
  *                     limits and priorities of a process outside: never
@@ -106,13 +107,36 @@ int BPF_PROG(userns_create)
 	return w ? decide_exe(w, BIT(ACT_USERNS)) : 0;
 }
 
+/* by_executable: do enforced policies ask which executable acts? */
+static __always_inline bool by_executable(u32 w)
+{
+	u64 mask = arena_mask, *t = arena_base(), plan;
+	u32 key = w & (MAX_WORKLOADS - 1);
+	struct workload *wl = bpf_map_lookup_elem(&workloads, &key);
+
+	if (!wl || !t)
+		return true;
+	plan = (u32)wl->plan;
+	if (!plan)
+		return true;
+	plan += W(plan + HDR_ENFORCED);
+	return W(plan + HDR_EXE);
+}
+
+static __always_inline int on_traced_inside(u32 w)
+{
+	return by_executable(w) ? refuse(w, BOUNDARY_IDENTITY, BIT(ACT_TRACE)) : 0;
+}
+
 SEC("lsm/ptrace_access_check")
 int BPF_PROG(ptrace_access_check, struct task_struct *child, unsigned int mode)
 {
 	u32 w = who();
 
-	if (!w || inside(w, child))
+	if (!w)
 		return 0;
+	if (inside(w, child))
+		return mode & PTRACE_MODE_ATTACH ? on_traced_inside(w) : 0;
 	/* The kernel asks so while it prints /proc/PID/stat: hidden, not refused. */
 	if (mode & PTRACE_MODE_NOAUDIT)
 		return -EPERM;
@@ -124,7 +148,9 @@ int BPF_PROG(ptrace_traceme, struct task_struct *parent)
 {
 	u32 w = who();
 
-	return w && !inside(w, parent) ? refuse(w, BOUNDARY_PROCESS, BIT(ACT_TRACE)) : 0;
+	if (!w)
+		return 0;
+	return inside(w, parent) ? on_traced_inside(w) : refuse(w, BOUNDARY_PROCESS, BIT(ACT_TRACE));
 }
 
 SEC("lsm/task_kill")

@@ -10,6 +10,8 @@
  * capable           capabilities, but those that capability.h allows; of CAP_SYS_ADMIN what other hooks
  *                   judge; calls on mounts and superblocks that have no hook: mount, on every directory
  * syslog            clearing the kernel's log, and the console's level
+ * inode_init_security_anon
+ *                   userfaultfd of faults in the kernel: who reads the task's memory would wait
  * task_prctl        PR_SET_MM with an executable: the running one is what policies and events name
  */
 #include "capability.h"
@@ -69,6 +71,25 @@ int BPF_PROG(syslog, int type)
 		return 0;
 	w = who();
 	return w ? refuse(w, BOUNDARY_SYSTEM, 0) : 0;
+}
+
+#define USER_MODE_ONLY 1 /* UFFD_USER_MODE_ONLY */
+
+/* By its device it is refused as a command that is not known. */
+SEC("lsm/inode_init_security_anon")
+int BPF_PROG(inode_init_security_anon, struct inode *inode, struct qstr *name)
+{
+	u32 w, nr;
+	u64 text = 0;
+
+	bpf_probe_read_kernel(&text, sizeof(text), name->name);
+	if (text != NAME8('[', 'u', 's', 'e', 'r', 'f', 'a', 'u'))
+		return 0;
+	w = who();
+	if (!w)
+		return 0;
+	nr = call_number();
+	return nr == NR_USERFAULTFD && call_arg(nr, 0) & USER_MODE_ONLY ? 0 : refuse(w, BOUNDARY_LEASE, 0);
 }
 
 /* PR_SET_MM_MAP names an executable in memory that could change until the

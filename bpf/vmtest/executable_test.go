@@ -204,3 +204,37 @@ func TestLoaderIsTheExecutable(t *testing.T) {
 		s.expectEvents(a.pid, denial{actions: "open,read", path: "@/data/x", exe: real})
 	})
 }
+
+// TestExecutableIsNotTraced has a task that acts in the place of another, whose
+// executable may do more.
+func TestExecutableIsNotTraced(t *testing.T) {
+	tracing := func(policies ...string) *border {
+		b := newBorder(t, append(policies, everything)...)
+		b.copies("bin/reader")
+		return b
+	}
+	try := func(b *border) (list []crossing) {
+		pid := fmt.Sprint(b.insider(nil).cmd.Process.Pid)
+		one := func(name string, argv ...string) {
+			list = append(list, crossing{name: name, inside: words("slurp", "/proc/"+pid+"/stat"), free: argv, probe: argv, want: denial{actions: "trace"}, again: true})
+		}
+		one("attaching to a task inside", "attach_ptrace", pid)
+		one("seizing a task inside", "seize_ptrace", pid)
+		one("reading memory of a task inside", "readmem", pid)
+		one("writing memory of a task inside", "writemem", pid)
+		one("descriptor of a task inside", "getfd", pid, "0")
+		one("tracing by a parent inside", "traceus")
+		return list
+	}
+	b := tracing(when("forbid", "write", "@/data/", exe("@/bin/reader")))
+	denied := try(b)
+	for i := range denied {
+		denied[i].name += " is denied where policies ask for executables"
+	}
+	b.cross(forbidden(abi.BoundaryIdentity, denied)...)
+
+	b = tracing(inAudit(when("forbid", "write", "@/data/", exe("@/bin/reader"))))
+	for _, c := range try(b) {
+		b.cross(crossing{name: c.name + " is allowed where none is enforced that asks for executables", free: c.free, probe: c.probe, again: true})
+	}
+}

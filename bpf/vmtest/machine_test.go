@@ -44,10 +44,17 @@ func TestBoundaryMachine(t *testing.T) {
 		one("clearing the kernel's log", 0, "syslog", "5"),
 		one("level of the console", unix.EINVAL, "syslog", "8"),
 	})...)
+	b.cross(forbidden(abi.BoundaryLease, []crossing{
+		{name: "faults of the kernel by userfaultfd are denied", inside: words("userfaultfd", "1"), free: words("userfaultfd", "0"), probe: words("userfaultfd", "0"), again: true},
+	})...)
+	b.cross(forbidden(abi.BoundaryCommand, []crossing{
+		{name: "faults of the kernel by userfaultfd's device are denied", inside: words("open", "rw", "/dev/userfaultfd"), free: words("faultdevice"), probe: words("faultdevice"), again: true,
+			errno: syscall.ENOTTY, want: denial{path: "/dev/userfaultfd"}, absent: []syscall.Errno{syscall.ENOENT}},
+	})...)
 	b.cross(forbidden(abi.BoundaryModule, []crossing{one("unloading a module", unix.ENOENT, "unload")})...)
 	b.cross(
 		crossing{name: "name of its own machine is allowed", probe: words("newuts", "hostname"), again: true},
-		crossing{name: "memory of its own by userfaultfd is allowed", probe: words("userfaultfd"), again: true},
+		crossing{name: "memory of its own by userfaultfd is allowed", probe: words("userfaultfd", "1"), again: true},
 		crossing{name: "permitted change of mount attributes is allowed", probe: words("setattr", "@/own")},
 		crossing{name: "permitted change of a file system's options is allowed", probe: words("reconfigure", "@/own")},
 	)

@@ -84,7 +84,13 @@ var machine = map[string]probe{
 		mark := uint64(uintptr(unsafe.Pointer(&Held)) &^ 4095)
 		return call(unix.SYS_PROCESS_MADVISE, uintptr(must1(unix.PidfdOpen(a.num(0), 0))), memory(mark, 4096), 1, cold, 0)
 	},
-	"userfaultfd": func(args) error { return call(unix.SYS_USERFAULTFD, unix.O_CLOEXEC) },
+	// userfaultfd FLAGS: 1 is UFFD_USER_MODE_ONLY
+	"userfaultfd": func(a args) error { return call(unix.SYS_USERFAULTFD, unix.O_CLOEXEC|uintptr(a.num(0))) },
+	"faultdevice": func(args) error {
+		const ioctlNew = 0xaa00 // USERFAULTFD_IOC_NEW
+		fd := must1(unix.Open("/dev/userfaultfd", unix.O_RDWR|unix.O_CLOEXEC, 0))
+		return call(unix.SYS_IOCTL, uintptr(fd), ioctlNew, unix.O_CLOEXEC)
+	},
 	// addkey NAME, readkey NAME: in the keyring of the user
 	"addkey": func(a args) error {
 		_, err := unix.AddKey("user", a.str(0), []byte("x"), unix.KEY_SPEC_USER_KEYRING)
