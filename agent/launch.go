@@ -91,7 +91,7 @@ func startError(program string, err error) (status int, _ error) {
 	var path *fs.PathError
 	var look *exec.Error
 	if !errors.As(err, &path) && !errors.As(err, &look) {
-		return 0, err
+		return 0, &NotStartedError{err}
 	}
 	status, what, mend := exitNotStarted, err.Error(), "check the file"
 	switch {

@@ -79,6 +79,18 @@ func TestLineNamesWhatWasDeniedAndWhy(t *testing.T) {
 			d.Reason, d.Boundary, d.Device, d.Missing, d.Policies = abi.ReasonBoundary, abi.BoundaryCapability, 23, 0, nil
 			d.Path, d.PathStatus, d.Inode = "", abi.PathNone, 0
 		}, `denied the use of SYS_NICE by /usr/bin/cat[1234]: a capability that the workload was not granted`},
+		{"capability that is never granted", func(d *Denial) {
+			d.Reason, d.Boundary, d.Device, d.Missing, d.Policies = abi.ReasonBoundary, abi.BoundaryCapability, 38, 0, nil
+			d.Path, d.PathStatus, d.Inode = "", abi.PathNone, 0
+		}, `denied the use of PERFMON by /usr/bin/cat[1234]: a capability that is never granted`},
+		{"capability of a later kernel", func(d *Denial) {
+			d.Reason, d.Boundary, d.Device, d.Missing, d.Policies = abi.ReasonBoundary, abi.BoundaryCapability, 41, 0, nil
+			d.Path, d.PathStatus, d.Inode = "", abi.PathNone, 0
+		}, `denied the use of 41 by /usr/bin/cat[1234]: a capability that is never granted`},
+		{"kind of socket that is never granted", func(d *Denial) {
+			d.Reason, d.Boundary, d.Device, d.Missing, d.Policies = abi.ReasonBoundary, abi.BoundaryNetwork, uint32(abi.SocketOther), 0, nil
+			d.Path, d.PathStatus, d.Inode = "", abi.PathNone, 0
+		}, `denied a socket of kind other by /usr/bin/cat[1234]: a kind of socket that is never granted`},
 		{"boundary without action and path", func(d *Denial) {
 			d.Reason, d.Boundary, d.Missing, d.Policies = abi.ReasonBoundary, abi.BoundaryBPF, 0, nil
 			d.PathStatus, d.Inode = abi.PathNone, 0

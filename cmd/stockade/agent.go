@@ -57,7 +57,7 @@ func agentAction(c *cli.Context) error {
 
 // socketFlag names the agent to talk to.
 func socketFlag() cli.Flag {
-	return &cli.StringFlag{Name: "socket", Value: agent.DefaultSocket, TakesFile: true, Usage: "the agent's `SOCKET`"}
+	return &cli.StringFlag{Name: "socket", Value: agent.DefaultSocket, TakesFile: true, Usage: "the agent's `SOCKET`, a path", Action: checkSocket}
 }
 
 func client(c *cli.Context) *agent.Client { return agent.NewClient(c.String("socket")) }
