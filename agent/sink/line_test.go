@@ -262,3 +262,22 @@ func TestQuietLeavesTheSummary(t *testing.T) {
 		}
 	}
 }
+
+func TestOneThingIsNotSeveral(t *testing.T) {
+	for want, got := range map[string]string{
+		"0 events": Plural(0, "event"), "1 event": Plural(1, "event"), "2 events": Plural(uint64(2), "event"),
+		"1 process": Plural(1, "process"), "2 processes": Plural(2, "process"), "1 policy": Plural(1, "policy"), "3 policies": Plural(3, "policy"),
+	} {
+		if got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	s := &Summary{Workload: "w", Mode: abi.Audit, Received: 1, Killed: 1, Counters: abi.Counters{Denied: 1}}
+	if text := s.Text(); !strings.Contains(text, ", 1 was denied at the boundary") || !strings.Contains(text, "w: 1 process left") {
+		t.Error(text)
+	}
+	s.Counters.Denied = 3
+	if text := s.Text(); !strings.Contains(text, "error: 1 event seen and 0 dropped, but 3 denials counted") {
+		t.Error(text)
+	}
+}
