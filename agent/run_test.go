@@ -14,6 +14,7 @@ import (
 
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/cgroup"
+	"github.com/stockade-dev/stockade/compiler"
 )
 
 // runArgs runs a command to its end and returns what it printed.
@@ -183,8 +184,35 @@ func TestRunRefusesBadConfigs(t *testing.T) {
 	} {
 		cfg := good
 		change(&cfg)
-		if result, err := new(fakeKernel).host().run(context.Background(), cfg); err == nil || result.ExitCode != ExitFailed {
+		var unstarted *NotStartedError
+		if result, err := new(fakeKernel).host().run(context.Background(), cfg); !errors.As(err, &unstarted) || result.ExitCode != ExitFailed {
 			t.Errorf("%s: exit %d, %v", what, result.ExitCode, err)
+		}
+	}
+}
+
+// A grant of the clock counts where nothing reads it.
+func TestTheClockIsGrantedWhereNoPolicyReadsIt(t *testing.T) {
+	const policy = `permit (principal, action == file_system::Action::"read", resource in file_system::Dir::"/srv")
+when { context has now && context.now < datetime("2030-01-01") };`
+	reads, err := compiler.Compile(compiler.Input{Principal: `User::"test"`, Sources: []compiler.Source{{Name: "p", Text: []byte(policy)}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		caps  uint64
+		plan  *compiler.Plan
+		agent bool
+		want  string
+	}{
+		{abi.SysTime, emptyPlan(), false, ""},
+		{abi.Grantable() &^ abi.SysTime, reads, true, ""},
+		{abi.SysTime, reads, false, "cap SYS_TIME: a policy reads the clock"},
+		{abi.SysTime, emptyPlan(), true, "cap SYS_TIME: without effect under an agent"},
+	} {
+		err := (&RunConfig{Plan: c.plan, Grants: abi.Grants{Caps: c.caps}}).checkClock(c.agent)
+		if (err != nil) != (c.want != "") || err != nil && (!strings.HasPrefix(err.Error(), c.want) || !strings.Contains(err.Error(), "nothing was started; leave it out")) {
+			t.Errorf("%+v: %v", c, err)
 		}
 	}
 }

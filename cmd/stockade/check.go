@@ -84,7 +84,7 @@ func checkAction(c *cli.Context) error {
 		fmt.Fprintf(c.App.Writer, "%s\n", line)
 	}
 	if c.Bool("strict") && len(warnings) > 0 {
-		return fmt.Errorf("policies: %s: with --strict, no warning passes; mend what is named above", sink.Plural(len(warnings), "warning"))
+		return fmt.Errorf("policies: %s: --strict lets none pass; mend what they name", sink.Plural(len(warnings), "warning"))
 	}
 	return nil
 }

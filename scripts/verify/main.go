@@ -51,6 +51,10 @@ func main() {
 		fmt.Fprintln(os.Stderr, "verify: not at the root of the repository: nothing is run; run: make test")
 		os.Exit(2)
 	}
+	if err := checkKernels(o.kernels); err != nil {
+		fmt.Fprintln(os.Stderr, "verify:", err)
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	began := time.Now()
