@@ -6,7 +6,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/stockade-dev/stockade/agent"
-	"github.com/stockade-dev/stockade/agent/sink"
 )
 
 const defaultConfig = "/etc/stockade/agent.yaml"
@@ -52,7 +51,7 @@ func agentAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(c.App.Writer, "%s: ok: %s\n", c.String("config"), sink.Plural(n, "workload"))
+	_, err = fmt.Fprintf(c.App.Writer, "%s: ok: %s\n", c.String("config"), agent.Plural(n, "workload"))
 	return err
 }
 
@@ -66,7 +65,7 @@ func client(c *cli.Context) *agent.Client { return agent.NewClient(c.String("soc
 // oneName returns the one argument of a verb that is about a workload.
 func oneName(c *cli.Context, n int) (string, error) {
 	if c.NArg() != n {
-		return "", usage(c, "%s: not %s: nothing was done; see `%s --help`", c.Command.Name, sink.Plural(n, "argument"), c.Command.HelpName)
+		return "", usage(c, "%s: not %s: nothing was done; see `%s --help`", c.Command.Name, agent.Plural(n, "argument"), c.Command.HelpName)
 	}
 	return c.Args().First(), nil
 }

@@ -10,7 +10,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/stockade-dev/stockade/agent"
-	"github.com/stockade-dev/stockade/agent/sink"
 	"github.com/stockade-dev/stockade/compiler"
 )
 
@@ -63,7 +62,7 @@ func showAsks(w io.Writer, asks agent.Asks) error {
 	}
 	switch {
 	case asks.Forgotten > 0:
-		_, err := fmt.Fprintf(w, "%s had to make room\n", sink.Plural(asks.Forgotten, "older question"))
+		_, err := fmt.Fprintf(w, "%s had to make room\n", agent.Plural(asks.Forgotten, "older question"))
 		return err
 	case len(asks.Asks) == 0:
 		_, err := fmt.Fprintln(w, "nothing waits for an answer")

@@ -7,7 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/stockade-dev/stockade/agent/sink"
+	"github.com/stockade-dev/stockade/agent"
 	"github.com/stockade-dev/stockade/compiler"
 )
 
@@ -64,7 +64,7 @@ func checkAction(c *cli.Context) error {
 			inAudit = fmt.Sprintf(", %d in audit", audits)
 		}
 		fmt.Fprintf(c.App.Writer, "%s: ok: %s (%d permit, %d forbid%s), %s\n",
-			source.Name, sink.Plural(permits+forbids, "policy"), permits, forbids, inAudit, sink.Plural(rules, "rule"))
+			source.Name, agent.Plural(permits+forbids, "policy"), permits, forbids, inAudit, agent.Plural(rules, "rule"))
 	}
 	if c.Bool("verbose") {
 		for _, report := range plan.Reports() {
@@ -78,13 +78,13 @@ func checkAction(c *cli.Context) error {
 		fmt.Fprintf(c.App.Writer, "not enforced here: %s: no kernel hook of this version decides it\n", name)
 	}
 	fmt.Fprintf(c.App.Writer, "plan for %s: %s, %s, %s, %s, %d bytes, sha256:%s\n",
-		plan.Principal, sink.Plural(plan.Table.Nodes, "node"), sink.Plural(plan.Table.Rows, "row"), sink.Plural(plan.Table.Decisions, "decision node"),
-		sink.Plural(plan.Table.States, "automaton state"), len(plan.Table.Bytes()), plan.Digest)
+		plan.Principal, agent.Plural(plan.Table.Nodes, "node"), agent.Plural(plan.Table.Rows, "row"), agent.Plural(plan.Table.Decisions, "decision node"),
+		agent.Plural(plan.Table.States, "automaton state"), len(plan.Table.Bytes()), plan.Digest)
 	for _, line := range unchecked {
 		fmt.Fprintf(c.App.Writer, "%s\n", line)
 	}
 	if c.Bool("strict") && len(warnings) > 0 {
-		return fmt.Errorf("policies: %s: --strict lets none pass; mend what they name", sink.Plural(len(warnings), "warning"))
+		return fmt.Errorf("policies: %s: --strict lets none pass; mend what they name", agent.Plural(len(warnings), "warning"))
 	}
 	return nil
 }

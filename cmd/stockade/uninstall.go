@@ -6,7 +6,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/stockade-dev/stockade/agent"
-	"github.com/stockade-dev/stockade/agent/sink"
 )
 
 func uninstallVerb() *cli.Command {
@@ -37,6 +36,6 @@ func uninstallAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(c.App.Writer, "uninstalled: %s killed; nothing of the agent enforces any more\n", sink.Plural(killed, "process"))
+	_, err = fmt.Fprintf(c.App.Writer, "uninstalled: %s killed; nothing of the agent enforces any more\n", agent.Plural(killed, "process"))
 	return err
 }

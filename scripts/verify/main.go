@@ -16,6 +16,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/stockade-dev/stockade/scripts/vm/label"
 )
 
 const usage = `verify runs all tests, natively and in VMs, and prints a summary.
@@ -51,7 +53,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "verify: not at the root of the repository: nothing is run; run: make test")
 		os.Exit(2)
 	}
-	if err := checkKernels(o.kernels); err != nil {
+	if err := label.Check(o.kernels); err != nil {
 		fmt.Fprintln(os.Stderr, "verify:", err)
 		os.Exit(2)
 	}
