@@ -104,7 +104,7 @@ func startError(program string, err error) (status int, _ error) {
 	case errors.Is(err, syscall.ENOEXEC):
 		what, mend = "not a program", "give a script a #! line"
 	}
-	return status, fmt.Errorf("%s: %s: nothing ran; %s", quoteArg(program), what, mend)
+	return status, fmt.Errorf("%s: %s: nothing was started; %s", quoteArg(program), what, mend)
 }
 
 // exitStatus is the status that a shell would show.

@@ -135,7 +135,7 @@ func (h *host) run(ctx context.Context, cfg RunConfig) (result RunResult, err er
 	}
 	if sig := signals.pending(); sig != nil {
 		result.ExitCode = 128 + int(sig.(syscall.Signal))
-		return result, fmt.Errorf("%s: %v before the command was started: nothing ran; start it again", cfg.Name, sig)
+		return result, fmt.Errorf("%s: %v before its command: nothing was started; start it again", cfg.Name, sig)
 	}
 	started := time.Now()
 	status, startErr := s.runCommand(ctx, signals)

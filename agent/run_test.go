@@ -62,10 +62,10 @@ func TestRunPassesExitStatus(t *testing.T) {
 		{[]string{"sh", "-c", "exit 7"}, 7, ""},
 		{[]string{"sh", "-c", "kill -9 $$"}, 137, ""},
 		{[]string{"sh", "-c", "kill -INT $$"}, 130, ""},
-		{[]string{"no-such-program"}, 127, "no-such-program: not found: nothing ran"},
-		{[]string{dir + "/no\nsuch"}, 127, `no\nsuch": not found: nothing ran`},
+		{[]string{"no-such-program"}, 127, "no-such-program: not found: nothing was started"},
+		{[]string{dir + "/no\nsuch"}, 127, `no\nsuch": not found: nothing was started`},
 		{[]string{script(dir, "plain", "x", 0o644)}, 126, "permission denied"},
-		{[]string{dir}, 126, "nothing ran"},
+		{[]string{dir}, 126, "nothing was started"},
 		{[]string{script(dir, "lost", "#!/no/such/interpreter\n", 0o755)}, 127, "not found"},
 		{[]string{script(dir, "binary", "\x00\x01", 0o755)}, 126, "not a program"},
 	}
