@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/stockade-dev/stockade/agent/sink"
 )
 
 // Places that the run of a workload uses; cgroups lie in cgroup.Parent.
@@ -227,6 +229,6 @@ func sweep(note func(name, text string)) {
 			c.file.Close()
 			continue
 		}
-		note(name, fmt.Sprintf("left by a run that died: %d processes killed, then its enforcement removed", killed))
+		note(name, fmt.Sprintf("left by a run that died: %s killed, then its enforcement removed", sink.Plural(killed, "process")))
 	}
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/config"
+	"github.com/stockade-dev/stockade/agent/sink"
 )
 
 // Client talks to a running agent.
@@ -49,3 +50,6 @@ func CheckConfig(file string) (workloads int, err error) {
 	}
 	return len(list), err
 }
+
+// Plural counts things, of which word names one.
+func Plural[N int | uint32 | uint64](n N, word string) string { return sink.Plural(n, word) }

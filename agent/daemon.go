@@ -17,6 +17,7 @@ import (
 
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/config"
+	"github.com/stockade-dev/stockade/agent/sink"
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/bpf/fault"
@@ -153,7 +154,7 @@ func (d *Daemon) discard() error {
 		return err
 	}
 	if n > 0 {
-		return fmt.Errorf("%s: what is pinned is not whole and confines %d tasks: nothing is changed; end them with `stockade uninstall --force`, then start again", d.machine.pins, n)
+		return fmt.Errorf("%s: what is pinned is not whole and confines %s: nothing is changed; end that with `stockade uninstall --force`, then start again", d.machine.pins, sink.Plural(n, "task"))
 	}
 	d.note(d.machine.pins + ": left by a start or an uninstall that was interrupted: removed")
 	return bpf.Remove(d.machine.pins)

@@ -90,7 +90,7 @@ func (g *grants) add(name string, one *grant, now time.Time) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if len(g.all[name]) >= maxGrants {
-		return fmt.Errorf("workload %s has %d grants: nothing was done; wait until some lapse, or roll back", name, maxGrants)
+		return fmt.Errorf("workload %s: has %d grants: nothing was done; wait until some lapse, or roll back", name, maxGrants)
 	}
 	return g.keep(name, append(slices.Clip(g.all[name]), one), now)
 }

@@ -1,7 +1,9 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"runtime"
 	"strings"
@@ -114,18 +116,20 @@ func registerRoot(k kernel, id uint32, of string) error {
 	return <-done
 }
 
+var errNotThere = errors.New("no such process")
+
 // rootProcess returns the process that a root names.
 func rootProcess(of string) (string, error) {
 	pid := of
 	if strings.Trim(of, "0123456789") != "" {
 		text, err := os.ReadFile(of)
 		if err != nil {
-			return "", fmt.Errorf("root: %w: nothing is changed; name a process that runs", err)
+			return "", fmt.Errorf("root: %w: nothing is changed; name a file that holds the number of a process", err)
 		}
 		pid = strings.TrimSpace(string(text))
 	}
 	if pid == "" || strings.Trim(pid, "0123456789") != "" {
-		return "", fmt.Errorf("root %s: holds no number of a process: nothing is changed; name another", of)
+		return "", fmt.Errorf("root %q: holds no number of a process: nothing is changed; name a file that does", of)
 	}
 	if _, err := os.Stat("/proc/" + pid + "/root"); err != nil {
 		return "", rootError(pid, err)
@@ -134,5 +138,12 @@ func rootProcess(of string) (string, error) {
 }
 
 func rootError(pid string, err error) error {
+	var in *fs.PathError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = errNotThere
+	case errors.As(err, &in):
+		err = in.Err
+	}
 	return fmt.Errorf("root of process %s: %w: nothing is changed; name a process that runs", pid, err)
 }

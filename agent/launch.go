@@ -91,7 +91,7 @@ func startError(program string, err error) (status int, _ error) {
 	var path *fs.PathError
 	var look *exec.Error
 	if !errors.As(err, &path) && !errors.As(err, &look) {
-		return 0, err
+		return 0, &NotStartedError{err}
 	}
 	status, what, mend := exitNotStarted, err.Error(), "check the file"
 	switch {
@@ -104,7 +104,7 @@ func startError(program string, err error) (status int, _ error) {
 	case errors.Is(err, syscall.ENOEXEC):
 		what, mend = "not a program", "give a script a #! line"
 	}
-	return status, fmt.Errorf("%s: %s: nothing ran; %s", quoteArg(program), what, mend)
+	return status, fmt.Errorf("%s: %s: nothing was started; %s", quoteArg(program), what, mend)
 }
 
 // exitStatus is the status that a shell would show.

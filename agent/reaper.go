@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stockade-dev/stockade/agent/sink"
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/cgroup"
 )
@@ -61,8 +62,8 @@ func (c *claim) noStragglers(limit time.Duration) error {
 			return err
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("%s: %d tasks were moved out of its cgroup and live: they stay confined, by the pins in %s; end them, and the next run cleans up",
-				c.name, n, c.pins)
+			return fmt.Errorf("%s: %s moved out of its cgroup, and alive: confined still, by the pins in %s; end what is left, and the next run cleans up",
+				c.name, sink.Plural(n, "task"), c.pins)
 		}
 	}
 }

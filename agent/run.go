@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stockade-dev/stockade/agent/sink"
+	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/compiler"
 )
@@ -63,6 +64,28 @@ func (cfg *RunConfig) check() error {
 	return CheckName(cfg.Name)
 }
 
+// checkClock refuses a grant that would have no effect: nobody confined sets a clock
+// that policies read.
+func (cfg *RunConfig) checkClock(agent bool) error {
+	switch {
+	case cfg.Grants.Caps&abi.SysTime == 0:
+	case agent:
+		return errAgentsClock
+	case bpf.ReadsClock(cfg.Plan.Table.Words()):
+		return errors.New("cap SYS_TIME: a policy reads the clock, which nobody confined may set then: nothing was started; leave it out, or the conditions on the time")
+	}
+	return nil
+}
+
+// errAgentsClock: policies of an agent may come to read the clock at any time.
+var errAgentsClock = errors.New("cap SYS_TIME: without effect under an agent, whose policies may read the clock: nothing was started; leave it out, or use --agent=never")
+
+// NotStartedError is an error of a run before its command was started.
+type NotStartedError struct{ Err error }
+
+func (e *NotStartedError) Error() string { return e.Err.Error() }
+func (e *NotStartedError) Unwrap() error { return e.Err }
+
 // usesAgent reports whether an agent is to hold the workload.
 func (cfg *RunConfig) usesAgent() bool {
 	return cfg.Agent == AgentRequire || cfg.Agent == AgentAuto && agentLives(cfg.Socket)
@@ -88,12 +111,15 @@ func Run(ctx context.Context, cfg RunConfig) (RunResult, error) {
 func (h *host) run(ctx context.Context, cfg RunConfig) (result RunResult, err error) {
 	result.ExitCode = ExitFailed
 	if err := cfg.check(); err != nil {
-		return result, err
+		return result, &NotStartedError{err}
 	}
 	agent := cfg.usesAgent()
+	if err := cfg.checkClock(agent); err != nil {
+		return result, &NotStartedError{err}
+	}
 	if !agent {
 		if err := h.check(); err != nil {
-			return result, err
+			return result, &NotStartedError{err}
 		}
 	}
 	signals := catchSignals()
@@ -105,11 +131,11 @@ func (h *host) run(ctx context.Context, cfg RunConfig) (result RunResult, err er
 		}
 	}()
 	if err := s.begin(); err != nil {
-		return result, err
+		return result, &NotStartedError{err}
 	}
 	if sig := signals.pending(); sig != nil {
 		result.ExitCode = 128 + int(sig.(syscall.Signal))
-		return result, fmt.Errorf("%s: %v before the command was started: nothing ran; start it again", cfg.Name, sig)
+		return result, fmt.Errorf("%s: %v before its command: nothing was started; start it again", cfg.Name, sig)
 	}
 	started := time.Now()
 	status, startErr := s.runCommand(ctx, signals)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/cgroup"
+	"github.com/stockade-dev/stockade/compiler"
 )
 
 // runArgs runs a command to its end and returns what it printed.
@@ -61,10 +62,10 @@ func TestRunPassesExitStatus(t *testing.T) {
 		{[]string{"sh", "-c", "exit 7"}, 7, ""},
 		{[]string{"sh", "-c", "kill -9 $$"}, 137, ""},
 		{[]string{"sh", "-c", "kill -INT $$"}, 130, ""},
-		{[]string{"no-such-program"}, 127, "no-such-program: not found: nothing ran"},
-		{[]string{dir + "/no\nsuch"}, 127, `no\nsuch": not found: nothing ran`},
+		{[]string{"no-such-program"}, 127, "no-such-program: not found: nothing was started"},
+		{[]string{dir + "/no\nsuch"}, 127, `no\nsuch": not found: nothing was started`},
 		{[]string{script(dir, "plain", "x", 0o644)}, 126, "permission denied"},
-		{[]string{dir}, 126, "nothing ran"},
+		{[]string{dir}, 126, "nothing was started"},
 		{[]string{script(dir, "lost", "#!/no/such/interpreter\n", 0o755)}, 127, "not found"},
 		{[]string{script(dir, "binary", "\x00\x01", 0o755)}, 126, "not a program"},
 	}
@@ -183,8 +184,35 @@ func TestRunRefusesBadConfigs(t *testing.T) {
 	} {
 		cfg := good
 		change(&cfg)
-		if result, err := new(fakeKernel).host().run(context.Background(), cfg); err == nil || result.ExitCode != ExitFailed {
+		var unstarted *NotStartedError
+		if result, err := new(fakeKernel).host().run(context.Background(), cfg); !errors.As(err, &unstarted) || result.ExitCode != ExitFailed {
 			t.Errorf("%s: exit %d, %v", what, result.ExitCode, err)
+		}
+	}
+}
+
+// A grant of the clock counts where nothing reads it.
+func TestTheClockIsGrantedWhereNoPolicyReadsIt(t *testing.T) {
+	const policy = `permit (principal, action == file_system::Action::"read", resource in file_system::Dir::"/srv")
+when { context has now && context.now < datetime("2030-01-01") };`
+	reads, err := compiler.Compile(compiler.Input{Principal: `User::"test"`, Sources: []compiler.Source{{Name: "p", Text: []byte(policy)}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		caps  uint64
+		plan  *compiler.Plan
+		agent bool
+		want  string
+	}{
+		{abi.SysTime, emptyPlan(), false, ""},
+		{abi.Grantable() &^ abi.SysTime, reads, true, ""},
+		{abi.SysTime, reads, false, "cap SYS_TIME: a policy reads the clock"},
+		{abi.SysTime, emptyPlan(), true, "cap SYS_TIME: without effect under an agent"},
+	} {
+		err := (&RunConfig{Plan: c.plan, Grants: abi.Grants{Caps: c.caps}}).checkClock(c.agent)
+		if (err != nil) != (c.want != "") || err != nil && (!strings.HasPrefix(err.Error(), c.want) || !strings.Contains(err.Error(), "nothing was started; leave it out")) {
+			t.Errorf("%+v: %v", c, err)
 		}
 	}
 }

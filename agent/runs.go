@@ -37,6 +37,8 @@ func (d *Daemon) StartRun(peer api.Peer, r api.Run) (started api.RunStarted, err
 		return started, fmt.Errorf("mode %q: not one of a run: nothing was started; use enforce or audit", r.Mode)
 	case r.Grants.Caps&^abi.Grantable() != 0:
 		return started, fmt.Errorf("caps %#x: some are never granted: nothing was started; leave them out", r.Grants.Caps)
+	case r.Grants.Caps&abi.SysTime != 0:
+		return started, errAgentsClock
 	case peer.PID <= 0:
 		return started, errors.New("run: its process is not seen from here: nothing was started; use --agent=never")
 	}

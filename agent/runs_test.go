@@ -191,6 +191,7 @@ func TestAgentRefusesRunsItCannotHold(t *testing.T) {
 		"bad policy": {func(r *api.Run, _ *api.Peer) { r.Sources = []api.Text{{Name: "p.cedar", Text: []byte("permit (")}} },
 			"p.cedar:1:"},
 		"strict":   {func(r *api.Run, _ *api.Peer) { r.Strict = true }, "strict: the agent's set has no hooks for it"},
+		"clock":    {func(r *api.Run, _ *api.Peer) { r.Grants.Caps = abi.SysTime }, "cap SYS_TIME: without effect under an agent"},
 		"lockdown": {func(r *api.Run, _ *api.Peer) { r.Mode = "lockdown" }, `mode "lockdown": not one of a run`},
 		"peer":     {func(_ *api.Run, p *api.Peer) { p.PID = 0 }, "its process is not seen from here"},
 		"dead":     {func(_ *api.Run, p *api.Peer) { p.PID = 4194303 }, "root of process 4194303"},

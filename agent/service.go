@@ -10,6 +10,8 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
+
+	"github.com/stockade-dev/stockade/agent/sink"
 )
 
 // wait tells systemd that all is ready, and answers to it and to signals until
@@ -92,7 +94,7 @@ func (d *Daemon) statusLine() string {
 	for name := range d.workloads {
 		names = append(names, name)
 	}
-	text := "STATUS=" + plural(len(names), "workload")
+	text := "STATUS=" + sink.Plural(len(names), "workload")
 	if d.err != "" {
 		first, _, _ := strings.Cut(d.err, "\n")
 		text += "; the last reload failed: " + printable(first)

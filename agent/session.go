@@ -215,7 +215,7 @@ func (s *session) counters() (counters abi.Counters, unseen uint64, err error) {
 		counters = abi.Counters{Denied: seen}
 	case counters.Denied > counters.Dropped+seen:
 		unseen = counters.Denied - counters.Dropped - seen
-		s.cfg.Sink.Note(s.cfg.Name, fmt.Sprintf("warning: the agent ended: %d denials are counted and not shown: they went with it, or are in the log of the next agent", unseen))
+		s.cfg.Sink.Note(s.cfg.Name, fmt.Sprintf("warning: the agent ended: %s counted and not shown: gone with it, or in the log of the next agent", sink.Plural(unseen, "denial")))
 	}
 	return counters, unseen, nil
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stockade-dev/stockade/agent/api"
+	"github.com/stockade-dev/stockade/agent/sink"
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/fault"
 	"github.com/stockade-dev/stockade/cgroup"
@@ -142,9 +143,9 @@ func (m machine) empty(force bool) (killed int, err error) {
 		switch {
 		case !force:
 			return 0, fmt.Errorf("%s confined (%s): nothing is removed, they would be free; end them, or let `stockade uninstall --force` kill them",
-				plural(max(len(pids), 1), "process"), first(pids))
+				sink.Plural(max(len(pids), 1), "process"), first(pids))
 		case time.Now().After(end):
-			return killed, fmt.Errorf("%s live %v after their kill (%s): nothing is removed; look for processes in state D", plural(max(len(pids), 1), "process"), emptyLimit, first(pids))
+			return killed, fmt.Errorf("%s live %v after their kill (%s): nothing is removed; look for processes in state D", sink.Plural(max(len(pids), 1), "process"), emptyLimit, first(pids))
 		}
 		killed = max(killed, len(pids))
 		for _, rel := range groups {
@@ -221,15 +222,4 @@ func first(pids []int) string {
 		return "threads or processes that are ending"
 	}
 	return strings.Join(list, ", ")
-}
-
-func plural(n int, word string) string {
-	switch {
-	case n == 1:
-	case strings.HasSuffix(word, "s"):
-		word += "es"
-	default:
-		word += "s"
-	}
-	return fmt.Sprintf("%d %s", n, word)
 }

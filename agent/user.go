@@ -20,7 +20,7 @@ type account struct {
 func lookupUser(text string) (*account, error) {
 	name, group, explicit := strings.Cut(text, ":")
 	fail := func(err error) (*account, error) {
-		return nil, fmt.Errorf("user %q: %w: nothing was started; use NAME or UID, optionally with :GID", text, err)
+		return nil, fmt.Errorf("user %q: %w: nothing was started; use NAME or UID, optionally with :GROUP or :GID", text, err)
 	}
 	u, err := user.Lookup(name)
 	if err != nil {
@@ -34,8 +34,8 @@ func lookupUser(text string) (*account, error) {
 		u = &user.User{Uid: name}
 	case isNumber(name):
 		return fail(errors.New("not in the user database, and no group given"))
-	default:
-		return fail(err)
+	default: // the library's errors name numbers that nobody wrote
+		return fail(errors.New("not in the user database"))
 	}
 	uid, err := strconv.ParseUint(u.Uid, 10, 32)
 	if err != nil {
@@ -65,7 +65,7 @@ func lookupGroup(text string) (uint32, error) {
 	}
 	gid, err := strconv.ParseUint(text, 10, 32)
 	if err != nil {
-		return 0, fmt.Errorf("group %q is unknown", text)
+		return 0, fmt.Errorf("group %q: not in the group database", text)
 	}
 	return uint32(gid), nil
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/stockade-dev/stockade/agent/config"
+	"github.com/stockade-dev/stockade/agent/sink"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/bpf/fault"
 	"github.com/stockade-dev/stockade/compiler"
@@ -188,7 +189,7 @@ func (d *Daemon) unused(w *workload) error {
 		}
 	}
 	if n+tasks[w.id] > 0 {
-		return fmt.Errorf("workload %s has %d tasks and %d cgroups", w.name, tasks[w.id], n)
+		return fmt.Errorf("workload %s: has %s and %s", w.name, sink.Plural(tasks[w.id], "task"), sink.Plural(n, "cgroup"))
 	}
 	return nil
 }

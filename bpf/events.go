@@ -31,11 +31,11 @@ func (e *Enforcer) Events() (*Events, error) {
 		r, err = openRing(e.maps["events"])
 	}
 	if err != nil {
-		return nil, fmt.Errorf("event ring: %w: denials would not be seen", err)
+		return nil, fmt.Errorf("event ring: %w: denials would not be seen; try again", err)
 	}
 	b, err := newBell(e.maps["events"].FD())
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("event ring: %w: denials would not be seen", err), r.close())
+		return nil, errors.Join(fmt.Errorf("event ring: %w: denials would not be seen; try again", err), r.close())
 	}
 	e.store.resume(r)
 	return &Events{ring: r, bell: b, store: e.store}, nil

@@ -195,11 +195,11 @@ func size(spec *ebpf.CollectionSpec, o Options) error {
 
 func loadError(object string, err error) error {
 	var verifier *ebpf.VerifierError
-	hint := "this host lacks what `stockade doctor` names"
+	hint := "see what `stockade doctor` says that this host lacks"
 	if errors.As(err, &verifier) && len(verifier.Log) > 0 {
 		hint = "please report the kernel's version with this message"
 	}
-	return fmt.Errorf("BPF object %s: %w: nothing is enforced; %s", object, err, hint)
+	return fmt.Errorf("BPF object %s: %w: nothing is enforced; %s", object, plain(err), hint)
 }
 
 // attach attaches all programs or none.

@@ -67,7 +67,7 @@ func openStore(maps map[string]*ebpf.Map) (*store, error) {
 		s.outer, err = ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.ArrayOfMaps, KeySize: 4, ValueSize: 4, MaxEntries: 1, InnerMap: one})
 	}
 	if err != nil {
-		return nil, fmt.Errorf("map of maps: %w: no plan can be installed", err)
+		return nil, fmt.Errorf("map of maps: %w: no plan can be installed; run as root", plain(err))
 	}
 	return s, nil
 }
@@ -76,11 +76,11 @@ func openStore(maps map[string]*ebpf.Map) (*store, error) {
 func mapMemory(m *ebpf.Map) ([]byte, error) {
 	size := (int(m.ValueSize())+7)&^7*int(m.MaxEntries()) + unix.Getpagesize() - 1
 	if err := fault.At("bpf.map-memory"); err != nil {
-		return nil, fmt.Errorf("map %s: mmap: %w: no plan can be installed", m, err)
+		return nil, fmt.Errorf("map %s: mmap: %w: no plan can be installed; try again", m, err)
 	}
 	mem, err := unix.Mmap(m.FD(), 0, size&^(unix.Getpagesize()-1), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
-		return nil, fmt.Errorf("map %s: mmap: %w: no plan can be installed", m, err)
+		return nil, fmt.Errorf("map %s: mmap: %w: no plan can be installed; try again", m, err)
 	}
 	return mem, nil
 }

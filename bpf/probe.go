@@ -153,7 +153,7 @@ func probeMount(name, path string, magic int64, fix string) Fact {
 
 // probeSymbols: the walk reads rename_lock, whose address kallsyms tells.
 func probeSymbols() Fact {
-	const name = "kernel symbols"
+	const name, path = "kernel symbols", "/proc/sys/kernel/kptr_restrict"
 	symbols, err := os.Open("/proc/kallsyms")
 	if err != nil {
 		return lacking(name, err.Error(), "renames that race with a path walk could not be seen", "mount /proc")
@@ -168,7 +168,19 @@ func probeSymbols() Fact {
 			return holds(name, "rename_lock found")
 		}
 	}
-	return lacking(name, "rename_lock is not shown in /proc/kallsyms", "renames that race with a path walk could not be seen", "run as root with kernel.kptr_restrict at most 1")
+	return lacking(name, "rename_lock is not shown in /proc/kallsyms", "renames that race with a path walk could not be seen", fixSymbols(path, os.Geteuid()))
+}
+
+// fixSymbols says how to see the kernel's addresses, by the setting that hides them.
+func fixSymbols(path string, uid int) string {
+	value, err := os.ReadFile(path)
+	switch {
+	case uid != 0:
+		return "run as root, for example with sudo"
+	case err == nil && strings.TrimSpace(string(value)) == "2":
+		return "sysctl kernel.kptr_restrict=1"
+	}
+	return "run with the capability SYSLOG, as root has it outside containers"
 }
 
 // probeProgram loads and attaches a program that reads the kernel's memory and
@@ -185,6 +197,9 @@ func probeProgram() Fact {
 		},
 	})
 	if err != nil {
+		if os.Geteuid() != 0 {
+			return lacking(name, "load: "+firstLine(err), nothing, "run as root, for example with sudo")
+		}
 		return lacking(name, "load: "+firstLine(err), nothing, "see the facts above; a sandboxed or locked-down kernel may refuse LSM programs altogether: use another host or a VM")
 	}
 	defer p.Close()
@@ -197,7 +212,7 @@ func probeProgram() Fact {
 }
 
 func firstLine(err error) string {
-	line, _, _ := strings.Cut(err.Error(), "\n")
+	line, _, _ := strings.Cut(plain(err).Error(), "\n")
 	return line
 }
 

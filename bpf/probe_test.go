@@ -1,10 +1,14 @@
 package bpf
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // made writes a file of a made-up host.
@@ -51,5 +55,33 @@ func TestFixOfCgroupsHidesNothing(t *testing.T) {
 		if fix := fixCgroup(made(t, mounts)); strings.Contains(fix, "mount -t cgroup2") != mount || !strings.Contains(fix, "unified_cgroup_hierarchy=1") {
 			t.Errorf("%q: %s", mounts, fix)
 		}
+	}
+}
+
+func TestFixOfHiddenSymbolsFollowsTheirSetting(t *testing.T) {
+	for _, c := range []struct {
+		setting string
+		uid     int
+		want    string
+	}{
+		{"2\n", 0, "sysctl kernel.kptr_restrict=1"},
+		{"2\n", 1000, "run as root, for example with sudo"},
+		{"1\n", 0, "run with the capability SYSLOG, as root has it outside containers"},
+	} {
+		if fix := fixSymbols(made(t, c.setting), c.uid); fix != c.want {
+			t.Errorf("%q as %d: %s, want %s", c.setting, c.uid, fix, c.want)
+		}
+	}
+}
+
+// The library's advice is for its callers: no error of ours repeats it.
+func TestAdviceOfTheLibraryIsLeftOut(t *testing.T) {
+	err := fmt.Errorf("map create: %w (MEMLOCK may be too low, consider rlimit.RemoveMemlock)", unix.EPERM)
+	const want = "BPF object file: map create: operation not permitted: nothing is enforced; see what `stockade doctor` says that this host lacks"
+	if got := loadError("file", err); got.Error() != want || !errors.Is(got, unix.EPERM) {
+		t.Errorf("%v", got)
+	}
+	if line := firstLine(err); line != "map create: operation not permitted" {
+		t.Error(line)
 	}
 }

@@ -26,7 +26,7 @@ func registerRoot(p *ebpf.Program, id uint32) error {
 		err = fmt.Errorf("no such workload")
 	}
 	if err != nil {
-		return fmt.Errorf("root of workload %d: %w: it is not confined", id, err)
+		return fmt.Errorf("root of workload %d: %w: it is not confined; try again", id, err)
 	}
 	return nil
 }

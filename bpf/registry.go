@@ -53,7 +53,7 @@ func newRegistry() (*ebpf.Map, error) {
 	m, err := ebpf.NewMap(&ebpf.MapSpec{Name: registryName, Type: ebpf.Array, KeySize: 4, ValueSize: uint32(recordSize),
 		MaxEntries: abi.MaxWorkloads, Flags: unix.BPF_F_MMAPABLE})
 	if err != nil {
-		return nil, fmt.Errorf("map %s: %w: nothing is loaded; run as root", registryName, err)
+		return nil, fmt.Errorf("map %s: %w: nothing is loaded; run as root", registryName, plain(err))
 	}
 	return m, nil
 }
@@ -213,7 +213,7 @@ func (s *store) Release(id uint32) error {
 		return err
 	}
 	if n := tasks[id]; n > 0 {
-		return fmt.Errorf("workload %d: has %d tasks: it stays: %w", id, n, ErrInUse)
+		return fmt.Errorf("workload %d: has tasks (%d): it stays: %w", id, n, ErrInUse)
 	}
 	if err := fault.At("bpf.release"); err != nil {
 		return fmt.Errorf("workload %d: %w: it stays; try again", id, err)

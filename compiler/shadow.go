@@ -280,8 +280,11 @@ func (r *IdleReport) Unchecked() []string {
 		{r.Asked, "others cover them, but the agent is asked there, and its answers are not known"},
 	} {
 		if len(x.list) > 0 {
-			lines = append(lines, printable(fmt.Sprintf("not checked for policies that never matter: %d policies, the first at %s: %s",
-				len(x.list), x.list[0].Position(), x.why)))
+			which := "one, at"
+			if len(x.list) > 1 {
+				which = fmt.Sprintf("%d policies, the first at", len(x.list))
+			}
+			lines = append(lines, printable(fmt.Sprintf("not checked for policies that never matter: %s %s: %s", which, x.list[0].Position(), x.why)))
 		}
 	}
 	return lines

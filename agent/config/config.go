@@ -114,7 +114,7 @@ func Parse(file string, text []byte) (*Config, error) {
 		return nil, syntaxError(file, err)
 	}
 	if len(doc.Content) == 0 {
-		return nil, place{1, 1}.errorf(file, "it is empty: nothing is changed; declare workloads")
+		return nil, place{1, 1}.errorf(file, "configuration: empty: nothing is changed; declare workloads")
 	}
 	d := &decoder{file: file, dir: filepath.Dir(file)}
 	return d.config(doc.Content[0])
@@ -164,7 +164,7 @@ func (d *decoder) limits(n *yaml.Node, l *Limits) error {
 				return err
 			}
 			if l.Events&(l.Events-1) != 0 {
-				return d.at(v).errorf(d.file, "events: %s is no power of two: nothing is changed; choose one, for example 4MiB", v.Value)
+				return d.at(v).errorf(d.file, "%s %q: no power of two: nothing is changed; choose one, for example 4MiB", d.key, v.Value)
 			}
 			return nil
 		},
@@ -303,7 +303,10 @@ func (d *decoder) caps(n *yaml.Node, to *uint64) error {
 	return d.texts(n, &names, func(v *yaml.Node, text string) (string, error) {
 		bit, err := abi.ParseCapability(text)
 		if err != nil {
-			return "", d.at(v).errorf(d.file, "%w", err)
+			return "", d.at(v).errorf(d.file, "caps %q: %w: nothing is changed; use some of %s", text, err, strings.Join(abi.CapabilityNames(), ", "))
+		}
+		if bit == abi.SysTime { // whatever the policies say now, others may come
+			return "", d.at(v).errorf(d.file, "caps %q: without effect under an agent, whose policies may read the clock: nothing is changed; leave it out", text)
 		}
 		*to |= bit
 		return text, nil

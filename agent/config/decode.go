@@ -22,7 +22,10 @@ func (p place) errorf(file, format string, args ...any) error {
 }
 
 // decoder reads the nodes of one file.
-type decoder struct{ file, dir string }
+type decoder struct {
+	file, dir string
+	key       string // whose value is being read
+}
 
 func (d *decoder) at(n *yaml.Node) place { return place{n.Line, n.Column} }
 
@@ -35,6 +38,7 @@ func (d *decoder) mapping(n *yaml.Node, what string, known fields, lines map[str
 	if n.Kind != yaml.MappingNode {
 		return d.at(n).errorf(d.file, "%s: not a mapping: nothing is changed; write KEY: VALUE", what)
 	}
+	defer func(outer string) { d.key = outer }(d.key)
 	seen := map[string]bool{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
@@ -50,6 +54,7 @@ func (d *decoder) mapping(n *yaml.Node, what string, known fields, lines map[str
 		if lines != nil {
 			lines[key.Value] = d.at(value)
 		}
+		d.key = key.Value
 		if err := read(value); err != nil {
 			return err
 		}
@@ -73,10 +78,10 @@ func (d *decoder) list(n *yaml.Node, what string, read func(*yaml.Node) error) e
 // text reads a scalar that is not empty.
 func (d *decoder) text(n *yaml.Node, to *string) error {
 	if n.Kind != yaml.ScalarNode || n.Value == "" || n.Tag == "!!null" {
-		return d.at(n).errorf(d.file, "no text: nothing is changed; write one value")
+		return d.at(n).errorf(d.file, "%s: no text: nothing is changed; write one value", d.key)
 	}
 	if strings.ContainsRune(n.Value, 0) {
-		return d.at(n).errorf(d.file, "text with a NUL byte: nothing is changed; take it out")
+		return d.at(n).errorf(d.file, "%s: text with a NUL byte: nothing is changed; take it out", d.key)
 	}
 	*to = n.Value
 	return nil
@@ -97,7 +102,7 @@ func (d *decoder) texts(n *yaml.Node, to *[]string, check func(*yaml.Node, strin
 		return one(n)
 	}
 	if len(n.Content) == 0 {
-		return d.at(n).errorf(d.file, "an empty list: nothing is changed; write at least one item")
+		return d.at(n).errorf(d.file, "%s: an empty list: nothing is changed; write at least one item, or leave it out", d.key)
 	}
 	return d.list(n, "", one)
 }
@@ -107,7 +112,7 @@ func (d *decoder) choice(n *yaml.Node, to *string, words ...string) error {
 		return err
 	}
 	if !slices.Contains(words, *to) {
-		return d.at(n).errorf(d.file, "%q: unknown: nothing is changed; use %s", *to, strings.Join(words, " or "))
+		return d.at(n).errorf(d.file, "%s %q: unknown: nothing is changed; use %s", d.key, *to, strings.Join(words, " or "))
 	}
 	return nil
 }
@@ -141,12 +146,12 @@ func (d *decoder) size(n *yaml.Node, to *int64, least, most int64) error {
 	}
 	m := sizeText.FindStringSubmatch(text)
 	if m == nil {
-		return d.at(n).errorf(d.file, "%q: not a size: nothing is changed; write for example 64MiB", text)
+		return d.at(n).errorf(d.file, "%s %q: not a size: nothing is changed; write for example 64MiB", d.key, text)
 	}
 	value, err := strconv.ParseInt(m[1], 10, 64)
 	unit := map[string]int64{"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}[m[2]]
 	if err != nil || value > most/unit || value*unit < least {
-		return d.at(n).errorf(d.file, "%s: not from %d KiB to %d MiB: nothing is changed; choose another size", text, least>>10, most>>20)
+		return d.at(n).errorf(d.file, "%s %q: not from %d KiB to %d MiB: nothing is changed; choose another size", d.key, text, least>>10, most>>20)
 	}
 	*to = value * unit
 	return nil
@@ -160,7 +165,7 @@ func (d *decoder) duration(n *yaml.Node, to *time.Duration, least, most time.Dur
 	}
 	value, err := time.ParseDuration(text)
 	if err != nil || value < least || value > most {
-		return d.at(n).errorf(d.file, "%q: not a time from %v to %v: nothing is changed; write for example 5s", text, least, most)
+		return d.at(n).errorf(d.file, "%s %q: not a time from %v to %v: nothing is changed; write for example 5s", d.key, text, least, most)
 	}
 	*to = value
 	return nil
@@ -175,5 +180,5 @@ func syntaxError(file string, err error) error {
 		line, _ = strconv.Atoi(m[1])
 		text = m[2]
 	}
-	return place{line, 1}.errorf(file, "%w: nothing is changed; correct the YAML", errors.New(text))
+	return place{line, 1}.errorf(file, "YAML: %w: nothing is changed; correct it", errors.New(text))
 }

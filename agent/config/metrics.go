@@ -24,7 +24,7 @@ func (d *decoder) address(n *yaml.Node, to *string) error {
 	}
 	at, err := netip.ParseAddrPort(text)
 	if err != nil || at.Port() == 0 {
-		return d.at(n).errorf(d.file, "%q: not a numeric address and a port: nothing is changed; write for example 127.0.0.1:9464, or [::1]:9464", text)
+		return d.at(n).errorf(d.file, "%s %q: not a numeric address and a port: nothing is changed; write for example 127.0.0.1:9464, or [::1]:9464", d.key, text)
 	}
 	*to = at.String()
 	return nil

@@ -85,6 +85,18 @@ func (d *Denial) actions() string {
 	return m.String()
 }
 
+// boundary is the boundary as a phrase, which tells what was not granted from what
+// never is.
+func (d *Denial) boundary() string {
+	switch {
+	case d.Boundary == abi.BoundaryCapability && abi.Grantable()>>d.Device&1 == 0:
+		return "a capability that is never granted"
+	case d.Boundary == abi.BoundaryNetwork && !abi.Socket(d.Device).Grantable():
+		return "a kind of socket that is never granted"
+	}
+	return d.Boundary.String()
+}
+
 func (d *Denial) place() string {
 	switch {
 	case d.DestStatus != abi.PathNone:
@@ -110,7 +122,7 @@ func (d *Denial) who() string {
 
 func (d *Denial) why() string {
 	if d.Boundary == abi.BoundaryCapability || d.Boundary == abi.BoundaryNetwork {
-		return d.Boundary.String()
+		return d.boundary()
 	}
 	if d.Reason == abi.ReasonBoundary && d.Missing != 0 {
 		return d.Boundary.String() + ": " + d.Reason.String()

@@ -67,7 +67,7 @@ func (d *Denial) JSON() string {
 		PID: d.PID, TID: d.TID, UID: d.UID, GID: d.GID,
 		Comm: d.Comm, CommB64: raw(d.Comm),
 		Cgroup: d.Cgroup, Inode: d.Inode, Device: device(d.Device),
-		Reason: d.reason(), Boundary: d.Boundary.String(), Policies: d.Policies,
+		Reason: d.reason(), Boundary: d.boundary(), Policies: d.Policies,
 		Generation: d.Generation, PolicyDigest: "sha256:" + d.Digest,
 	}
 	switch d.Boundary {

@@ -79,6 +79,18 @@ func TestLineNamesWhatWasDeniedAndWhy(t *testing.T) {
 			d.Reason, d.Boundary, d.Device, d.Missing, d.Policies = abi.ReasonBoundary, abi.BoundaryCapability, 23, 0, nil
 			d.Path, d.PathStatus, d.Inode = "", abi.PathNone, 0
 		}, `denied the use of SYS_NICE by /usr/bin/cat[1234]: a capability that the workload was not granted`},
+		{"capability that is never granted", func(d *Denial) {
+			d.Reason, d.Boundary, d.Device, d.Missing, d.Policies = abi.ReasonBoundary, abi.BoundaryCapability, 38, 0, nil
+			d.Path, d.PathStatus, d.Inode = "", abi.PathNone, 0
+		}, `denied the use of PERFMON by /usr/bin/cat[1234]: a capability that is never granted`},
+		{"capability of a later kernel", func(d *Denial) {
+			d.Reason, d.Boundary, d.Device, d.Missing, d.Policies = abi.ReasonBoundary, abi.BoundaryCapability, 41, 0, nil
+			d.Path, d.PathStatus, d.Inode = "", abi.PathNone, 0
+		}, `denied the use of 41 by /usr/bin/cat[1234]: a capability that is never granted`},
+		{"kind of socket that is never granted", func(d *Denial) {
+			d.Reason, d.Boundary, d.Device, d.Missing, d.Policies = abi.ReasonBoundary, abi.BoundaryNetwork, uint32(abi.SocketOther), 0, nil
+			d.Path, d.PathStatus, d.Inode = "", abi.PathNone, 0
+		}, `denied a socket of kind other by /usr/bin/cat[1234]: a kind of socket that is never granted`},
 		{"boundary without action and path", func(d *Denial) {
 			d.Reason, d.Boundary, d.Missing, d.Policies = abi.ReasonBoundary, abi.BoundaryBPF, 0, nil
 			d.PathStatus, d.Inode = abi.PathNone, 0
@@ -248,5 +260,24 @@ func TestQuietLeavesTheSummary(t *testing.T) {
 		if lines := strings.Count(out.String(), "\n"); json && lines != 2 {
 			t.Errorf("%d lines, want 2: %s", lines, out.String())
 		}
+	}
+}
+
+func TestOneThingIsNotSeveral(t *testing.T) {
+	for want, got := range map[string]string{
+		"0 events": Plural(0, "event"), "1 event": Plural(1, "event"), "2 events": Plural(uint64(2), "event"),
+		"1 process": Plural(1, "process"), "2 processes": Plural(2, "process"), "1 policy": Plural(1, "policy"), "3 policies": Plural(3, "policy"),
+	} {
+		if got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	s := &Summary{Workload: "w", Mode: abi.Audit, Received: 1, Killed: 1, Counters: abi.Counters{Denied: 1}}
+	if text := s.Text(); !strings.Contains(text, ", 1 was denied at the boundary") || !strings.Contains(text, "w: 1 process left") {
+		t.Error(text)
+	}
+	s.Counters.Denied = 3
+	if text := s.Text(); !strings.Contains(text, "error: 1 event seen and 0 dropped, but 3 denials counted") {
+		t.Error(text)
 	}
 }

@@ -52,6 +52,9 @@ func (s *Summary) Text() string {
 		if hard := s.Received - min(s.Audit, s.Received); hard > 0 { // the boundary is in force in every mode
 			denied -= min(hard, denied)
 			audit = fmt.Sprintf(", %d were denied at the boundary", hard)
+			if hard == 1 {
+				audit = ", 1 was denied at the boundary"
+			}
 		}
 	} else if s.Audit > 0 { // by policies in audit
 		denied -= min(s.Audit, denied)
@@ -61,10 +64,10 @@ func (s *Summary) Text() string {
 		more = " or more"
 	}
 	fmt.Fprintf(&b, "stockade: %s: exit %d, %s %s%s (%d%s distinct), %s dropped, %d allowed, %.1f s; policy sha256:%s generation %d\n",
-		s.Workload, s.ExitCode, plural(denied, "operation"), word, audit, s.Distinct, more,
-		plural(s.Counters.Dropped, "event"), s.Counters.Allowed, s.Elapsed.Seconds(), short(s.Digest), s.Generation)
+		s.Workload, s.ExitCode, Plural(denied, "operation"), word, audit, s.Distinct, more,
+		Plural(s.Counters.Dropped, "event"), s.Counters.Allowed, s.Elapsed.Seconds(), short(s.Digest), s.Generation)
 	if s.Killed > 0 {
-		fmt.Fprintf(&b, "stockade: %s: %s left after the command ended: killed\n", s.Workload, plural(uint64(s.Killed), "process"))
+		fmt.Fprintf(&b, "stockade: %s: %s left after the command ended: killed\n", s.Workload, Plural(s.Killed, "process"))
 	}
 	if s.Received > topThreshold {
 		for _, g := range s.Top {
@@ -72,8 +75,8 @@ func (s *Summary) Text() string {
 		}
 	}
 	if !s.Exact() && s.Unseen == 0 {
-		fmt.Fprintf(&b, "stockade: %s: error: %d events seen and %d dropped, but %d denials counted: the record above is not complete; please report it\n",
-			s.Workload, s.Received, s.Counters.Dropped, s.Counters.Denied)
+		fmt.Fprintf(&b, "stockade: %s: error: %s seen and %d dropped, but %s counted: the record above is not complete; please report it\n",
+			s.Workload, Plural(s.Received, "event"), s.Counters.Dropped, Plural(s.Counters.Denied, "denial"))
 	}
 	return b.String()
 }
@@ -85,9 +88,13 @@ func short(digest string) string {
 	return digest
 }
 
-func plural(n uint64, word string) string {
+// Plural counts things, of which word names one.
+func Plural[N int | uint32 | uint64](n N, word string) string {
+	stem, y := strings.CutSuffix(word, "y")
 	switch {
 	case n == 1:
+	case y:
+		word = stem + "ies"
 	case strings.HasSuffix(word, "s"):
 		word += "es"
 	default:

@@ -1,6 +1,7 @@
 package abi
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -32,17 +33,27 @@ func CapabilityName(number uint32) string {
 	return fmt.Sprint(number)
 }
 
+// What keeps a name from being that of a grant.
+var (
+	errNoCapability = errors.New("no capability")
+	errNever        = errors.New("never granted, it would end enforcement, or change the machine for all")
+)
+
+// SysTime is the bit of SYS_TIME, a grant of which has no effect where policies
+// read the clock. Twin: granted in bpf/kern/capability.h.
+const SysTime uint64 = 1 << 25
+
 // ParseCapability returns the bit of a capability that a workload can be granted.
-// Names may be small and begin with CAP_.
+// Names may be small and begin with CAP_. The error says what is wrong with the name,
+// and no more.
 func ParseCapability(name string) (uint64, error) {
 	plain := strings.TrimPrefix(strings.ToUpper(name), "CAP_")
 	i := slices.Index(capabilities[:], plain)
 	if i < 0 {
-		return 0, fmt.Errorf("cap %q: no capability: nothing is changed; use some of %s", name, strings.Join(grantable(), ", "))
+		return 0, errNoCapability
 	}
 	if slices.Contains(never, plain) {
-		return 0, fmt.Errorf("cap %q: never granted: it would end enforcement, or change the machine for all: nothing is changed; use some of %s",
-			name, strings.Join(grantable(), ", "))
+		return 0, errNever
 	}
 	return 1 << i, nil
 }
@@ -50,8 +61,8 @@ func ParseCapability(name string) (uint64, error) {
 // Grantable is the mask of the capabilities that a grant can hold.
 func Grantable() uint64 { return maskOf(capabilities[:]) &^ maskOf(never) }
 
-// grantable lists what a grant adds something to.
-func grantable() []string {
+// CapabilityNames lists those to which a grant adds something.
+func CapabilityNames() []string {
 	return slices.DeleteFunc(slices.Clone(capabilities[:]), func(name string) bool {
 		return slices.Contains(never, name) || slices.Contains(always, name)
 	})

@@ -3,6 +3,7 @@ package abi
 import (
 	"maps"
 	"slices"
+	"strings"
 )
 
 // Socket is a kind of sockets that confined tasks lack, unless it is granted to
@@ -79,10 +80,20 @@ var socketNames = map[string]Socket{
 // SocketNames lists the kinds that can be granted.
 func SocketNames() []string { return slices.Sorted(maps.Keys(socketNames)) }
 
-// ParseSocket returns the kind of a name.
+// ParseSocket returns the kind of a name, which may have capital letters.
 func ParseSocket(name string) (Socket, bool) {
-	s, ok := socketNames[name]
+	s, ok := socketNames[strings.ToLower(name)]
 	return s, ok
+}
+
+// Grantable reports whether a workload can be granted the kind.
+func (s Socket) Grantable() bool {
+	for _, of := range socketNames {
+		if of == s {
+			return true
+		}
+	}
+	return false
 }
 
 // Mask is the kind's bit in Grants.Sockets.

@@ -51,13 +51,13 @@ func agentAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(c.App.Writer, "%s: ok: %d workloads\n", c.String("config"), n)
+	_, err = fmt.Fprintf(c.App.Writer, "%s: ok: %s\n", c.String("config"), agent.Plural(n, "workload"))
 	return err
 }
 
 // socketFlag names the agent to talk to.
 func socketFlag() cli.Flag {
-	return &cli.StringFlag{Name: "socket", Value: agent.DefaultSocket, TakesFile: true, Usage: "the agent's `SOCKET`"}
+	return &cli.StringFlag{Name: "socket", Value: agent.DefaultSocket, TakesFile: true, Usage: "the agent's `SOCKET`, a path", Action: checkSocket}
 }
 
 func client(c *cli.Context) *agent.Client { return agent.NewClient(c.String("socket")) }
@@ -65,7 +65,7 @@ func client(c *cli.Context) *agent.Client { return agent.NewClient(c.String("soc
 // oneName returns the one argument of a verb that is about a workload.
 func oneName(c *cli.Context, n int) (string, error) {
 	if c.NArg() != n {
-		return "", usage(c, "%s: not %d arguments: nothing was done; see `%s --help`", c.Command.Name, n, c.Command.HelpName)
+		return "", usage(c, "%s: not %s: nothing was done; see `%s --help`", c.Command.Name, agent.Plural(n, "argument"), c.Command.HelpName)
 	}
 	return c.Args().First(), nil
 }

@@ -17,7 +17,7 @@ func TestAgentChecksItsConfiguration(t *testing.T) {
 	}
 	write("p.cedar", `permit (principal, action, resource in file_system::Dir::"/a");`)
 	write("agent.yaml", "workloads:\n  - {name: a, match: {cgroup: x}, principal: 'User::\"a\"', policies: p.cedar}\n")
-	if code, out, errs := call("", "agent", "--check", "--config", config); code != 0 || !strings.HasSuffix(out, ": ok: 1 workloads\n") {
+	if code, out, errs := call("", "agent", "--check", "--config", config); code != 0 || !strings.HasSuffix(out, ": ok: 1 workload\n") {
 		t.Errorf("exit %d: %s%s", code, out, errs)
 	}
 	write("p.cedar", "permit (\n")

@@ -62,7 +62,7 @@ func showAsks(w io.Writer, asks agent.Asks) error {
 	}
 	switch {
 	case asks.Forgotten > 0:
-		_, err := fmt.Fprintf(w, "%d older questions had to make room\n", asks.Forgotten)
+		_, err := fmt.Fprintf(w, "%s had to make room\n", agent.Plural(asks.Forgotten, "older question"))
 		return err
 	case len(asks.Asks) == 0:
 		_, err := fmt.Fprintln(w, "nothing waits for an answer")

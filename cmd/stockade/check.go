@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/stockade-dev/stockade/agent"
 	"github.com/stockade-dev/stockade/compiler"
 )
 
@@ -62,8 +63,8 @@ func checkAction(c *cli.Context) error {
 		if audits > 0 {
 			inAudit = fmt.Sprintf(", %d in audit", audits)
 		}
-		fmt.Fprintf(c.App.Writer, "%s: ok: %d policies (%d permit, %d forbid%s), %d rules\n",
-			source.Name, permits+forbids, permits, forbids, inAudit, rules)
+		fmt.Fprintf(c.App.Writer, "%s: ok: %s (%d permit, %d forbid%s), %s\n",
+			source.Name, agent.Plural(permits+forbids, "policy"), permits, forbids, inAudit, agent.Plural(rules, "rule"))
 	}
 	if c.Bool("verbose") {
 		for _, report := range plan.Reports() {
@@ -76,13 +77,14 @@ func checkAction(c *cli.Context) error {
 	for _, name := range plan.Rules.Unenforced {
 		fmt.Fprintf(c.App.Writer, "not enforced here: %s: no kernel hook of this version decides it\n", name)
 	}
-	fmt.Fprintf(c.App.Writer, "plan for %s: %d nodes, %d rows, %d decision nodes, %d automaton states, %d bytes, sha256:%s\n",
-		plan.Principal, plan.Table.Nodes, plan.Table.Rows, plan.Table.Decisions, plan.Table.States, len(plan.Table.Bytes()), plan.Digest)
+	fmt.Fprintf(c.App.Writer, "plan for %s: %s, %s, %s, %s, %d bytes, sha256:%s\n",
+		plan.Principal, agent.Plural(plan.Table.Nodes, "node"), agent.Plural(plan.Table.Rows, "row"), agent.Plural(plan.Table.Decisions, "decision node"),
+		agent.Plural(plan.Table.States, "automaton state"), len(plan.Table.Bytes()), plan.Digest)
 	for _, line := range unchecked {
 		fmt.Fprintf(c.App.Writer, "%s\n", line)
 	}
 	if c.Bool("strict") && len(warnings) > 0 {
-		return fmt.Errorf("policies: %d warnings: with --strict they are errors; mend what they name", len(warnings))
+		return fmt.Errorf("policies: %s: --strict lets none pass; mend what they name", agent.Plural(len(warnings), "warning"))
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/stockade-dev/stockade/agent"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/compiler"
 )
@@ -106,7 +107,7 @@ func diffText(w io.Writer, changes []compiler.Change, open, all bool) error {
 		}
 	}
 	if n := len(changes) - len(shown); n > 0 {
-		if _, err := fmt.Fprintf(w, "and %d more changes: use --all\n", n); err != nil {
+		if _, err := fmt.Fprintf(w, "and %s: use --all\n", agent.Plural(n, "more change")); err != nil {
 			return err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/cedar-policy/cedar-go/types"
 	"github.com/urfave/cli/v2"
 
+	"github.com/stockade-dev/stockade/agent"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/compiler"
 )
@@ -58,7 +59,7 @@ EXIT CODE:
 
 func explainAction(c *cli.Context) error {
 	if c.NArg() != 2 {
-		return usage(c, "request: %d arguments: nothing was decided; write ACTION PATH, flags before them", c.NArg())
+		return usage(c, "request: %s: nothing was decided; write ACTION PATH, flags before them", agent.Plural(c.NArg(), "argument"))
 	}
 	request, err := explainRequest(c)
 	if err != nil {
@@ -228,7 +229,7 @@ func explainSuggestion(w *lines, s *compiler.Suggestion) {
 	w.add(1, "in all, this makes")
 	for i, change := range s.Changes {
 		if i == maxPlaces {
-			w.add(2, "and %d more changes", len(s.Changes)-i)
+			w.add(2, "and %s", agent.Plural(len(s.Changes)-i, "more change"))
 			break
 		}
 		if w.err == nil {

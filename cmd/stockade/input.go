@@ -37,7 +37,7 @@ func readInput(c *cli.Context, policies []string) (compiler.Input, error) {
 	for _, name := range c.StringSlice("handle") {
 		a, ok := abi.ParseAction("file_system::Action", name)
 		if !ok || !abi.EnforcedActions.Has(a) {
-			return in, usage(c, "handle %q: no action that can be enforced: nothing was done; use one of %s", name, abi.EnforcedActions)
+			return in, usage(c, "handle %q: no action that can be enforced: %s; use one of %s", name, undone(c), abi.EnforcedActions)
 		}
 		in.Handled |= abi.MaskOf(a)
 	}
@@ -45,7 +45,7 @@ func readInput(c *cli.Context, policies []string) (compiler.Input, error) {
 		in.Principal = defaultPrincipal()
 	}
 	if len(policies) == 0 {
-		return in, usage(c, "policies: none given: nothing was done; name a file or a folder of *.cedar files")
+		return in, usage(c, "policies: none given: %s; name a file or a folder of *.cedar files", undone(c))
 	}
 	for _, path := range policies {
 		sources, err := agent.ReadPolicies(path)

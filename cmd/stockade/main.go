@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -66,7 +67,14 @@ func report(stderr io.Writer, err error) {
 	default:
 		fmt.Fprintln(stderr, "stockade:", err)
 	}
+	var unstarted *agent.NotStartedError
+	if errors.As(err, &unstarted) && !strings.Contains(err.Error(), nothingStarted) {
+		fmt.Fprintln(stderr, "stockade: run:", nothingStarted)
+	}
 }
+
+// nothingStarted is what follows from an error of a run before its command.
+const nothingStarted = "nothing was started"
 
 // status is an error with an exit code.
 type status struct {
@@ -121,16 +129,50 @@ func plain(verbs []*cli.Command) {
 
 // usageError turns what the flag parser says into an error of our style.
 func usageError(c *cli.Context, err error, _ bool) error {
-	text := fmt.Sprintf("%v: nothing was done; see `%s --help`", err, c.Command.HelpName)
+	what, hint := flagFault(err.Error()), ""
 	if _, name, ok := strings.Cut(err.Error(), "not defined: -"); ok {
 		if near := cli.SuggestFlag(c.Command.Flags, name, false); near != "" {
-			text += ". Did you mean " + near + "?"
+			hint = ". Did you mean " + near + "?"
 		}
 	}
-	if c.Command.Name == "run" {
-		return status{errors.New(text), agent.ExitFailed}
+	return usage(c, "%s: %s; see `%s --help`%s", what, undone(c), c.Command.HelpName, hint)
+}
+
+// flagFaults are the texts of the flag parser, and what becomes of them: $name is
+// the flag's name.
+var flagFaults = []struct {
+	text *regexp.Regexp
+	ours string
+}{
+	{regexp.MustCompile(`^flag provided but not defined: -(?P<name>.*)$`), "$name: unknown flag"},
+	{regexp.MustCompile(`^flag needs an argument: -(?P<name>.*)$`), "$name: no value given"},
+	{regexp.MustCompile(`^invalid (?:boolean )?value (?P<value>".*") for (?:flag )?-(?P<name>[^ ]+): parse error$`), "$name $value: not a value of this flag"},
+	{regexp.MustCompile(`^invalid (?:boolean )?value (?P<value>".*") for (?:flag )?-(?P<name>[^ ]+): (?P<why>.*)$`), "$name $value: $why"},
+	{regexp.MustCompile(`^bad flag syntax: -*(?P<name>.*)$`), "$name: not written as a flag is"},
+}
+
+// flagFault names the flag first, and then what is wrong with it.
+func flagFault(text string) string {
+	for _, fault := range flagFaults {
+		m := fault.text.FindStringSubmatchIndex(text)
+		if m == nil {
+			continue
+		}
+		dashes := "-"
+		if i := 2 * fault.text.SubexpIndex("name"); m[i+1]-m[i] > 1 {
+			dashes = "--"
+		}
+		return dashes + string(fault.text.ExpandString(nil, fault.ours, text, m))
 	}
-	return status{errors.New(text), exitUsage}
+	return "flags: " + text
+}
+
+// undone says that a mistake on the command line changed nothing.
+func undone(c *cli.Context) string {
+	if c.Command.Name == "run" {
+		return nothingStarted
+	}
+	return "nothing was done"
 }
 
 // unknownVerb is what happens where no verb is named.
@@ -157,7 +199,7 @@ func usage(c *cli.Context, format string, args ...any) error {
 // noArgs refuses arguments that a verb does not take.
 func noArgs(c *cli.Context) error {
 	if c.Args().Present() {
-		return usage(c, "%s: unexpected argument: nothing was done; see `%s --help`", c.Args().First(), c.Command.HelpName)
+		return usage(c, "%s: unexpected argument: %s; see `%s --help`", c.Args().First(), undone(c), c.Command.HelpName)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -41,69 +42,26 @@ EXIT CODE:
 			`stockade run --policy policy.cedar --json --log denials.jsonl -- ./agent`,
 			`stockade run --policy policy.cedar --principal 'User::"ci"' --entities users.json -- ./job`,
 		),
-		Flags: append([]cli.Flag{policyFlag()}, append(inputFlags("runtime"),
+		Flags: slices.Concat([]cli.Flag{policyFlag()}, inputFlags("runtime"), grantFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "name", Usage: "a `NAME` for the workload, unique on this host (default: the command's and a random number)"},
 			&cli.StringFlag{Name: "mode", Value: "enforce", Usage: "`MODE` is enforce, or audit to report, and refuse the boundary only"},
 			&cli.BoolFlag{Name: "strict", Usage: "refuse executable memory that no file holds (breaks just-in-time compilers), and judge every use of a descriptor, also of standard input and output"},
-			&cli.StringSliceFlag{Name: "cap", Usage: "grant the capability `NAME`, for example SYS_NICE ; may be repeated, see docs/limits.md"},
-			socketKindFlag(),
 			&cli.StringFlag{Name: "agent", Value: agent.AgentAuto, Usage: "`WHEN` is auto: the running agent confines the command, if there is one, which starts faster; never: stockade run does so by itself; or require"},
 			socketFlag(),
 			&cli.StringFlag{Name: "user", Usage: "run the command as `USER`, a name or UID, optionally with :GROUP (default: who runs stockade)"},
 			&cli.StringFlag{Name: "log", TakesFile: true, Usage: "append denials and summary to `FILE`, not standard error"},
 			&cli.BoolFlag{Name: "json", Usage: "print one JSON object a line"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "leave out the denials; the summary stays"},
-		)...),
+		}),
 		Action: runAction,
 	}
 }
 
 func runAction(c *cli.Context) error {
-	failed := func(err error) error { return status{err, agent.ExitFailed} }
-	cfg := agent.RunConfig{
-		Name: c.String("name"), Args: c.Args().Slice(), User: c.String("user"), Strict: c.Bool("strict"),
-		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-	}
-	switch mode := c.String("mode"); mode {
-	case "enforce":
-	case "audit":
-		cfg.Mode = abi.Audit
-	default:
-		return usage(c, "mode %q: unknown: nothing was started; use enforce or audit", mode)
-	}
-	for _, name := range c.StringSlice("cap") {
-		bit, err := abi.ParseCapability(name)
-		if err != nil {
-			return usage(c, "%v", err)
-		}
-		cfg.Grants.Caps |= bit
-	}
-	switch use := c.String("agent"); use {
-	case agent.AgentAuto, agent.AgentNever, agent.AgentRequire:
-		cfg.Agent, cfg.Socket = use, c.String("socket")
-	default:
-		return usage(c, "agent %q: unknown: nothing was started; use auto, never or require", use)
-	}
-	var err error
-	if cfg.Grants.Sockets, err = socketKinds(c); err != nil {
-		return err
-	}
-	if len(cfg.Args) == 0 {
-		return usage(c, "command: none given: nothing was started; write it after --")
-	}
-	in, err := readInput(c, c.StringSlice("policy"))
+	cfg, err := runConfig(c)
 	if err != nil {
-		return failed(err)
+		return status{&agent.NotStartedError{Err: err}, agent.ExitFailed}
 	}
-	if cfg.Plan, err = compiler.Compile(in); err != nil {
-		return failed(err)
-	}
-	cfg.Input = in
-	out, err := openLog(c)
-	if err != nil {
-		return failed(err)
-	}
-	cfg.Sink = agent.Output{JSON: c.Bool("json"), Quiet: c.Bool("quiet")}.To(out)
 	result, err := agent.Run(c.Context, cfg)
 	if err != nil {
 		return status{err, result.ExitCode}
@@ -112,6 +70,47 @@ func runAction(c *cli.Context) error {
 		return quietly(result.ExitCode)
 	}
 	return nil
+}
+
+// runConfig reads all that a run depends on.
+func runConfig(c *cli.Context) (cfg agent.RunConfig, err error) {
+	cfg = agent.RunConfig{
+		Name: c.String("name"), Args: c.Args().Slice(), User: c.String("user"), Strict: c.Bool("strict"),
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+	}
+	switch mode := c.String("mode"); mode {
+	case "enforce":
+	case "audit":
+		cfg.Mode = abi.Audit
+	default:
+		return cfg, usage(c, "mode %q: unknown: nothing was started; use enforce or audit", mode)
+	}
+	switch use := c.String("agent"); use {
+	case agent.AgentAuto, agent.AgentNever, agent.AgentRequire:
+		cfg.Agent, cfg.Socket = use, c.String("socket")
+	default:
+		return cfg, usage(c, "agent %q: unknown: nothing was started; use auto, never or require", use)
+	}
+	if cfg.Grants, err = grants(c); err != nil {
+		return cfg, err
+	}
+	if len(cfg.Args) == 0 {
+		return cfg, usage(c, "command: none given: nothing was started; write it after --")
+	}
+	in, err := readInput(c, c.StringSlice("policy"))
+	if err != nil {
+		return cfg, err
+	}
+	if cfg.Plan, err = compiler.Compile(in); err != nil {
+		return cfg, err
+	}
+	cfg.Input = in
+	out, err := openLog(c)
+	if err != nil {
+		return cfg, err
+	}
+	cfg.Sink = agent.Output{JSON: c.Bool("json"), Quiet: c.Bool("quiet")}.To(out)
+	return cfg, nil
 }
 
 // openLog returns where denials go.

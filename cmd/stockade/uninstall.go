@@ -36,6 +36,6 @@ func uninstallAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(c.App.Writer, "uninstalled: %d processes killed; nothing of the agent enforces any more\n", killed)
+	_, err = fmt.Fprintf(c.App.Writer, "uninstalled: %s killed; nothing of the agent enforces any more\n", agent.Plural(killed, "process"))
 	return err
 }

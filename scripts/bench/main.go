@@ -15,6 +15,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/stockade-dev/stockade/scripts/vm/label"
 )
 
 const usage = `bench measures what a verdict costs.
@@ -31,7 +33,12 @@ func main() {
 	count := flag.Int("count", 5, "`NUMBER` of native runs; the least is shown")
 	flag.Usage = func() { fmt.Fprint(os.Stderr, usage); flag.PrintDefaults() }
 	flag.Parse()
-	if err := bench(*native, *count, strings.FieldsFunc(*kernels, func(r rune) bool { return r == ',' || r == ' ' })); err != nil {
+	list := strings.FieldsFunc(*kernels, func(r rune) bool { return r == ',' || r == ' ' })
+	if err := label.Check(list); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(2)
+	}
+	if err := bench(*native, *count, list); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -63,7 +70,7 @@ func bench(native bool, count int, kernels []string) error {
 		}
 		missed += results.judge(os.Stdout, "kernel "+k, machineTargets)
 	}
-	fmt.Printf("\n%d targets missed, %d parts failed\n", missed, len(failed))
+	fmt.Printf("\ntargets missed: %d; parts failed: %d\n", missed, len(failed))
 	if len(failed) > 0 {
 		return fmt.Errorf("%s", strings.Join(failed, "\nbench: "))
 	}

@@ -16,6 +16,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/stockade-dev/stockade/scripts/vm/label"
 )
 
 const usage = `verify runs all tests, natively and in VMs, and prints a summary.
@@ -49,6 +51,10 @@ func main() {
 
 	if _, err := os.Stat("go.mod"); err != nil {
 		fmt.Fprintln(os.Stderr, "verify: not at the root of the repository: nothing is run; run: make test")
+		os.Exit(2)
+	}
+	if err := label.Check(o.kernels); err != nil {
+		fmt.Fprintln(os.Stderr, "verify:", err)
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
