@@ -37,6 +37,7 @@ const (
 	guardProgInodeInitSecurityAnon = "inode_init_security_anon"
 	guardProgKernelLoadData        = "kernel_load_data"
 	guardProgKernelReadFile        = "kernel_read_file"
+	guardProgKeyAlloc              = "key_alloc"
 	guardProgLockedDown            = "locked_down"
 	guardProgPerfEventOpen         = "perf_event_open"
 	guardProgSyslog                = "syslog"
@@ -96,6 +97,7 @@ type guardProgramSpecs struct {
 	InodeInitSecurityAnon *ebpf.ProgramSpec `ebpf:"inode_init_security_anon"`
 	KernelLoadData        *ebpf.ProgramSpec `ebpf:"kernel_load_data"`
 	KernelReadFile        *ebpf.ProgramSpec `ebpf:"kernel_read_file"`
+	KeyAlloc              *ebpf.ProgramSpec `ebpf:"key_alloc"`
 	LockedDown            *ebpf.ProgramSpec `ebpf:"locked_down"`
 	PerfEventOpen         *ebpf.ProgramSpec `ebpf:"perf_event_open"`
 	Syslog                *ebpf.ProgramSpec `ebpf:"syslog"`
@@ -216,6 +218,7 @@ type guardPrograms struct {
 	InodeInitSecurityAnon *ebpf.Program `ebpf:"inode_init_security_anon"`
 	KernelLoadData        *ebpf.Program `ebpf:"kernel_load_data"`
 	KernelReadFile        *ebpf.Program `ebpf:"kernel_read_file"`
+	KeyAlloc              *ebpf.Program `ebpf:"key_alloc"`
 	LockedDown            *ebpf.Program `ebpf:"locked_down"`
 	PerfEventOpen         *ebpf.Program `ebpf:"perf_event_open"`
 	Syslog                *ebpf.Program `ebpf:"syslog"`
@@ -229,6 +232,7 @@ func (p *guardPrograms) Close() error {
 		p.InodeInitSecurityAnon,
 		p.KernelLoadData,
 		p.KernelReadFile,
+		p.KeyAlloc,
 		p.LockedDown,
 		p.PerfEventOpen,
 		p.Syslog,

@@ -43,6 +43,7 @@ var optional = map[string]string{
 	"inode_remove_acl":   "", // 6.1: inode_removexattr likewise
 	"inode_file_setattr": "", // before 6.17 the ioctls are the only way
 	compatPersonality:    "", // without it no 32-bit program runs
+	"key_alloc":          "", // without it there are no keys
 	postOpen:             "", // before 6.9 no open is held
 	"file_ioctl_compat":  "", // before 6.8 file_ioctl fires for 32-bit callers too
 }

@@ -35,6 +35,7 @@ enum call_class {
 	CLASS_PORT,
 	CLASS_ACCT,
 	CLASS_HANGUP,
+	CLASS_KEY,     /* a key that a program of the host is to make */
 };
 
 #define NIL NO_CALL /* no such call in that table */
@@ -128,7 +129,8 @@ enum call_class {
 	X(PORT, 172, 110, NIL, NIL)	   /* iopl */                                                  \
 	X(PORT, 173, 101, NIL, NIL)	   /* ioperm */                                                \
 	X(ACCT, 163, 51, 89, 51)	   /* acct */                                                  \
-	X(HANGUP, 153, 111, 58, 111)	   /* vhangup */
+	X(HANGUP, 153, 111, 58, 111)	   /* vhangup */                                               \
+	X(KEY, 249, 287, 218, 310)	   /* request_key */
 
 /* The twelve old calls of extended attributes stand in a row. */
 #if defined(__TARGET_ARCH_x86)

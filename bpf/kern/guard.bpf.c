@@ -12,6 +12,7 @@
  * syslog            clearing the kernel's log, and the console's level
  * inode_init_security_anon
  *                   userfaultfd of faults in the kernel: who reads the task's memory would wait
+ * key_alloc         request_key of what is not there: /sbin/request-key would run, as root, outside
  * task_prctl        PR_SET_MM with an executable: the running one is what policies and events name
  */
 #include "capability.h"
@@ -90,6 +91,17 @@ int BPF_PROG(inode_init_security_anon, struct inode *inode, struct qstr *name)
 		return 0;
 	nr = call_number();
 	return nr == NR_USERFAULTFD && call_arg(nr, 0) & USER_MODE_ONLY ? 0 : refuse(w, BOUNDARY_LEASE, 0);
+}
+
+/* In that call a key is made for the program's answer alone. */
+SEC("lsm/key_alloc")
+int BPF_PROG(key_alloc)
+{
+	u32 w = who();
+
+	if (!w || class_of(call_number()) != CLASS_KEY)
+		return 0;
+	return refuse_as(w, BOUNDARY_SYSTEM, 0, ENOKEY);
 }
 
 /* PR_SET_MM_MAP names an executable in memory that could change until the

@@ -299,6 +299,7 @@ struct bpf_raw_tracepoint_args;
 #define ENOTTY 25
 #define ENOSYS 38
 #define EPROTONOSUPPORT 93
+#define ENOKEY 126
 #define EAFNOSUPPORT 97
 
 #define S_IFMT 0170000

@@ -3,6 +3,7 @@ package vmtest
 import (
 	"fmt"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -117,6 +118,31 @@ func TestBoundaryOwners(t *testing.T) {
 		{name: "signal to a group of outsiders is denied", free: group, probe: group, want: denial{actions: "kill"}},
 	})...)
 	c.cross(forbidden(abi.BoundaryProcess, []crossing{c.both("advice on an outsider's memory is denied", eacces, "trace", "madvise", "PID")})...)
+}
+
+// TestBoundaryRequestedKeys has the host's maker of keys, which is root's, do what a
+// task asks for.
+func TestBoundaryRequestedKeys(t *testing.T) {
+	const maker = "/sbin/request-key"
+	b := newBorder(t, everything)
+	b.tree("made")
+	if _, err := os.Lstat(maker); err == nil {
+		t.Fatal(maker + ": is there: this test puts its own there; run it in a VM")
+	}
+	must(t, os.WriteFile(maker, []byte("#!/bin/sh\necho ran >> "+b.at("@/made")+"\n"), 0o755))
+	t.Cleanup(func() { os.Remove(maker) })
+	ran := func(want int) {
+		t.Helper()
+		if got := strings.Count(string(must1(os.ReadFile(b.at("@/made")))(t)), "ran"); got != want {
+			t.Errorf("%s ran %d times, want %d", maker, got, want)
+		}
+	}
+	must1(unix.AddKey("user", "there"+b.dir, []byte("x"), unix.KEY_SPEC_SESSION_KEYRING))(t)
+	b.cross(forbidden(abi.BoundarySystem, []crossing{
+		{name: "key that the host would make is denied", inside: words("requestkey", "there"+b.dir), free: words("requestkey", "new"+b.dir, "text"), freed: unix.ENOKEY,
+			probe: words("requestkey", "new"+b.dir+"2", "text"), errno: unix.ENOKEY},
+	})...)
+	ran(1) // for the task that nothing confines
 }
 
 // TestLimitsOfObjects reaches what is neither a file nor a process: objects that

@@ -96,6 +96,15 @@ var machine = map[string]probe{
 		_, err := unix.AddKey("user", a.str(0), []byte("x"), unix.KEY_SPEC_USER_KEYRING)
 		return err
 	},
+	// requestkey NAME [TEXT]: with the text, for whoever makes keys
+	"requestkey": func(a args) error {
+		text := ""
+		if len(a) > 1 {
+			text = a.str(1)
+		}
+		_, err := unix.RequestKey("user", a.str(0), text, 0)
+		return err
+	},
 	"readkey": func(a args) error {
 		id, err := unix.KeyctlSearch(unix.KEY_SPEC_USER_KEYRING, "user", a.str(0), 0)
 		if err != nil {
