@@ -99,7 +99,9 @@ var escapes = map[string]probe{
 	// newns PROBE...: in a new mount namespace
 	"newns": func(a args) error {
 		runtime.LockOSThread()
-		must(unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS))
+		if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
+			return err
+		}
 		return run(a)
 	},
 	// setns FD PROBE...: in the mount namespace of an inherited descriptor
