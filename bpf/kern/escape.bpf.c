@@ -20,9 +20,10 @@
  *                     events that block others: never
  * uring_override_creds
  *                     io_uring's personalities: never; see by_kernel in meta.bpf.c
- * file_receive        descriptors by SCM_RIGHTS or pidfd_getfd: as if opened here; an io_uring made
- *                     outside would act with its maker's identity: never; nor bpf and perf; sockets
- *                     by their kind
+ * file_receive        descriptors by SCM_RIGHTS or pidfd_getfd: as if opened here; of the kernel's
+ *                     objects without a path counters, timers, signals, epoll and pidfds, no other: an
+ *                     io_uring acts with its maker's identity, a userfaultfd or a seccomp listener on
+ *                     its maker; sockets by their kind
  */
 #include "boundary.h"
 #include "socket.h"
@@ -211,17 +212,36 @@ int BPF_PROG(uring_override_creds)
 	return w ? refuse(w, BOUNDARY_URING, 0) : 0;
 }
 
-/* power_of tells what a file without a path can do by itself, whoever holds it. */
+/* power_of tells what an object of the kernel, known by its name, can do by itself,
+ * whoever holds it. 0 is for those that do no more than their holder could. */
 static __always_inline u32 power_of(struct dentry *d)
 {
+	u32 len = d->d_name.len;
 	u64 name = 0;
 
 	bpf_probe_read_kernel(&name, sizeof(name), d->d_name.name);
-	if (name == NAME8('[', 'i', 'o', '_', 'u', 'r', 'i', 'n'))
+	switch (name) {
+	case NAME8('[', 'e', 'v', 'e', 'n', 't', 'f', 'd'):
+	case NAME8('[', 't', 'i', 'm', 'e', 'r', 'f', 'd'):
+		return len == 9 ? 0 : BOUNDARY_CONTROL;
+	case NAME8('[', 's', 'i', 'g', 'n', 'a', 'l', 'f'):
+		return len == 10 ? 0 : BOUNDARY_CONTROL;
+	case NAME8('[', 'e', 'v', 'e', 'n', 't', 'p', 'o'):
+		return len == 11 ? 0 : BOUNDARY_CONTROL;
+	case NAME8('[', 'p', 'i', 'd', 'f', 'd', ']', 0): /* until 6.8; what is done with it is judged */
+		return 0;
+	case NAME8('[', 'i', 'o', '_', 'u', 'r', 'i', 'n'):
 		return BOUNDARY_URING;
-	if (name == NAME8('[', 'p', 'e', 'r', 'f', '_', 'e', 'v'))
+	case NAME8('[', 'p', 'e', 'r', 'f', '_', 'e', 'v'):
 		return BOUNDARY_PERF;
-	return (name & 0xffffff) == NAME8('b', 'p', 'f', 0, 0, 0, 0, 0) ? BOUNDARY_BPF : 0;
+	case NAME8('[', 'u', 's', 'e', 'r', 'f', 'a', 'u'):
+	case NAME8('s', 'e', 'c', 'c', 'o', 'm', 'p', ' '):
+		return BOUNDARY_PROCESS;
+	case NAME8('[', 'f', 'a', 'n', 'o', 't', 'i', 'f'):
+	case NAME8('i', 'n', 'o', 't', 'i', 'f', 'y', 0):
+		return BOUNDARY_WATCH;
+	}
+	return (name & 0xffffff) == NAME8('b', 'p', 'f', 0, 0, 0, 0, 0) ? BOUNDARY_BPF : BOUNDARY_CONTROL;
 }
 
 SEC("lsm/file_receive")
