@@ -26,6 +26,7 @@
  *                     its maker; sockets by their kind
  */
 #include "boundary.h"
+#include "queue.h"
 #include "socket.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -265,12 +266,14 @@ int BPF_PROG(file_receive, struct file *file)
 	}
 	/* Memory without a name, such as a memfd; and O_PATH, which grants nothing
 	 * that open would not ask for. */
-	if (d->d_sb->s_flags & SB_KERNMOUNT || mode & FMODE_PATH)
+	if (nameless(d) || mode & FMODE_PATH)
 		return 0;
-	what = REFUSE(forbidden(w, d, file->f_inode, mode & FMODE_WRITE));
 	if (mode & FMODE_READ)
 		need |= BIT(ACT_READ);
 	if (mode & FMODE_WRITE)
 		need |= BIT(ACT_WRITE);
+	if (is_queue(d))
+		return decide_queue(w, (u64)file->f_path.mnt, (u64)d, need);
+	what = REFUSE(forbidden(w, d, file->f_inode, mode & FMODE_WRITE));
 	return decide(w, file->f_path.mnt, d, kind_of(file->f_inode) | what, need);
 }

@@ -110,6 +110,31 @@ func TestBoundaryReceivedPowers(t *testing.T) {
 	)
 }
 
+// TestBoundaryReceivedControls takes files of filesystems that the kernel mounts for
+// itself, too, besides the place where they show: they have a path.
+//
+//	@             open, read, write
+//	/sys/kernel/  open and write, not read
+func TestBoundaryReceivedControls(t *testing.T) {
+	b := newBorder(t, permit("open read write", "@/"), permit("open write", "/sys/"), forbid("read", "/sys/kernel/"))
+	b.tree("file")
+	get := words("receive", "3", "fstatfd", "%")
+	var list, control []crossing
+	for _, path := range []string{"/sys/kernel/tracing/README", "/sys/kernel/debug/sleep_time", "/sys/kernel/security/lsm"} {
+		if _, err := os.Stat(path); err != nil {
+			t.Logf("not here: %v", err)
+			continue
+		}
+		list = append(list, crossing{name: path + " is not received", present: b.opened("@/file", os.O_RDONLY), inside: get, gift: b.opened(path, os.O_RDONLY), free: get, probe: get,
+			errno: unix.EBADF, want: on("read", path)})
+	}
+	b.cross(list...)
+	for _, path := range []string{"/sys/kernel/tracing/tracing_on", "/sys/kernel/debug/clear_warn_once"} {
+		control = append(control, crossing{name: path + " for writing is not received", gift: b.opened(path, os.O_WRONLY), free: get, probe: get, errno: unix.EBADF, want: on("open,write", path)})
+	}
+	b.cross(forbidden(abi.BoundaryControl, control)...)
+}
+
 func (b *border) ring() *os.File {
 	const params = 120 // size of struct io_uring_params
 	memory := make([]byte, params)
