@@ -2,6 +2,9 @@
 /* What could forge a path or an identity.
  *
  * sb_mount            mount(2): new, bind, move, remount, propagation: mount on the target
+ * fs_context_parse_param, sb_kern_mount
+ *                     a filesystem of a block device, before the kernel reads the device, and
+ *                     before it is mounted: never
  * move_mount          move_mount(2): mount on the target
  * sb_pivotroot        mount on the new root
  * sb_umount           unmount; lazily, of a mount that carries others: never
@@ -46,6 +49,34 @@ int BPF_PROG(sb_mount, const char *dev, struct path *path)
 	u32 w = who();
 
 	return w ? on_mountpoint(w, path->mnt, path->dentry, BIT(ACT_MOUNT)) : 0;
+}
+
+/* A device holds files that no path was judged for, and its filesystem may write to
+ * it as soon as it is read: so its name is refused already. */
+SEC("lsm/fs_context_parse_param")
+int BPF_PROG(fs_context_parse_param, struct fs_context *fc, struct fs_parameter *param)
+{
+	u64 key = 0;
+	u32 w;
+
+	if (!(fc->fs_type->fs_flags & FS_REQUIRES_DEV))
+		return 0;
+	bpf_probe_read_kernel(&key, 7, param->key);
+	if (key != NAME8('s', 'o', 'u', 'r', 'c', 'e', 0, 0))
+		return 0;
+	w = who();
+	return w ? refuse(w, BOUNDARY_DEVICE, BIT(ACT_MOUNT)) : 0;
+}
+
+SEC("lsm/sb_kern_mount")
+int BPF_PROG(sb_kern_mount, struct super_block *sb)
+{
+	u32 w;
+
+	if (!sb->s_bdev)
+		return 0;
+	w = who();
+	return w ? refuse(w, BOUNDARY_DEVICE, BIT(ACT_MOUNT)) : 0;
 }
 
 SEC("lsm/move_mount")
