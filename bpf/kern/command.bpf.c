@@ -15,26 +15,22 @@
  */
 #include "boundary.h"
 #include "ioctl.h"
+#include "queue.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* nameless: memory, pipes, sockets and other objects lie on the kernel's own
- * mounts, which have no path. */
-static __always_inline bool nameless(struct file *file)
-{
-	return file->f_path.dentry->d_sb->s_flags & SB_KERNMOUNT;
-}
-
 /* answer refuses a command with err where what is a boundary, and else judges what
- * it needs by the file's path. Memory without a name is the task's own. Inlined,
+ * it needs by the file's path. What has no name is the task's own. Inlined,
  * as its callers are: 6.1 has room for one more frame on the stack, not for two. */
 static __always_inline int answer(u32 w, struct file *file, u32 what, u32 need, int err)
 {
 	struct dentry *dentry = file->f_path.dentry;
 	int verdict;
 
-	if (nameless(file))
+	if (nameless(dentry))
 		return what ? refuse_as(w, what, need, err) : 0;
+	if (is_queue(dentry))
+		return what ? refuse_as(w, what, need, err) : decide_queue(w, (u64)file->f_path.mnt, (u64)dentry, need);
 	verdict = decide(w, file->f_path.mnt, dentry, kind_of(file->f_inode) | REFUSE(what), need);
 	return verdict && what ? negative(err) : verdict;
 }

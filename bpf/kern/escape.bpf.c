@@ -2,6 +2,9 @@
 /* What could forge a path or an identity.
  *
  * sb_mount            mount(2): new, bind, move, remount, propagation: mount on the target
+ * fs_context_parse_param, sb_kern_mount
+ *                     a filesystem of a block device, before the kernel reads the device, and
+ *                     before it is mounted: never
  * move_mount          move_mount(2): mount on the target
  * sb_pivotroot        mount on the new root
  * sb_umount           unmount; lazily, of a mount that carries others: never
@@ -21,11 +24,13 @@
  *                     events that block others: never
  * uring_override_creds
  *                     io_uring's personalities: never; see by_kernel in meta.bpf.c
- * file_receive        descriptors by SCM_RIGHTS or pidfd_getfd: as if opened here; an io_uring made
- *                     outside would act with its maker's identity: never; nor bpf and perf; sockets
- *                     by their kind
+ * file_receive        descriptors by SCM_RIGHTS or pidfd_getfd: as if opened here; of the kernel's
+ *                     objects without a path counters, timers, signals, epoll and pidfds, no other: an
+ *                     io_uring acts with its maker's identity, a userfaultfd or a seccomp listener on
+ *                     its maker; sockets by their kind
  */
 #include "boundary.h"
+#include "queue.h"
 #include "socket.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -45,6 +50,34 @@ int BPF_PROG(sb_mount, const char *dev, struct path *path)
 	u32 w = who();
 
 	return w ? on_mountpoint(w, path->mnt, path->dentry, BIT(ACT_MOUNT)) : 0;
+}
+
+/* A device holds files that no path was judged for, and its filesystem may write to
+ * it as soon as it is read: so its name is refused already. */
+SEC("lsm/fs_context_parse_param")
+int BPF_PROG(fs_context_parse_param, struct fs_context *fc, struct fs_parameter *param)
+{
+	u64 key = 0;
+	u32 w;
+
+	if (!(fc->fs_type->fs_flags & FS_REQUIRES_DEV))
+		return 0;
+	bpf_probe_read_kernel(&key, 7, param->key);
+	if (key != NAME8('s', 'o', 'u', 'r', 'c', 'e', 0, 0))
+		return 0;
+	w = who();
+	return w ? refuse(w, BOUNDARY_DEVICE, BIT(ACT_MOUNT)) : 0;
+}
+
+SEC("lsm/sb_kern_mount")
+int BPF_PROG(sb_kern_mount, struct super_block *sb)
+{
+	u32 w;
+
+	if (!sb->s_bdev)
+		return 0;
+	w = who();
+	return w ? refuse(w, BOUNDARY_DEVICE, BIT(ACT_MOUNT)) : 0;
 }
 
 SEC("lsm/move_mount")
@@ -237,17 +270,36 @@ int BPF_PROG(uring_override_creds)
 	return w ? refuse(w, BOUNDARY_URING, 0) : 0;
 }
 
-/* power_of tells what a file without a path can do by itself, whoever holds it. */
+/* power_of tells what an object of the kernel, known by its name, can do by itself,
+ * whoever holds it. 0 is for those that do no more than their holder could. */
 static __always_inline u32 power_of(struct dentry *d)
 {
+	u32 len = d->d_name.len;
 	u64 name = 0;
 
 	bpf_probe_read_kernel(&name, sizeof(name), d->d_name.name);
-	if (name == NAME8('[', 'i', 'o', '_', 'u', 'r', 'i', 'n'))
+	switch (name) {
+	case NAME8('[', 'e', 'v', 'e', 'n', 't', 'f', 'd'):
+	case NAME8('[', 't', 'i', 'm', 'e', 'r', 'f', 'd'):
+		return len == 9 ? 0 : BOUNDARY_CONTROL;
+	case NAME8('[', 's', 'i', 'g', 'n', 'a', 'l', 'f'):
+		return len == 10 ? 0 : BOUNDARY_CONTROL;
+	case NAME8('[', 'e', 'v', 'e', 'n', 't', 'p', 'o'):
+		return len == 11 ? 0 : BOUNDARY_CONTROL;
+	case NAME8('[', 'p', 'i', 'd', 'f', 'd', ']', 0): /* until 6.8; what is done with it is judged */
+		return 0;
+	case NAME8('[', 'i', 'o', '_', 'u', 'r', 'i', 'n'):
 		return BOUNDARY_URING;
-	if (name == NAME8('[', 'p', 'e', 'r', 'f', '_', 'e', 'v'))
+	case NAME8('[', 'p', 'e', 'r', 'f', '_', 'e', 'v'):
 		return BOUNDARY_PERF;
-	return (name & 0xffffff) == NAME8('b', 'p', 'f', 0, 0, 0, 0, 0) ? BOUNDARY_BPF : 0;
+	case NAME8('[', 'u', 's', 'e', 'r', 'f', 'a', 'u'):
+	case NAME8('s', 'e', 'c', 'c', 'o', 'm', 'p', ' '):
+		return BOUNDARY_PROCESS;
+	case NAME8('[', 'f', 'a', 'n', 'o', 't', 'i', 'f'):
+	case NAME8('i', 'n', 'o', 't', 'i', 'f', 'y', 0):
+		return BOUNDARY_WATCH;
+	}
+	return (name & 0xffffff) == NAME8('b', 'p', 'f', 0, 0, 0, 0, 0) ? BOUNDARY_BPF : BOUNDARY_CONTROL;
 }
 
 SEC("lsm/file_receive")
@@ -271,12 +323,14 @@ int BPF_PROG(file_receive, struct file *file)
 	}
 	/* Memory without a name, such as a memfd; and O_PATH, which grants nothing
 	 * that open would not ask for. */
-	if (d->d_sb->s_flags & SB_KERNMOUNT || mode & FMODE_PATH)
+	if (nameless(d) || mode & FMODE_PATH)
 		return 0;
-	what = REFUSE(forbidden(w, d, file->f_inode, mode & FMODE_WRITE));
 	if (mode & FMODE_READ)
 		need |= BIT(ACT_READ);
 	if (mode & FMODE_WRITE)
 		need |= BIT(ACT_WRITE);
+	if (is_queue(d))
+		return decide_queue(w, (u64)file->f_path.mnt, (u64)d, need);
+	what = REFUSE(forbidden(w, d, file->f_inode, mode & FMODE_WRITE));
 	return decide(w, file->f_path.mnt, d, kind_of(file->f_inode) | what, need);
 }

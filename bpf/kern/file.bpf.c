@@ -40,8 +40,8 @@ int BPF_PROG(file_open, struct file *file)
 	 * judged already. */
 	if (!bpf_core_type_exists(struct backing_file) && file->f_inode->i_sb != dentry->d_sb)
 		return 0;
-	if (dentry->d_sb->s_magic == MQUEUE_MAGIC && kind_of(file->f_inode) != KIND_DIR)
-		return decide_at(w, place_of_queue(w, (u64)file->f_path.mnt, (u64)dentry), (u64)dentry, need);
+	if (is_queue(dentry))
+		return decide_queue(w, (u64)file->f_path.mnt, (u64)dentry, need);
 	what = REFUSE(forbidden(w, dentry, file->f_inode, need & BIT(ACT_WRITE)));
 	if (need & BIT(ACT_CREATE)) /* O_TMPFILE: made already, with the mode that was asked for */
 		what |= set_id(file->f_inode->i_mode, 0);
@@ -118,8 +118,10 @@ int BPF_PROG(inode_getattr, struct path *path)
 	struct dentry *dentry = path->dentry;
 	u32 w = who();
 
-	if (!w || dentry->d_sb->s_flags & SB_KERNMOUNT)
+	if (!w || nameless(dentry))
 		return 0;
+	if (is_queue(dentry))
+		return decide_queue(w, (u64)path->mnt, (u64)dentry, BIT(ACT_STAT));
 	return decide(w, path->mnt, dentry, kind_of(dentry->d_inode), BIT(ACT_STAT));
 }
 

@@ -43,9 +43,11 @@ struct list_head {
 	struct list_head *next;
 };
 struct dentry;
+struct block_device;
 struct super_block {
 	struct list_head s_mounts; /* until 6.16 */
 	u32 s_dev;
+	struct block_device *s_bdev;
 	unsigned long s_flags;
 	unsigned long s_magic;
 	struct dentry *s_root;
@@ -84,6 +86,15 @@ struct dentry___short { /* since 6.14 */
 struct vfsmount {
 	struct dentry *mnt_root;
 	struct super_block *mnt_sb;
+};
+struct file_system_type {
+	int fs_flags;
+};
+struct fs_context {
+	struct file_system_type *fs_type;
+};
+struct fs_parameter {
+	const char *key;
 };
 struct mnt_namespace;
 struct mount;
@@ -349,6 +360,7 @@ struct bpf_raw_tracepoint_args;
 #define PROT_EXEC 4
 #define VM_EXEC 4
 #define SB_KERNMOUNT (1UL << 22)
+#define FS_REQUIRES_DEV 1
 #define RENAME_EXCHANGE 2
 #define RENAME_WHITEOUT 4
 #define CLONE_INTO_CGROUP 0x200000000UL
@@ -358,6 +370,11 @@ struct bpf_raw_tracepoint_args;
 #define NSFS_MAGIC 0x6e736673
 #define SOCKFS_MAGIC 0x534f434b
 #define ANON_INODE_FS_MAGIC 0x09041934
+#define TMPFS_MAGIC 0x01021994
+#define HUGETLBFS_MAGIC 0x958458f6
+#define SECRETMEM_MAGIC 0x5345434d
+#define DMA_BUF_MAGIC 0x444d4142
+#define AIO_RING_MAGIC 0x47494f41
 #define BPF_FS_MAGIC 0xcafe4a11
 #define CGROUP_MAGIC 0x27e0eb
 #define CGROUP2_MAGIC 0x63677270

@@ -71,3 +71,15 @@ static __noinline u64 place_of_queue(u32 w, u64 mnt, u64 dentry)
 	bpf_loop(MAX_SB_MOUNTS, look_at_mount, &q, 0);
 	return q.whole && q.found && !q.many ? q.found : mnt;
 }
+
+/* is_queue: is it one, not the directory of them? */
+static __always_inline bool is_queue(struct dentry *d)
+{
+	return d->d_sb->s_magic == MQUEUE_MAGIC && kind_of(d->d_inode) != KIND_DIR;
+}
+
+/* decide_queue is decide for a queue that mq_open may have opened. */
+static __always_inline int decide_queue(u32 w, u64 mnt, u64 dentry, u32 need)
+{
+	return decide_at(w, place_of_queue(w, mnt, dentry), dentry, need);
+}

@@ -13,6 +13,7 @@
  * file_permission     read and write        file_ioctl, file_lock   read and write, as it was opened
  */
 #include "boundary.h"
+#include "queue.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -28,8 +29,8 @@ static __always_inline u32 strict(void)
 	return !wl || wl->flags & WORKLOAD_STRICT ? w : 0;
 }
 
-/* nameless tells memory that only looks like a file. */
-static __always_inline bool nameless(u64 file)
+/* memory: does it only look like a file? Whatever the kernel mounts for itself does. */
+static __always_inline bool memory(u64 file)
 {
 	return BPF_CORE_READ((struct file *)file, f_path.dentry, d_sb, s_flags) & SB_KERNMOUNT;
 }
@@ -41,8 +42,10 @@ static __always_inline int on_use(u32 w, struct file *file, u32 need)
 {
 	struct dentry *dentry = file->f_path.dentry;
 
-	if (dentry->d_sb->s_flags & SB_KERNMOUNT || file->f_flags & FMODE_EXEC || layer((u64)file->f_path.mnt))
+	if (nameless(dentry) || file->f_flags & FMODE_EXEC || layer((u64)file->f_path.mnt))
 		return 0;
+	if (is_queue(dentry))
+		return decide_queue(w, (u64)file->f_path.mnt, (u64)dentry, need);
 	return decide(w, file->f_path.mnt, dentry, kind_of(file->f_inode), need);
 }
 
@@ -103,7 +106,7 @@ int BPF_PROG(strict_mmap_file, struct file *file, unsigned long reqprot, unsigne
 	if (!w)
 		return 0;
 	bpf_get_func_arg(ctx, 0, &raw); /* see mmap_file in exec.bpf.c */
-	if (prot & PROT_EXEC && (!raw || prot & PROT_WRITE || nameless(raw)))
+	if (prot & PROT_EXEC && (!raw || prot & PROT_WRITE || memory(raw)))
 		return refuse(w, BOUNDARY_MEMORY, BIT(ACT_MAP));
 	if (!raw || !file)
 		return 0;
@@ -129,7 +132,7 @@ int BPF_PROG(strict_file_mprotect, struct vm_area_struct *vma, unsigned long req
 	file = (u64)BPF_CORE_READ(vma, vm_file);
 	/* A private page of a file that was written has this. */
 	written = !(vma->vm_flags & VM_EXEC) && BPF_CORE_READ(vma, anon_vma);
-	if (!file || prot & PROT_WRITE || written || nameless(file))
+	if (!file || prot & PROT_WRITE || written || memory(file))
 		return refuse(w, BOUNDARY_MEMORY, BIT(ACT_MAP));
 	return 0;
 }

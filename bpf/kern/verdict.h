@@ -78,6 +78,29 @@ static __always_inline u32 kind_of(struct inode *inode)
 	return inode && (inode->i_mode & S_IFMT) == S_IFDIR ? KIND_DIR : 0;
 }
 
+/* nameless: memory, pipes, sockets and other objects lie on mounts that only the
+ * kernel has, and have no path. Other filesystems that it mounts for itself show in
+ * some place, too: POSIX message queues, debugfs, selinuxfs, smackfs and more. */
+static __always_inline bool nameless(struct dentry *d)
+{
+	if (!(d->d_sb->s_flags & SB_KERNMOUNT))
+		return false;
+	switch (d->d_sb->s_magic) {
+	case PIPEFS_MAGIC:
+	case SOCKFS_MAGIC:
+	case ANON_INODE_FS_MAGIC:
+	case PIDFS_MAGIC:
+	case NSFS_MAGIC:
+	case TMPFS_MAGIC:
+	case HUGETLBFS_MAGIC:
+	case SECRETMEM_MAGIC:
+	case DMA_BUF_MAGIC:
+	case AIO_RING_MAGIC:
+		return true;
+	}
+	return false;
+}
+
 /* layer tells the private mount through which overlayfs opens its layers: it
  * is in no namespace, and its superblock is a real one. Nobody can hold a
  * descriptor on such a mount; the operation on the overlay itself was judged. */

@@ -103,6 +103,7 @@ func TestClockIsSetByNobody(t *testing.T) {
 // and counts it.
 func TestCapabilitiesWithheld(t *testing.T) {
 	b := newBorder(t, everything)
+	b.tree("file")
 	for _, c := range []struct {
 		name  string
 		errno syscall.Errno
@@ -113,6 +114,7 @@ func TestCapabilitiesWithheld(t *testing.T) {
 		{"unknown interface", 0, words("nodevice")},
 		{"another's number in a message", eperm, words("stealid", "1")},
 		{"interface by a chain of io_uring under other credentials", eperm, words("chainedlink")},
+		{"another's number in a message of io_uring as a permitted setxattr ends", eperm, words("chainedid", "1", "@/file")},
 	} {
 		b.step(c.name+" is withheld", isDenied, func() {
 			if a := b.loose(0, nil, c.argv); a.code != probes.Allowed {
@@ -129,6 +131,43 @@ func TestCapabilitiesWithheld(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestCapabilitiesOfRings makes permitted calls by threads that have an io_uring,
+// whose requests are done at the end of any call: the call lets no capability through.
+func TestCapabilitiesOfRings(t *testing.T) {
+	b := newBorder(t, everything)
+	b.tree("a/", "b/", "file")
+	t.Cleanup(func() {
+		for _, d := range []string{"@/a", "@/b"} {
+			for unix.Unmount(b.at(d), unix.MNT_DETACH) == nil {
+			}
+		}
+	})
+	ringed := func(name string, argv ...string) crossing {
+		return crossing{name: name + " beside a ring is denied", inside: argv, free: append(words("ringed"), argv...), probe: append(words("ringed"), argv...)}
+	}
+	machine := ringed("name of a machine of its own")
+	machine.inside, machine.probe = words("newuts", "sethostname", "inside"), words("newuts", "ringed", "sethostname", "inside")
+	machine.free = machine.probe
+	b.cross(forbidden(abi.BoundarySystem, []crossing{
+		ringed("mount", "mount", "tmpfs", "@/a"),
+		ringed("context of a file system", "newfs", "tmpfs"),
+		ringed("mount namespace", "newns", "kill", "0", "0"),
+		machine,
+	})...)
+	b.restart = true
+	b.cross(
+		crossing{name: "permitted file system in its own namespace beside a ring is allowed", probe: words("inuser", "newns", "ringed", "newfs", "tmpfs")},
+		crossing{name: "attribute beside a ring is allowed", probe: words("ringed", "setacl", "@/file")},
+	)
+	b.restart = false
+	b.install(abi.Enforce, everything, `forbid (principal, action == file_system::Action::"mount", resource);`)
+	b.restart = true
+	b.step("file system in its own namespace beside a ring is denied", isDenied, func() {
+		a := b.launch(eperm, nil, words("inuser", "newns", "ringed", "newfs", "tmpfs"))
+		b.expectDenied(a, denial{actions: "mount", dir: true})
+	})
 }
 
 // TestCapabilitiesAllowed does as root what root's programs do. Policy permits

@@ -3,7 +3,10 @@ package vmtest
 import (
 	"fmt"
 	"os"
+	"runtime"
+	"syscall"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -42,6 +45,10 @@ func TestBoundaryReceived(t *testing.T) {
 		crossing{name: "socket is received", gift: b.socket, probe: words("receive", "3", "writefd", "%")},
 		crossing{name: "memory file is received", gift: b.memory, probe: words("receive", "3", "writefd", "%")},
 		crossing{name: "event counter is received", gift: b.counter, probe: get},
+		crossing{name: "timer is received", gift: made(t, unix.SYS_TIMERFD_CREATE, unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC), probe: get},
+		crossing{name: "epoll is received", gift: made(t, unix.SYS_EPOLL_CREATE1, unix.EPOLL_CLOEXEC), probe: get},
+		crossing{name: "signal descriptor is received", gift: made(t, unix.SYS_SIGNALFD4, ^uintptr(0), uintptr(unsafe.Pointer(&noSignals)), 8, unix.SFD_CLOEXEC), probe: get},
+		crossing{name: "pidfd is received", gift: made(t, unix.SYS_PIDFD_OPEN, uintptr(os.Getpid())), probe: get},
 		crossing{name: "deleted file that was secret is not received", gift: b.removed("@/secret/gone"), probe: get, errno: unix.EBADF, want: on("open,read,write", "@/secret/gone")},
 	)
 }
@@ -93,7 +100,39 @@ func TestBoundaryReceivedPowers(t *testing.T) {
 			return os.NewFile(uintptr(must1(unix.FcntlInt(uintptr(table.FD()), unix.F_DUPFD_CLOEXEC, 0))(b.t)), "map")
 		}),
 		power("perf event", abi.BoundaryPerf, b.perf),
+		power("userfaultfd", abi.BoundaryProcess, made(t, unix.SYS_USERFAULTFD, unix.O_CLOEXEC)),
+		power("seccomp listener", abi.BoundaryProcess, b.listener),
+		power("inotify", abi.BoundaryWatch, made(t, unix.SYS_INOTIFY_INIT1, unix.IN_CLOEXEC)),
+		power("fanotify", abi.BoundaryWatch, made(t, unix.SYS_FANOTIFY_INIT, unix.FAN_CLOEXEC)),
+		power("context of a file system", abi.BoundaryControl, func() *os.File {
+			return os.NewFile(uintptr(must1(unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC))(b.t)), "context")
+		}),
 	)
+}
+
+// TestBoundaryReceivedControls takes files of filesystems that the kernel mounts for
+// itself, too, besides the place where they show: they have a path.
+//
+//	@             open, read, write
+//	/sys/kernel/  open and write, not read
+func TestBoundaryReceivedControls(t *testing.T) {
+	b := newBorder(t, permit("open read write", "@/"), permit("open write", "/sys/"), forbid("read", "/sys/kernel/"))
+	b.tree("file")
+	get := words("receive", "3", "fstatfd", "%")
+	var list, control []crossing
+	for _, path := range []string{"/sys/kernel/tracing/README", "/sys/kernel/debug/sleep_time", "/sys/kernel/security/lsm"} {
+		if _, err := os.Stat(path); err != nil {
+			t.Logf("not here: %v", err)
+			continue
+		}
+		list = append(list, crossing{name: path + " is not received", present: b.opened("@/file", os.O_RDONLY), inside: get, gift: b.opened(path, os.O_RDONLY), free: get, probe: get,
+			errno: unix.EBADF, want: on("read", path)})
+	}
+	b.cross(list...)
+	for _, path := range []string{"/sys/kernel/tracing/tracing_on", "/sys/kernel/debug/clear_warn_once"} {
+		control = append(control, crossing{name: path + " for writing is not received", gift: b.opened(path, os.O_WRONLY), free: get, probe: get, errno: unix.EBADF, want: on("open,write", path)})
+	}
+	b.cross(forbidden(abi.BoundaryControl, control)...)
 }
 
 func (b *border) ring() *os.File {
@@ -104,6 +143,42 @@ func (b *border) ring() *os.File {
 		b.skip("no io_uring here: " + errno.Error())
 	}
 	return os.NewFile(fd, "ring")
+}
+
+var noSignals [8]byte
+
+// made makes a gift of what a system call returns.
+func made(t *testing.T, trap uintptr, a ...uintptr) func() *os.File {
+	return func() *os.File {
+		var four [4]uintptr
+		copy(four[:], a)
+		fd, _, errno := unix.Syscall6(trap, four[0], four[1], four[2], four[3], 0, 0)
+		if errno != 0 {
+			t.Fatal(errno)
+		}
+		return os.NewFile(fd, "made")
+	}
+}
+
+// listener makes a gift of a seccomp filter's: of a thread that ends.
+func (b *border) listener() *os.File {
+	type result struct {
+		fd    uintptr
+		errno syscall.Errno
+	}
+	done := make(chan result)
+	go func() {
+		runtime.LockOSThread() // and never unlock
+		allow := [1]unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0x7fff0000}}
+		prog := unix.SockFprog{Len: 1, Filter: &allow[0]}
+		fd, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, uintptr(unsafe.Pointer(&prog)))
+		done <- result{fd, errno}
+	}()
+	r := <-done
+	if r.errno != 0 {
+		b.t.Fatal(r.errno)
+	}
+	return os.NewFile(r.fd, "listener")
 }
 
 func (b *border) perf() *os.File {

@@ -1,6 +1,7 @@
 package vmtest
 
 import (
+	"encoding/binary"
 	"fmt"
 	"os"
 	"runtime"
@@ -9,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/bpf/vmtest/probes"
 )
 
 // TestBoundaryMounts changes what is mounted where, and roots. Files are
@@ -73,6 +75,80 @@ func TestBoundaryMounts(t *testing.T) {
 		crossing{name: "mount attributes where mount is granted are denied", probe: words("setattr", "@/mnt/own"), errno: eperm, want: everywhere},
 		crossing{name: "reconfiguring a file system is denied", probe: words("reconfigure", "@/ws/own"), errno: eperm, want: everywhere},
 	)
+}
+
+// TestBoundaryBlockDevices mounts filesystems of a block device. Policy permits mount
+// everywhere.
+//
+//	@/a/, b/
+func TestBoundaryBlockDevices(t *testing.T) {
+	const device, kind = "/dev/ram0", "romfs"
+	b := newBorder(t, everything)
+	b.tree("a/", "b/")
+	if err := os.WriteFile(device, romfs(), 0); err != nil {
+		b.skip("no block device: " + err.Error())
+	}
+	if err := unix.Mount(device, b.at("@/b"), kind, unix.MS_RDONLY, ""); err != nil {
+		b.skip("no filesystem for it: " + err.Error())
+	}
+	t.Cleanup(func() {
+		for _, d := range []string{"@/a", "@/b"} {
+			for unix.Unmount(b.at(d), unix.MNT_DETACH) == nil {
+			}
+		}
+	})
+	refused := func(name string, argv ...string) crossing {
+		return crossing{name: name + " is denied", free: argv, probe: argv, want: denial{actions: "mount"}}
+	}
+	b.cross(forbidden(abi.BoundaryDevice, []crossing{
+		refused("mounting a device", "mountdev", device, kind, "@/a"),
+		refused("superblock of a device", "newmountdev", device, kind),
+	})...)
+	context := func() []*os.File {
+		fs := must1(unix.Fsopen(kind, unix.FSOPEN_CLOEXEC))(t)
+		f := os.NewFile(uintptr(fs), "context")
+		t.Cleanup(func() { f.Close() })
+		must(t, unix.FsconfigSetString(fs, "source", device))
+		must(t, unix.FsconfigSetFlag(fs, "ro"))
+		return []*os.File{f}
+	}
+	b.step("context of a device that an outsider made is not mounted", isDenied, func() {
+		if a := b.loose(0, context(), words("mountcontext", "3")); a.code != probes.Allowed {
+			b.t.Errorf("unconfined task: %v", a)
+		}
+		b.expectRefused(b.launch(eperm, context(), words("mountcontext", "3")), denial{actions: "mount"}, abi.BoundaryDevice)
+	})
+	b.cross(
+		crossing{name: "file system without a device is allowed", probe: words("mount", "tmpfs", "@/a")},
+		crossing{name: "bind of a device's file system is allowed", probe: words("bindmount", "@/b", "@/a")},
+		crossing{name: "remount of a device's file system is allowed", probe: words("remount", "@/b")},
+	)
+}
+
+// romfs is an image of the file system of that name: an empty directory.
+func romfs() []byte {
+	const size, directory = 1024, 9 // executable, a directory
+	be := binary.BigEndian
+	image := make([]byte, size)
+	copy(image, "-rom1fs-")
+	be.PutUint32(image[8:], size)
+	copy(image[16:], "test") // the volume's name, in 16 bytes
+	entry := image[32:]
+	be.PutUint32(entry, directory)
+	be.PutUint32(entry[4:], 32) // its first file: itself
+	entry[16] = '.'
+	sum(entry[:32])
+	sum(image[:512])
+	return image
+}
+
+// sum makes the words of a part of an image add up to 0, by its fourth.
+func sum(b []byte) {
+	var total uint32
+	for at := range len(b) / 4 {
+		total += binary.BigEndian.Uint32(b[4*at:])
+	}
+	binary.BigEndian.PutUint32(b[12:], -total)
 }
 
 // TestBoundaryPermittedEscapes has a policy that permits each of them.

@@ -1,6 +1,7 @@
 package vmtest
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -37,6 +38,7 @@ func makeQueue(t *testing.T, path string) {
 //
 //	/dev/mqueue/
 //	├── vN-own     create, delete, open, read, write
+//	├── vN-look    open, read
 //	└── vN-other   nothing
 func TestQueues(t *testing.T) {
 	mountQueues(t)
@@ -45,7 +47,7 @@ func TestQueues(t *testing.T) {
 	b.tree("place/")
 	own, other := filepath.Base(b.dir)+"-own", filepath.Base(b.dir)+"-other"
 	at := func(name string) string { return queues + "/" + name }
-	b.install(abi.Enforce, permit("create delete open read write", at(own)), permit("*", "@/place/"))
+	b.install(abi.Enforce, permit("create delete open read write", at(own)), permit("open read", at(filepath.Base(b.dir)+"-look")), permit("*", "@/place/"))
 	for _, as := range [][]string{{}, {"as", "1000", "1000"}} {
 		do := func(argv ...string) []string { return append(as[:len(as):len(as)], argv...) }
 		by := ""
@@ -67,6 +69,7 @@ func TestQueues(t *testing.T) {
 		trial{name: "opening a queue by its path is denied", control: words("open", "rw", at(own)), probe: words("open", "r", at(other)), errno: eacces, want: on("open,read", at(other))},
 		trial{name: "unlinking a queue is denied", control: words("mqunlink", own), probe: words("mqunlink", other), errno: eacces, want: on("delete", at(other))},
 	)
+	b.useQueues(own, other)
 	must(t, unix.Mount(queues, b.at("@/place"), "", unix.MS_BIND, ""))
 	t.Cleanup(func() { unix.Unmount(b.at("@/place"), unix.MNT_DETACH) })
 	b.run(
@@ -76,6 +79,40 @@ func TestQueues(t *testing.T) {
 	)
 	if _, err := os.Stat(at(other)); err != nil {
 		t.Errorf("the queue was unlinked: %v", err)
+	}
+}
+
+// useQueues uses descriptors of queues, opened by mq_open: in no place, but not
+// without a name.
+func (b *border) useQueues(own, other string) {
+	b.t.Helper()
+	at := func(name string) string { return queues + "/" + name }
+	opened := func(name string) *os.File {
+		text := must1(unix.ByteSliceFromString(name))(b.t)
+		fd, _, errno := unix.Syscall6(unix.SYS_MQ_OPEN, addressOf(text), unix.O_RDWR|unix.O_CLOEXEC, 0, 0, 0, 0)
+		if errno != 0 {
+			b.t.Fatal(errno)
+		}
+		return os.NewFile(fd, name)
+	}
+	gift := func(name string) func() *os.File { return func() *os.File { return opened(name) } }
+	get := words("receive", "3", "fstatfd", "%")
+	look, exclusive := filepath.Base(b.dir)+"-look", fmt.Sprint(unix.LOCK_EX)
+	makeQueue(b.t, at(own))
+	makeQueue(b.t, at(look))
+	b.cross(
+		crossing{name: "queue is not received", present: gift(own), inside: get, gift: gift(other), free: get, probe: get, errno: unix.EBADF, want: on("open,read,write", at(other))},
+		crossing{name: "queue that may be read is not received for writing", gift: gift(look), free: get, probe: get, errno: unix.EBADF, want: on("write", at(look))},
+		crossing{name: "exclusive lock of a queue that may be read is denied", inside: words("mqflock", "r", own, exclusive), free: words("mqflock", "r", look, exclusive),
+			probe: words("mqflock", "r", look, exclusive), errno: eacces, want: on("write", at(look))},
+	)
+	must(b.t, b.SetStrict(b.id, true))
+	files := []*os.File{opened(own), opened(other)}
+	b.stage.run(trial{name: "reading a queue's file is denied where that is strict", files: files, control: words("readfd", "3"), probe: words("readfd", "4"), errno: eacces,
+		want: on("read", at(other))})
+	must(b.t, b.SetStrict(b.id, false))
+	for _, f := range files {
+		f.Close()
 	}
 }
 

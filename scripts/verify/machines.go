@@ -39,8 +39,9 @@ var debianSuites = map[string]bool{"agent/vmtest": true, "cmd/stockade/vmtest": 
 // enforcement is the package of the enforcement tests. Some need another machine.
 const enforcement = "bpf/vmtest"
 
-// filesystems are modules whose files that package tries to reach.
-var filesystems = []string{"binfmt_misc", "configfs"}
+// filesystems are modules whose files that package tries to reach; brd is the block
+// device of romfs.
+var filesystems = []string{"binfmt_misc", "configfs", "brd", "romfs"}
 
 // apart splits its tests: races need two processors, the loader real dynamic
 // programs.

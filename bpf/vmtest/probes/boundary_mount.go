@@ -13,6 +13,23 @@ import (
 var escapes = map[string]probe{
 	// mount TYPE PATH
 	"mount": func(a args) error { return unix.Mount("none", a.str(1), a.str(0), 0, "") },
+	// mountdev DEVICE TYPE PATH: read-only
+	"mountdev": func(a args) error { return unix.Mount(a.str(0), a.str(2), a.str(1), unix.MS_RDONLY, "") },
+	// newmountdev DEVICE TYPE: its superblock alone
+	"newmountdev": func(a args) error {
+		fs := must1(unix.Fsopen(a.str(1), unix.FSOPEN_CLOEXEC))
+		if err := unix.FsconfigSetString(fs, "source", a.str(0)); err != nil {
+			return err
+		}
+		must(unix.FsconfigSetFlag(fs, "ro"))
+		return unix.FsconfigCreate(fs)
+	},
+	// mountcontext FD: a mount of an inherited context
+	"mountcontext": func(a args) error {
+		must(unix.FsconfigCreate(a.num(0)))
+		_, err := unix.Fsmount(a.num(0), unix.FSMOUNT_CLOEXEC, 0)
+		return err
+	},
 	// bindmount FROM TO
 	"bindmount": func(a args) error { return unix.Mount(a.str(0), a.str(1), "", unix.MS_BIND, "") },
 	// movemount FROM TO
@@ -99,7 +116,9 @@ var escapes = map[string]probe{
 	// newns PROBE...: in a new mount namespace
 	"newns": func(a args) error {
 		runtime.LockOSThread()
-		must(unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS))
+		if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
+			return err
+		}
 		return run(a)
 	},
 	// setns FD PROBE...: in the mount namespace of an inherited descriptor

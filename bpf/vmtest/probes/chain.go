@@ -27,7 +27,6 @@ var chains = map[string]probe{
 		for _, p := range []any{&message[0], &iov, &to, &header} {
 			pinned.Pin(p)
 		}
-		const opSendmsg = 9
 		res := chained(func(sqe []byte) {
 			sqe[0] = opSendmsg
 			binary.NativeEndian.PutUint32(sqe[4:], uint32(fd))
@@ -43,6 +42,40 @@ var chains = map[string]probe{
 			return syscall.Errno(-e)
 		}
 		return nil
+	},
+	// chainedid PID PATH: a message that claims another's number is sent as this
+	// thread's setxattr ends, which wakes the chain
+	"chainedid": func(a args) error {
+		fds := must1(unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))
+		watch := must1(unix.InotifyInit1(unix.IN_CLOEXEC))
+		must1(unix.InotifyAddWatch(watch, a.str(1), unix.IN_ATTRIB))
+		claim := unix.UnixCredentials(&unix.Ucred{Pid: int32(a.num(0))})
+		text := []byte("x")
+		iov := unix.Iovec{Base: &text[0], Len: 1}
+		header := unix.Msghdr{Iov: &iov, Iovlen: 1, Control: &claim[0], Controllen: uint64(len(claim))}
+		var pinned runtime.Pinner
+		defer pinned.Unpin()
+		for _, p := range []any{&text[0], &iov, &claim[0], &header} {
+			pinned.Pin(p)
+		}
+		res := chainedOn(watch, func(sqe []byte) {
+			sqe[0] = opSendmsg
+			binary.NativeEndian.PutUint32(sqe[4:], uint32(fds[0]))
+			binary.NativeEndian.PutUint64(sqe[16:], uint64(uintptr(unsafe.Pointer(&header))))
+			binary.NativeEndian.PutUint32(sqe[24:], 1)
+		}, func() { must(unix.Setxattr(a.str(1), "system.posix_acl_access", acl(), 0)) })
+		if res < 0 {
+			return syscall.Errno(-res)
+		}
+		return nil
+	},
+	// ringed PROBE...: by a thread that has a ring
+	"ringed": func(a args) error {
+		runtime.LockOSThread()
+		var r ring
+		r.setup(false)
+		must(r.do(request{op: opNop}))
+		return run(a)
 	},
 	// chainedopen PATH: for reading, submitted by root, and by user 1000 by now
 	"chainedopen": func(a args) error {
@@ -67,6 +100,8 @@ var chains = map[string]probe{
 		return nil
 	},
 }
+
+const opNop, opPollAdd, opSendmsg = 0, 6, 9
 
 // linkUp is the message that sets the loopback up.
 func linkUp() []byte {
@@ -93,12 +128,20 @@ func renewCredentials() {
 // chained submits a request behind one that waits for a pipe, and that behind one of
 // a worker; lets between change the thread; fills the pipe, and returns the result.
 func chained(fill func(sqe []byte), between func()) int32 {
-	runtime.LockOSThread() // and never unlock: the thread ends with its credentials
-	const opNop, opPollAdd, link, last = 0, 6, 1 << 2, 3
-	var r ring
-	r.setup(false)
 	var pipe [2]int
 	must(unix.Pipe2(pipe[:], unix.O_CLOEXEC))
+	return chainedOn(pipe[0], fill, func() {
+		between()
+		must1(unix.Write(pipe[1], []byte("x")))
+	})
+}
+
+// chainedOn is chained for another file to wait for, which wake makes readable.
+func chainedOn(fd int, fill func(sqe []byte), wake func()) int32 {
+	runtime.LockOSThread() // and never unlock: the thread ends with its credentials
+	const link, last = 1 << 2, 3
+	var r ring
+	r.setup(false)
 	ne := binary.NativeEndian
 	for i := range uint32(last) {
 		sqe := r.sqes[i*64:][:64]
@@ -108,7 +151,7 @@ func chained(fill func(sqe []byte), between func()) int32 {
 			sqe[0], sqe[1] = opNop, link|sqeAsync
 		case 1:
 			sqe[0], sqe[1] = opPollAdd, link
-			ne.PutUint32(sqe[4:], uint32(pipe[0]))
+			ne.PutUint32(sqe[4:], uint32(fd))
 			ne.PutUint32(sqe[28:], unix.POLLIN)
 		default:
 			fill(sqe)
@@ -126,8 +169,7 @@ func chained(fill func(sqe []byte), between func()) int32 {
 		unix.Getppid()
 		time.Sleep(10 * time.Millisecond)
 	}
-	between()
-	must1(unix.Write(pipe[1], []byte("x")))
+	wake()
 	return r.result(last)
 }
 

@@ -16,6 +16,15 @@ var queues = map[string]probe{
 	"mqopen": func(a args) error {
 		return named(unix.SYS_MQ_OPEN, a.str(1), uintptr(flags(a.str(0))), 0o666, 0)
 	},
+	// mqflock FLAGS NAME HOW: of a queue's descriptor
+	"mqflock": func(a args) error {
+		name := must1(unix.ByteSliceFromString(a.str(1)))
+		fd, _, errno := unix.Syscall6(unix.SYS_MQ_OPEN, uintptr(unsafe.Pointer(&name[0])), uintptr(flags(a.str(0))), 0, 0, 0, 0)
+		if errno != 0 {
+			must(errno)
+		}
+		return unix.Flock(int(fd), a.num(2)|unix.LOCK_NB)
+	},
 	// mqunlink NAME
 	"mqunlink": func(a args) error { return named(unix.SYS_MQ_UNLINK, a.str(0)) },
 }
