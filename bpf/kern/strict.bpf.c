@@ -13,6 +13,7 @@
  * file_permission     read and write        file_ioctl, file_lock   read and write, as it was opened
  */
 #include "boundary.h"
+#include "terminal.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -35,13 +36,14 @@ static __always_inline bool nameless(u64 file)
 }
 
 /* on_use judges a file that somebody opened. Pipes, sockets and their like have
- * no path. What exec reads was judged as execute; what overlayfs reads of its
- * layers, as the overlay's. */
+ * no path; the workload's own terminals need none. What exec reads was judged as
+ * execute; what overlayfs reads of its layers, as the overlay's. */
 static __always_inline int on_use(u32 w, struct file *file, u32 need)
 {
 	struct dentry *dentry = file->f_path.dentry;
 
-	if (dentry->d_sb->s_flags & SB_KERNMOUNT || file->f_flags & FMODE_EXEC || layer((u64)file->f_path.mnt))
+	if (dentry->d_sb->s_flags & SB_KERNMOUNT || file->f_flags & FMODE_EXEC || layer((u64)file->f_path.mnt) ||
+	    own_terminal(w, dentry))
 		return 0;
 	return decide(w, file->f_path.mnt, dentry, kind_of(file->f_inode), need);
 }
