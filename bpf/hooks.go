@@ -46,6 +46,7 @@ var optional = map[string]string{
 	"key_alloc":          "", // without it there are no keys
 	postOpen:             "", // before 6.9 no open is held
 	"file_ioctl_compat":  "", // before 6.8 file_ioctl fires for 32-bit callers too
+	"devpts_pty_kill":    "terminals that are gone count against the limit of own ones, beyond which policy is asked",
 }
 
 // onDemand hooks are attached only where one of their actions is handled.
@@ -85,10 +86,13 @@ func hasHook(kernel *btf.Spec, hook string) bool {
 
 // present reports whether the kernel has what p is attached to, or must have it.
 func present(kernel *btf.Spec, p *ebpf.ProgramSpec) bool {
-	if p.Type == ebpf.LSM {
+	switch {
+	case p.Type == ebpf.LSM:
 		return hasHook(kernel, p.AttachTo)
+	case p.AttachType == ebpf.AttachTraceFEntry:
+		return hasFunc(kernel, p.AttachTo)
 	}
-	return p.AttachTo != compatPersonality || hasFunc(kernel, p.AttachTo)
+	return true
 }
 
 // dropMissing removes from spec the programs of optional hooks that the kernel

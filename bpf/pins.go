@@ -161,21 +161,30 @@ func Groups(dir string) (map[uint64]uint32, error) {
 }
 
 func listGroups(m *ebpf.Map) (map[uint64]uint32, error) {
+	list, err := listWorkloads(m)
+	if err != nil {
+		return nil, fmt.Errorf("map of cgroups: %w: what is confined is not known; try again", err)
+	}
+	return list, nil
+}
+
+// listWorkloads reads a map of workloads by what they have.
+func listWorkloads(m *ebpf.Map) (map[uint64]uint32, error) {
 	for range countTries {
 		list := map[uint64]uint32{}
-		var group uint64
+		var key uint64
 		var id uint32
 		entries := m.Iterate()
-		for entries.Next(&group, &id) {
-			list[group] = id
+		for entries.Next(&key, &id) {
+			list[key] = id
 		}
 		err := entries.Err()
 		if err == nil {
 			return list, nil
 		}
 		if !errors.Is(err, ebpf.ErrIterationAborted) {
-			return nil, fmt.Errorf("map of cgroups: %w: what is confined is not known; try again", err)
+			return nil, err
 		}
 	}
-	return nil, errors.New("map of cgroups: its entries change too fast to be listed: what is confined is not known; try again")
+	return nil, errors.New("its entries change too fast to be listed")
 }

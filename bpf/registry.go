@@ -181,10 +181,34 @@ func (s *store) clear(id uint32) error {
 	if err := s.maps["seqs"].Put(id, uint64(0)); err != nil {
 		return fmt.Errorf("sequence: %w", err)
 	}
+	if err := fault.At("bpf.clear-terminals"); err != nil {
+		return fmt.Errorf("terminals: %w", err)
+	}
+	if err := s.disown(id); err != nil {
+		return fmt.Errorf("terminals: %w", err)
+	}
 	if err := fault.At("bpf.clear-record"); err != nil {
 		return fmt.Errorf("record: %w", err)
 	}
 	*s.record(id) = record{}
+	return nil
+}
+
+// disown leaves no terminal to a workload that has no task: another one's would it
+// be under the same number.
+func (s *store) disown(id uint32) error {
+	terminals, err := listWorkloads(s.maps["terminals"])
+	if err != nil {
+		return err
+	}
+	for terminal, of := range terminals {
+		if of != id {
+			continue
+		}
+		if err := s.maps["terminals"].Delete(terminal); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -96,6 +96,7 @@ var faultCases = []faultCase{
 	{point: "bpf.claim", way: "add", says: "workload"},
 	{point: "bpf.clear-counters", way: "add", says: "counters"},
 	{point: "bpf.clear-sequence", way: "add", says: "sequence"},
+	{point: "bpf.clear-terminals", way: "add", says: "terminals"},
 	{point: "bpf.clear-record", way: "add", says: "record"},
 	{point: "bpf.name", way: "add", says: "workload"},
 	{point: "bpf.register-root", way: "add", says: "root"},

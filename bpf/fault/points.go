@@ -36,6 +36,7 @@ var Points = []Point{
 	{Name: "bpf.claim"},           // before a number is taken
 	{Name: "bpf.clear-counters"},  // a number's plan is gone, its counts are not
 	{Name: "bpf.clear-sequence"},  // nor its sequence
+	{Name: "bpf.clear-terminals"}, // nor whose terminals are
 	{Name: "bpf.clear-record"},    // nor its record
 	{Name: "bpf.name"},            // all of a name is written but its first byte
 	{Name: "bpf.register-root"},   // before a root is noted

@@ -5,7 +5,10 @@
  * file_ioctl, file_ioctl_compat
  *                 file flags and versions: set_x_attr; preallocation and verity: write; encryption of
  *                 a directory: set_x_attr and create; frozen filesystems, typing in the user's place,
- *                 a file's owner, subvolumes, everything unknown: never
+ *                 a file's owner, subvolumes, everything unknown: never. Who unlocks a terminal's
+ *                 other side owns the terminal
+ * fentry devpts_pty_kill
+ *                 a terminal that is gone is nobody's
  * uring_cmd       the same by io_uring: sockets only
  * file_fcntl      a file's owner, whom the kernel signals: none but the task itself; the signal that
  *                 another owner gets, and that it gets one: not chosen. Leases and delegations, which
@@ -16,6 +19,7 @@
 #include "boundary.h"
 #include "ioctl.h"
 #include "queue.h"
+#include "terminal.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -69,6 +73,7 @@ static __always_inline bool owned_by_other(struct file *file)
 #define SIOCSPGRP 0x8902
 #define TIOCSTI 0x5412
 #define TIOCLINUX 0x541c
+#define TIOCSPTLCK 0x40045431
 #define FS_IOC_SETFLAGS 0x40086602
 #define FS_IOC32_SETFLAGS 0x40046602
 #define FS_IOC_FSSETXATTR 0x401c5820
@@ -151,6 +156,8 @@ static __always_inline int on_ioctl(struct file *file, u32 cmd)
 	u32 type, w, what = 0, need = 0;
 	int err = EPERM;
 
+	if (cmd == TIOCSPTLCK)
+		return on_unlock(file);
 	if (of_any(cmd) && cmd != FIOASYNC)
 		return 0;
 	w = who();
@@ -196,6 +203,16 @@ SEC("lsm/file_ioctl_compat")
 int BPF_PROG(file_ioctl_compat, struct file *file, unsigned int cmd)
 {
 	return on_ioctl(file, cmd);
+}
+
+/* Memory for others: without it the map would fill. */
+SEC("fentry/devpts_pty_kill")
+int BPF_PROG(terminal_gone, struct dentry *dentry)
+{
+	u64 tty = (u64)dentry->d_fsdata;
+
+	bpf_map_delete_elem(&terminals, &tty);
+	return 0;
 }
 
 /* Devices and filesystems take commands here that no other hook sees; a socket's

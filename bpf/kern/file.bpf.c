@@ -2,7 +2,8 @@
 /* File operations.
  *
  * file_open       every open, also io_uring's and O_PATH reopens: open, read, write, create for
- *                 O_TMPFILE; execute for the opens that exec itself makes
+ *                 O_TMPFILE; execute for the opens that exec itself makes; nothing for a terminal
+ *                 that is the workload's own
  * path_mknod      O_CREAT of a new name, mknod, bind of a unix socket: create; devices never
  * path_mkdir      create                 path_symlink   create
  * path_unlink     delete                 path_rmdir     delete
@@ -18,6 +19,7 @@
 #include "boundary.h"
 #include "move.h"
 #include "queue.h"
+#include "terminal.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -30,6 +32,8 @@ int BPF_PROG(file_open, struct file *file)
 	if (!w)
 		return 0;
 	dentry = file->f_path.dentry;
+	if (own_terminal(w, dentry))
+		return count_allowed(w);
 	need = open_need(file);
 	/* An anonymous pipe has no path: its ends are reopened through /proc by
 	 * tasks that hold them. A pidfd has none either: what is done with it is

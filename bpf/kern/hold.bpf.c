@@ -9,6 +9,7 @@
  * tp sched_process_exec the exec is over
  */
 #include "boundary.h"
+#include "terminal.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -82,7 +83,8 @@ int BPF_PROG(file_post_open, struct file *file, int mask)
 	if (!w)
 		return 0;
 	dentry = file->f_path.dentry;
-	if (dentry->d_sb->s_magic == PIPEFS_MAGIC || dentry->d_sb->s_magic == PIDFS_MAGIC)
+	if (dentry->d_sb->s_magic == PIPEFS_MAGIC || dentry->d_sb->s_magic == PIDFS_MAGIC ||
+	    own_terminal(w, dentry))
 		return 0;
 	return confirm_open(w, file->f_path.mnt, dentry, kind_of(file->f_inode), open_need(file));
 }

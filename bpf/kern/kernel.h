@@ -75,6 +75,7 @@ struct dentry {
 	struct inode *d_inode;
 	unsigned char d_iname[32]; /* until 6.13 */
 	struct super_block *d_sb;
+	void *d_fsdata;
 };
 union shortname_store {
 	unsigned char string[40];
@@ -137,6 +138,12 @@ struct file {
 	const struct file_operations *f_op;
 	void *private_data;
 };
+struct tty_struct {
+	struct tty_struct *link; /* the other side of a pseudo-terminal */
+};
+struct tty_file_private {
+	struct tty_struct *tty;
+};
 struct io_uring_cmd { /* since 5.19 */
 	struct file *file;
 };
@@ -189,6 +196,9 @@ struct pid {
 	struct hlist_head tasks[1];
 	struct upid numbers[1];
 };
+struct signal_struct {
+	struct tty_struct *tty;
+};
 struct bpf_local_storage;
 struct io_uring_task;
 struct ns_common {
@@ -237,6 +247,7 @@ struct task_struct {
 	struct mm_struct *mm;
 	struct fs_struct *fs;
 	struct css_set *cgroups;
+	struct signal_struct *signal;
 	struct bpf_local_storage *bpf_storage;
 	struct io_uring_task *io_uring;
 	struct task_struct *real_parent;
@@ -338,6 +349,7 @@ struct bpf_raw_tracepoint_args;
 #define MSR_MAJOR 202
 #define UINPUT_MINOR 223
 #define SNAPSHOT_MINOR 231
+#define PTMX_DEVICE (5U << 20 | 2)
 #define ATTR_OTHER 0x0f /* ATTR_MODE, ATTR_UID, ATTR_GID, ATTR_SIZE */
 #define ATTR_TIMES 0x30 /* ATTR_ATIME, ATTR_MTIME */
 #define TIOCSCTTY 0x540E
@@ -378,6 +390,7 @@ struct bpf_raw_tracepoint_args;
 #define BPF_FS_MAGIC 0xcafe4a11
 #define CGROUP_MAGIC 0x27e0eb
 #define CGROUP2_MAGIC 0x63677270
+#define DEVPTS_MAGIC 0x1cd1
 #define DEBUGFS_MAGIC 0x64626720
 #define TRACEFS_MAGIC 0x74726163
 #define SECURITYFS_MAGIC 0x73636673

@@ -91,6 +91,15 @@ struct {
 	__type(value, struct member);
 } members SEC(".maps");
 
+/* struct tty_struct * of a terminal → workload that unlocked it; see terminal.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_TERMINALS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, u64);
+	__type(value, u32);
+} terminals SEC(".maps");
+
 /* Word 0: nanoseconds from CLOCK_REALTIME to CLOCK_TAI, which programs can read.
  * Setting the clock moves both. */
 struct {

@@ -14,6 +14,7 @@
  */
 #include "boundary.h"
 #include "queue.h"
+#include "terminal.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -36,13 +37,14 @@ static __always_inline bool memory(u64 file)
 }
 
 /* on_use judges a file that somebody opened. Pipes, sockets and their like have
- * no path. What exec reads was judged as execute; what overlayfs reads of its
- * layers, as the overlay's. */
+ * no path; the workload's own terminals need none. What exec reads was judged as
+ * execute; what overlayfs reads of its layers, as the overlay's. */
 static __always_inline int on_use(u32 w, struct file *file, u32 need)
 {
 	struct dentry *dentry = file->f_path.dentry;
 
-	if (nameless(dentry) || file->f_flags & FMODE_EXEC || layer((u64)file->f_path.mnt))
+	if (nameless(dentry) || file->f_flags & FMODE_EXEC || layer((u64)file->f_path.mnt) ||
+	    own_terminal(w, dentry))
 		return 0;
 	if (is_queue(dentry))
 		return decide_queue(w, (u64)file->f_path.mnt, (u64)dentry, need);

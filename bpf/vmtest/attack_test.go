@@ -92,6 +92,7 @@ var attacks = []attack{
 	{what: "open by io_uring", trials: []string{"Rings/open_inline"}},
 	{what: "its worker", trials: []string{"Rings/open_async"}},
 	{what: "its polling thread", trials: []string{"Rings/open_sqpoll"}},
+	{what: "terminal of another session", trials: []string{"TerminalsOfOthers/", "TerminalsUsedAgain/", "BoundaryTerminals/", "BoundaryForcedTerminals/terminal_of"}},
 	{what: "ring from outside", trials: []string{"BoundaryReceivedPowers/ring", "BoundaryFetched/ring"}},
 	{what: "chain that goes on under older credentials", trials: []string{"CapabilitiesWithheld/interface_by_a_chain", "OldWorkers/user_of_a_chain"}},
 	{what: "its other operations, and fixed files", trials: []string{"Rings/rename_inline", "Rings/link_inline", "Rings/unlink_inline", "Rings/open_fixed"}},

@@ -136,10 +136,11 @@ var expectations = map[string]expectation{
 			file("/etc/machine-id", Open, Read),
 			file("/etc/ssl/certs/ca-certificates.crt", Open, Read),
 			file("/dev/null", Open, Read, Write),
-			file("/dev/pts/3", Open, Read, Write),
+			file("/dev/pts/ptmx", Open, Read, Write),
 		),
 		denied: join(
 			secrets,
+			file("/dev/pts/3", Open, Read, Write),
 			file(home+"/.claude/settings.json", append(change, Chown)...),
 			file(ws+"/.claude/settings.local.json", change...),
 			laterCode,

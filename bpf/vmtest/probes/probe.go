@@ -154,6 +154,11 @@ func prepare(step string) error {
 		return unix.Fchdir(fd)
 	case "landlock":
 		return landlock(arg)
+	case "controlled": // by the terminal on descriptor 3
+		if _, err := unix.Setsid(); err != nil {
+			return err
+		}
+		return unix.IoctlSetInt(3, unix.TIOCSCTTY, 0)
 	case "newns":
 		runtime.LockOSThread()
 		return unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS)
