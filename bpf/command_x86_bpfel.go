@@ -30,12 +30,14 @@ const (
 	commandMapSeqs              = "seqs"
 	commandMapTaiOffset         = "tai_offset"
 	commandMapTasks             = "tasks"
+	commandMapTerminals         = "terminals"
 	commandMapWaits             = "waits"
 	commandMapWorkloads         = "workloads"
 	commandProgFileFcntl        = "file_fcntl"
 	commandProgFileIoctl        = "file_ioctl"
 	commandProgFileIoctlCompat  = "file_ioctl_compat"
 	commandProgFileLock         = "file_lock"
+	commandProgTerminalGone     = "terminal_gone"
 	commandProgUringCmd         = "uring_cmd"
 	commandVarArenaMask         = "arena_mask"
 	commandVarNameMasks         = "name_masks"
@@ -90,6 +92,7 @@ type commandProgramSpecs struct {
 	FileIoctl       *ebpf.ProgramSpec `ebpf:"file_ioctl"`
 	FileIoctlCompat *ebpf.ProgramSpec `ebpf:"file_ioctl_compat"`
 	FileLock        *ebpf.ProgramSpec `ebpf:"file_lock"`
+	TerminalGone    *ebpf.ProgramSpec `ebpf:"terminal_gone"`
 	UringCmd        *ebpf.ProgramSpec `ebpf:"uring_cmd"`
 }
 
@@ -111,6 +114,7 @@ type commandMapSpecs struct {
 	Seqs      *ebpf.MapSpec `ebpf:"seqs"`
 	TaiOffset *ebpf.MapSpec `ebpf:"tai_offset"`
 	Tasks     *ebpf.MapSpec `ebpf:"tasks"`
+	Terminals *ebpf.MapSpec `ebpf:"terminals"`
 	Waits     *ebpf.MapSpec `ebpf:"waits"`
 	Workloads *ebpf.MapSpec `ebpf:"workloads"`
 }
@@ -160,6 +164,7 @@ type commandMaps struct {
 	Seqs      *ebpf.Map `ebpf:"seqs"`
 	TaiOffset *ebpf.Map `ebpf:"tai_offset"`
 	Tasks     *ebpf.Map `ebpf:"tasks"`
+	Terminals *ebpf.Map `ebpf:"terminals"`
 	Waits     *ebpf.Map `ebpf:"waits"`
 	Workloads *ebpf.Map `ebpf:"workloads"`
 }
@@ -180,6 +185,7 @@ func (m *commandMaps) Close() error {
 		m.Seqs,
 		m.TaiOffset,
 		m.Tasks,
+		m.Terminals,
 		m.Waits,
 		m.Workloads,
 	)
@@ -204,6 +210,7 @@ type commandPrograms struct {
 	FileIoctl       *ebpf.Program `ebpf:"file_ioctl"`
 	FileIoctlCompat *ebpf.Program `ebpf:"file_ioctl_compat"`
 	FileLock        *ebpf.Program `ebpf:"file_lock"`
+	TerminalGone    *ebpf.Program `ebpf:"terminal_gone"`
 	UringCmd        *ebpf.Program `ebpf:"uring_cmd"`
 }
 
@@ -213,6 +220,7 @@ func (p *commandPrograms) Close() error {
 		p.FileIoctl,
 		p.FileIoctlCompat,
 		p.FileLock,
+		p.TerminalGone,
 		p.UringCmd,
 	)
 }

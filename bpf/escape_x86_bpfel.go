@@ -16,45 +16,48 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	escapeMapAnswers             = "answers"
-	escapeMapArena               = "arena"
-	escapeMapAsked               = "asked"
-	escapeMapCgroups             = "cgroups"
-	escapeMapCounts              = "counts"
-	escapeMapDegraded            = "degraded"
-	escapeMapEventBufs           = "event_bufs"
-	escapeMapEvents              = "events"
-	escapeMapHolds               = "holds"
-	escapeMapMembers             = "members"
-	escapeMapScratches           = "scratches"
-	escapeMapSeqs                = "seqs"
-	escapeMapTaiOffset           = "tai_offset"
-	escapeMapTasks               = "tasks"
-	escapeMapWaits               = "waits"
-	escapeMapWorkloads           = "workloads"
-	escapeProgFileReceive        = "file_receive"
-	escapeProgMoveMount          = "move_mount"
-	escapeProgPathChroot         = "path_chroot"
-	escapeProgPathNotify         = "path_notify"
-	escapeProgPtraceAccessCheck  = "ptrace_access_check"
-	escapeProgPtraceTraceme      = "ptrace_traceme"
-	escapeProgSbMount            = "sb_mount"
-	escapeProgSbPivotroot        = "sb_pivotroot"
-	escapeProgSbUmount           = "sb_umount"
-	escapeProgTaskKill           = "task_kill"
-	escapeProgTaskSetioprio      = "task_setioprio"
-	escapeProgTaskSetnice        = "task_setnice"
-	escapeProgTaskSetrlimit      = "task_setrlimit"
-	escapeProgTaskSetscheduler   = "task_setscheduler"
-	escapeProgUnixMaySend        = "unix_may_send"
-	escapeProgUnixStreamConnect  = "unix_stream_connect"
-	escapeProgUringOverrideCreds = "uring_override_creds"
-	escapeProgUsernsCreate       = "userns_create"
-	escapeVarArenaMask           = "arena_mask"
-	escapeVarNameMasks           = "name_masks"
-	escapeVarNone                = "none"
-	escapeVarOpaque              = "opaque"
-	escapeVarWithoutRenameLock   = "without_rename_lock"
+	escapeMapAnswers              = "answers"
+	escapeMapArena                = "arena"
+	escapeMapAsked                = "asked"
+	escapeMapCgroups              = "cgroups"
+	escapeMapCounts               = "counts"
+	escapeMapDegraded             = "degraded"
+	escapeMapEventBufs            = "event_bufs"
+	escapeMapEvents               = "events"
+	escapeMapHolds                = "holds"
+	escapeMapMembers              = "members"
+	escapeMapScratches            = "scratches"
+	escapeMapSeqs                 = "seqs"
+	escapeMapTaiOffset            = "tai_offset"
+	escapeMapTasks                = "tasks"
+	escapeMapTerminals            = "terminals"
+	escapeMapWaits                = "waits"
+	escapeMapWorkloads            = "workloads"
+	escapeProgFileReceive         = "file_receive"
+	escapeProgFsContextParseParam = "fs_context_parse_param"
+	escapeProgMoveMount           = "move_mount"
+	escapeProgPathChroot          = "path_chroot"
+	escapeProgPathNotify          = "path_notify"
+	escapeProgPtraceAccessCheck   = "ptrace_access_check"
+	escapeProgPtraceTraceme       = "ptrace_traceme"
+	escapeProgSbKernMount         = "sb_kern_mount"
+	escapeProgSbMount             = "sb_mount"
+	escapeProgSbPivotroot         = "sb_pivotroot"
+	escapeProgSbUmount            = "sb_umount"
+	escapeProgTaskKill            = "task_kill"
+	escapeProgTaskSetioprio       = "task_setioprio"
+	escapeProgTaskSetnice         = "task_setnice"
+	escapeProgTaskSetrlimit       = "task_setrlimit"
+	escapeProgTaskSetscheduler    = "task_setscheduler"
+	escapeProgUnixMaySend         = "unix_may_send"
+	escapeProgUnixStreamConnect   = "unix_stream_connect"
+	escapeProgUringOverrideCreds  = "uring_override_creds"
+	escapeProgUsernsCreate        = "userns_create"
+	escapeVarArenaMask            = "arena_mask"
+	escapeVarNameMasks            = "name_masks"
+	escapeVarNone                 = "none"
+	escapeVarOpaque               = "opaque"
+	escapeVarWithoutRenameLock    = "without_rename_lock"
 )
 
 // loadEscape returns the embedded CollectionSpec for escape.
@@ -99,24 +102,26 @@ type escapeSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type escapeProgramSpecs struct {
-	FileReceive        *ebpf.ProgramSpec `ebpf:"file_receive"`
-	MoveMount          *ebpf.ProgramSpec `ebpf:"move_mount"`
-	PathChroot         *ebpf.ProgramSpec `ebpf:"path_chroot"`
-	PathNotify         *ebpf.ProgramSpec `ebpf:"path_notify"`
-	PtraceAccessCheck  *ebpf.ProgramSpec `ebpf:"ptrace_access_check"`
-	PtraceTraceme      *ebpf.ProgramSpec `ebpf:"ptrace_traceme"`
-	SbMount            *ebpf.ProgramSpec `ebpf:"sb_mount"`
-	SbPivotroot        *ebpf.ProgramSpec `ebpf:"sb_pivotroot"`
-	SbUmount           *ebpf.ProgramSpec `ebpf:"sb_umount"`
-	TaskKill           *ebpf.ProgramSpec `ebpf:"task_kill"`
-	TaskSetioprio      *ebpf.ProgramSpec `ebpf:"task_setioprio"`
-	TaskSetnice        *ebpf.ProgramSpec `ebpf:"task_setnice"`
-	TaskSetrlimit      *ebpf.ProgramSpec `ebpf:"task_setrlimit"`
-	TaskSetscheduler   *ebpf.ProgramSpec `ebpf:"task_setscheduler"`
-	UnixMaySend        *ebpf.ProgramSpec `ebpf:"unix_may_send"`
-	UnixStreamConnect  *ebpf.ProgramSpec `ebpf:"unix_stream_connect"`
-	UringOverrideCreds *ebpf.ProgramSpec `ebpf:"uring_override_creds"`
-	UsernsCreate       *ebpf.ProgramSpec `ebpf:"userns_create"`
+	FileReceive         *ebpf.ProgramSpec `ebpf:"file_receive"`
+	FsContextParseParam *ebpf.ProgramSpec `ebpf:"fs_context_parse_param"`
+	MoveMount           *ebpf.ProgramSpec `ebpf:"move_mount"`
+	PathChroot          *ebpf.ProgramSpec `ebpf:"path_chroot"`
+	PathNotify          *ebpf.ProgramSpec `ebpf:"path_notify"`
+	PtraceAccessCheck   *ebpf.ProgramSpec `ebpf:"ptrace_access_check"`
+	PtraceTraceme       *ebpf.ProgramSpec `ebpf:"ptrace_traceme"`
+	SbKernMount         *ebpf.ProgramSpec `ebpf:"sb_kern_mount"`
+	SbMount             *ebpf.ProgramSpec `ebpf:"sb_mount"`
+	SbPivotroot         *ebpf.ProgramSpec `ebpf:"sb_pivotroot"`
+	SbUmount            *ebpf.ProgramSpec `ebpf:"sb_umount"`
+	TaskKill            *ebpf.ProgramSpec `ebpf:"task_kill"`
+	TaskSetioprio       *ebpf.ProgramSpec `ebpf:"task_setioprio"`
+	TaskSetnice         *ebpf.ProgramSpec `ebpf:"task_setnice"`
+	TaskSetrlimit       *ebpf.ProgramSpec `ebpf:"task_setrlimit"`
+	TaskSetscheduler    *ebpf.ProgramSpec `ebpf:"task_setscheduler"`
+	UnixMaySend         *ebpf.ProgramSpec `ebpf:"unix_may_send"`
+	UnixStreamConnect   *ebpf.ProgramSpec `ebpf:"unix_stream_connect"`
+	UringOverrideCreds  *ebpf.ProgramSpec `ebpf:"uring_override_creds"`
+	UsernsCreate        *ebpf.ProgramSpec `ebpf:"userns_create"`
 }
 
 // escapeMapSpecs contains maps before they are loaded into the kernel.
@@ -137,6 +142,7 @@ type escapeMapSpecs struct {
 	Seqs      *ebpf.MapSpec `ebpf:"seqs"`
 	TaiOffset *ebpf.MapSpec `ebpf:"tai_offset"`
 	Tasks     *ebpf.MapSpec `ebpf:"tasks"`
+	Terminals *ebpf.MapSpec `ebpf:"terminals"`
 	Waits     *ebpf.MapSpec `ebpf:"waits"`
 	Workloads *ebpf.MapSpec `ebpf:"workloads"`
 }
@@ -186,6 +192,7 @@ type escapeMaps struct {
 	Seqs      *ebpf.Map `ebpf:"seqs"`
 	TaiOffset *ebpf.Map `ebpf:"tai_offset"`
 	Tasks     *ebpf.Map `ebpf:"tasks"`
+	Terminals *ebpf.Map `ebpf:"terminals"`
 	Waits     *ebpf.Map `ebpf:"waits"`
 	Workloads *ebpf.Map `ebpf:"workloads"`
 }
@@ -206,6 +213,7 @@ func (m *escapeMaps) Close() error {
 		m.Seqs,
 		m.TaiOffset,
 		m.Tasks,
+		m.Terminals,
 		m.Waits,
 		m.Workloads,
 	)
@@ -226,34 +234,38 @@ type escapeVariables struct {
 //
 // It can be passed to loadEscapeObjects or ebpf.CollectionSpec.LoadAndAssign.
 type escapePrograms struct {
-	FileReceive        *ebpf.Program `ebpf:"file_receive"`
-	MoveMount          *ebpf.Program `ebpf:"move_mount"`
-	PathChroot         *ebpf.Program `ebpf:"path_chroot"`
-	PathNotify         *ebpf.Program `ebpf:"path_notify"`
-	PtraceAccessCheck  *ebpf.Program `ebpf:"ptrace_access_check"`
-	PtraceTraceme      *ebpf.Program `ebpf:"ptrace_traceme"`
-	SbMount            *ebpf.Program `ebpf:"sb_mount"`
-	SbPivotroot        *ebpf.Program `ebpf:"sb_pivotroot"`
-	SbUmount           *ebpf.Program `ebpf:"sb_umount"`
-	TaskKill           *ebpf.Program `ebpf:"task_kill"`
-	TaskSetioprio      *ebpf.Program `ebpf:"task_setioprio"`
-	TaskSetnice        *ebpf.Program `ebpf:"task_setnice"`
-	TaskSetrlimit      *ebpf.Program `ebpf:"task_setrlimit"`
-	TaskSetscheduler   *ebpf.Program `ebpf:"task_setscheduler"`
-	UnixMaySend        *ebpf.Program `ebpf:"unix_may_send"`
-	UnixStreamConnect  *ebpf.Program `ebpf:"unix_stream_connect"`
-	UringOverrideCreds *ebpf.Program `ebpf:"uring_override_creds"`
-	UsernsCreate       *ebpf.Program `ebpf:"userns_create"`
+	FileReceive         *ebpf.Program `ebpf:"file_receive"`
+	FsContextParseParam *ebpf.Program `ebpf:"fs_context_parse_param"`
+	MoveMount           *ebpf.Program `ebpf:"move_mount"`
+	PathChroot          *ebpf.Program `ebpf:"path_chroot"`
+	PathNotify          *ebpf.Program `ebpf:"path_notify"`
+	PtraceAccessCheck   *ebpf.Program `ebpf:"ptrace_access_check"`
+	PtraceTraceme       *ebpf.Program `ebpf:"ptrace_traceme"`
+	SbKernMount         *ebpf.Program `ebpf:"sb_kern_mount"`
+	SbMount             *ebpf.Program `ebpf:"sb_mount"`
+	SbPivotroot         *ebpf.Program `ebpf:"sb_pivotroot"`
+	SbUmount            *ebpf.Program `ebpf:"sb_umount"`
+	TaskKill            *ebpf.Program `ebpf:"task_kill"`
+	TaskSetioprio       *ebpf.Program `ebpf:"task_setioprio"`
+	TaskSetnice         *ebpf.Program `ebpf:"task_setnice"`
+	TaskSetrlimit       *ebpf.Program `ebpf:"task_setrlimit"`
+	TaskSetscheduler    *ebpf.Program `ebpf:"task_setscheduler"`
+	UnixMaySend         *ebpf.Program `ebpf:"unix_may_send"`
+	UnixStreamConnect   *ebpf.Program `ebpf:"unix_stream_connect"`
+	UringOverrideCreds  *ebpf.Program `ebpf:"uring_override_creds"`
+	UsernsCreate        *ebpf.Program `ebpf:"userns_create"`
 }
 
 func (p *escapePrograms) Close() error {
 	return _EscapeClose(
 		p.FileReceive,
+		p.FsContextParseParam,
 		p.MoveMount,
 		p.PathChroot,
 		p.PathNotify,
 		p.PtraceAccessCheck,
 		p.PtraceTraceme,
+		p.SbKernMount,
 		p.SbMount,
 		p.SbPivotroot,
 		p.SbUmount,

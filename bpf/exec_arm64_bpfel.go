@@ -30,6 +30,7 @@ const (
 	execMapSeqs                = "seqs"
 	execMapTaiOffset           = "tai_offset"
 	execMapTasks               = "tasks"
+	execMapTerminals           = "terminals"
 	execMapWaits               = "waits"
 	execMapWorkloads           = "workloads"
 	execProgBprmCheckSecurity  = "bprm_check_security"
@@ -109,6 +110,7 @@ type execMapSpecs struct {
 	Seqs      *ebpf.MapSpec `ebpf:"seqs"`
 	TaiOffset *ebpf.MapSpec `ebpf:"tai_offset"`
 	Tasks     *ebpf.MapSpec `ebpf:"tasks"`
+	Terminals *ebpf.MapSpec `ebpf:"terminals"`
 	Waits     *ebpf.MapSpec `ebpf:"waits"`
 	Workloads *ebpf.MapSpec `ebpf:"workloads"`
 }
@@ -158,6 +160,7 @@ type execMaps struct {
 	Seqs      *ebpf.Map `ebpf:"seqs"`
 	TaiOffset *ebpf.Map `ebpf:"tai_offset"`
 	Tasks     *ebpf.Map `ebpf:"tasks"`
+	Terminals *ebpf.Map `ebpf:"terminals"`
 	Waits     *ebpf.Map `ebpf:"waits"`
 	Workloads *ebpf.Map `ebpf:"workloads"`
 }
@@ -178,6 +181,7 @@ func (m *execMaps) Close() error {
 		m.Seqs,
 		m.TaiOffset,
 		m.Tasks,
+		m.Terminals,
 		m.Waits,
 		m.Workloads,
 	)

@@ -30,6 +30,7 @@ const (
 	fileMapSeqs              = "seqs"
 	fileMapTaiOffset         = "tai_offset"
 	fileMapTasks             = "tasks"
+	fileMapTerminals         = "terminals"
 	fileMapWaits             = "waits"
 	fileMapWorkloads         = "workloads"
 	fileProgFileOpen         = "file_open"
@@ -127,6 +128,7 @@ type fileMapSpecs struct {
 	Seqs      *ebpf.MapSpec `ebpf:"seqs"`
 	TaiOffset *ebpf.MapSpec `ebpf:"tai_offset"`
 	Tasks     *ebpf.MapSpec `ebpf:"tasks"`
+	Terminals *ebpf.MapSpec `ebpf:"terminals"`
 	Waits     *ebpf.MapSpec `ebpf:"waits"`
 	Workloads *ebpf.MapSpec `ebpf:"workloads"`
 }
@@ -176,6 +178,7 @@ type fileMaps struct {
 	Seqs      *ebpf.Map `ebpf:"seqs"`
 	TaiOffset *ebpf.Map `ebpf:"tai_offset"`
 	Tasks     *ebpf.Map `ebpf:"tasks"`
+	Terminals *ebpf.Map `ebpf:"terminals"`
 	Waits     *ebpf.Map `ebpf:"waits"`
 	Workloads *ebpf.Map `ebpf:"workloads"`
 }
@@ -196,6 +199,7 @@ func (m *fileMaps) Close() error {
 		m.Seqs,
 		m.TaiOffset,
 		m.Tasks,
+		m.Terminals,
 		m.Waits,
 		m.Workloads,
 	)

@@ -31,6 +31,7 @@ const (
 	holdMapSeqs              = "seqs"
 	holdMapTaiOffset         = "tai_offset"
 	holdMapTasks             = "tasks"
+	holdMapTerminals         = "terminals"
 	holdMapWaits             = "waits"
 	holdMapWorkloads         = "workloads"
 	holdProgExecOver         = "exec_over"
@@ -109,6 +110,7 @@ type holdMapSpecs struct {
 	Seqs      *ebpf.MapSpec `ebpf:"seqs"`
 	TaiOffset *ebpf.MapSpec `ebpf:"tai_offset"`
 	Tasks     *ebpf.MapSpec `ebpf:"tasks"`
+	Terminals *ebpf.MapSpec `ebpf:"terminals"`
 	Waits     *ebpf.MapSpec `ebpf:"waits"`
 	Workloads *ebpf.MapSpec `ebpf:"workloads"`
 }
@@ -159,6 +161,7 @@ type holdMaps struct {
 	Seqs      *ebpf.Map `ebpf:"seqs"`
 	TaiOffset *ebpf.Map `ebpf:"tai_offset"`
 	Tasks     *ebpf.Map `ebpf:"tasks"`
+	Terminals *ebpf.Map `ebpf:"terminals"`
 	Waits     *ebpf.Map `ebpf:"waits"`
 	Workloads *ebpf.Map `ebpf:"workloads"`
 }
@@ -180,6 +183,7 @@ func (m *holdMaps) Close() error {
 		m.Seqs,
 		m.TaiOffset,
 		m.Tasks,
+		m.Terminals,
 		m.Waits,
 		m.Workloads,
 	)

@@ -30,6 +30,7 @@ const (
 	identityMapSeqs              = "seqs"
 	identityMapTaiOffset         = "tai_offset"
 	identityMapTasks             = "tasks"
+	identityMapTerminals         = "terminals"
 	identityMapWaits             = "waits"
 	identityMapWorkloads         = "workloads"
 	identityProgCgroupAttachTask = "cgroup_attach_task"
@@ -115,6 +116,7 @@ type identityMapSpecs struct {
 	Seqs      *ebpf.MapSpec `ebpf:"seqs"`
 	TaiOffset *ebpf.MapSpec `ebpf:"tai_offset"`
 	Tasks     *ebpf.MapSpec `ebpf:"tasks"`
+	Terminals *ebpf.MapSpec `ebpf:"terminals"`
 	Waits     *ebpf.MapSpec `ebpf:"waits"`
 	Workloads *ebpf.MapSpec `ebpf:"workloads"`
 }
@@ -164,6 +166,7 @@ type identityMaps struct {
 	Seqs      *ebpf.Map `ebpf:"seqs"`
 	TaiOffset *ebpf.Map `ebpf:"tai_offset"`
 	Tasks     *ebpf.Map `ebpf:"tasks"`
+	Terminals *ebpf.Map `ebpf:"terminals"`
 	Waits     *ebpf.Map `ebpf:"waits"`
 	Workloads *ebpf.Map `ebpf:"workloads"`
 }
@@ -184,6 +187,7 @@ func (m *identityMaps) Close() error {
 		m.Seqs,
 		m.TaiOffset,
 		m.Tasks,
+		m.Terminals,
 		m.Waits,
 		m.Workloads,
 	)

@@ -30,6 +30,7 @@ const (
 	metaMapSeqs              = "seqs"
 	metaMapTaiOffset         = "tai_offset"
 	metaMapTasks             = "tasks"
+	metaMapTerminals         = "terminals"
 	metaMapWaits             = "waits"
 	metaMapWorkloads         = "workloads"
 	metaProgInodeCreate      = "inode_create"
@@ -125,6 +126,7 @@ type metaMapSpecs struct {
 	Seqs      *ebpf.MapSpec `ebpf:"seqs"`
 	TaiOffset *ebpf.MapSpec `ebpf:"tai_offset"`
 	Tasks     *ebpf.MapSpec `ebpf:"tasks"`
+	Terminals *ebpf.MapSpec `ebpf:"terminals"`
 	Waits     *ebpf.MapSpec `ebpf:"waits"`
 	Workloads *ebpf.MapSpec `ebpf:"workloads"`
 }
@@ -174,6 +176,7 @@ type metaMaps struct {
 	Seqs      *ebpf.Map `ebpf:"seqs"`
 	TaiOffset *ebpf.Map `ebpf:"tai_offset"`
 	Tasks     *ebpf.Map `ebpf:"tasks"`
+	Terminals *ebpf.Map `ebpf:"terminals"`
 	Waits     *ebpf.Map `ebpf:"waits"`
 	Workloads *ebpf.Map `ebpf:"workloads"`
 }
@@ -194,6 +197,7 @@ func (m *metaMaps) Close() error {
 		m.Seqs,
 		m.TaiOffset,
 		m.Tasks,
+		m.Terminals,
 		m.Waits,
 		m.Workloads,
 	)

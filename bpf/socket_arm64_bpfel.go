@@ -30,6 +30,7 @@ const (
 	socketMapSeqs              = "seqs"
 	socketMapTaiOffset         = "tai_offset"
 	socketMapTasks             = "tasks"
+	socketMapTerminals         = "terminals"
 	socketMapWaits             = "waits"
 	socketMapWorkloads         = "workloads"
 	socketProgNetlinkSend      = "netlink_send"
@@ -107,6 +108,7 @@ type socketMapSpecs struct {
 	Seqs      *ebpf.MapSpec `ebpf:"seqs"`
 	TaiOffset *ebpf.MapSpec `ebpf:"tai_offset"`
 	Tasks     *ebpf.MapSpec `ebpf:"tasks"`
+	Terminals *ebpf.MapSpec `ebpf:"terminals"`
 	Waits     *ebpf.MapSpec `ebpf:"waits"`
 	Workloads *ebpf.MapSpec `ebpf:"workloads"`
 }
@@ -156,6 +158,7 @@ type socketMaps struct {
 	Seqs      *ebpf.Map `ebpf:"seqs"`
 	TaiOffset *ebpf.Map `ebpf:"tai_offset"`
 	Tasks     *ebpf.Map `ebpf:"tasks"`
+	Terminals *ebpf.Map `ebpf:"terminals"`
 	Waits     *ebpf.Map `ebpf:"waits"`
 	Workloads *ebpf.Map `ebpf:"workloads"`
 }
@@ -176,6 +179,7 @@ func (m *socketMaps) Close() error {
 		m.Seqs,
 		m.TaiOffset,
 		m.Tasks,
+		m.Terminals,
 		m.Waits,
 		m.Workloads,
 	)

@@ -30,6 +30,7 @@ const (
 	strictMapSeqs                     = "seqs"
 	strictMapTaiOffset                = "tai_offset"
 	strictMapTasks                    = "tasks"
+	strictMapTerminals                = "terminals"
 	strictMapWaits                    = "waits"
 	strictMapWorkloads                = "workloads"
 	strictProgStrictFileIoctl         = "strict_file_ioctl"
@@ -121,6 +122,7 @@ type strictMapSpecs struct {
 	Seqs      *ebpf.MapSpec `ebpf:"seqs"`
 	TaiOffset *ebpf.MapSpec `ebpf:"tai_offset"`
 	Tasks     *ebpf.MapSpec `ebpf:"tasks"`
+	Terminals *ebpf.MapSpec `ebpf:"terminals"`
 	Waits     *ebpf.MapSpec `ebpf:"waits"`
 	Workloads *ebpf.MapSpec `ebpf:"workloads"`
 }
@@ -170,6 +172,7 @@ type strictMaps struct {
 	Seqs      *ebpf.Map `ebpf:"seqs"`
 	TaiOffset *ebpf.Map `ebpf:"tai_offset"`
 	Tasks     *ebpf.Map `ebpf:"tasks"`
+	Terminals *ebpf.Map `ebpf:"terminals"`
 	Waits     *ebpf.Map `ebpf:"waits"`
 	Workloads *ebpf.Map `ebpf:"workloads"`
 }
@@ -190,6 +193,7 @@ func (m *strictMaps) Close() error {
 		m.Seqs,
 		m.TaiOffset,
 		m.Tasks,
+		m.Terminals,
 		m.Waits,
 		m.Workloads,
 	)

@@ -30,6 +30,7 @@ const (
 	strictMapSeqs                     = "seqs"
 	strictMapTaiOffset                = "tai_offset"
 	strictMapTasks                    = "tasks"
+	strictMapTerminals                = "terminals"
 	strictMapWaits                    = "waits"
 	strictMapWorkloads                = "workloads"
 	strictProgStrictFileIoctl         = "strict_file_ioctl"
@@ -123,6 +124,7 @@ type strictMapSpecs struct {
 	Seqs      *ebpf.MapSpec `ebpf:"seqs"`
 	TaiOffset *ebpf.MapSpec `ebpf:"tai_offset"`
 	Tasks     *ebpf.MapSpec `ebpf:"tasks"`
+	Terminals *ebpf.MapSpec `ebpf:"terminals"`
 	Waits     *ebpf.MapSpec `ebpf:"waits"`
 	Workloads *ebpf.MapSpec `ebpf:"workloads"`
 }
@@ -172,6 +174,7 @@ type strictMaps struct {
 	Seqs      *ebpf.Map `ebpf:"seqs"`
 	TaiOffset *ebpf.Map `ebpf:"tai_offset"`
 	Tasks     *ebpf.Map `ebpf:"tasks"`
+	Terminals *ebpf.Map `ebpf:"terminals"`
 	Waits     *ebpf.Map `ebpf:"waits"`
 	Workloads *ebpf.Map `ebpf:"workloads"`
 }
@@ -192,6 +195,7 @@ func (m *strictMaps) Close() error {
 		m.Seqs,
 		m.TaiOffset,
 		m.Tasks,
+		m.Terminals,
 		m.Waits,
 		m.Workloads,
 	)

@@ -30,6 +30,7 @@ const (
 	walkMapSeqs              = "seqs"
 	walkMapTaiOffset         = "tai_offset"
 	walkMapTasks             = "tasks"
+	walkMapTerminals         = "terminals"
 	walkMapWaits             = "waits"
 	walkMapWalkInput         = "walk_input"
 	walkMapWorkloads         = "workloads"
@@ -108,6 +109,7 @@ type walkMapSpecs struct {
 	Seqs      *ebpf.MapSpec `ebpf:"seqs"`
 	TaiOffset *ebpf.MapSpec `ebpf:"tai_offset"`
 	Tasks     *ebpf.MapSpec `ebpf:"tasks"`
+	Terminals *ebpf.MapSpec `ebpf:"terminals"`
 	Waits     *ebpf.MapSpec `ebpf:"waits"`
 	WalkInput *ebpf.MapSpec `ebpf:"walk_input"`
 	Workloads *ebpf.MapSpec `ebpf:"workloads"`
@@ -158,6 +160,7 @@ type walkMaps struct {
 	Seqs      *ebpf.Map `ebpf:"seqs"`
 	TaiOffset *ebpf.Map `ebpf:"tai_offset"`
 	Tasks     *ebpf.Map `ebpf:"tasks"`
+	Terminals *ebpf.Map `ebpf:"terminals"`
 	Waits     *ebpf.Map `ebpf:"waits"`
 	WalkInput *ebpf.Map `ebpf:"walk_input"`
 	Workloads *ebpf.Map `ebpf:"workloads"`
@@ -179,6 +182,7 @@ func (m *walkMaps) Close() error {
 		m.Seqs,
 		m.TaiOffset,
 		m.Tasks,
+		m.Terminals,
 		m.Waits,
 		m.WalkInput,
 		m.Workloads,

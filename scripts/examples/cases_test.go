@@ -27,6 +27,23 @@ func moving(dest string) Facts { f := builder; f.Dest = dest; return f }
 var change = []Action{Write, Create, Delete, Move, Chmod}
 
 var expectations = map[string]expectation{
+	library: { // with claude-code.cedar; every line of it: later_test.go
+		allowed: join(
+			file(ws+"/Makefile", append(change, Open, Read)...),
+			file(ws+"/.git/index.lock", append(change, Open, Read)...),
+			file(ws+"/node_modules/a/.vscode/settings.json", change...),
+			with(Facts{Dest: ws + "/lib"}, dir(ws+"/src", Move)),
+			with(Facts{Dest: ws + "/node_modules/a"}, dir(ws+"/node_modules/.a-x1", Move)),
+		),
+		denied: join(
+			file(ws+"/.vscode/settings.json", change...),
+			file(ws+"/vendor/a/.git/hooks/pre-commit", change...),
+			file(ws+"/vendor/a/.git", Create),
+			file(home+"/.config", Create),
+			with(Facts{Dest: ws + "/vendor/.git"}, dir(ws+"/evil", Move)),
+			with(Facts{Dest: ws + "/a"}, dir(ws+"/node_modules/a", Move)),
+		),
+	},
 	"read-only-tree.cedar": {
 		allowed: join(
 			dir(tree, Open, Read),
@@ -99,9 +116,16 @@ var expectations = map[string]expectation{
 			file("/usr/bin/git", Execute, Open, Read),
 			file("/usr/bin/python3.13", Execute),
 			file("/usr/lib/python3.11/os.py", Open, Read),
-			file("/etc/passwd", Open, Read),
+			systemState,
+			temporary,
+			dir("/tmp/shop-agent", Open, Read, Create),
+			file("/tmp/shop-agent/a", append(change, Open, Read)...),
 		),
 		denied: join(
+			systemSecrets,
+			file("/tmp/other", Open, Read, Write, Create),
+			file("/tmp/tmux-1000/default", Open, Write),
+			dir("/tmp", Open, Read),
 			file(home+"/.ssh/id_ed25519", Open, Read, Write, Create, Execute),
 			dir(home+"/.ssh", Open, Read),
 			file(home+"/.aws/credentials", Open, Read),
@@ -132,14 +156,12 @@ var expectations = map[string]expectation{
 			file(home+"/.claude/settings.json", Open, Read),
 			file("/usr/bin/node", Execute, Open, Read),
 			file("/usr/lib/x86_64-linux-gnu/libc.so.6", Execute),
-			file("/proc/self/stat", Open, Read),
-			file("/etc/machine-id", Open, Read),
-			file("/etc/ssl/certs/ca-certificates.crt", Open, Read),
+			systemState, kernelState, temporary,
 			file("/dev/null", Open, Read, Write),
 			file("/dev/pts/ptmx", Open, Read, Write),
 		),
 		denied: join(
-			secrets,
+			secrets, systemSecrets, kernelSecrets, otherSessions,
 			file("/dev/pts/3", Open, Read, Write),
 			file(home+"/.claude/settings.json", append(change, Chown)...),
 			file(ws+"/.claude/settings.local.json", change...),
@@ -166,11 +188,11 @@ var expectations = map[string]expectation{
 			file(home+"/.config/git/ignore", Open, Read),
 			file("/usr/bin/lsb_release", Execute),
 			file("/usr/bin/mawk", Execute),
-			file("/sys/fs/cgroup/cpu.max", Open, Read),
+			systemState, kernelState, temporary,
 			file("/dev/urandom", Open, Read),
 		),
 		denied: join(
-			secrets,
+			secrets, systemSecrets, kernelSecrets, otherSessions,
 			file(home+"/.codex/config.toml", append(change, Chown)...),
 			laterCode,
 			file(home+"/letters/a.txt", Open, Read, Write),
@@ -181,6 +203,53 @@ var expectations = map[string]expectation{
 		),
 	},
 }
+
+// What programs need of the machine, and what they do not.
+var (
+	systemState = join(
+		file("/etc/passwd", Open, Read), file("/etc/group", Open, Read), file("/etc/hosts", Open, Read),
+		file("/etc/nsswitch.conf", Open, Read), file("/etc/resolv.conf", Open, Read), file("/etc/localtime", Open, Read),
+		file("/etc/ld.so.cache", Open, Read), file("/etc/ld.so.conf.d/a.conf", Open, Read), file("/etc/gitconfig", Open, Read),
+		file("/etc/machine-id", Open, Read), file("/etc/ssl/certs/ca-certificates.crt", Open, Read),
+		file("/etc/ssl/openssl.cnf", Open, Read),
+	)
+	systemSecrets = join(
+		file("/etc/wireguard/wg0.conf", Open, Read), file("/etc/NetworkManager/system-connections/a", Open, Read),
+		file("/etc/kubernetes/admin.conf", Open, Read), file("/etc/rancher/k3s/k3s.yaml", Open, Read),
+		file("/etc/shadow", Open, Read), file("/etc/gshadow", Open, Read), file("/etc/sudoers", Open, Read),
+		file("/etc/sudoers.d/a", Open, Read), file("/etc/ssh/ssh_host_ed25519_key", Open, Read),
+		file("/etc/ssl/private/key.pem", Open, Read), file("/etc/letsencrypt/live/a/privkey.pem", Open, Read),
+		file("/etc/krb5.keytab", Open, Read), file("/etc/openvpn/a.key", Open, Read), file("/etc/docker/key.json", Open, Read),
+		file("/etc/postgresql/a.conf", Open, Read), dir("/etc", Open, Read), file("/etc/passwd", Write, Create, Chmod),
+		file("/etc/ssl/certs/a.pem", Write, Create),
+	)
+	kernelState = join(
+		dir("/proc", Open, Read), file("/proc/4711/stat", Open, Read), file("/proc/10/status", Open, Read),
+		file("/proc/4711/net/tcp", Open, Read), file("/proc/cpuinfo", Open, Read), file("/proc/meminfo", Open, Read),
+		file("/proc/stat", Open, Read), file("/proc/version", Open, Read), file("/proc/filesystems", Open, Read),
+		file("/proc/sys/kernel/pid_max", Open, Read), file("/proc/sys/net/core/somaxconn", Open, Read),
+		file("/sys/fs/cgroup/cpu.max", Open, Read), file("/sys/devices/system/cpu/online", Open, Read),
+	)
+	kernelSecrets = join(
+		file("/proc/1/environ", Open, Read), file("/proc/kmsg", Open, Read), file("/proc/kcore", Open, Read),
+		file("/proc/kallsyms", Open, Read), file("/proc/keys", Open, Read), file("/proc/iomem", Open, Read),
+		file("/proc/bus/pci/00/00.0", Open, Read), file("/proc/sys/kernel/core_pattern", Write),
+		file("/proc/sys/net/ipv6/conf/eth0/stable_secret", Open, Read), file("/proc/sysrq-trigger", Open, Write),
+		file("/sys/kernel/tracing/trace", Open, Read), file("/sys/kernel/debug/x", Open, Read),
+		file("/sys/firmware/efi/efivars/a", Open, Read), file("/sys/kernel/security/lsm", Open, Read), file("/sys/fs/cgroup/cgroup.procs", Write),
+	)
+	temporary = join(
+		file("/tmp/sh-thd.Ab12", Open, Read, Write, Create, Delete),
+		file("/dev/shm/sem.mp-x", Open, Read, Write, Create, Delete),
+		file("/dev/shm/psm_1", Open, Read, Write, Create, Delete),
+	)
+	otherSessions = join(
+		file("/tmp/tmux-1000/default", Open, Write), file("/tmp/ssh-x/agent.1", Open, Write), file("/tmp/.X11-unix/X0", Open, Write),
+		file("/tmp/.ICE-unix/1", Open, Write), file("/tmp/screens/S-a/1", Open, Write), file("/tmp/emacs1000/server", Open, Write),
+		file("/tmp/vscode-ipc-1.sock", Open, Write), file("/tmp/dbus-x", Open, Write), dir("/tmp/systemd-private-x", Open, Read),
+		file("/dev/shm/other", Open, Read, Write, Create), dir("/dev/shm", Open, Read),
+	)
+)
 
 // secrets and laterCode are what no agent of these profiles may touch.
 var (

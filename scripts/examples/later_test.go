@@ -1,0 +1,334 @@
+package examples
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/compiler"
+)
+
+const library = "later-code.cedar"
+
+// profiles are run beside the library.
+var profiles = []string{"claude-code.cedar", "codex.cedar", "coding-agent.cedar"}
+
+// later lists, for each line of the library, paths that it is about; a folder ends in
+// a slash. That programs run what is there was seen for those that
+// TestProgramsRunWhatTheLibraryNames plants; the others are here by their name.
+var later = strings.Fields(`
+~/.profile ~/.bashrc ~/.bash_profile ~/.bash_login ~/.bash_logout ~/.bash_aliases ~/.bash_completion
+~/.zshenv ~/.zprofile ~/.zshrc ~/.zlogin ~/.zlogout ~/.oh-my-zsh/custom/a.zsh
+~/.kshrc ~/.mkshrc ~/.cshrc ~/.tcshrc ~/.login ~/.inputrc
+~/.config/fish/ ~/.config/fish/config.fish ~/.config/nushell/ ~/.config/nushell/env.nu
+~/.config/powershell/ ~/.config/powershell/profile.ps1 ~/.config/starship.toml
+~/.config/direnv/ ~/.config/direnv/direnvrc ~/.pam_environment
+~/.ssh/authorized_keys ~/.ssh/authorized_keys2 ~/.ssh/config ~/.ssh/environment ~/.ssh/rc
+
+~/.config/systemd/ ~/.config/systemd/user/a.service ~/.local/share/systemd/ ~/.local/share/systemd/user/a.timer
+~/.config/environment.d/ ~/.config/environment.d/a.conf ~/.config/autostart/ ~/.config/autostart/a.desktop
+~/.config/mimeapps.list ~/.local/share/applications/ ~/.local/share/applications/a.desktop
+~/.local/share/dbus-1/ ~/.local/share/dbus-1/services/a.service
+~/.local/bin/ ~/.local/bin/ls ~/.cargo/bin/ ~/.cargo/bin/cargo ~/bin/ ~/bin/ls
+~/.xinitrc ~/.xprofile ~/.xsession ~/.xsessionrc ~/.forward ~/.procmailrc
+/etc/crontab /etc/cron.d/a /etc/cron.daily/a /etc/profile /etc/profile.d/a.sh /etc/bash.bashrc /etc/environment
+/etc/ld.so.preload /etc/gitconfig /etc/systemd/system/a.service /etc/udev/rules.d/a.rules /etc/init.d/a
+/var/spool/cron/crontabs/agent
+
+~/.vimrc ~/.gvimrc ~/.exrc work/.exrc ~/.nvimrc ~/.vim/plugin/a.vim ~/.config/nvim/ ~/.config/nvim/init.lua
+~/.emacs ~/.emacs.d/init.el ~/.config/emacs/ ~/.config/emacs/init.el work/.dir-locals.el
+~/.nanorc ~/.tmux.conf ~/.config/tmux/ ~/.config/tmux/tmux.conf ~/.screenrc ~/.lesskey ~/.config/lesskey
+~/.gdbinit work/.gdbinit ~/.gdbearlyinit ~/.config/gdb/ ~/.config/gdb/gdbinit ~/.lldbinit
+~/.psqlrc ~/.sqliterc ~/.mailcap ~/.curlrc ~/.wgetrc
+~/.config/Code/User/ ~/.config/Code/User/settings.json ~/.vscode-server/ ~/.vscode-server/data/a
+~/.docker/config.json ~/.docker/cli-plugins/ ~/.docker/cli-plugins/docker-a ~/.kube/ ~/.kube/config ~/.gnupg/gpg-agent.conf
+~/.pythonrc ~/.pythonrc.py ~/.pdbrc ~/.ipython/ ~/.ipython/profile_default/startup/a.py
+~/.local/lib/python3.11/ ~/.local/lib/python3.11/site-packages/a.pth ~/.local/lib/python3.13/site-packages/usercustomize.py
+~/.config/pip/ ~/.config/pip/pip.conf ~/.pip/pip.conf ~/.config/go/env ~/.irbrc ~/.gemrc ~/.Rprofile ~/.ghci ~/.ocamlinit
+~/.julia/config/ ~/.julia/config/startup.jl ~/.gradle/init.gradle ~/.gradle/init.gradle.kts ~/.gradle/init.d/
+~/.gradle/init.d/a.gradle ~/.m2/settings.xml ~/.mavenrc ~/.config/yarn/ ~/.config/yarn/global/a
+
+work/.vscode/ work/.vscode/settings.json work/.idea/ work/.idea/workspace.xml
+work/.devcontainer/ work/.devcontainer/devcontainer.json work/.devcontainer.json
+work/.envrc work/.husky/ work/.husky/pre-commit work/.npmrc ~/.npmrc work/.yarnrc work/.yarnrc.yml work/.pnpmfile.cjs
+work/.cargo/config work/.cargo/config.toml ~/.cargo/config.toml work/.bundle/config work/.mvn/ work/.mvn/extensions.xml
+work/.mise.toml work/sitecustomize.py work/lib/usercustomize.py work/.mcp.json
+work/.claude/settings.json ~/.claude/settings.local.json work/.claude/hooks/ work/.claude/hooks/a.sh
+~/.codex/config.toml work/.cursor/mcp.json work/.gemini/settings.json
+
+work/.git/hooks/ work/.git/hooks/pre-commit work/vendor/a/b/.git/hooks/post-checkout work/vendor/a/.git/hooks/post-checkout
+work/.git/config work/vendor/a/.git/config work/.git/config.worktree work/.git/commondir
+work/.git/worktrees/a/config.worktree work/.git/worktrees/a/commondir work/.git/modules/a/commondir
+work/.git/modules/a/hooks/ work/.git/modules/a/b/hooks/pre-commit work/.git/modules/a/config work/.git/modules/a/config.worktree
+~/.gitconfig ~/.config/git/ ~/.config/git/config ~/.config/git/attributes work/vendor/a/.git
+`)
+
+// links lists what may be a folder, and no link to one.
+var links = strings.Fields(`~/.config ~/.local ~/.ssh ~/.gnupg ~/.docker ~/.cargo work/.bundle ~/.claude ~/.codex work/.cursor
+work/.gemini ~/.vim ~/.emacs.d ~/.oh-my-zsh ~/.gradle ~/.m2 ~/.julia ~/.pip work/.git work/.git/modules work/.git/worktrees
+~/.local/share ~/.local/lib`)
+
+// placed gives the kind and path of an entry of the lists.
+func placed(path string) (abi.Kind, string) {
+	kind := abi.File
+	if rest, ok := strings.CutSuffix(path, "/"); ok {
+		kind, path = abi.Dir, rest
+	}
+	if rest, ok := strings.CutPrefix(path, "~"); ok {
+		return kind, home + rest
+	}
+	if !strings.HasPrefix(path, "/") {
+		path = shop + "/" + strings.TrimPrefix(path, "work/")
+	}
+	return kind, path
+}
+
+// everything permits all, so that what is denied is denied by the library.
+var everything = compiler.Source{Name: "everything.cedar", Text: []byte(`@id("everything") permit (principal, action, resource);`)}
+
+func TestLaterCodeIsRefused(t *testing.T) {
+	plans := map[string]*compiler.Plan{"everything": compileSources(t, everything, source(t, library))}
+	for _, name := range profiles {
+		plans[name] = compileSources(t, source(t, name), source(t, library))
+	}
+	for name, plan := range plans {
+		deny := func(kind abi.Kind, path string, actions ...abi.Action) {
+			for _, r := range requests(kind, path, actions) {
+				if got := plan.Decide(r); got != abi.Deny {
+					t.Errorf("%s: %s %s: %s", name, r.Action, path, got)
+				}
+			}
+		}
+		for _, l := range later {
+			kind, path := placed(l)
+			deny(kind, path, append(slices.Clone(change), abi.Chown)...)
+		}
+		for _, l := range links {
+			_, path := placed(l)
+			deny(abi.File, path, abi.Create)
+		}
+		if name != "everything" {
+			continue
+		}
+		for _, l := range append(slices.Clone(later), links...) {
+			kind, path := placed(l)
+			if r := (abi.Request{Action: abi.Read, Kind: kind, Path: path}); plan.Decide(r) != abi.Allow {
+				t.Errorf("%s: the library is about changes, not about reading", path)
+			}
+		}
+	}
+}
+
+// Each line of the library is the only one about one of the paths above: a line that
+// is lost is found.
+func TestEachLineOfTheLibraryIsTested(t *testing.T) {
+	text := string(source(t, library).Text)
+	begin := func(id string) string { return text[strings.Index(text, `@id("`+id+`")`):] }
+	sections := []struct {
+		text  string
+		paths []string
+	}{
+		{begin("later-code")[:strings.Index(begin("later-code"), "unless")], later},
+		{begin("later-git")[:strings.Index(begin("later-git"), "};")], later},
+		{begin("later-linked-in"), links},
+	}
+	lines := 0
+	for _, s := range sections {
+		matches := map[string][]string{}
+		for _, m := range regexp.MustCompile(`(path like|Dir::|File::)\s*"([^"]+)"`).FindAllStringSubmatch(s.text, -1) {
+			pattern := regexp.QuoteMeta(m[2])
+			switch m[1] {
+			case "path like":
+				pattern = strings.ReplaceAll(pattern, `\*`, ".*")
+			case "Dir::":
+				pattern += "(/.*)?"
+			}
+			lines++
+			matches[m[2]] = nil
+			whole := regexp.MustCompile("^" + pattern + "$")
+			for _, l := range s.paths {
+				if _, path := placed(l); whole.MatchString(path) {
+					matches[m[2]] = append(matches[m[2]], path)
+				}
+			}
+		}
+		by := map[string]int{}
+		for _, paths := range matches {
+			for _, p := range paths {
+				by[p]++
+			}
+		}
+		for pattern, paths := range matches {
+			if !slices.ContainsFunc(paths, func(p string) bool { return by[p] == 1 }) {
+				t.Errorf("%s: no path of the list depends on it alone: add one, or remove the line", pattern)
+			}
+		}
+	}
+	if lines < 150 {
+		t.Errorf("%d lines found: the library is not read", lines)
+	}
+}
+
+// What an agent does all day goes on beside the library.
+func TestTheLibraryLeavesWorkAlone(t *testing.T) {
+	everyday := strings.Fields(`main.py Makefile package.json conftest.py .github/workflows/ci.yml .gitignore .gitattributes .gitmodules
+		.editorconfig .env.example src/config src/hooks/use.ts hooks/pre-commit .claude/CLAUDE.md .claude/agents/a.md
+		.git/index .git/index.lock .git/HEAD .git/COMMIT_EDITMSG .git/FETCH_HEAD .git/ORIG_HEAD .git/MERGE_MSG .git/packed-refs
+		.git/refs/heads/topic .git/refs/heads/hooks/x .git/refs/remotes/origin/main .git/logs/HEAD .git/objects/ab/cdef
+		.git/objects/pack/pack-1.pack .git/modules/a/index .git/modules/a/refs/heads/x .git/worktrees/a/index .git/worktrees/a/HEAD .git/info/exclude`)
+	for _, name := range profiles {
+		plan := compileSources(t, source(t, name), source(t, library))
+		for _, p := range everyday {
+			for _, a := range append(slices.Clone(change), abi.Open, abi.Read) {
+				if got := plan.Decide(abi.Request{Action: a, Kind: abi.File, Path: shop + "/" + p}); got != abi.Allow {
+					t.Errorf("%s: %s %s: %s", name, a, p, got)
+				}
+			}
+		}
+		for _, m := range [][2]string{{"/src", "/lib"}, {"/a", "/src/a"}, {"/build.tmp", "/build"}, {"/.cache", "/.cache2"}} {
+			if plan.Table.Gains(abi.Dir, shop+m[0], shop+m[1]) || plan.Table.Gains(abi.File, shop+m[0], shop+m[1]) {
+				t.Errorf("%s: %v: the move is refused", name, m)
+			}
+			if got := plan.Decide(moveTo(abi.Dir, shop+m[0], shop+m[1])); got != abi.Allow {
+				t.Errorf("%s: %v: %s", name, m, got)
+			}
+		}
+		if !plan.Table.Gains(abi.Dir, shop+"/.git", shop+"/git") || !plan.Table.Gains(abi.Dir, shop+"/.git/hooks", shop+"/h") {
+			t.Errorf("%s: a repository may be moved away, to be changed and moved back", name)
+		}
+	}
+}
+
+func moveTo(kind abi.Kind, from, to string) abi.Request {
+	return abi.Request{Action: abi.Move, Kind: kind, Path: from, Facts: abi.Facts{Dest: to}}
+}
+
+func TestNoFolderBringsLaterCodeAlong(t *testing.T) {
+	plan := compileSources(t, everything, source(t, library))
+	for _, to := range strings.Fields(`work/vendor/a/.git work/.git/modules/a ~/.config ~/.config/systemd ~/.local ~/.local/share ~/.ssh ~/.gnupg
+		~/.docker ~/.cargo work/.bundle ~/.claude ~/.codex work/.cursor work/.gemini ~/.vim ~/.emacs.d ~/.oh-my-zsh ~/.gradle ~/.m2 ~/.julia ~/.pip`) {
+		_, path := placed(to)
+		if got := plan.Decide(moveTo(abi.Dir, shop+"/innocent", path)); got != abi.Deny {
+			t.Errorf("a folder moved to %s: %s", path, got)
+		}
+		if got := plan.Decide(abi.Request{Action: abi.Create, Kind: abi.Dir, Path: path}); got != abi.Allow && !strings.Contains(path, "systemd") {
+			t.Errorf("mkdir %s: %s", path, got)
+		}
+	}
+	modules := ws + "/node_modules"
+	if plan.Decide(moveTo(abi.Dir, modules+"/a", ws+"/a")) != abi.Deny || plan.Decide(moveTo(abi.Dir, modules+"/.a-x1", modules+"/a")) != abi.Allow {
+		t.Error("packages are moved among packages, and not out of them")
+	}
+	for _, r := range file(modules+"/a/.vscode/settings.json", change...) {
+		if got := plan.Decide(r); got != abi.Allow {
+			t.Errorf("%s in a package: %s", r.Action, got)
+		}
+	}
+	if plan.Decide(abi.Request{Action: abi.Write, Kind: abi.File, Path: modules + "/a/.git/hooks/pre-commit"}) != abi.Deny {
+		t.Error("hooks are refused in packages, too")
+	}
+}
+
+// The library and what programs are installed here agree on which files are run.
+func TestProgramsRunWhatTheLibraryNames(t *testing.T) {
+	const mark = "echo ran >$HOME/ran"
+	const py = "import os; open(os.environ['HOME']+'/ran','w')"
+	for _, c := range []struct {
+		plant, text string
+		run         string // by sh, in the project
+	}{
+		{"~/.bash_profile", mark, "bash -l -c :"},
+		{"~/.bash_login", mark, "bash -l -c :"},
+		{"~/.profile", mark, "bash -l -c :"},
+		{"~/.bashrc", mark, "bash -i -c : </dev/null"},
+		{"~/.zshenv", mark, "zsh -c :"},
+		{"~/.config/fish/config.fish", mark, "fish -c true"},
+		{"work/.git/hooks/pre-commit", "#!/bin/sh\n" + mark, "git commit -q --allow-empty -m x"},
+		{"work/.git/config", "[core]\n\trepositoryformatversion = 0\n\tfsmonitor = \"" + mark + ";:\"\n", "git status"},
+		{"~/.gitconfig", "[core]\n\tfsmonitor = \"" + mark + ";:\"\n", "git status"},
+		{"~/.config/git/config", "[core]\n\tfsmonitor = \"" + mark + ";:\"\n", "git status"},
+		{"work/vendor/a/.git/hooks/post-checkout", "#!/bin/sh\n" + mark, "git init -q vendor/a && cd vendor/a && git commit -q --allow-empty -m x && git checkout -q -b y"},
+		{"work/vendor/a/.git", "gitdir: ../../evil\n", "git init -q --bare evil && git -C evil config core.bare false && git -C evil config core.fsmonitor '" + mark + ";:' && cd vendor/a && git status"},
+		{"work/.git/commondir", "../evil\n", "git init -q --bare evil && git -C evil config core.bare false && git -C evil config core.fsmonitor '" + mark + ";:' && git status"},
+		{"~/.vimrc", "call system('" + mark + "')\n", "vim -es -u ~/.vimrc -c q </dev/null"},
+		{"~/.gdbinit", "shell " + mark + "\n", "gdb -batch </dev/null"},
+		{"~/.tmux.conf", "run-shell '" + mark + "'\n", "TMUX_TMPDIR=$HOME tmux -f ~/.tmux.conf start-server \\; new-session -d 'sleep 1' \\; kill-server"},
+		{"~/.local/lib/python3.11/site-packages/a.pth", py, `v=$(python3 -c 'import sys; print("python%d.%d" % sys.version_info[:2])'); cd ~/.local/lib; [ -d $v ] || mv python3.11 $v; python3 -c pass`},
+		{"work/sitecustomize.py", py, "PYTHONPATH=. python3 -c pass"},
+		{"~/.npmrc", "script-shell=$HOME/evil\n", `printf '#!/bin/sh\n` + mark + `\n' >~/evil && chmod +x ~/evil && echo '{"scripts":{"a":"true"}}' >package.json && npm run a`},
+	} {
+		name := strings.ReplaceAll(c.plant, "/", "_")
+		t.Run(name, func(t *testing.T) {
+			fields := strings.Fields(c.run)
+			program := fields[0]
+			if strings.Contains(program, "=") {
+				program = fields[1]
+			}
+			switch filepath.Ext(c.plant) {
+			case ".npmrc":
+				program = "npm"
+			case ".pth":
+				program = "python3"
+			}
+			if _, err := exec.LookPath(program); err != nil {
+				t.Skip("by name only: " + program + " is not installed")
+			}
+			if !slices.Contains(later, c.plant) {
+				t.Fatal("not in the list above")
+			}
+			dir := t.TempDir()
+			shopDir := filepath.Join(dir, "work")
+			run := func(script string) ([]byte, error) {
+				cmd := exec.Command("sh", "-c", script)
+				cmd.Dir = shopDir
+				cmd.Env = []string{"HOME=" + dir, "PATH=" + os.Getenv("PATH"), "TERM=dumb", "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@example.org", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@example.org"}
+				return cmd.CombinedOutput()
+			}
+			if err := os.MkdirAll(shopDir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := exec.LookPath("git"); err == nil {
+				if out, err := run("git init -q ."); err != nil {
+					t.Fatalf("%v: %s", err, out)
+				}
+			}
+			path := filepath.Join(dir, strings.TrimPrefix(c.plant, "~/"))
+			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, []byte(strings.ReplaceAll(c.text, "$HOME", dir)), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			out, _ := run(c.run)
+			if _, err := os.Stat(filepath.Join(dir, "ran")); err != nil {
+				t.Errorf("%s did not run it: %s", c.run, out)
+			}
+		})
+	}
+}
+
+// Whoever follows a command line of the documentation has the library.
+func TestCommandLinesNameTheLibrary(t *testing.T) {
+	var files []string
+	for _, pattern := range []string{"../../README.md", "../../docs/*.md", "*.cedar", "../demo/*"} {
+		list, _ := filepath.Glob(pattern)
+		files = append(files, list...)
+	}
+	lines := regexp.MustCompile(`stockade run .*--policy [^ ]*(claude-code|codex|coding-agent)\.cedar.*`)
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range lines.FindAllString(string(text), -1) {
+			if !strings.Contains(line, library) {
+				t.Errorf("%s: %s: lacks --policy %s", f, line, library)
+			}
+		}
+	}
+}
