@@ -47,8 +47,8 @@ int BPF_PROG(file_open, struct file *file)
 	if (is_queue(dentry))
 		return decide_queue(w, (u64)file->f_path.mnt, (u64)dentry, need);
 	what = REFUSE(forbidden(w, dentry, file->f_inode, need & BIT(ACT_WRITE)));
-	if (need & BIT(ACT_CREATE)) /* O_TMPFILE: made already, with the mode that was asked for */
-		what |= set_id(file->f_inode->i_mode, 0);
+	/* O_TMPFILE: made already, with the mode that was asked for. */
+	what |= set_id(file->f_inode->i_mode, 0, 0) & -((need & BIT(ACT_CREATE)) >> ACT_CREATE);
 	return decide(w, file->f_path.mnt, dentry, kind_of(file->f_inode) | what | MAY_HOLD, need | NEED_OF(what));
 }
 
@@ -77,7 +77,7 @@ int BPF_PROG(path_mknod, struct path *dir, struct dentry *dentry, umode_t mode, 
 	if (!w)
 		return 0;
 	what = type == S_IFBLK || (type == S_IFCHR && dev) ? REFUSE(BOUNDARY_DEVICE) : pins(dir);
-	what |= set_id(mode, 0);
+	what |= set_id(mode, 0, 0);
 	return decide(w, dir->mnt, dentry, what, BIT(ACT_CREATE) | NEED_OF(what));
 }
 
@@ -106,13 +106,13 @@ SEC("lsm/path_chmod")
 int BPF_PROG(path_chmod, struct path *path, umode_t mode)
 {
 	struct inode *inode = path->dentry->d_inode;
-	u32 w = who(), what, type;
+	u32 w = who(), what, kind;
 
 	if (!w)
 		return 0;
-	type = inode->i_mode & S_IFMT;
-	what = REFUSE(forbidden(w, path->dentry, inode, true)) | set_id(type | (mode & ~S_IFMT), inode->i_mode);
-	return decide(w, path->mnt, path->dentry, kind_of(inode) | what, BIT(ACT_CHMOD) | NEED_OF(what));
+	kind = kind_of(inode);
+	what = REFUSE(forbidden(w, path->dentry, inode, true)) | set_id(mode, inode->i_mode, kind);
+	return decide(w, path->mnt, path->dentry, kind | what, BIT(ACT_CHMOD) | NEED_OF(what));
 }
 
 /* Attached only where stat is handled. What has no name may be looked at. */

@@ -291,13 +291,18 @@ static __always_inline int judge_walked(struct decision *c)
 
 /* set_id: a program that runs with its owner's rights, whoever executes it, is what
  * the attribute of file capabilities makes, too: it is judged by that name. On a
- * directory the bits give no rights. */
-static __always_inline u32 set_id(u32 mode, u32 before)
+ * directory the bits give no rights. Without branches, each of which the verifier
+ * would follow through the whole decision. */
+static __always_inline u32 set_id(u32 mode, u32 before, u32 kind)
 {
-	return (mode & S_IFMT) != S_IFDIR && mode & ~before & (S_ISUID | S_ISGID) ? SETS_ID : 0;
-}
+	u32 bits = mode & ~before;
 
-#define NEED_OF(what) ((what) & SETS_ID ? BIT(ACT_SET_X_ATTR) : 0)
+	return ((bits & S_ISUID) >> 4 | (bits & S_ISGID) >> 3) & ~(kind << 7);
+}
+_Static_assert(S_ISUID >> 4 == SETS_ID && S_ISGID >> 3 == SETS_ID && KIND_DIR << 7 == SETS_ID, "bits of set_id");
+
+#define NEED_OF(what) (((what) & SETS_ID) << 1)
+_Static_assert(SETS_ID << 1 == BIT(ACT_SET_X_ATTR), "action of set_id");
 
 static __always_inline void name_set_id(struct scratch *s)
 {
