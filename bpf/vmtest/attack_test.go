@@ -59,6 +59,8 @@ var attacks = []attack{
 	{what: "pidfd_getfd", trials: []string{"BoundaryFetched/"}},
 	{what: "directory outside the root", trials: []string{"InnerRoot/descriptor_above_the_root", "InnerRoot/working_directory_above"}},
 	{what: "received descriptor for writing", trials: []string{"BoundaryReceived/readable_file_for_writing"}},
+	{what: "received userfaultfd and seccomp listener", trials: []string{"BoundaryReceivedPowers/userfaultfd", "BoundaryReceivedPowers/seccomp_listener"}},
+	{what: "received queues and files of debugfs", trials: []string{"Queues/queue_is_not_received", "BoundaryReceivedControls/"}},
 	// Mounts and namespaces.
 	{what: "user namespace", trials: []string{"BoundaryMounts/user_namespace"}},
 	{what: "chroot that spoofs a program", trials: []string{"Chroots/program_shown", "BoundaryMounts/chroot"}},
@@ -73,6 +75,7 @@ var attacks = []attack{
 	{what: "pivot_root and setns", trials: []string{"BoundaryMounts/pivot_root", "BoundaryNamespaces/", "BoundaryForeignNamespaces/"}},
 	{what: "FUSE at an allowed path", trials: []string{"BoundaryMounts/new_mount"}},
 	{what: "block devices, /dev/mem, kcore", trials: []string{"BoundaryDevices/mknod", "BoundaryDevices/reading_dev_mem", "BoundaryControlFiles/reading_kcore"}},
+	{what: "filesystem of a block device", trials: []string{"BoundaryBlockDevices"}},
 	{what: "directory moved out of a bind", trials: []string{"HandedDirectories/file_of_a_bind"}},
 	// Execution.
 	{what: "copied program", trials: []string{"Execution/copied_program"}},
@@ -95,6 +98,7 @@ var attacks = []attack{
 	{what: "terminal of another session", trials: []string{"TerminalsOfOthers/", "TerminalsUsedAgain/", "BoundaryTerminals/", "BoundaryForcedTerminals/terminal_of"}},
 	{what: "ring from outside", trials: []string{"BoundaryReceivedPowers/ring", "BoundaryFetched/ring"}},
 	{what: "chain that goes on under older credentials", trials: []string{"CapabilitiesWithheld/interface_by_a_chain", "OldWorkers/user_of_a_chain"}},
+	{what: "call chosen for a request's capability", trials: []string{"CapabilitiesWithheld/another's_number_in_a_message_of_io_uring", "CapabilitiesOfRings/"}},
 	{what: "its other operations, and fixed files", trials: []string{"Rings/rename_inline", "Rings/link_inline", "Rings/unlink_inline", "Rings/open_fixed"}},
 	// Cgroups and control.
 	{what: "cgroup of one's own making", trials: []string{"OwnCgroups/"}},

@@ -26,7 +26,9 @@ var escapes = map[string]probe{
 	},
 	// mountcontext FD: a mount of an inherited context
 	"mountcontext": func(a args) error {
-		must(unix.FsconfigCreate(a.num(0)))
+		if err := unix.FsconfigCreate(a.num(0)); err != nil {
+			return err
+		}
 		_, err := unix.Fsmount(a.num(0), unix.FSMOUNT_CLOEXEC, 0)
 		return err
 	},
