@@ -147,6 +147,16 @@ func TestLaterCodeStaysOutAndGitGoesOn(t *testing.T) {
 	semaphore: python3 -c 'import multiprocessing as m; m.Lock()'
 `, profile("claude-code.cedar")...)
 	expect(t, done, r)
+
+	stage(t, ws)
+	done, r = attempts(t, ws, git+plants+`
+	no-track: git checkout -q -b noted origin/main
+	track: git checkout -q --no-track -b topic2 origin/main
+	no-kubernetes: cat /etc/kubernetes/admin.conf
+	no-home: echo x >~/notes
+	semaphore: python3 -c 'import multiprocessing as m; m.Lock()'
+`, profile("codex.cedar")...)
+	expect(t, done, r)
 	nothingLeft(t)
 }
 
