@@ -150,8 +150,7 @@ func TestLaterCodeStaysOutAndGitGoesOn(t *testing.T) {
 
 	stage(t, ws)
 	done, r = attempts(t, ws, git+plants+`
-	no-track: git checkout -q -b noted origin/main
-	track: git checkout -q --no-track -b topic2 origin/main
+	upstream-not-noted: git checkout -q -b topic2 origin/main && ! git config branch.topic2.remote
 	no-kubernetes: cat /etc/kubernetes/admin.conf
 	no-home: echo x >~/notes
 	semaphore: python3 -c 'import multiprocessing as m; m.Lock()'
