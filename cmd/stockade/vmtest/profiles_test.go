@@ -24,7 +24,7 @@ func attempts(t *testing.T, dir, script string, args ...string) (map[string]bool
 	}
 	cmd := exec.Command(program, append(args, "--", "bash", "-c", text.String())...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "HOME=/home/agent", "GIT_CONFIG_NOSYSTEM=1", "LC_ALL=C.UTF-8")
+	cmd.Env = append(os.Environ(), "HOME=/home/agent", "GIT_CONFIG_NOSYSTEM=1", "LC_ALL=C.UTF-8", "PYTHONDONTWRITEBYTECODE=1")
 	var out, errs strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	cmd.Run()
@@ -52,12 +52,14 @@ func expect(t *testing.T, done map[string]bool, r result) {
 		}
 	}
 	if wrong || len(done) == 0 {
-		t.Log(r.stderr)
+		t.Logf("%s\n%s", r.stdout, r.stderr)
 	}
 }
 
 func profile(name string) []string {
-	return []string{"run", "--policy", filepath.Join(examples, name), "--policy", filepath.Join(examples, "later-code.cedar")}
+	dir, err := filepath.Abs(examples)
+	must(err)
+	return []string{"run", "--policy", filepath.Join(dir, name), "--policy", filepath.Join(dir, "later-code.cedar")}
 }
 
 // stage makes a home with a repository in it, and an origin for that.
@@ -96,8 +98,8 @@ const plants = `
 	no-hook-moved: cp one x && mv x .git/hooks/pre-commit
 	no-hook-linked: ln -f one .git/hooks/pre-commit
 	no-hook-symlink: ln -s ../../one .git/hooks/pre-commit
-	no-hooks-away: mv .git/hooks .git/h
-	no-git-away: mv .git git
+	no-hooks-away: python3 -c 'import os; os.rename(".git/hooks", ".git/h")'
+	no-git-away: python3 -c 'import os; os.rename(".git", "git")'
 	no-config: git config core.fsmonitor evil
 	no-commondir: echo /tmp >.git/commondir
 	nested: mkdir -p vendor/a/.git vendor/b/hooks
@@ -123,10 +125,10 @@ func TestLaterCodeStaysOutAndGitGoesOn(t *testing.T) {
 	no-aliases: echo x >~/.bash_aliases
 	no-profile-moved: echo x >x && mv x ~/.bash_profile
 	no-gitconfig: git config --global core.fsmonitor evil
-	no-unit: mkdir -p ~/.config/systemd/user
-	no-config-link: ln -s work ~/.config
+	no-config-link: ln -sT work ~/.config
 	no-config-moved: mkdir -p e/git && mv -T e ~/.config
 	config-made: mkdir ~/.config && mkdir ~/.config/x
+	no-unit: mkdir ~/.config/systemd
 	no-local-bin: mkdir -p ~/.local/bin
 	cache: mkdir -p ~/.cache/x && echo x >~/.cache/x/y
 	no-wireguard: cat /etc/wireguard/wg0.conf
@@ -144,6 +146,15 @@ func TestLaterCodeStaysOutAndGitGoesOn(t *testing.T) {
 	here-document: [ $(wc -c <<<$(head -c 100000 /dev/zero | tr '\0' a)) -gt 100000 ]
 	semaphore: python3 -c 'import multiprocessing as m; m.Lock()'
 `, profile("claude-code.cedar")...)
+	expect(t, done, r)
+
+	stage(t, ws)
+	done, r = attempts(t, ws, git+plants+`
+	upstream-not-noted: git checkout -q -b topic2 origin/main && ! git config branch.topic2.remote
+	no-kubernetes: cat /etc/kubernetes/admin.conf
+	no-home: echo x >~/notes
+	semaphore: python3 -c 'import multiprocessing as m; m.Lock()'
+`, profile("codex.cedar")...)
 	expect(t, done, r)
 	nothingLeft(t)
 }
