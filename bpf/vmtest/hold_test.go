@@ -23,7 +23,7 @@ import (
 // wants to be said.
 type warden struct {
 	holds *bpf.Holds
-	fan   int
+	fan   *os.File
 	done  sync.WaitGroup
 
 	mu    sync.Mutex
@@ -37,8 +37,9 @@ type warden struct {
 func newWarden(t *testing.T, s *stage) *warden {
 	t.Helper()
 	w := &warden{holds: must1(s.Holds())(t), seen: map[uint64]abi.Event{}}
-	w.fan = must1(unix.FanotifyInit(unix.FAN_CLASS_CONTENT|unix.FAN_CLOEXEC|unix.FAN_REPORT_TID, unix.O_RDONLY|unix.O_LARGEFILE))(t)
-	must(t, unix.FanotifyMark(w.fan, unix.FAN_MARK_ADD|unix.FAN_MARK_FILESYSTEM, unix.FAN_OPEN_PERM|unix.FAN_OPEN_EXEC_PERM, unix.AT_FDCWD, s.dir))
+	fan := must1(unix.FanotifyInit(unix.FAN_CLASS_CONTENT|unix.FAN_CLOEXEC|unix.FAN_NONBLOCK|unix.FAN_REPORT_TID, unix.O_RDONLY|unix.O_LARGEFILE))(t)
+	w.fan = os.NewFile(uintptr(fan), "fanotify") // closing it ends the reading
+	must(t, unix.FanotifyMark(fan, unix.FAN_MARK_ADD|unix.FAN_MARK_FILESYSTEM, unix.FAN_OPEN_PERM|unix.FAN_OPEN_EXEC_PERM, unix.AT_FDCWD, s.dir))
 	w.done.Go(w.hear)
 	w.done.Go(w.answer)
 	return w
@@ -59,10 +60,7 @@ func (w *warden) hear() {
 func (w *warden) answer() {
 	buf := make([]byte, 4096)
 	for {
-		n, err := unix.Read(w.fan, buf)
-		if err == unix.EINTR {
-			continue
-		}
+		n, err := w.fan.Read(buf)
 		if err != nil {
 			return
 		}
@@ -73,7 +71,7 @@ func (w *warden) answer() {
 			var response [8]byte
 			binary.NativeEndian.PutUint32(response[:], uint32(m.Fd))
 			binary.NativeEndian.PutUint32(response[4:], unix.FAN_ALLOW)
-			_, _ = unix.Write(w.fan, response[:])
+			_, _ = w.fan.Write(response[:])
 			unix.Close(int(m.Fd))
 		}
 	}
@@ -127,7 +125,7 @@ func (w *warden) heard() (list []string) {
 
 func (w *warden) close() {
 	w.holds.Close()
-	unix.Close(w.fan)
+	w.fan.Close()
 }
 
 // asks makes a policy ask about actions on places.
