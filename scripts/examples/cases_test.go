@@ -116,12 +116,15 @@ var expectations = map[string]expectation{
 			file("/usr/bin/git", Execute, Open, Read),
 			file("/usr/bin/python3.13", Execute),
 			file("/usr/lib/python3.11/os.py", Open, Read),
+			with(Facts{Xattr: "system.posix_acl_access"}, file(shop+"/a", SetXattr)),
 			systemState,
 			temporary,
 			dir("/tmp/shop-agent", Open, Read, Create),
 			file("/tmp/shop-agent/a", append(change, Open, Read)...),
 		),
 		denied: join(
+			with(Facts{Xattr: "security.capability"}, file(shop+"/a", SetXattr)), // and set-user-ID
+			with(Facts{Xattr: "system.posix_acl_access"}, file("/etc/passwd", SetXattr)),
 			systemSecrets,
 			file("/tmp/other", Open, Read, Write, Create),
 			file("/tmp/tmux-1000/default", Open, Write),
@@ -156,11 +159,14 @@ var expectations = map[string]expectation{
 			file(home+"/.claude/settings.json", Open, Read),
 			file("/usr/bin/node", Execute, Open, Read),
 			file("/usr/lib/x86_64-linux-gnu/libc.so.6", Execute),
+			with(Facts{Xattr: "system.posix_acl_access"}, file(ws+"/a", SetXattr)),
 			systemState, kernelState, temporary,
 			file("/dev/null", Open, Read, Write),
 			file("/dev/pts/ptmx", Open, Read, Write),
 		),
 		denied: join(
+			with(Facts{Xattr: "security.capability"}, file(ws+"/a", SetXattr)), // and set-user-ID
+			with(Facts{Xattr: "system.posix_acl_access"}, file("/etc/passwd", SetXattr)),
 			secrets, systemSecrets, kernelSecrets, otherSessions,
 			file("/dev/pts/3", Open, Read, Write),
 			file(home+"/.claude/settings.json", append(change, Chown)...),
@@ -188,10 +194,13 @@ var expectations = map[string]expectation{
 			file(home+"/.config/git/ignore", Open, Read),
 			file("/usr/bin/lsb_release", Execute),
 			file("/usr/bin/mawk", Execute),
+			with(Facts{Xattr: "system.posix_acl_access"}, file(ws+"/a", SetXattr)),
 			systemState, kernelState, temporary,
 			file("/dev/urandom", Open, Read),
 		),
 		denied: join(
+			with(Facts{Xattr: "security.capability"}, file(ws+"/a", SetXattr)), // and set-user-ID
+			with(Facts{Xattr: "system.posix_acl_access"}, file("/etc/passwd", SetXattr)),
 			secrets, systemSecrets, kernelSecrets, otherSessions,
 			file(home+"/.codex/config.toml", append(change, Chown)...),
 			laterCode,
@@ -242,6 +251,7 @@ var (
 		file("/tmp/sh-thd.Ab12", Open, Read, Write, Create, Delete),
 		file("/dev/shm/sem.mp-x", Open, Read, Write, Create, Delete),
 		file("/dev/shm/psm_1", Open, Read, Write, Create, Delete),
+		file("/dev/shm/pym-17-x", Open, Read, Write, Create, Delete),
 	)
 	otherSessions = join(
 		file("/tmp/tmux-1000/default", Open, Write), file("/tmp/ssh-x/agent.1", Open, Write), file("/tmp/.X11-unix/X0", Open, Write),
