@@ -166,3 +166,26 @@ static __always_inline u32 forbidden(u32 w, struct dentry *d, struct inode *inod
 		return what;
 	return raw_device(inode) ? BOUNDARY_DEVICE : 0;
 }
+
+/* by_executable: do enforced policies ask which executable acts? */
+static __always_inline bool by_executable(u32 w)
+{
+	u64 mask = arena_mask, *t = arena_base(), plan;
+	u32 key = w & (MAX_WORKLOADS - 1);
+	struct workload *wl = bpf_map_lookup_elem(&workloads, &key);
+
+	if (!wl || !t)
+		return true;
+	plan = (u32)wl->plan;
+	if (!plan)
+		return true;
+	plan += W(plan + HDR_ENFORCED);
+	return W(plan + HDR_EXE);
+}
+
+/* dumps: is this a task's end that writes its memory to a file, for its siblings to
+ * read? Not where the policies ask which executable acts. */
+static __always_inline u32 dumps(u32 w)
+{
+	return bpf_get_current_task_btf()->flags & PF_DUMPCORE && by_executable(w) ? BOUNDARY_IDENTITY : 0;
+}

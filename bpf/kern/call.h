@@ -103,7 +103,8 @@ static __always_inline u32 call_arg(u32 nr, u32 which)
 	struct pt_regs_arm64 *regs = (struct pt_regs_arm64 *)bpf_task_pt_regs(bpf_get_current_task_btf());
 	u64 arg = 0;
 
-	bpf_probe_read_kernel(&arg, sizeof(arg), which ? &regs->user.regs[1] : &regs->orig_x0);
+	/* Not orig_x0, which a tracer that changes the argument leaves as it was. */
+	bpf_probe_read_kernel(&arg, sizeof(arg), &regs->user.regs[which]);
 	return arg;
 }
 

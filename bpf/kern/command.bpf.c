@@ -163,6 +163,8 @@ static __always_inline int on_ioctl(struct file *file, u32 cmd)
 	w = who();
 	if (!w)
 		return 0;
+	if ((cmd >> 8 & 0xff) == SECCOMP_NOTIFY && by_executable(w)) /* it answers calls of another */
+		return refuse(w, BOUNDARY_IDENTITY, BIT(ACT_TRACE));
 	type = file->f_inode->i_mode & S_IFMT;
 	switch (cmd) {
 	case FIOASYNC:

@@ -32,6 +32,7 @@
 #include "boundary.h"
 #include "queue.h"
 #include "socket.h"
+#include "terminal.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -138,22 +139,6 @@ int BPF_PROG(userns_create)
 	u32 w = who();
 
 	return w ? decide_exe(w, BIT(ACT_USERNS)) : 0;
-}
-
-/* by_executable: do enforced policies ask which executable acts? */
-static __always_inline bool by_executable(u32 w)
-{
-	u64 mask = arena_mask, *t = arena_base(), plan;
-	u32 key = w & (MAX_WORKLOADS - 1);
-	struct workload *wl = bpf_map_lookup_elem(&workloads, &key);
-
-	if (!wl || !t)
-		return true;
-	plan = (u32)wl->plan;
-	if (!plan)
-		return true;
-	plan += W(plan + HDR_ENFORCED);
-	return W(plan + HDR_EXE);
 }
 
 static __always_inline int on_traced_inside(u32 w)
@@ -311,6 +296,8 @@ int BPF_PROG(file_receive, struct file *file)
 	if (!w)
 		return 0;
 	d = file->f_path.dentry;
+	if (own_terminal(w, d))
+		return 0;
 	mode = file->f_mode;
 	switch (d->d_sb->s_magic) {
 	case PIPEFS_MAGIC:

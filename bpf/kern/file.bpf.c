@@ -46,9 +46,12 @@ int BPF_PROG(file_open, struct file *file)
 		return 0;
 	if (is_queue(dentry))
 		return decide_queue(w, (u64)file->f_path.mnt, (u64)dentry, need);
-	what = REFUSE(forbidden(w, dentry, file->f_inode, need & BIT(ACT_WRITE)));
-	/* O_TMPFILE: made already, with the mode that was asked for. */
-	what |= set_id(file->f_inode->i_mode, 0, 0) & -((need & BIT(ACT_CREATE)) >> ACT_CREATE);
+	what = dumps(w);
+	what = REFUSE(what ? what : forbidden(w, dentry, file->f_inode, need & BIT(ACT_WRITE)));
+	/* O_TMPFILE: made already, with the mode that was asked for. And what root writes
+	 * to, or anybody maps shared, keeps its bits. */
+	what |= set_id(file->f_inode->i_mode, 0, 0) &
+		-((need & BIT(ACT_CREATE)) >> ACT_CREATE | (need & BIT(ACT_WRITE)) >> ACT_WRITE);
 	return decide(w, file->f_path.mnt, dentry, kind_of(file->f_inode) | what | MAY_HOLD, need | NEED_OF(what));
 }
 
@@ -77,6 +80,8 @@ int BPF_PROG(path_mknod, struct path *dir, struct dentry *dentry, umode_t mode, 
 	if (!w)
 		return 0;
 	what = type == S_IFBLK || (type == S_IFCHR && dev) ? REFUSE(BOUNDARY_DEVICE) : pins(dir);
+	if (!what)
+		what = REFUSE(dumps(w));
 	what |= set_id(mode, 0, 0);
 	return decide(w, dir->mnt, dentry, what, BIT(ACT_CREATE) | NEED_OF(what));
 }

@@ -132,6 +132,8 @@ static __always_inline bool of_socket(u32 cmd)
 	return cmd >= 0x8b00 && cmd <= 0x8b2f && cmd & 1; /* what reads of SIOCGIW* */
 }
 
+#define SECCOMP_NOTIFY 0x21 /* type of SECCOMP_IOCTL_NOTIF_* */
+
 /* of_object: objects of the task's own that the kernel makes without a place. */
 static __always_inline bool of_object(u32 cmd)
 {
@@ -142,7 +144,7 @@ static __always_inline bool of_object(u32 cmd)
 	}
 	switch (cmd >> 8 & 0xff) {
 	case 0x8a: /* EPIOC[GS]PARAMS */
-	case 0x21: /* SECCOMP_IOCTL_NOTIF_*: of children of the task */
+	case SECCOMP_NOTIFY: /* of children of the task */
 	case 0xaa: /* UFFDIO_* */
 		return true;
 	}

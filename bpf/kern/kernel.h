@@ -328,6 +328,7 @@ struct bpf_raw_tracepoint_args;
 #define S_IFDIR 0040000
 #define S_ISUID 0004000
 #define S_ISGID 0002000
+#define S_IXGRP 0000010
 #define S_IFREG 0100000
 #define S_IFSOCK 0140000
 #define S_IFBLK 0060000
@@ -451,6 +452,7 @@ struct bpf_raw_tracepoint_args;
 #define UTS_INIT_INO 0xEFFFFFFEU
 #define SYSLOG_READ_CLEAR 4
 #define SYSLOG_CONSOLE_LEVEL 8
+#define PF_DUMPCORE 0x200
 #define PF_IO_WORKER 0x10U
 #define PR_SET_SECCOMP 22
 #define PR_SET_MM 35

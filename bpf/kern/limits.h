@@ -15,7 +15,7 @@
 #define MAX_TERMINALS 4096 /* made in workloads, and open */
 #define MAX_ANCESTORS 32 /* cgroup levels looked at in degraded mode */
 #define WALK_TRIES 64	 /* walks torn by a rename before denying */
-#define WALK_WAIT 1024	 /* looks, before each of them, for the end of a rename under way */
+#define WALK_WAIT 8192	 /* looks, before each of them, for the end of a rename under way */
 #define MAX_MOUNTS 32	 /* mounts crossed in one walk */
 #define MAX_SB_MOUNTS 8192 /* mounts of one filesystem looked at for a dentry */
 #define SCRATCH_SLOTS 64 /* programs preempted on one CPU at once; power of two */

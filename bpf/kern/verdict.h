@@ -297,6 +297,7 @@ static __always_inline u32 set_id(u32 mode, u32 before, u32 kind)
 {
 	u32 bits = mode & ~before;
 
+	bits |= mode & (bits & S_IXGRP) << 7; /* set-group-ID counts with it alone */
 	return ((bits & S_ISUID) >> 4 | (bits & S_ISGID) >> 3) & ~(kind << 7);
 }
 _Static_assert(S_ISUID >> 4 == SETS_ID && S_ISGID >> 3 == SETS_ID && KIND_DIR << 7 == SETS_ID, "bits of set_id");

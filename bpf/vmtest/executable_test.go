@@ -233,8 +233,32 @@ func TestExecutableIsNotTraced(t *testing.T) {
 	}
 	b.cross(forbidden(abi.BoundaryIdentity, denied)...)
 
+	b.cross(forbidden(abi.BoundaryIdentity, []crossing{
+		{name: "listener of a filter is denied where policies ask for executables", inside: words("filter", "prctl"), free: words("listener"), freed: syscall.ENOENT, probe: words("listener"),
+			want: denial{actions: "trace"}, again: true},
+	})...)
+	b.tree("ws/")
+	dump := func(b *border, left bool) *attempt {
+		a := b.launch(0, nil, words("dump", "@/ws"))
+		if cores, _ := filepath.Glob(b.at("@/ws/core*")); (len(cores) > 0) != left || a.code != -1 {
+			b.t.Errorf("%v, left %v", a, cores)
+		}
+		return a
+	}
+	const pattern = "/proc/sys/kernel/core_pattern"
+	was := must1(os.ReadFile(pattern))(t)
+	must(t, os.WriteFile(pattern, []byte("core"), 0))
+	t.Cleanup(func() { os.WriteFile(pattern, was, 0) })
+	b.step("memory is not dumped where policies ask for executables", isDenied, func() {
+		a := dump(b, false)
+		b.expectBoundary(abi.BoundaryIdentity)
+		b.expectEvents(a.pid, denial{actions: "create", path: "@/ws/core", reason: abi.ReasonBoundary})
+	})
+
 	b = tracing(inAudit(when("forbid", "write", "@/data/", exe("@/bin/reader"))))
 	for _, c := range try(b) {
 		b.cross(crossing{name: c.name + " is allowed where none is enforced that asks for executables", free: c.free, probe: c.probe, again: true})
 	}
+	b.tree("ws/")
+	b.step("memory is dumped where none is enforced that asks for executables", isAllowed, func() { dump(b, true) })
 }

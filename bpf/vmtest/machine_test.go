@@ -137,7 +137,7 @@ func TestBoundaryRequestedKeys(t *testing.T) {
 			t.Errorf("%s ran %d times, want %d", maker, got, want)
 		}
 	}
-	must1(unix.AddKey("user", "there"+b.dir, []byte("x"), unix.KEY_SPEC_SESSION_KEYRING))(t)
+	must1(unix.AddKey("user", "there"+b.dir, []byte("x"), unix.KEY_SPEC_USER_KEYRING))(t) // a session keyring of its own would hide it
 	b.cross(forbidden(abi.BoundarySystem, []crossing{
 		{name: "key that the host would make is denied", inside: words("requestkey", "there"+b.dir), free: words("requestkey", "new"+b.dir, "text"), freed: unix.ENOKEY,
 			probe: words("requestkey", "new"+b.dir+"2", "text"), errno: unix.ENOKEY},

@@ -71,10 +71,13 @@ func TestSetID(t *testing.T) {
 	s := newStage(t, permit(all, "@/ws/", "@/caps/", "@/other/"),
 		when("permit", "set_x_attr", "@/caps/", `context.xattr.name == "security.capability"`),
 		when("permit", "set_x_attr", "@/other/", `context.xattr.name like "user.*"`))
-	s.tree("ws/file", "ws/dir/", "ws/set", "caps/file", "other/file")
+	s.tree("ws/file", "ws/dir/", "ws/set", "ws/group", "caps/set", "caps/group", "caps/file", "other/file")
 	must(t, os.Chown(s.at("@/ws/file"), 1000, 1000))
 	must(t, os.Chown(s.at("@/caps/file"), 1000, 1000))
-	must(t, os.Chmod(s.at("@/ws/set"), 0o755|os.ModeSetuid))
+	for _, dir := range []string{"ws", "caps"} {
+		must(t, os.Chmod(s.at("@/"+dir+"/set"), 0o755|os.ModeSetuid))
+		must(t, os.Chmod(s.at("@/"+dir+"/group"), 0o644|os.ModeSetgid))
+	}
 	for _, dir := range []string{"ws", "caps"} {
 		must(t, os.Chmod(s.at("@/"+dir), 0o777))
 	}
@@ -101,6 +104,10 @@ func TestSetID(t *testing.T) {
 		must(t, os.RemoveAll(s.at("@/ws/new")))
 	}
 	s.run(
+		trial{name: "writing to a program with a set-user-ID bit is denied", control: words("open", "w", "@/caps/set"), probe: words("open", "w", "@/ws/set"), errno: eacces,
+			want: denial{actions: "set_x_attr", path: "@/ws/set"}},
+		trial{name: "set-group-ID that counts from now on is denied", control: words("mode", "@/caps/group", "02755"), probe: words("mode", "@/ws/group", "02755"), errno: eacces,
+			want: denial{actions: "set_x_attr", path: "@/ws/group"}},
 		trial{name: "a bit that is set stays", probe: words("mode", "@/ws/set", "04711")},
 		trial{name: "another attribute's name is none for a bit", control: words("mode", "@/caps/file", "04755"), probe: words("mode", "@/other/file", "04755"), errno: eacces,
 			want: denial{actions: "set_x_attr", path: "@/other/file"}},

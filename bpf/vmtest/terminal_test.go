@@ -106,7 +106,7 @@ func TestTerminalsOfOthers(t *testing.T) {
 func TestTerminalsOfItsOwn(t *testing.T) {
 	b := terminalBorder(t)
 	var cases []crossing
-	for _, how := range []string{"name", "creat", "path", "descriptor", "peer"} {
+	for _, how := range []string{"name", "creat", "path", "descriptor", "peer", "received"} {
 		for what, argv := range map[string][]string{"": words("/dev/ptmx", "/dev/pts"), " in a bind mount": words("/dev/ptmx", "@/bound"), " of another devpts": words("@/other/ptmx", "@/other")} {
 			probe := append(append(words("ownterminal"), argv...), how)
 			cases = append(cases, crossing{name: "own terminal" + what + " by " + how, probe: probe, again: true},

@@ -92,6 +92,27 @@ var powers = map[string]probe{
 		fd := must1(unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))
 		return unix.Bind(fd, &unix.SockaddrInet4{Port: a.num(0), Addr: [4]byte{127, 0, 0, 1}})
 	},
+	// listener: asks the listener of a filter of this task's own, on which no call
+	// waits
+	"listener": func(args) error {
+		must(unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		allow := [1]unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}}
+		prog := unix.SockFprog{Len: 1, Filter: &allow[0]}
+		fd, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, uintptr(unsafe.Pointer(&prog)))
+		if errno != 0 {
+			cannot("listener: %v", errno)
+		}
+		const valid = 0x40082102 // SECCOMP_IOCTL_NOTIF_ID_VALID
+		return call(unix.SYS_IOCTL, fd, valid, memory(1))
+	},
+	// dump DIR: ends with a core dump in DIR
+	"dump": func(a args) error {
+		must(unix.Chdir(a.str(0)))
+		must(unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}))
+		must(call(unix.SYS_RT_SIGACTION, uintptr(unix.SIGQUIT), memory(0, 0, 0, 0), 0, 8))
+		must(unix.Kill(unix.Getpid(), unix.SIGQUIT))
+		return unix.Pause()
+	},
 	// filter seccomp|prctl: allows everything, without no_new_privs
 	"filter": func(a args) error {
 		allow := [1]unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0x7fff0000}}

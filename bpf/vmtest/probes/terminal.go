@@ -13,7 +13,7 @@ func init() { maps.Copy(table, terminals) }
 var terminals = map[string]probe{
 	// ownterminal PTMX DIR HOW: makes a terminal and opens it, by its name in DIR, by
 	// that with O_CREAT, by that as O_PATH, by a descriptor that was opened in another way, or by peer: from
-	// its other side. What is written there arrives
+	// its other side, or received: by a socket. What is written there arrives
 	"ownterminal": func(a args) error {
 		master, name := newTerminal(a.str(0), a.str(1))
 		fd, err := openTerminal(master, name, a.str(2))
@@ -67,6 +67,17 @@ func openTerminal(master int, name, how string) (int, error) {
 		return unix.Open(procFD(must1(peer())), rwTerminal, 0)
 	case "peer":
 		return peer()
+	case "received": // from a task of the same workload, such as this one
+		ends := must1(unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))
+		must(unix.Sendmsg(ends[0], []byte("x"), unix.UnixRights(must1(peer())), nil, 0))
+		control := make([]byte, unix.CmsgSpace(4))
+		_, n, _, _, err := unix.Recvmsg(ends[1], make([]byte, 1), control, unix.MSG_CMSG_CLOEXEC)
+		must(err)
+		if n == 0 { // the kernel leaves out what was refused
+			return -1, unix.EPERM
+		}
+		messages := must1(unix.ParseSocketControlMessage(control[:n]))
+		return must1(unix.ParseUnixRights(&messages[0]))[0], nil
 	}
 	cannot("no way %q", how)
 	return -1, nil
