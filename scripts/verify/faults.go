@@ -68,7 +68,7 @@ func faultOptions(nth int) (env []string, limit, testLimit string) {
 	if len(env) > 0 {
 		return append(env, share...), "90m", "89m"
 	}
-	return share, "30m", "29m"
+	return share, "45m", "44m"
 }
 
 func (r *report) keepFaults(lines []string) {
