@@ -52,7 +52,7 @@ func TestCapIsGranted(t *testing.T) {
 	inVM(t)
 	const script = `chrt -f 1 true`
 	confined(t, "", script).want(t, 1, "denied the use of SYS_NICE by /usr/bin/chrt[")
-	confined(t, "", script, "--mode", "audit").wantAudit(t, "denied the use of SYS_NICE by /usr/bin/chrt[", "0 operations would be denied, 1 were denied at the boundary")
+	confined(t, "", script, "--mode", "audit").wantAudit(t, "denied the use of SYS_NICE by /usr/bin/chrt[", "0 operations would be denied, 1 was denied at the boundary")
 	confined(t, "", script, "--cap", "cap_sys_nice").want(t, 0)
 	for name, want := range map[string]string{"NICE": "no capability", "SYS_ADMIN": "never granted"} {
 		if r := confined(t, "", script, "--cap", name); r.code != 125 || !strings.Contains(r.stderr, want) {
