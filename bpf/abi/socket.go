@@ -88,12 +88,18 @@ func ParseSocket(name string) (Socket, bool) {
 
 // Grantable reports whether a workload can be granted the kind.
 func (s Socket) Grantable() bool {
-	for _, of := range socketNames {
+	_, ok := s.name()
+	return ok
+}
+
+// name returns the name by which the kind is granted.
+func (s Socket) name() (string, bool) {
+	for name, of := range socketNames {
 		if of == s {
-			return true
+			return name, true
 		}
 	}
-	return false
+	return "", false
 }
 
 // Mask is the kind's bit in Grants.Sockets.
@@ -101,10 +107,8 @@ func (s Socket) Mask() uint64 { return 1 << s }
 
 // String returns the kind's name.
 func (s Socket) String() string {
-	for name, of := range socketNames {
-		if of == s {
-			return name
-		}
+	if name, ok := s.name(); ok {
+		return name
 	}
 	switch s {
 	case SocketFree:

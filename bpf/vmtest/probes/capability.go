@@ -95,10 +95,9 @@ var powers = map[string]probe{
 	// listener: asks the listener of a filter of this task's own, on which no call
 	// waits
 	"listener": func(args) error {
+		runtime.LockOSThread()
 		must(unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-		allow := [1]unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}}
-		prog := unix.SockFprog{Len: 1, Filter: &allow[0]}
-		fd, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, uintptr(unsafe.Pointer(&prog)))
+		fd, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, uintptr(unsafe.Pointer(allowing())))
 		if errno != 0 {
 			cannot("listener: %v", errno)
 		}
@@ -115,14 +114,13 @@ var powers = map[string]probe{
 	},
 	// filter seccomp|prctl: allows everything, without no_new_privs
 	"filter": func(a args) error {
-		allow := [1]unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0x7fff0000}}
-		prog := unix.SockFprog{Len: 1, Filter: &allow[0]}
-		defer runtime.KeepAlive(&prog)
+		prog := allowing()
+		defer runtime.KeepAlive(prog)
 		runtime.LockOSThread()
 		if a.str(0) == "prctl" {
-			return unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&prog)), 0, 0)
+			return unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(prog)), 0, 0)
 		}
-		return call(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&prog)))
+		return call(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(prog)))
 	},
 	// dropcaps: from the bounding set, by securebits and by capset
 	"dropcaps": func(args) error {
@@ -211,4 +209,9 @@ func OwnedMemory(uid int) (id int, err error) {
 		return 0, fmt.Errorf("uid %d: %w", uid, errno)
 	}
 	return unix.SysvShmGet(0, 4096, unix.IPC_CREAT|0o600)
+}
+
+// allowing is a seccomp filter that allows everything.
+func allowing() *unix.SockFprog {
+	return &unix.SockFprog{Len: 1, Filter: &unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}}
 }

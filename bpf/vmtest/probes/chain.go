@@ -27,12 +27,7 @@ var chains = map[string]probe{
 		for _, p := range []any{&message[0], &iov, &to, &header} {
 			pinned.Pin(p)
 		}
-		res := chained(func(sqe []byte) {
-			sqe[0] = opSendmsg
-			binary.NativeEndian.PutUint32(sqe[4:], uint32(fd))
-			binary.NativeEndian.PutUint64(sqe[16:], uint64(uintptr(unsafe.Pointer(&header))))
-			binary.NativeEndian.PutUint32(sqe[24:], 1)
-		}, renewCredentials)
+		res := chained(sending(fd, &header), renewCredentials)
 		if res < 0 {
 			return syscall.Errno(-res)
 		}
@@ -58,12 +53,7 @@ var chains = map[string]probe{
 		for _, p := range []any{&text[0], &iov, &claim[0], &header} {
 			pinned.Pin(p)
 		}
-		res := chainedOn(watch, func(sqe []byte) {
-			sqe[0] = opSendmsg
-			binary.NativeEndian.PutUint32(sqe[4:], uint32(fds[0]))
-			binary.NativeEndian.PutUint64(sqe[16:], uint64(uintptr(unsafe.Pointer(&header))))
-			binary.NativeEndian.PutUint32(sqe[24:], 1)
-		}, func() { must(unix.Setxattr(a.str(1), "system.posix_acl_access", acl(), 0)) })
+		res := chainedOn(watch, sending(fds[0], &header), func() { must(unix.Setxattr(a.str(1), "system.posix_acl_access", acl(), 0)) })
 		if res < 0 {
 			return syscall.Errno(-res)
 		}
@@ -102,6 +92,16 @@ var chains = map[string]probe{
 }
 
 const opNop, opPollAdd, opSendmsg = 0, 6, 9
+
+// sending fills in a request to send a message, which the caller has pinned.
+func sending(fd int, header *unix.Msghdr) func(sqe []byte) {
+	return func(sqe []byte) {
+		sqe[0] = opSendmsg
+		binary.NativeEndian.PutUint32(sqe[4:], uint32(fd))
+		binary.NativeEndian.PutUint64(sqe[16:], uint64(uintptr(unsafe.Pointer(header))))
+		binary.NativeEndian.PutUint32(sqe[24:], 1)
+	}
+}
 
 // linkUp is the message that sets the loopback up.
 func linkUp() []byte {

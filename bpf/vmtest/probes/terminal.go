@@ -70,14 +70,7 @@ func openTerminal(master int, name, how string) (int, error) {
 	case "received": // from a task of the same workload, such as this one
 		ends := must1(unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))
 		must(unix.Sendmsg(ends[0], []byte("x"), unix.UnixRights(must1(peer())), nil, 0))
-		control := make([]byte, unix.CmsgSpace(4))
-		_, n, _, _, err := unix.Recvmsg(ends[1], make([]byte, 1), control, unix.MSG_CMSG_CLOEXEC)
-		must(err)
-		if n == 0 { // the kernel leaves out what was refused
-			return -1, unix.EPERM
-		}
-		messages := must1(unix.ParseSocketControlMessage(control[:n]))
-		return must1(unix.ParseUnixRights(&messages[0]))[0], nil
+		return receive(ends[1])
 	}
 	cannot("no way %q", how)
 	return -1, nil
