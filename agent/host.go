@@ -36,10 +36,15 @@ var thisHost = host{
 		if err != nil {
 			return nil, err
 		}
-		return loaded{e}, nil
+		return own{loaded{e}}, nil
 	},
 	reaper: []string{"/proc/self/exe", "reap"},
 }
+
+// own is a run's own set, which is pinned: its reaper removes the pins.
+type own struct{ loaded }
+
+func (o own) Close() error { return o.Abandon() }
 
 type loaded struct{ *bpf.Enforcer }
 

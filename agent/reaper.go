@@ -82,44 +82,76 @@ func (c *claim) members() (int, error) {
 
 // Descriptors that the reaper inherits.
 const (
-	reaperPipe = 3 // ends when the run does
-	reaperLock = 4 // the claim
+	reaperSocket = 3 // ends when the run does
+	reaperLock   = 4 // the claim
 )
 
-// orderly is what a run that cleaned up after itself sends to its reaper.
-const orderly = "done"
+// What a run sends to its reaper before it ends by itself. Without a word, it was
+// killed.
+const (
+	orderly = "done"   // it cleaned up
+	retire  = "retire" // nothing lives: the reaper is to remove the run's own set
+)
 
-// reaper is the process that outlives a killed run and ends its workload.
+// reaper is the process that outlives a killed run and ends its workload, and
+// that detaches the programs of one that ended.
 type reaper struct {
-	cmd  *exec.Cmd
-	pipe *os.File
+	cmd    *exec.Cmd
+	socket *os.File
 }
 
 // startReaper starts the reaper of a claim: command, with the name appended.
 func startReaper(command []string, c *claim) (*reaper, error) {
-	read, write, err := os.Pipe()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("reaper: %w: nothing was started; try again", err)
 	}
-	defer read.Close()
+	ours, theirs := os.NewFile(uintptr(pair[0]), "reaper"), os.NewFile(uintptr(pair[1]), "run")
+	defer theirs.Close()
 	cmd := exec.Command(command[0], append(command[1:], c.name)...)
 	cmd.Args[0] = "stockade"
 	cmd.Dir = "/"
 	cmd.Env = []string{"GOMAXPROCS=1"}
-	cmd.ExtraFiles = []*os.File{read, c.file}
+	cmd.ExtraFiles = []*os.File{theirs, c.file}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
-		write.Close()
+		ours.Close()
 		return nil, fmt.Errorf("reaper: %w: nothing was started; mount /proc", err)
 	}
-	return &reaper{cmd, write}, nil
+	return &reaper{cmd, ours}, nil
 }
 
 // dismiss ends the reaper: all is cleaned up.
 func (r *reaper) dismiss() {
-	_, _ = r.pipe.WriteString(orderly) // it may have been killed
-	r.pipe.Close()
+	_, _ = r.socket.WriteString(orderly) // it may have been killed
+	r.socket.Close()
 	_ = r.cmd.Wait()
+}
+
+// errNoReaper says that the reaper was killed.
+var errNoReaper = errors.New("reaper: killed")
+
+// retire has the reaper remove the set of a claim and give the name back. It
+// returns when that is done; the reaper goes on until the kernel has let go of
+// every hook.
+func (r *reaper) retire() error {
+	_, err := r.socket.WriteString(retire)
+	if err == nil {
+		err = unix.Shutdown(int(r.socket.Fd()), unix.SHUT_WR)
+	}
+	var answer []byte
+	if err == nil {
+		answer, err = io.ReadAll(r.socket)
+	}
+	r.socket.Close()
+	go func() { _ = r.cmd.Wait() }()
+	switch {
+	case err != nil || len(answer) == 0:
+		return errNoReaper
+	case string(answer) != orderly:
+		return errors.New(string(answer))
+	}
+	return nil
 }
 
 // Reap is the reaper's main: it waits for the end of the run that started it,
@@ -127,17 +159,37 @@ func (r *reaper) dismiss() {
 // SIGKILL.
 func Reap(name string) error {
 	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGPIPE, unix.SIGUSR1, unix.SIGUSR2)
-	c, pipe, err := inherit(name)
+	c, socket, err := inherit(name)
 	if err != nil {
 		return err
 	}
-	message, err := io.ReadAll(pipe)
-	if string(message) == orderly {
+	message, err := io.ReadAll(socket)
+	switch string(message) {
+	case orderly:
 		return nil
+	case retire:
+		return c.retire(socket)
 	}
 	c.pins = pinsOf(c.file, name) // known since the run was begun
 	_, wipeErr := c.wipe(reaperLimit)
 	return errors.Join(err, wipeErr)
+}
+
+// retire removes the claim's own set, gives the name back, answers the run, and
+// detaches the hooks: the kernel waits for each of them, ten seconds in all, for
+// which nobody else has to.
+func (c *claim) retire(run *os.File) error {
+	detach, err := bpf.Retire(c.pins)
+	if err == nil {
+		err = c.release()
+	}
+	answer := orderly
+	if err != nil {
+		answer = err.Error()
+	}
+	_, _ = run.WriteString(answer) // it may have been killed meanwhile
+	run.Close()
+	return errors.Join(err, detach())
 }
 
 // inherit takes over the descriptors that startReaper passed on.
@@ -149,15 +201,15 @@ func inherit(name string) (*claim, *os.File, error) {
 		return nil, nil, err
 	}
 	var st, lock, file unix.Stat_t
-	if unix.Fstat(reaperPipe, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO {
-		return nil, nil, refuse("descriptor 3 is no pipe")
+	if unix.Fstat(reaperSocket, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK {
+		return nil, nil, refuse("descriptor 3 is no socket")
 	}
 	if unix.Fstat(reaperLock, &lock) != nil || unix.Stat(statePath(name), &file) != nil ||
 		lock.Dev != file.Dev || lock.Ino != file.Ino {
 		return nil, nil, refuse("descriptor 4 is not its state file")
 	}
-	unix.CloseOnExec(reaperPipe)
+	unix.CloseOnExec(reaperSocket)
 	unix.CloseOnExec(reaperLock)
 	c := &claim{name: name, file: os.NewFile(reaperLock, statePath(name)), pins: pinDir(name)}
-	return c, os.NewFile(reaperPipe, "pipe"), nil
+	return c, os.NewFile(reaperSocket, "run"), nil
 }

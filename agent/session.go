@@ -264,7 +264,22 @@ func (s *session) end() error {
 	if err := errors.Join(errs...); err != nil {
 		return errors.Join(err, s.handOver())
 	}
-	err = s.claim.release()
+	return s.release()
+}
+
+// release gives the name back, and a set of the run's own with it.
+func (s *session) release() error {
+	if s.enforcer != nil && s.lease == nil {
+		err := s.reaper.retire()
+		if !errors.Is(err, errNoReaper) {
+			return errors.Join(err, s.claim.file.Close())
+		}
+		if err := bpf.Remove(s.claim.pins); err != nil {
+			return errors.Join(err, s.claim.file.Close())
+		}
+		return s.claim.release()
+	}
+	err := s.claim.release()
 	if s.reaper != nil {
 		s.reaper.dismiss()
 	}
@@ -274,7 +289,7 @@ func (s *session) end() error {
 // handOver leaves the rest to the reaper, or without one to the next run.
 func (s *session) handOver() error {
 	if s.reaper != nil {
-		s.reaper.pipe.Close()
+		s.reaper.socket.Close()
 	}
 	return s.claim.file.Close()
 }

@@ -23,13 +23,7 @@ import (
 // format of what user space keeps beside it. A set that other code made is not
 // adopted: its maps could have another layout, and its programs other faults.
 func identity() [32]byte {
-	h := sha256.New()
-	fmt.Fprintf(h, "registry 2, record %d, workloads %d\n", recordSize, abi.MaxWorkloads)
-	for _, obj := range objects {
-		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(obj.code))))
-		h.Write(obj.code)
-	}
-	return [32]byte(h.Sum(nil))
+	return sha256.Sum256(fmt.Appendf(nil, "registry 2, record %d, workloads %d\nobjects %s\n", recordSize, abi.MaxWorkloads, objectsSum))
 }
 
 // Identity names the kernel side of this build.

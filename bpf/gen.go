@@ -13,3 +13,4 @@ package bpf
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target amd64,arm64 -cflags "-O2 -Wall -Wextra -Wno-unused-parameter -Wno-unused-function -mcpu=v3" -no-global-types walk kern/walk.bpf.c
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target amd64,arm64 -cflags "-O2 -Wall -Wextra -Wno-unused-parameter -Wno-unused-function -mcpu=v3" -no-global-types hold kern/hold.bpf.c
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target amd64,arm64 -cflags "-O2 -Wall -Wextra -Wno-unused-parameter -Wno-unused-function -mcpu=v3" -no-global-types strict kern/strict.bpf.c
+//go:generate go run ./sum

@@ -41,6 +41,24 @@ func Remove(dir string) error {
 	return nil
 }
 
+// Retire removes the pins in dir as Remove does, but its hooks stay attached until
+// detach is called: the kernel waits some sixty milliseconds for each of them, and
+// where pins alone hold them, as many of its workers wait at once.
+func Retire(dir string) (detach func() error, err error) {
+	links, err := openLinks(dir, linkPin)
+	detach = func() error {
+		var errs []error
+		for _, l := range links {
+			errs = append(errs, l.Close())
+		}
+		return errors.Join(errs...)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return detach, err
+	}
+	return detach, Remove(dir)
+}
+
 // unpin removes the pins in dir whose names match.
 func unpin(dir, pattern string) error {
 	pins, err := filepath.Glob(filepath.Join(dir, pattern))

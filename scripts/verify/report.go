@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -104,6 +105,7 @@ func (r *report) print(out io.Writer, took time.Duration) bool {
 	if len(r.kernels) > 0 {
 		fmt.Fprintf(out, "\nIN VMs\n  %s\n", strings.Join(r.kernels, "\n  "))
 	}
+	r.printSlowest(out)
 	fmt.Fprint(out, "\nSUMMARY\n")
 	fmt.Fprintf(out, "  %-34s %7s %7s %8s %6s\n", "", "passed", "failed", "skipped", "time")
 	passed := 0
@@ -115,6 +117,24 @@ func (r *report) print(out io.Writer, took time.Duration) bool {
 	fmt.Fprintf(out, "  in all %.1f minutes; boots that died under emulation and were tried again: %d\n\n", took.Minutes(), r.retries)
 	fmt.Fprintf(out, "%d passed, %d failed\n", passed, failed)
 	return failed > 0 || passed == 0
+}
+
+// slowest is how many parts the summary names.
+const slowest = 10
+
+func (r *report) keepParts(parts []part) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.parts = append(r.parts, parts...)
+}
+
+// printSlowest names what the time went to.
+func (r *report) printSlowest(out io.Writer) {
+	slices.SortStableFunc(r.parts, func(a, b part) int { return cmp.Compare(b.took, a.took) })
+	fmt.Fprint(out, "\nSLOWEST\n")
+	for _, p := range r.parts[:min(slowest, len(r.parts))] {
+		fmt.Fprintf(out, "  %4.0f s  %s: %s\n", p.took.Seconds(), p.where, p.test)
+	}
 }
 
 // printSkipped groups skipped tests by reason.

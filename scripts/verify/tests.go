@@ -30,6 +30,12 @@ type outcome struct {
 	output      string
 }
 
+// part is one test at the top, with the time that it took.
+type part struct {
+	where, test string
+	took        time.Duration
+}
+
 // command makes a command that is asked to end, and then made to, when ctx is
 // done; so is everything it started.
 func command(ctx context.Context, name string, args ...string) *exec.Cmd {
@@ -79,6 +85,7 @@ func (r *report) tests(ctx context.Context, where, kernel, name string, args ...
 	r.keep(kernel, c.matrix)
 	r.keepBetter(c.better)
 	r.keepFaults(c.faults)
+	r.keepParts(c.parts)
 	r.add(c.finish(err, notes.String()), where, time.Since(began))
 }
 
@@ -104,6 +111,7 @@ type collector struct {
 	matrix  []string        // "TRIAL KERNEL RESULT"
 	better  []string        // "KERNEL: TRIAL: LINE", of docs/limits.md
 	faults  []string        // lines of their table
+	parts   []part
 }
 
 func newCollector(where string) *collector {
@@ -158,6 +166,9 @@ func (c *collector) note(e event) {
 		c.action[key] = "run"
 	case "pass", "fail", "skip":
 		c.action[key] = e.Action
+		if e.Test != "" && !strings.Contains(e.Test, "/") {
+			c.parts = append(c.parts, part{c.name(pkg), e.Test, time.Duration(e.Elapsed * float64(time.Second))})
+		}
 	case "build-fail":
 		c.action[key] = "fail"
 	}
@@ -243,6 +254,7 @@ type report struct {
 	retries  int // boots that died under emulation and were tried again
 	matrix   matrix
 	faults   []string // lines of their table
+	parts    []part
 }
 
 // run is one line of the summary.
