@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -127,7 +128,24 @@ func prepare(ctx context.Context, o options, r *report) []machineTest {
 			}
 		}
 	}
+	slices.SortStableFunc(list, func(a, b machineTest) int { return cmp.Compare(b.minutes(o), a.minutes(o)) })
 	return list
+}
+
+// minutes is about how long a machine runs. The longest begin, so that at the end
+// none runs alone for long.
+func (m machineTest) minutes(o options) int {
+	switch {
+	case m.pkg == demo:
+		return 1
+	case m.pkg == "cmd/stockade/vmtest" && m.kernel == whole(o.kernels):
+		return 20
+	case m.where == "" && m.pkg == enforcement || m.run == faultTests:
+		return 8
+	case m.where == "" || m.run == runTests:
+		return 5
+	}
+	return 2
 }
 
 // fetch gets a kernel or the debian root, unless it is there: a machine that

@@ -40,7 +40,7 @@ echo all
 
 // TestRootPrograms runs them confined: nothing is denied.
 func TestRootPrograms(t *testing.T) {
-	inVM(t)
+	byAgent(t)
 	must(os.WriteFile("/policy/all.cedar", []byte("permit (principal, action, resource);\n"), 0o644))
 	r := stockade(t, "run", "--policy", "/policy/all.cedar", "--", "bash", "-c", rootPrograms)
 	if r.want(t, 0); !strings.HasSuffix(r.stdout, "all\n") {
@@ -49,7 +49,7 @@ func TestRootPrograms(t *testing.T) {
 }
 
 func TestCapIsGranted(t *testing.T) {
-	inVM(t)
+	byAgent(t)
 	const script = `chrt -f 1 true`
 	confined(t, "", script).want(t, 1, "denied the use of SYS_NICE by /usr/bin/chrt[")
 	confined(t, "", script, "--mode", "audit").wantAudit(t, "denied the use of SYS_NICE by /usr/bin/chrt[", "0 operations would be denied, 1 was denied at the boundary")

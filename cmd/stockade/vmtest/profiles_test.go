@@ -117,7 +117,7 @@ const plants = `
 `
 
 func TestLaterCodeStaysOutAndGitGoesOn(t *testing.T) {
-	inVM(t)
+	byAgent(t)
 	const ws = "/home/agent/work"
 	stage(t, ws)
 	done, r := attempts(t, ws, git+plants+`
@@ -160,7 +160,7 @@ func TestLaterCodeStaysOutAndGitGoesOn(t *testing.T) {
 }
 
 func TestCodingAgentHasWhatProgramsNeed(t *testing.T) {
-	inVM(t)
+	byAgent(t)
 	const shop = "/home/agent/work/shop"
 	stage(t, shop)
 	const here = `[ $(wc -c <<<$(python3 -c 'print("a"*100000)')) -gt 100000 ]`
@@ -184,7 +184,7 @@ func TestCodingAgentHasWhatProgramsNeed(t *testing.T) {
 // What the baseline lets be mapped is libraries: the loader starts no program that
 // may not be executed.
 func TestBaselineMapsLibrariesAlone(t *testing.T) {
-	inVM(t)
+	byAgent(t)
 	must(os.WriteFile("/policy/tools.cedar", []byte(`
 permit (principal, action == file_system::Action::"execute", resource in file_system::Dir::"/usr/bin");
 permit (principal, action in [file_system::Action::"open", file_system::Action::"read"], resource)

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -69,6 +70,9 @@ type result struct {
 // stockade runs the program to its end.
 func stockade(t *testing.T, args ...string) result {
 	t.Helper()
+	if args[0] == "run" {
+		args = slices.Insert(slices.Clone(args), 1, confinedBy)
+	}
 	cmd := exec.Command(program, args...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
@@ -114,7 +118,8 @@ func (r result) want(t *testing.T, code int, denials ...string) {
 func nothingLeft(t *testing.T) {
 	t.Helper()
 	for _, pattern := range []string{"/sys/fs/bpf/stockade/*", "/run/stockade/*.json"} {
-		if left, _ := filepath.Glob(pattern); len(left) > 0 {
+		left, _ := filepath.Glob(pattern)
+		if left = slices.DeleteFunc(left, func(path string) bool { return filepath.Base(path) == "@agent" }); len(left) > 0 {
 			t.Errorf("left behind: %v", left)
 		}
 	}
@@ -142,7 +147,7 @@ func TestDeniedOperationNamesItsPolicy(t *testing.T) {
 }
 
 func TestReadOnlyTree(t *testing.T) {
-	inVM(t)
+	byAgent(t)
 	confined(t, "read-only-tree.cedar", `ls `+tree+` && cat `+tree+`/file`).want(t, 0)
 	confined(t, "read-only-tree.cedar", `echo x > `+tree+`/file`).want(t, 1, "denied write "+tree+"/file by /usr/bin/bash[")
 }
@@ -154,7 +159,7 @@ func TestReadWriteTree(t *testing.T) {
 }
 
 func TestExecUsrBin(t *testing.T) {
-	inVM(t)
+	byAgent(t)
 	confined(t, "exec-usr-bin.cedar", `cp /usr/bin/true /tmp/out/true 2>/dev/null; /usr/bin/true`, "--user", "0").want(t, 0)
 	must(exec.Command("cp", "/usr/bin/true", tree+"/true").Run())
 	confined(t, "exec-usr-bin.cedar", tree+`/true`).want(t, 126,
@@ -163,7 +168,7 @@ func TestExecUsrBin(t *testing.T) {
 }
 
 func TestAuditDeniesNothing(t *testing.T) {
-	inVM(t)
+	byAgent(t)
 	r := confined(t, "", `cat /srv/key`, "--mode", "audit")
 	r.want(t, 0, "would deny read /srv/key")
 	if r.stdout != "secret\n" {
@@ -173,7 +178,7 @@ func TestAuditDeniesNothing(t *testing.T) {
 
 // A policy in audit lets pass what it denies when it is enforced, and is named.
 func TestAPolicyInAuditIsReported(t *testing.T) {
-	inVM(t)
+	byAgent(t)
 	must(os.WriteFile("/srv/tried", []byte("tried\n"), 0o644))
 	const policy = `
 @id("use") permit (principal, action in [file_system::Action::"open", file_system::Action::"read"], resource == file_system::File::"/srv/tried");
@@ -202,7 +207,7 @@ func TestStatIsEnforcedWhereHandled(t *testing.T) {
 }
 
 func TestJSONIsOneObjectALine(t *testing.T) {
-	inVM(t)
+	byAgent(t)
 	r := confined(t, "", `cat /srv/key 2>/dev/null; true`, "--json")
 	var types []string
 	for line := range strings.Lines(r.stderr) {
@@ -239,7 +244,7 @@ func TestNoCommandNoConfinement(t *testing.T) {
 }
 
 func TestBackgroundProcessesEndWithTheCommand(t *testing.T) {
-	inVM(t)
+	byAgent(t)
 	r := confined(t, "", `sleep 1000 & true`)
 	r.want(t, 0)
 	if out, _ := exec.Command("pgrep", "-f", "sleep 1000").Output(); len(out) > 0 {
@@ -253,7 +258,7 @@ func TestBackgroundProcessesEndWithTheCommand(t *testing.T) {
 func looping(t *testing.T, name string) *exec.Cmd {
 	t.Helper()
 	script := `echo started > /tmp/out/` + name + `; while :; do cat /srv/key 2>/dev/null && echo leak > /tmp/out/leak; done`
-	cmd := exec.Command(program, "run", "--quiet", "--policy", "/policy/rest.cedar", "--name", name, "--", "bash", "-c", script)
+	cmd := exec.Command(program, "run", ownSet, "--quiet", "--policy", "/policy/rest.cedar", "--name", name, "--", "bash", "-c", script)
 	must(cmd.Start())
 	for end := time.Now().Add(4 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		if _, err := os.Stat("/tmp/out/" + name); err == nil {
@@ -325,7 +330,7 @@ func TestKilledRunAndReaperLeaveEnforcement(t *testing.T) {
 func TestProcessMovedOutOutlivesNoEnforcement(t *testing.T) {
 	inVM(t)
 	script := `(while :; do cat /srv/key 2>/dev/null && echo leak > /tmp/out/leak; done) & echo $! > /tmp/out/stray; while [ ! -e /tmp/out/moved ]; do sleep 0.2; done`
-	cmd := exec.Command(program, "run", "--quiet", "--policy", "/policy/rest.cedar", "--policy", "/policy/moved.cedar", "--name", "moved", "--", "bash", "-c", script)
+	cmd := exec.Command(program, "run", ownSet, "--quiet", "--policy", "/policy/rest.cedar", "--policy", "/policy/moved.cedar", "--name", "moved", "--", "bash", "-c", script)
 	must(os.WriteFile("/policy/moved.cedar", []byte(`permit (principal, action, resource in file_system::Dir::"/tmp/out");`), 0o644))
 	errs, err := os.Create("/tmp/out/errors") // a pipe would wait for the stray too
 	must(err)

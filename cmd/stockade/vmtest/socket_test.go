@@ -19,7 +19,7 @@ func python(t *testing.T, script string, options ...string) result {
 
 // TestSocketsOfPythonWork uses TCP, UDP, pairs, names and interfaces.
 func TestSocketsOfPythonWork(t *testing.T) {
-	inVM(t)
+	byAgent(t)
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	must(err)
 	defer unix.Close(fd)
@@ -47,7 +47,7 @@ events.bind((0, 2))
 // TestKindsOfSocketsAreGranted asks for packets and for a raw socket, without and
 // with a grant of one of them.
 func TestKindsOfSocketsAreGranted(t *testing.T) {
-	inVM(t)
+	byAgent(t)
 	const script = `
 import socket
 for kind in (socket.AF_PACKET, socket.SOCK_RAW, 0), (socket.AF_INET, socket.SOCK_RAW, 1):
