@@ -31,11 +31,13 @@ static __always_inline int answer(u32 w, struct file *file, u32 what, u32 need, 
 	struct dentry *dentry = file->f_path.dentry;
 	int verdict;
 
+	what += opaque; /* nor does the verifier follow each of them */
+	err += opaque;
 	if (nameless(dentry))
 		return what ? refuse_as(w, what, need, err) : 0;
 	if (is_queue(dentry))
 		return what ? refuse_as(w, what, need, err) : decide_queue(w, (u64)file->f_path.mnt, (u64)dentry, need);
-	verdict = decide(w, file->f_path.mnt, dentry, kind_of(file->f_inode) | REFUSE(what), need);
+	verdict = decide(w, file->f_path.mnt, dentry, kind_of(file->f_inode) | REFUSE(what), need + opaque);
 	return verdict && what ? negative(err) : verdict;
 }
 

@@ -40,7 +40,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
  * pins in it, stays. */
 static __always_inline int on_mountpoint(u32 w, struct vfsmount *mnt, struct dentry *dentry, u32 action)
 {
-	u32 what = REFUSE(dentry->d_sb->s_magic == BPF_FS_MAGIC ? BOUNDARY_CONTROL : 0);
+	u32 what = REFUSE_ONE(dentry->d_sb->s_magic == BPF_FS_MAGIC ? BOUNDARY_CONTROL : 0);
 
 	return decide(w, mnt, dentry, kind_of(dentry->d_inode) | what, action);
 }
@@ -242,7 +242,7 @@ int BPF_PROG(path_notify, struct path *path, u64 mask, unsigned int type)
 
 	if (!w)
 		return 0;
-	what = type || mask & FAN_PERM_EVENTS ? REFUSE(BOUNDARY_WATCH) : 0;
+	what = REFUSE_ONE(type || mask & FAN_PERM_EVENTS ? BOUNDARY_WATCH : 0);
 	return decide(w, path->mnt, path->dentry, kind_of(path->dentry->d_inode) | what,
 		      BIT(ACT_OPEN) | BIT(ACT_READ));
 }
@@ -318,6 +318,6 @@ int BPF_PROG(file_receive, struct file *file)
 		need |= BIT(ACT_WRITE);
 	if (is_queue(d))
 		return decide_queue(w, (u64)file->f_path.mnt, (u64)d, need);
-	what = REFUSE(forbidden(w, d, file->f_inode, mode & FMODE_WRITE));
+	what = REFUSE_ONE(forbidden(w, d, file->f_inode, mode & FMODE_WRITE));
 	return decide(w, file->f_path.mnt, d, kind_of(file->f_inode) | what, need);
 }

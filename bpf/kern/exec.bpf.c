@@ -119,7 +119,7 @@ static __always_inline u32 in_exec(void)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
-	return bpf_core_field_exists(task->in_execve) && BPF_CORE_READ_BITFIELD_PROBED(task, in_execve) ? BEFORE : 0;
+	return bpf_core_field_exists(task->in_execve) ? BPF_CORE_READ_BITFIELD_PROBED(task, in_execve) * BEFORE : 0;
 }
 
 SEC("lsm/mmap_file")

@@ -47,7 +47,7 @@ int BPF_PROG(file_open, struct file *file)
 	if (is_queue(dentry))
 		return decide_queue(w, (u64)file->f_path.mnt, (u64)dentry, need);
 	what = dumps(w);
-	what = REFUSE(what ? what : forbidden(w, dentry, file->f_inode, need & BIT(ACT_WRITE)));
+	what = REFUSE_ONE(what ? what : forbidden(w, dentry, file->f_inode, need & BIT(ACT_WRITE)));
 	/* O_TMPFILE: made already, with the mode that was asked for. And what root writes
 	 * to, or anybody maps shared, keeps its bits. */
 	what |= set_id(file->f_inode->i_mode, 0, 0) &
@@ -58,7 +58,7 @@ int BPF_PROG(file_open, struct file *file)
 /* pins: names in bpffs are enforcement itself; none may change. */
 static __always_inline u32 pins(struct path *dir)
 {
-	return REFUSE(kernel_names(dir->dentry) ? BOUNDARY_CONTROL : 0);
+	return REFUSE_ONE(kernel_names(dir->dentry) ? BOUNDARY_CONTROL : 0);
 }
 
 #define ON_ENTRY(hook, kind, act)                                                                      \
@@ -79,10 +79,8 @@ int BPF_PROG(path_mknod, struct path *dir, struct dentry *dentry, umode_t mode, 
 
 	if (!w)
 		return 0;
-	what = type == S_IFBLK || (type == S_IFCHR && dev) ? REFUSE(BOUNDARY_DEVICE) : pins(dir);
-	if (!what)
-		what = REFUSE(dumps(w));
-	what |= set_id(mode, 0, 0);
+	what = type == S_IFBLK || (type == S_IFCHR && dev) ? BOUNDARY_DEVICE : kernel_names(dir->dentry) ? BOUNDARY_CONTROL : dumps(w);
+	what = REFUSE_ONE(what) | set_id(mode, 0, 0);
 	return decide(w, dir->mnt, dentry, what, BIT(ACT_CREATE) | NEED_OF(what));
 }
 
@@ -100,7 +98,7 @@ ON_ENTRY(path_rmdir, KIND_DIR, ACT_DELETE)
                                                                                                        \
 		if (!w)                                                                                \
 			return 0;                                                                      \
-		what = REFUSE(forbidden(w, path->dentry, inode, true));                                \
+		what = REFUSE_ONE(forbidden(w, path->dentry, inode, true));                                \
 		return decide(w, path->mnt, path->dentry, kind_of(inode) | what, BIT(act));            \
 	}
 
@@ -116,7 +114,7 @@ int BPF_PROG(path_chmod, struct path *path, umode_t mode)
 	if (!w)
 		return 0;
 	kind = kind_of(inode);
-	what = REFUSE(forbidden(w, path->dentry, inode, true)) | set_id(mode, inode->i_mode, kind);
+	what = REFUSE_ONE(forbidden(w, path->dentry, inode, true)) | set_id(mode, inode->i_mode, kind);
 	return decide(w, path->mnt, path->dentry, kind | what, BIT(ACT_CHMOD) | NEED_OF(what));
 }
 

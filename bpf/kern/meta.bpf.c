@@ -119,7 +119,7 @@ static __noinline int decide_dentry(u32 w, u64 address, u32 need, u64 name)
 {
 	struct dentry *dentry = (struct dentry *)address;
 	struct inode *inode = BPF_CORE_READ(dentry, d_inode);
-	u32 kind = (BPF_CORE_READ(inode, i_mode) & S_IFMT) == S_IFDIR ? KIND_DIR : 0;
+	u32 kind = dir_kind(BPF_CORE_READ(inode, i_mode));
 	struct decision c = {};
 	struct search ctx = { .c = &c };
 	int err;

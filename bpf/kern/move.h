@@ -67,7 +67,7 @@ static __always_inline int judge_move(struct scratch *s, const struct workload *
 
 static __always_inline u32 kind_at(struct inode *inode)
 {
-	return (BPF_CORE_READ(inode, i_mode) & S_IFMT) == S_IFDIR ? KIND_DIR : 0;
+	return dir_kind(BPF_CORE_READ(inode, i_mode));
 }
 
 /* decide_move judges rename, exchange or link of old to new, both on mnt. Like

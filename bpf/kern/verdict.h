@@ -11,6 +11,10 @@
 
 #define REFUSE(what) ((what) << 8) /* in kind: refuse, whatever policy says */
 
+/* REFUSE_ONE is REFUSE for one of several: of constants the verifier would follow
+ * each through the whole decision. */
+#define REFUSE_ONE(what) REFUSE((what) + opaque)
+
 /* claim takes a slot of this processor for the workload w, out of its share: whoever
  * is preempted in many verdicts at once leaves the others theirs. */
 static __always_inline struct scratch *claim(u32 w)
@@ -73,9 +77,20 @@ static __noinline int deny(const struct denial *d, struct scratch *s, const stru
 	return negative(err);
 }
 
+/* dir_kind is KIND_DIR of a directory's mode, and 0 of others: by the bits of the type,
+ * since the verifier would follow a branch through the whole decision. */
+static __always_inline u32 dir_kind(u32 mode)
+{
+	u32 type = mode >> 12;
+
+	return type >> 2 & ~(type >> 1) & ~(type >> 3) & 1;
+}
+_Static_assert(KIND_DIR == 1 && S_IFDIR >> 12 == 4 && S_IFBLK >> 12 == 6 && S_IFSOCK >> 12 == 12 && S_IFMT >> 12 == 15,
+	       "bits of dir_kind");
+
 static __always_inline u32 kind_of(struct inode *inode)
 {
-	return inode && (inode->i_mode & S_IFMT) == S_IFDIR ? KIND_DIR : 0;
+	return inode ? dir_kind(inode->i_mode) : 0;
 }
 
 /* nameless: memory, pipes, sockets and other objects lie on mounts that only the
