@@ -140,14 +140,15 @@ static __noinline int decide_move(u32 w, struct vfsmount *mnt, struct dentry *ol
  * there would be asked, and what lies beneath. */
 static __always_inline int shows(struct scratch *s, u64 plan, struct denial *d)
 {
-	u64 mask = arena_mask, *t = arena_base(), at;
+	u64 mask = arena_mask, *t = arena_base(), at, lack;
 
 	if (!t)
 		return EACCES;
-	d->missing = lacks(t, s, plan, s->old.class, KIND_DIR, W(plan + HDR_HANDLED) & BIT(ACT_CREATE));
-	if (d->missing) {
+	lack = lacks(t, s, plan, s->old.class, KIND_DIR, W(plan + HDR_HANDLED) & BIT(ACT_CREATE));
+	if (lack) {
 		d->kind = KIND_DIR;
-		d->reason = reason_of(d->missing);
+		d->missing = lack;
+		d->reason = reason_of(lack);
 		return EACCES;
 	}
 	at = W(plan + HDR_ENFORCED);
@@ -160,11 +161,25 @@ static __always_inline int shows(struct scratch *s, u64 plan, struct denial *d)
 	return EACCES;
 }
 
+/* link_need returns what a symbolic link asks: no walk, where everything may be filled. */
+static __always_inline u32 link_need(u32 w)
+{
+	u64 mask = arena_mask, *t = arena_base(), plan, all;
+	u32 key = w & (MAX_WORKLOADS - 1), need = BIT(ACT_CREATE) | NEED_WALK;
+	struct workload *wl = bpf_map_lookup_elem(&workloads, &key);
+
+	if (!wl || !t)
+		return need;
+	plan = (u32)wl->plan;
+	all = W(plan + W(plan + HDR_ENFORCED) + HDR_FILE);
+	return LOST & W(plan + HDR_HANDLED) & ~(all & all >> 32) ? need : BIT(ACT_CREATE);
+}
+
 /* decide_link judges a new symbolic link. */
 static __noinline int decide_link(u32 w, struct vfsmount *mnt, struct dentry *dentry, u32 what)
 {
 	struct decision c = {};
-	int err = admit(&c, w, what, BIT(ACT_CREATE) | NEED_WALK, dentry->d_inode);
+	int err = admit(&c, w, what, link_need(w), dentry->d_inode);
 
 	if (err <= 0)
 		return err;
