@@ -86,7 +86,7 @@ func TestCodesAreTwins(t *testing.T) {
 			t.Errorf("action %d is %s in C, %s in Go", a, got, a)
 		}
 	}
-	for enum, count := range map[string]int{"action": int(abi.NumActions), "reason": int(abi.ReasonChanged) + 1,
+	for enum, count := range map[string]int{"action": int(abi.NumActions), "reason": int(abi.ReasonHolds) + 1,
 		"path_status": int(abi.PathFolded) + 1, "mode": int(abi.Lockdown) + 1, "boundary": int(abi.BoundaryNetwork) + 1} {
 		if n := len(enumerators(t, src, enum)); n != count {
 			t.Errorf("enum %s has %d values in C, %d in Go", enum, n, count)
@@ -95,7 +95,7 @@ func TestCodesAreTwins(t *testing.T) {
 	for enum, values := range map[string][]string{
 		"reason": {"REASON_POLICY", "REASON_GAIN", "REASON_OUTSIDE", "REASON_TOO_DEEP", "REASON_TORN", "REASON_BUSY",
 			"REASON_NO_PLAN", "REASON_LOCKDOWN", "REASON_BOUNDARY", "REASON_ASK",
-			"REASON_FOLDED", "REASON_HELD", "REASON_ANSWERED", "REASON_CHANGED"},
+			"REASON_FOLDED", "REASON_HELD", "REASON_ANSWERED", "REASON_CHANGED", "REASON_LOSS", "REASON_HOLDS"},
 		"path_status": {"PATH_NONE", "PATH_OK", "PATH_OUTSIDE", "PATH_TOO_DEEP", "PATH_TORN", "PATH_CUT"},
 		"mode":        {"MODE_ENFORCE", "MODE_AUDIT", "MODE_LOCKDOWN"},
 		"boundary": {"BOUNDARY_NONE", "BOUNDARY_BPF", "BOUNDARY_PERF", "BOUNDARY_MODULE", "BOUNDARY_CONTROL",

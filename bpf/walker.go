@@ -33,6 +33,7 @@ type walkInput struct {
 	gains, walked              uint32
 	uid, gid                   uint32
 	xattrLen                   uint32
+	guarded, destGuarded       uint32
 	now                        int64
 	path, dest, exe, parent    inputPath
 	xattr                      [256]byte
@@ -153,18 +154,30 @@ func (w *Walker) Lacks(need abi.ActionMask, r abi.Request) (missing, denied, rep
 	return abi.ActionMask(w.in.missing), abi.ActionMask(w.in.denied), 0, nil
 }
 
-// Gains asks the no-gain rule.
-func (w *Walker) Gains(k abi.Kind, from, to string) (bool, error) {
-	w.in.kind, w.in.repeat, w.in.need = uint32(k), 0, 0
+// Moved is what the rules of moves say.
+type Moved struct {
+	Gains, Loses     bool
+	Guarded, GuardTo bool // the old and the new place
+}
+
+// Twin: enum in kern/gain.h.
+const (
+	bitGains = 1 << iota
+	bitLoses
+)
+
+// Move asks the no-gain and the no-loss rule, and whether need guards the places.
+func (w *Walker) Move(k abi.Kind, from, to string, need abi.ActionMask) (Moved, error) {
+	w.in.kind, w.in.repeat, w.in.need = uint32(k), 0, uint32(need)
 	w.in.exe.n, w.in.parent.n = noPath, noPath
 	if err := errors.Join(w.in.path.set(from), w.in.dest.set(to)); err != nil {
-		return true, err
+		return Moved{}, err
 	}
 	err := w.run("match_path")
 	if err == nil && w.in.status != 2 {
-		err = errors.New("walker: the no-gain rule gave no answer")
+		err = errors.New("walker: the rules of moves gave no answer")
 	}
-	return w.in.gains != 0, err
+	return Moved{w.in.gains&bitGains != 0, w.in.gains&bitLoses != 0, w.in.guarded != 0, w.in.destGuarded != 0}, err
 }
 
 // Repeat matches a path n times in one call, for benchmarks.

@@ -50,6 +50,8 @@ const (
 	ReasonHeld
 	ReasonAnswered
 	ReasonChanged
+	ReasonLoss
+	ReasonHolds
 )
 
 var reasonTexts = [...]string{
@@ -66,6 +68,8 @@ var reasonTexts = [...]string{
 	ReasonHeld:     "it waits for the agent's answer",
 	ReasonAnswered: "the agent's answer to what the policy asks",
 	ReasonChanged:  "arguments or environment are not those that were judged: killed",
+	ReasonLoss:     "beneath the new name would be what may not be made there",
+	ReasonHolds:    "beneath the old name may be what may not be moved or deleted",
 	ReasonAsk:      "the policy leaves it to the agent, and no agent answers",
 }
 

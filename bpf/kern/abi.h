@@ -43,6 +43,8 @@ enum reason {
 	REASON_HELD,	 /* not refused: the agent is asked */
 	REASON_ANSWERED, /* the agent was asked, and policy denies */
 	REASON_CHANGED,	 /* the image that was executed is not the one that was judged */
+	REASON_LOSS,	 /* what may not be made beneath the new name could come along */
+	REASON_HOLDS,	 /* beneath the old name is what may not be moved or deleted */
 };
 
 /* What no policy can grant. */

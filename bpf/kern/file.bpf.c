@@ -5,11 +5,12 @@
  *                 O_TMPFILE; execute for the opens that exec itself makes; nothing for a terminal
  *                 that is the workload's own
  * path_mknod      O_CREAT of a new name, mknod, bind of a unix socket: create; devices never
- * path_mkdir      create                 path_symlink   create
+ * path_mkdir      create
+ * path_symlink    create, as a file and as a directory; nothing beneath that may not be made
  * path_unlink     delete                 path_rmdir     delete
- * path_rename     move, create, delete of the target; both ways for exchange; no gain; leaving a
- *                 device in place of what goes (RENAME_WHITEOUT): never
- * path_link       create; no gain
+ * path_rename     move, create, delete of the target; both ways for exchange; no gain, no
+ *                 loss; leaving a device in place of what goes (RENAME_WHITEOUT): never
+ * path_link       create; no gain; of a symbolic link as path_symlink
  * path_truncate   truncate(2), on 6.1 also ftruncate: write
  * file_truncate   ftruncate and O_TRUNC, since 6.2: write
  * path_chmod      chmod                  path_chown     chown
@@ -85,9 +86,16 @@ int BPF_PROG(path_mknod, struct path *dir, struct dentry *dentry, umode_t mode, 
 }
 
 ON_ENTRY(path_mkdir, KIND_DIR, ACT_CREATE)
-ON_ENTRY(path_symlink, 0, ACT_CREATE)
 ON_ENTRY(path_unlink, 0, ACT_DELETE)
 ON_ENTRY(path_rmdir, KIND_DIR, ACT_DELETE)
+
+SEC("lsm/path_symlink")
+int BPF_PROG(path_symlink, struct path *dir, struct dentry *dentry)
+{
+	u32 w = who();
+
+	return w ? decide_link(w, dir->mnt, dentry, pins(dir)) : 0;
+}
 
 #define ON_PATH(hook, act)                                                                             \
 	SEC("lsm/" #hook)                                                                              \

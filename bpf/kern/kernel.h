@@ -326,6 +326,7 @@ struct bpf_raw_tracepoint_args;
 
 #define S_IFMT 0170000
 #define S_IFDIR 0040000
+#define S_IFLNK 0120000
 #define S_ISUID 0004000
 #define S_ISGID 0002000
 #define S_IXGRP 0000010

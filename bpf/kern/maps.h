@@ -150,11 +150,22 @@ struct facts {
 	u32 xattr_len;
 	u32 before; /* exec is not over: exe is what it was before */
 };
+
+/* A rename, exchange or link that is judged; see move.h. */
+struct move {
+	u32 op;
+	u32 kind;      /* of what is moved */
+	u32 overwrite; /* a target exists */
+	u32 target;    /* and its kind */
+	u32 links;     /* bit 0: to the new place goes a symbolic link; bit 1: to the old one */
+};
+
 struct scratch {
 	u64 busy;
 	struct walked path, dest, exe;
 	struct facts facts;
 	struct matched old, new; /* what path and dest match */
+	struct move move;
 	u32 reported;            /* actions that are allowed, and that policies in audit would deny */
 	struct { /* what resolve is asked, and where it is */
 		u64 plan;

@@ -2,10 +2,11 @@
 /* The decision core for callers in user space (SEC("syscall")): tests and
  * benchmarks run the code of the hooks where no LSM program can be loaded.
  *
- * match_path   match, verdict and no-gain rule for paths given as components, and facts
+ * match_path   match, verdict and the rules of moves for paths given as components, and facts
  * walk_cwd     path walk of the caller's working directory, then match
  */
 #include "verdict.h"
+#include "gain.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -30,6 +31,7 @@ struct input {
 	u32 gains, walked;
 	u32 uid, gid;
 	u32 xattr_len;
+	u32 guarded, dest_guarded; /* are they places that policy sets apart, for need? */
 	s64 now;
 	struct input_path path, dest, exe, parent;
 	char xattr[256];
@@ -117,7 +119,9 @@ static __always_inline int match_input(struct input *in, struct scratch *s)
 	in->dest_class = s->new.class;
 	in->dest_sub = s->new.sub;
 	plan = enforced(t, s, plan);
-	in->gains = !plan || gains(s, plan, kind);
+	in->gains = plan ? gains(s, plan, kind) : GAINS | LOSES;
+	in->guarded = !plan || guards(s, plan, false, in->need);
+	in->dest_guarded = !plan || guards(s, plan, true, in->need);
 	in->status = 2;
 	return 0;
 }

@@ -53,6 +53,9 @@ var attacks = []attack{
 	{what: "stat, access, readlink", trials: []string{"Modes/stat_of_a_secret", "Modes/access_to_a_secret", "Modes/readlink_of_a_secret"}},
 	{what: "extended attributes and ACLs", trials: []string{"Metadata/setxattr", "Metadata/removexattr", "Metadata/setting_an_ACL"}},
 	{what: "copy between allowed files", trials: []string{"Modes/copy_between"}},
+	{what: "directory moved, filled, to a forbidden name", trials: []string{"Losses/directory_does_not", "Ancestors/directory_is_not_moved_to"}},
+	{what: "symbolic link in place of a forbidden directory", trials: []string{"Losses/symbolic_link_in", "Losses/symbolic_link_is_not"}},
+	{what: "half a repository left by mv", trials: []string{"Losses/repository's", "Ancestors/ancestor_of_a_forbidden_file_is_not_moved"}},
 	// Descriptors.
 	{what: "descriptor from before", trials: []string{"StrictDescriptors/read", "StrictDescriptors/not_strict"}},
 	{what: "SCM_RIGHTS", trials: []string{"BoundaryReceived/secret_file_is_not_received"}},

@@ -96,7 +96,8 @@ func TestAncestors(t *testing.T) {
 	s.run(
 		trial{name: "directory without rules beneath is moved", probe: op("rename", "@/top/lib", "@/top/lib2")},
 		trial{name: "ancestor of a forbidden file is not moved", control: op("rename", "@/top/lib2", "@/top/lib"),
-			probe: op("rename", "@/top/app", "@/top/app2"), errno: exdev, want: gain("@/top/app", "@/top/app2")},
+			probe: op("rename", "@/top/app", "@/top/app2"), errno: eacces,
+			want: denial{actions: "move", path: "@/top/app", dest: "@/top/app2", dir: true, reason: abi.ReasonHolds}},
 		trial{name: "higher ancestor of a forbidden file is not moved", control: op("rename", "@/top/lib", "@/top/lib2"),
 			probe: op("rename", "@/top", "@/top/../up"), errno: eacces, want: denial{actions: "create", path: "@/top", dest: "@/up", dir: true}},
 		trial{name: "directory beside the forbidden one is moved", probe: op("rename", "@/top/app/src", "@/top/src")},
@@ -114,8 +115,12 @@ func TestAncestors(t *testing.T) {
 			},
 			probe: op("rename", "@/top/kit/run", "@/top/tools/run"), errno: exdev,
 			want: denial{actions: "move", path: "@/top/kit/run", dest: "@/top/tools/run", reason: abi.ReasonGain}},
-		trial{name: "directory is moved to where less is granted beneath", control: op("rename", "@/top/new", "@/top/new2"),
-			undo:  func() { must(t, os.Rename(s.at("@/top/app"), s.at("@/gone"))) },
-			probe: op("rename", "@/top/mine", "@/top/app")},
+		trial{name: "directory is not moved to where what it holds may not be made", control: op("rename", "@/top/mine", "@/top/mine2"),
+			undo: func() {
+				must(t, os.Rename(s.at("@/top/app"), s.at("@/gone")))
+				must(t, os.Rename(s.at("@/top/mine2"), s.at("@/top/mine")))
+			},
+			probe: op("rename", "@/top/mine", "@/top/app"), errno: exdev,
+			want: denial{actions: "move", path: "@/top/mine", dest: "@/top/app", dir: true, reason: abi.ReasonLoss}},
 	)
 }

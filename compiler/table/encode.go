@@ -152,8 +152,7 @@ func (l *layout) numberShapes(s *shapes) {
 	for r, i := range l.class {
 		classes[i] = r
 	}
-	g := &gains{graph: l.verdicts, wandering: l.wandering, shapes: s.list, refs: map[[2]ref][abi.NumKinds]bool{}, pairs: map[[2]int]bool{}}
-	l.gains = g.matrix(classes)
+	l.gains = gainMatrix(l.verdicts, l.wandering, s.list, classes)
 }
 
 // numberSubs gives each value a subtree row.

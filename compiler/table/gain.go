@@ -16,9 +16,14 @@ const (
 	gainBeneath = 1 << iota // something strictly beneath a directory gains
 	gainFile                // a file gains by going from one class to the other
 	gainDir                 // so does a directory by itself
+	lostBeneath             // something strictly beneath a directory may no longer be made or written
 
 	gainBits = 4 // of a pair
 )
+
+// lost are the actions that fill a directory: what may be had beneath the old place,
+// and not beneath the new one, would come along with a move.
+const lost = abi.ActionMask(1<<abi.Create | 1<<abi.Write)
 
 // shape is what a directory and everything beneath it can do. A class has a
 // shape too: that of a directory where it judges everything.
@@ -92,9 +97,10 @@ func (s *shapes) renumber(order []*node) {
 	s.list, s.at = list, nil
 }
 
-// gains fills the matrix for the shapes, followed by the classes.
+// gains compares shapes.
 type gains struct {
 	graph *graph[verdict]
+	of    abi.ActionMask // no others gain
 	// wandering are the actions that, if asked, gain even within one class.
 	wandering abi.ActionMask
 	shapes    []shape
@@ -102,23 +108,32 @@ type gains struct {
 	pairs     map[[2]int]bool // beneath
 }
 
-// matrix returns M × M pairs, packed: old × M + new.
-func (g *gains) matrix(classes []ref) []uint64 {
-	nodes := len(g.shapes)
+func newGains(graph *graph[verdict], of, wandering abi.ActionMask, shapes []shape) *gains {
+	return &gains{graph, of, wandering & of, shapes, map[[2]ref][abi.NumKinds]bool{}, map[[2]int]bool{}}
+}
+
+// gainMatrix returns M × M pairs for the shapes, followed by the classes, packed:
+// old × M + new.
+func gainMatrix(graph *graph[verdict], wandering abi.ActionMask, shapes []shape, classes []ref) []uint64 {
+	nodes := len(shapes)
 	for _, c := range classes {
-		g.shapes = append(g.shapes, shape{exactly: c, beneath: c})
+		shapes = append(shapes, shape{exactly: c, beneath: c})
 	}
 	at := make(map[ref]int, len(classes))
 	for i, c := range classes {
 		at[c] = nodes + i
 	}
-	m := len(g.shapes)
+	g, back := newGains(graph, ^abi.ActionMask(0), wandering, shapes), newGains(graph, lost, wandering, shapes)
+	m := len(shapes)
 	words := make([]uint64, (m*m*gainBits+63)/64)
 	for old := range m {
 		for now := range m {
 			bits := uint64(0)
 			if g.beneath(old, now, at) {
 				bits |= gainBeneath
+			}
+			if back.beneath(now, old, at) {
+				bits |= lostBeneath
 			}
 			if old >= nodes && now >= nodes {
 				by := g.ref(g.shapes[old].exactly, g.shapes[now].exactly)
@@ -145,7 +160,7 @@ func (g *gains) ref(old, now ref) (by [abi.NumKinds]bool) {
 	if old < 0 && now < 0 {
 		a, b := g.graph.value(old).sum(), g.graph.value(now).sum()
 		for k := range by {
-			gain := b.Any[k] &^ a.All[k]
+			gain := b.Any[k] &^ a.All[k] & g.of
 			if old == now {
 				gain &= g.wandering
 			}

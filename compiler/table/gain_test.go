@@ -160,3 +160,103 @@ func TestAsksThatDependOnThePathGain(t *testing.T) {
 		}
 	}
 }
+
+// lossWitness returns a path beneath a directory that may be made at the old place and
+// not at the new one, "" if there is none.
+func lossWitness(s *rule.Set, from, to string, rest []string) string {
+	for _, x := range rest {
+		for kind := range abi.NumKinds {
+			for a := range abi.Action(2) {
+				for uid := range uint32(3) {
+					old := abi.Request{Action: fills[a], Kind: kind, Path: from + x, Facts: abi.Facts{UID: uid}}
+					now := old
+					now.Path = to + x
+					if x != "" && decide(s, old) == abi.Allow && decide(s, now) != abi.Allow {
+						return fmt.Sprintf("%v %v %q uid %d", fills[a], kind, x, uid)
+					}
+				}
+			}
+		}
+	}
+	return ""
+}
+
+var fills = [2]abi.Action{abi.Create, abi.Write}
+
+// Without globs the no-loss rule is exact, too; other actions than those that fill a
+// directory do not count.
+func TestNoLossIsExact(t *testing.T) {
+	r := rand.New(rand.NewPCG(13, 14))
+	rest := beneath(4)
+	places := []string{"/a", "/b", "/z", "/a/a", "/a/b", "/b/a", "/a/b/a"}
+	handled := abi.MaskOf(abi.Create, abi.Write, abi.Read)
+	var loses, none int
+	for range 400 {
+		s := smallSet(r)
+		for i := range s.Rules {
+			bits := s.Rules[i].Actions
+			s.Rules[i].Actions = uint32(abi.MaskOf(abi.Read))
+			for a := range fills {
+				if bits>>a&1 == 1 {
+					s.Rules[i].Actions |= uint32(abi.MaskOf(fills[a]))
+				}
+			}
+		}
+		tab, err := Build(s, handled)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 6 {
+			from, to := places[r.IntN(len(places))], places[r.IntN(len(places))]
+			found := lossWitness(s, from, to, rest)
+			if got := tab.Loses(from, to); got != (found != "") {
+				t.Fatalf("moving %q to %q loses: %v, but a witness is %q\n%v", from, to, got, found, s.Rules)
+			}
+			if found != "" {
+				loses++
+			} else {
+				none++
+			}
+		}
+	}
+	t.Logf("%d moves lose, %d do not", loses, none)
+	if loses < 100 || none < 100 {
+		t.Error("one-sided: the test proves little")
+	}
+}
+
+// A place is guarded for its own name, not for what is forbidden everywhere.
+func TestGuardedPlaces(t *testing.T) {
+	all := uint32(abi.MaskOf(abi.Create, abi.Write))
+	set := &rule.Set{Rules: []rule.Rule{
+		{Policy: 0, Effect: rule.Permit, Actions: all, Cond: rule.PathBelow{Path: "/w"}},
+		{Policy: 1, Effect: rule.Forbid, Actions: all, Cond: rule.Disj(
+			rule.Like{Field: rule.Path, Pattern: "*/.git/hooks/*"}, rule.PathBelow{Path: "/w/.ssh"}, rule.PathEq{Path: "/w/app/settings"})},
+	}}
+	tab, err := Build(set, abi.ActionMask(all))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]bool{
+		"/w/x": false, "/w/x/y": false, "/w/x/hooks": false, "/w/.gitx": false, "/w/.git/objects": false, "/w/x\x00": false,
+		"/w/.git": true, "/w/x/.git": true, "/w/.git/hooks": true, "/w/.ssh": true, "/w/app": true, "/w": true, "/": true, "/v": true,
+		"/w/.git/hooks/a": false, // create there is refused
+	} {
+		if got := tab.Guards(path, abi.ActionMask(all)); got != want {
+			t.Errorf("%q is guarded: %v", path, got)
+		}
+	}
+	if tab.Guards("/w/.git", abi.MaskOf(abi.Delete)) {
+		t.Error("an action that is not handled guards a place")
+	}
+	for _, m := range [][2]string{{"/w/x", "/w/.git"}, {"/w/x", "/w/app"}, {"/w/x", "/w/y/.git"}, {"/w/x", "/w/.git/hooks"}} {
+		if !tab.Loses(m[0], m[1]) {
+			t.Errorf("moving %v loses nothing", m)
+		}
+	}
+	for _, m := range [][2]string{{"/w/x", "/w/y"}, {"/w/x/.git", "/w/y/.git"}, {"/w/.git/objects", "/w/y"}, {"/w/x/y/z", "/w/.git/objects"}, {"/v", "/w/app"}} {
+		if tab.Loses(m[0], m[1]) {
+			t.Errorf("moving %v loses", m)
+		}
+	}
+}

@@ -15,7 +15,7 @@ import (
 )
 
 // Magic is the first word of every table: "STKDTBL" and the format's version.
-const Magic = 0x02_4c_42_54_44_4b_54_53
+const Magic = 0x03_4c_42_54_44_4b_54_53
 
 // Word positions in the header. Sizes and offsets count 64-bit words from the
 // table's first word.

@@ -190,6 +190,9 @@ func TestTheLibraryLeavesWorkAlone(t *testing.T) {
 		.git/index .git/index.lock .git/HEAD .git/COMMIT_EDITMSG .git/FETCH_HEAD .git/ORIG_HEAD .git/MERGE_MSG .git/packed-refs
 		.git/refs/heads/topic .git/refs/heads/hooks/x .git/refs/remotes/origin/main .git/logs/HEAD .git/objects/ab/cdef
 		.git/objects/pack/pack-1.pack .git/modules/a/index .git/modules/a/refs/heads/x .git/worktrees/a/index .git/worktrees/a/HEAD .git/info/exclude`)
+	links := strings.Fields(`node_modules node_modules/.bin node_modules/.bin/tsc node_modules/.pnpm/a/node_modules/b .venv/bin/python .venv/lib64 CLAUDE.md build/libx.so
+		dist docs/latest .#main.py .github/x .claude/skills target/debug/x .git/index.x .cache a/b/c/d`)
+	fills := abi.MaskOf(abi.Create, abi.Write)
 	for _, name := range profiles {
 		plan := compileSources(t, source(t, name), source(t, library))
 		for _, p := range everyday {
@@ -199,9 +202,13 @@ func TestTheLibraryLeavesWorkAlone(t *testing.T) {
 				}
 			}
 		}
-		for _, m := range [][2]string{{"/src", "/lib"}, {"/a", "/src/a"}, {"/build.tmp", "/build"}, {"/.cache", "/.cache2"}} {
+		for _, m := range [][2]string{{"/src", "/lib"}, {"/a", "/src/a"}, {"/build.tmp", "/build"}, {"/.cache", "/.cache2"},
+			{"/node_modules/.a-x1", "/node_modules/a"}, {"/node_modules/a", "/node_modules/.a-x1"}, {"/.venv.tmp", "/.venv"}, {"/src", "/target/a/src"}} {
 			if plan.Table.Gains(abi.Dir, shop+m[0], shop+m[1]) || plan.Table.Gains(abi.File, shop+m[0], shop+m[1]) {
 				t.Errorf("%s: %v: the move is refused", name, m)
+			}
+			if plan.Table.Loses(shop+m[0], shop+m[1]) {
+				t.Errorf("%s: %v: the move is refused for what could come along", name, m)
 			}
 			if got := plan.Decide(moveTo(abi.Dir, shop+m[0], shop+m[1])); got != abi.Allow {
 				t.Errorf("%s: %v: %s", name, m, got)
@@ -209,6 +216,14 @@ func TestTheLibraryLeavesWorkAlone(t *testing.T) {
 		}
 		if !plan.Table.Gains(abi.Dir, shop+"/.git", shop+"/git") || !plan.Table.Gains(abi.Dir, shop+"/.git/hooks", shop+"/h") {
 			t.Errorf("%s: a repository may be moved away, to be changed and moved back", name)
+		}
+		for _, l := range links {
+			if plan.Table.Guards(shop+"/"+l, fills) {
+				t.Errorf("%s: a symbolic link is refused at %s", name, l)
+			}
+		}
+		if !plan.Table.Guards(shop+"/.git", fills) || !plan.Table.Guards(shop+"/.git", abi.MaskOf(abi.Move, abi.Delete)) {
+			t.Errorf("%s: .git is a name like any other", name)
 		}
 	}
 }
