@@ -18,7 +18,7 @@
  * task_setrlimit, task_setnice, task_setscheduler, task_setioprio
  *                     limits and priorities of a process outside: never
  * unix_stream_connect, unix_may_send
- *                     a socket with a path, of a process outside: open and write there; without a
+ *                     a socket with a path, of a process outside: connect_unix there; without a
  *                     path: never
  * path_notify         inotify and fanotify: open and read; marks on mounts and filesystems, and
  *                     events that block others: never
@@ -211,7 +211,7 @@ static __noinline int on_socket(u32 w, struct sock *other)
 		return 0;
 	dentry = (u64)BPF_CORE_READ(u, path.dentry);
 	if (dentry)
-		return decide_at(w, (u64)BPF_CORE_READ(u, path.mnt), dentry, BIT(ACT_OPEN) | BIT(ACT_WRITE));
+		return decide_at(w, (u64)BPF_CORE_READ(u, path.mnt), dentry, BIT(ACT_CONNECT_UNIX));
 	return BPF_CORE_READ(u, addr) ? refuse(w, BOUNDARY_SOCKET, 0) : 0;
 }
 
