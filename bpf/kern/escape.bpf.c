@@ -27,7 +27,7 @@
  * file_receive        descriptors by SCM_RIGHTS or pidfd_getfd: as if opened here; of the kernel's
  *                     objects without a path counters, timers, signals, epoll and pidfds, no other: an
  *                     io_uring acts with its maker's identity, a userfaultfd or a seccomp listener on
- *                     its maker; sockets by their kind
+ *                     its maker; sockets by their kind, and connected unix sockets as if connected here
  */
 #include "boundary.h"
 #include "queue.h"
@@ -287,11 +287,26 @@ static __always_inline u32 power_of(struct dentry *d)
 	return (name & 0xffffff) == NAME8('b', 'p', 'f', 0, 0, 0, 0, 0) ? BOUNDARY_BPF : BOUNDARY_CONTROL;
 }
 
+/* on_connection judges a unix socket that was connected elsewhere. One with a name
+ * is the end that others connected to. */
+static __always_inline int on_connection(u32 w, struct file *file)
+{
+	struct socket *socket = BPF_CORE_READ(file, private_data);
+	struct unix_sock *u = (struct unix_sock *)BPF_CORE_READ(socket, sk);
+	struct sock *peer;
+
+	if (BPF_CORE_READ((struct sock *)u, __sk_common.skc_family) != AF_UNIX || BPF_CORE_READ(u, addr))
+		return 0;
+	peer = BPF_CORE_READ(u, peer);
+	return peer ? on_socket(w, peer) : 0;
+}
+
 SEC("lsm/file_receive")
 int BPF_PROG(file_receive, struct file *file)
 {
 	u32 w = who(), need = BIT(ACT_OPEN), mode, what;
 	struct dentry *d;
+	int err;
 
 	if (!w)
 		return 0;
@@ -303,7 +318,8 @@ int BPF_PROG(file_receive, struct file *file)
 	case PIPEFS_MAGIC:
 		return 0;
 	case SOCKFS_MAGIC:
-		return on_received(w, (u64)file);
+		err = on_received(w, (u64)file);
+		return err ? err : on_connection(w, file);
 	case ANON_INODE_FS_MAGIC:
 		what = power_of(d);
 		return what ? refuse(w, what, 0) : 0;
