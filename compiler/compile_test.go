@@ -72,6 +72,29 @@ permit(principal, action == file_system::Action::"read", resource) when { resour
 	}
 }
 
+// No grant on files reaches the sockets that lie among them.
+func TestConnectUnixIsInNoGroupOfFileActions(t *testing.T) {
+	const socket = "/tmp/tmux-1000/default"
+	var others []string
+	for _, a := range (abi.EnforcedActions &^ abi.MaskOf(abi.ConnectUnix)).Actions() {
+		others = append(others, a.Cedar())
+	}
+	for scope, want := range map[string]abi.Verdict{
+		`action in file_system::Action::"SafeIO"`:        abi.Deny,
+		"action in [" + strings.Join(others, ", ") + "]": abi.Deny,
+		"action": abi.Allow,
+		`action == file_system::Action::"connect_unix"`: abi.Allow,
+	} {
+		plan, err := Compile(Input{Sources: []Source{{"p.cedar", []byte("permit(principal, " + scope + `, resource in file_system::Dir::"/tmp");`)}}, Principal: `User::"ann"`})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := plan.Decide(abi.Request{Action: abi.ConnectUnix, Path: socket}); got != want {
+			t.Errorf("%s: %s, want %s", scope, got, want)
+		}
+	}
+}
+
 func TestEveryStageCanBeDumped(t *testing.T) {
 	in := Input{
 		Sources:   []Source{{"p.cedar", []byte(`permit(principal, action == file_system::Action::"read", resource in file_system::Dir::"/a");`)}},

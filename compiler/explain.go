@@ -361,7 +361,7 @@ func (m *mender) only(changes []Change) bool {
 // boundary says what the boundary refuses at a path, going by where such files
 // usually are.
 func boundary(q abi.Request) string {
-	reads := abi.MaskOf(abi.Open, abi.Read, abi.Stat, abi.Execute, abi.Map).Has(q.Action)
+	reads := abi.MaskOf(abi.Open, abi.Read, abi.Stat, abi.Execute, abi.Map, abi.ConnectUnix).Has(q.Action)
 	under := func(dirs ...string) bool {
 		return slices.ContainsFunc(dirs, func(d string) bool { return q.Path == d || rule.Below(q.Path, d) })
 	}

@@ -94,10 +94,10 @@ func TestReportsTellOfAudit(t *testing.T) {
 			fmt.Fprint(&got, strings.SplitAfter(r.String(), "\n")[0])
 		}
 	}
-	want := `p.cedar:3:1: forbid key: open,read,write,create,delete,chmod,chown,touch,set_x_attr,execute,map,move,mount,unmount,chroot,userns: in audit: what it would deny is reported
+	want := `p.cedar:3:1: forbid key: open,read,write,create,delete,chmod,chown,touch,set_x_attr,execute,map,move,mount,unmount,chroot,userns,connect_unix: in audit: what it would deny is reported
 p.cedar:4:1: permit tmp: read: in audit: it permits nothing
-p.cedar:5:1: forbid none: open,read,write,create,delete,chmod,chown,touch,set_x_attr,execute,map,move,mount,unmount,chroot,userns: in audit: what it would deny is reported
-p.cedar:6:1: forbid dup: open,read,write,create,delete,chmod,chown,touch,set_x_attr,execute,map,move,mount,unmount,chroot,userns: in audit: what it would deny is reported
+p.cedar:5:1: forbid none: open,read,write,create,delete,chmod,chown,touch,set_x_attr,execute,map,move,mount,unmount,chroot,userns,connect_unix: in audit: what it would deny is reported
+p.cedar:6:1: forbid dup: open,read,write,create,delete,chmod,chown,touch,set_x_attr,execute,map,move,mount,unmount,chroot,userns,connect_unix: in audit: what it would deny is reported
 p.cedar:7:1: forbid maybe: execute: in audit: what it may deny is reported
 `
 	if got.String() != want {

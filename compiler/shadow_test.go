@@ -16,7 +16,7 @@ import (
 // one that is not idle does.
 func TestIdlePoliciesAreThoseWithoutEffect(t *testing.T) {
 	var idle, empty, busy, asked int
-	for seed := range uint64(250) {
+	for seed := range uint64(500) {
 		c := gen.New(seed, gen.Options{Requests: 60})
 		in := caseInput(c)
 		plan, err := Compile(in)

@@ -36,7 +36,7 @@ const (
 func permitting(names ...string) string {
 	text := `@id("shell") permit (principal, action in [file_system::Action::"execute", file_system::Action::"open", file_system::Action::"read"], resource)
 when { resource in file_system::Dir::"/usr/bin" };
-@id("socket") permit (principal, action in [file_system::Action::"open", file_system::Action::"read", file_system::Action::"write"], resource) when { resource in file_system::Dir::"/run/stockade" };
+@id("socket") permit (principal, action in [file_system::Action::"open", file_system::Action::"read", file_system::Action::"write", file_system::Action::"connect_unix"], resource) when { resource in file_system::Dir::"/run/stockade" };
 @id("proc") permit (principal, action in [file_system::Action::"open", file_system::Action::"read"], resource) when { resource in file_system::Dir::"/proc" || resource in file_system::Dir::"/sys" };
 `
 	for _, name := range names {

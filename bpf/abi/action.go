@@ -35,6 +35,7 @@ const (
 	Trace
 	Interrupt
 	Kill
+	ConnectUnix
 
 	NumActions // not an action: how many there are (at most 32)
 )
@@ -44,6 +45,7 @@ var actionNames = [NumActions]string{
 	Chmod: "chmod", Chown: "chown", Touch: "touch", SetXattr: "set_x_attr", Stat: "stat",
 	Execute: "execute", Map: "map", Move: "move", Mount: "mount", Unmount: "unmount",
 	Chroot: "chroot", Userns: "userns", Trace: "trace", Interrupt: "interrupt", Kill: "kill",
+	ConnectUnix: "connect_unix",
 }
 
 // String returns the action's Cedar id, for example "set_x_attr".
@@ -84,13 +86,14 @@ type ActionMask uint32
 // Masks used by the compiler and the hooks.
 const (
 	// PathActions are the actions whose resource is a path.
-	PathActions = ActionMask(1)<<Trace - 1
+	PathActions = ActionMask(1)<<Trace - 1 | 1<<ConnectUnix
 	// EnforcedActions are the actions that the hooks of this version can
 	// decide. A policy on any other action compiles and is reported as not
 	// enforced.
 	EnforcedActions = ActionMask(1)<<Open | 1<<Read | 1<<Write | 1<<Create | 1<<Delete |
 		1<<Chmod | 1<<Chown | 1<<Execute | 1<<Map | 1<<Move |
-		1<<Touch | 1<<SetXattr | 1<<Stat | 1<<Mount | 1<<Unmount | 1<<Chroot | 1<<Userns
+		1<<Touch | 1<<SetXattr | 1<<Stat | 1<<Mount | 1<<Unmount | 1<<Chroot | 1<<Userns |
+		1<<ConnectUnix
 	// DefaultActions are those that are handled unless told otherwise: stat is
 	// asked for too often, and hides little, so it must be opted in.
 	DefaultActions = EnforcedActions &^ (1 << Stat)

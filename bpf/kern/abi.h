@@ -23,6 +23,7 @@ enum action {
 	ACT_TRACE,
 	ACT_INTERRUPT,
 	ACT_KILL,
+	ACT_CONNECT_UNIX,
 };
 #define BIT(a) (1U << (a))
 

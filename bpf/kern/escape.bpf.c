@@ -18,7 +18,7 @@
  * task_setrlimit, task_setnice, task_setscheduler, task_setioprio
  *                     limits and priorities of a process outside: never
  * unix_stream_connect, unix_may_send
- *                     a socket with a path, of a process outside: open and write there; without a
+ *                     a socket with a path, of a process outside: connect_unix there; without a
  *                     path: never
  * path_notify         inotify and fanotify: open and read; marks on mounts and filesystems, and
  *                     events that block others: never
@@ -27,7 +27,7 @@
  * file_receive        descriptors by SCM_RIGHTS or pidfd_getfd: as if opened here; of the kernel's
  *                     objects without a path counters, timers, signals, epoll and pidfds, no other: an
  *                     io_uring acts with its maker's identity, a userfaultfd or a seccomp listener on
- *                     its maker; sockets by their kind
+ *                     its maker; sockets by their kind, and connected unix sockets as if connected here
  */
 #include "boundary.h"
 #include "queue.h"
@@ -198,21 +198,36 @@ ON_TASK(task_setnice)
 ON_TASK(task_setscheduler)
 ON_TASK(task_setioprio)
 
-/* on_socket judges reaching the unix socket other. One without any name is
- * reached by a descriptor that the task holds. */
-static __noinline int on_socket(u32 w, struct sock *other)
+struct place {
+	u64 mnt, dentry;
+};
+
+/* place_of finds the place of a unix socket that an outsider made. Returns what
+ * reaching it would cross: without a path a boundary, unless it has no name at all
+ * and is reached by a descriptor that the task holds. */
+static __always_inline u32 place_of(u32 w, struct sock *other, struct place *at)
 {
 	struct unix_sock *u = (struct unix_sock *)other;
 	u64 id = BPF_CORE_READ(other, sk_cgrp_data.cgroup, kn, id);
 	u32 *owner = bpf_map_lookup_elem(&cgroups, &id);
-	u64 dentry;
 
+	at->dentry = 0;
 	if (owner && *owner == w)
 		return 0;
-	dentry = (u64)BPF_CORE_READ(u, path.dentry);
-	if (dentry)
-		return decide_at(w, (u64)BPF_CORE_READ(u, path.mnt), dentry, BIT(ACT_OPEN) | BIT(ACT_WRITE));
-	return BPF_CORE_READ(u, addr) ? refuse(w, BOUNDARY_SOCKET, 0) : 0;
+	at->mnt = (u64)BPF_CORE_READ(u, path.mnt);
+	at->dentry = (u64)BPF_CORE_READ(u, path.dentry);
+	return !at->dentry && BPF_CORE_READ(u, addr) ? BOUNDARY_SOCKET : 0;
+}
+
+/* on_socket judges reaching the unix socket other. */
+static __noinline int on_socket(u32 w, struct sock *other)
+{
+	struct place at;
+	u32 what = place_of(w, other, &at);
+
+	if (at.dentry)
+		return decide_at(w, at.mnt, at.dentry, BIT(ACT_CONNECT_UNIX));
+	return what ? refuse(w, what, 0) : 0;
 }
 
 SEC("lsm/unix_stream_connect")
@@ -301,11 +316,26 @@ static __always_inline u32 held_need(struct file *file)
 	return BIT(ACT_OPEN) | (mode & FMODE_READ ? BIT(ACT_READ) : 0) | (mode & FMODE_WRITE ? BIT(ACT_WRITE) : 0);
 }
 
+/* peer_of returns what a unix socket that was made elsewhere is connected to. One
+ * with a name is itself the end that others connected to. */
+static __always_inline struct sock *peer_of(struct file *file)
+{
+	struct socket *socket = BPF_CORE_READ(file, private_data);
+	struct unix_sock *u = (struct unix_sock *)BPF_CORE_READ(socket, sk);
+
+	if (BPF_CORE_READ((struct sock *)u, __sk_common.skc_family) != AF_UNIX || BPF_CORE_READ(u, addr))
+		return NULL;
+	return BPF_CORE_READ(u, peer);
+}
+
 SEC("lsm/file_receive")
 int BPF_PROG(file_receive, struct file *file)
 {
-	u32 w = who(), what;
+	u32 w = who(), need, what;
+	struct sock *peer;
 	struct dentry *d;
+	struct place at;
+	int err;
 
 	if (!w)
 		return 0;
@@ -316,7 +346,15 @@ int BPF_PROG(file_receive, struct file *file)
 	case PIPEFS_MAGIC:
 		return 0;
 	case SOCKFS_MAGIC:
-		return on_received(w, (u64)file);
+		err = on_received(w, (u64)file);
+		peer = err ? NULL : peer_of(file);
+		if (!peer)
+			return err;
+		what = place_of(w, peer, &at);
+		need = BIT(ACT_CONNECT_UNIX) + opaque;
+		if (at.dentry)
+			goto there;
+		return what ? refuse(w, what, 0) : 0;
 	case ANON_INODE_FS_MAGIC:
 		what = power_of(d);
 		return what ? refuse(w, what, 0) : 0;
@@ -325,8 +363,13 @@ int BPF_PROG(file_receive, struct file *file)
 	 * that open would not ask for. */
 	if (nameless(d) || file->f_mode & FMODE_PATH)
 		return 0;
-	if (is_queue(d))
-		return decide_queue(w, (u64)file->f_path.mnt, (u64)d, held_need(file));
-	what = forbids(w, d, file->f_inode, file->f_mode & FMODE_WRITE);
-	return decide(w, file->f_path.mnt, d, kind_of(file->f_inode) | REFUSE_ONE(what), held_need(file) + opaque);
+	need = held_need(file) + opaque;
+	if (!is_queue(d)) {
+		what = forbids(w, d, file->f_inode, file->f_mode & FMODE_WRITE);
+		return decide(w, file->f_path.mnt, d, kind_of(file->f_inode) | REFUSE_ONE(what), need);
+	}
+	at.mnt = place_of_queue(w, (u64)file->f_path.mnt, (u64)d);
+	at.dentry = (u64)d;
+there: /* once, for the verifier */
+	return decide_at(w, at.mnt, at.dentry, need);
 }

@@ -112,6 +112,8 @@ var attacks = []attack{
 	{what: "maps, programs and pins", trials: []string{"BoundaryPins/", "BoundaryKernel/"}},
 	{what: "kill or trace the agent", trials: []string{"BoundarySignals/SIGKILL", "BoundaryProcesses/attaching"}},
 	{what: "sockets of services", trials: []string{"BoundarySockets/", "BoundaryNamelessSockets/"}},
+	{what: "socket of another session where files may be written", trials: []string{"BoundarySockets/stream_where", "BoundarySockets/datagram_where", "BoundarySockets/stream_as_a_user"}},
+	{what: "its connection from outside", trials: []string{"BoundarySockets/stream_that_an_outsider", "BoundarySockets/dgram_that_an_outsider"}},
 	// Capabilities.
 	{what: "realtime, priorities and limits", trials: []string{"Capabilities/realtime", "Capabilities/priority", "Capabilities/raising"}},
 	{what: "interfaces", trials: []string{"Capabilities/changing_an_interface", "CapabilitiesOfNamespaces/interface"}},

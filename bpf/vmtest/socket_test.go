@@ -2,6 +2,8 @@ package vmtest
 
 import (
 	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -18,54 +20,83 @@ func (b *border) listen(kind, name string) int {
 	b.t.Cleanup(func() { unix.Close(fd) })
 	must(b.t, unix.Bind(fd, &unix.SockaddrUnix{Name: b.at(name)}))
 	if kind != "dgram" {
-		must(b.t, unix.Listen(fd, 64))
+		must(b.t, unix.Listen(fd, 128))
+	}
+	if name[0] == '@' {
+		must(b.t, os.Chmod(b.at(name), 0o777))
 	}
 	return fd
 }
 
-// TestBoundarySockets connects to unix sockets of outsiders: by the policy on
-// the path that the socket was bound to.
+// allButConnect are the actions of which none gives connect_unix.
+var allButConnect = strings.ReplaceAll((abi.EnforcedActions &^ abi.MaskOf(abi.ConnectUnix)).String(), ",", " ")
+
+// TestBoundarySockets connects and sends to unix sockets of outsiders: by the
+// policy on the path that the socket was bound to, and by connect_unix alone.
 //
 //	@
-//	├── ws/          everything but execute
+//	├── ws/          everything but connect_unix
 //	│   ├── stream, seqpacket, dgram     sockets of an outsider
-//	│   ├── link → secret/stream, hard (a link of secret/stream)
-//	│   ├── gone                         no socket listens there any more
-//	│   └── bound/                       bind of secret
-//	├── look/        open and read
-//	├── write/       write, not open
+//	│   └── mine                         a socket of the workload
+//	├── bus/         connect_unix, nothing else
+//	│   ├── stream, seqpacket, dgram
+//	│   ├── link → ws/stream, hard (a link of ws/stream)
+//	│   └── bound/                       bind of ws
 //	└── secret/      nothing
 //	    └── stream, seqpacket, dgram
 func TestBoundarySockets(t *testing.T) {
-	b := newBorder(t, permit(anyUse, "@/ws/"), permit(look, "@/look/"), permit("write", "@/write/"))
-	b.tree("ws/bound/", "look/", "write/", "secret/")
-	for _, dir := range []string{"ws", "look", "write", "secret"} {
+	b := newBorder(t, permit(allButConnect, "@/ws/"), permit("connect_unix", "@/bus/"))
+	b.tree("ws/", "bus/bound/", "secret/")
+	for _, dir := range []string{"ws", "bus", "secret"} {
 		for kind := range socketKinds {
 			b.listen(kind, "@/"+dir+"/"+kind)
 		}
 	}
-	must(t, os.Symlink(b.at("@/secret/stream"), b.at("@/ws/link")))
-	must(t, os.Link(b.at("@/secret/stream"), b.at("@/ws/hard")))
-	must(t, unix.Mount(b.at("@/secret"), b.at("@/ws/bound"), "", unix.MS_BIND, ""))
-	t.Cleanup(func() { unix.Unmount(b.at("@/ws/bound"), unix.MNT_DETACH) })
+	must(t, os.Symlink(b.at("@/ws/stream"), b.at("@/bus/link")))
+	must(t, os.Link(b.at("@/ws/stream"), b.at("@/bus/hard")))
+	must(t, unix.Mount(b.at("@/ws"), b.at("@/bus/bound"), "", unix.MS_BIND, ""))
+	t.Cleanup(func() { unix.Unmount(b.at("@/bus/bound"), unix.MNT_DETACH) })
+	b.insider(nil, "serve", "stream", "@/ws/mine")
+	must(t, os.Chmod(b.at("@/ws/mine"), 0o777))
 
+	place := func(path string) denial { return on("connect_unix", path) }
 	var cases []crossing
-	for _, kind := range []string{"stream", "seqpacket", "dgram"} {
-		try := func(dir string) []string { return words("connect", kind, "@/"+dir+"/"+kind) }
-		place := func(dir, actions string) denial { return on(actions, "@/"+dir+"/"+kind) }
-		cases = append(cases,
-			crossing{name: kind + " of an outsider in a secret place is denied", inside: try("ws"), free: try("secret"), probe: try("secret"), errno: eacces, want: place("secret", "open,write")},
-			crossing{name: kind + " of an outsider where reading is granted is denied", probe: try("look"), errno: eacces, want: place("look", "write")},
-			crossing{name: kind + " of an outsider where only writing is granted is denied", probe: try("write"), errno: eacces, want: place("write", "open")},
-		)
+	reach := func(name, kind string, argv ...string) {
+		at := func(dir string) []string { return append(slices.Clone(argv), "@/"+dir+"/"+kind) }
+		cases = append(cases, crossing{name: name + " where all else is permitted is denied", inside: at("bus"), again: true, free: at("ws"), probe: at("ws"), errno: eacces, want: place("@/ws/" + kind)})
 	}
-	b.cross(append(cases,
-		crossing{name: "datagram to an outsider in a secret place is denied", inside: words("sendto", "@/ws/dgram"), free: words("sendto", "@/secret/dgram"),
-			probe: words("sendto", "@/secret/dgram"), errno: eacces, want: on("open,write", "@/secret/dgram")},
-		crossing{name: "socket by a symbolic link is denied", probe: words("connect", "stream", "@/ws/link"), errno: eacces, want: on("open,write", "@/secret/stream")},
-		crossing{name: "socket by a hard link is denied", probe: words("connect", "stream", "@/ws/hard"), errno: eacces, want: on("open,write", "@/secret/stream")},
-		crossing{name: "socket by a bind mount is denied", probe: words("connect", "stream", "@/ws/bound/stream"), errno: eacces, want: on("open,write", "@/secret/stream")},
-	)...)
+	for _, kind := range []string{"stream", "seqpacket", "dgram"} {
+		reach(kind, kind, "connect", kind)
+		secret := "@/secret/" + kind
+		cases = append(cases, crossing{name: kind + " in a secret place is denied", probe: words("connect", kind, secret), errno: eacces, want: place(secret)})
+	}
+	for _, mode := range []string{"inline", "async", "sqpoll"} {
+		reach("stream by io_uring "+mode, "stream", "uring", mode, "connect", "stream")
+	}
+	reach("datagram", "dgram", "sendto")
+	reach("datagram by sendmsg", "dgram", "sendmsg")
+	reach("stream as a user", "stream", "asuser", "connect", "stream")
+	reach("stream by io_uring as a user", "stream", "asuser", "uring", "inline", "connect", "stream")
+	reach("datagram as a user", "dgram", "asuser", "sendto")
+	for name, argv := range map[string][]string{"": nil, " as a user": words("asuser")} {
+		cases = append(cases, crossing{name: "stream of the workload" + name + " is allowed", probe: append(argv, words("connect", "stream", "@/ws/mine")...), again: true},
+			crossing{name: "stream of the workload by io_uring" + name + " is allowed", probe: append(argv, words("uring", "inline", "connect", "stream", "@/ws/mine")...), again: true})
+	}
+	for name, path := range map[string]string{"symbolic link": "link", "hard link": "hard", "bind mount": "bound/stream"} {
+		want := place("@/ws/stream")
+		cases = append(cases, crossing{name: "socket by a " + name + " is denied", probe: words("connect", "stream", "@/bus/"+path), errno: eacces, want: want})
+	}
+	for _, kind := range []string{"stream", "seqpacket", "dgram"} {
+		get := words("receive", "3", "writefd", "%")
+		gift := func(place string) func() *os.File {
+			return func() *os.File { return b.connected(kind, b.at("@/"+place+"/"+kind)) }
+		}
+		cases = append(cases,
+			crossing{name: kind + " that an outsider connected is not received", free: get, gift: gift("ws"), probe: get, errno: unix.EBADF, want: place("@/ws/" + kind)},
+			crossing{name: kind + " that may be connected is received", gift: gift("bus"), probe: get, again: true})
+	}
+	b.cross(append(cases, crossing{name: "inherited datagram socket to an outsider is judged by each send", files: []*os.File{b.connected("dgram", b.at("@/ws/dgram"))},
+		free: words("writefd", "3"), probe: words("writefd", "3"), errno: eacces, want: place("@/ws/dgram")})...)
 }
 
 // TestBoundaryNamelessSockets uses abstract sockets and pairs. Policy permits

@@ -197,6 +197,7 @@ func TestBaselineCompilesAndAloneExecutesNoProgram(t *testing.T) {
 {"action":"map","resource":{"type":"file_system::File","path":"/usr/lib/locale/locale-archive"}}
 {"action":"map","resource":{"type":"file_system::File","path":"/usr/bin/a.so"}}
 {"action":"map","resource":{"type":"file_system::File","path":"/home/a/lib/libx.so"}}
+{"action":"connect_unix","resource":{"type":"file_system::File","path":"/run/systemd/journal/dev-log"}}
 {"action":"execute","resource":{"type":"file_system::File","path":"/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"}}
 {"action":"map","resource":{"type":"file_system::File","path":"/usr/lib/x86_64-linux-gnu/libc.so.6"}}
 {"action":"map","resource":{"type":"file_system::File","path":"/usr/lib/python3.11/lib-dynload/_ssl.cpython-311-x86_64-linux-gnu.so"}}
@@ -213,7 +214,7 @@ func TestBaselineCompilesAndAloneExecutesNoProgram(t *testing.T) {
 	for line := range strings.Lines(out) {
 		verdicts = append(verdicts, strings.Split(line, `"`)[3])
 	}
-	want := slices.Concat(slices.Repeat([]string{"deny"}, 15), slices.Repeat([]string{"allow"}, 10))
+	want := slices.Concat(slices.Repeat([]string{"deny"}, 16), slices.Repeat([]string{"allow"}, 10))
 	if code != 0 || !slices.Equal(verdicts, want) {
 		t.Errorf("exit %d, %s\n%s", code, errs, out)
 	}

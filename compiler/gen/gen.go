@@ -232,4 +232,4 @@ var own = map[Theme]abi.Action{Moves: abi.Move, Xattrs: abi.SetXattr, Residuals:
 var named = (abi.EnforcedActions &^ abi.MaskOf(abi.Unmount)).Actions()
 
 // fileOnly are the enforced actions that apply to files alone.
-const fileOnly = abi.ActionMask(1<<abi.Write | 1<<abi.Execute | 1<<abi.Map | 1<<abi.Userns)
+const fileOnly = abi.ActionMask(1<<abi.Write | 1<<abi.Execute | 1<<abi.Map | 1<<abi.Userns | 1<<abi.ConnectUnix)

@@ -256,9 +256,15 @@ var (
 	otherSessions = join(
 		file("/tmp/tmux-1000/default", Open, Write), file("/tmp/ssh-x/agent.1", Open, Write), file("/tmp/.X11-unix/X0", Open, Write),
 		file("/tmp/.ICE-unix/1", Open, Write), file("/tmp/screens/S-a/1", Open, Write), file("/tmp/emacs1000/server", Open, Write),
-		file("/tmp/.java_pid1", Open, Write), file("/tmp/a-state/sock", Open, Write), file(ws+"/.a/docker.sock", Open, Write),
-		file("/tmp/vscode-ipc-1.sock", Open, Write), file("/tmp/dbus-x", Open, Write), dir("/tmp/systemd-private-x", Open, Read),
+		file("/tmp/.java_pid1", Open, Write), file("/tmp/dbus-x", Open, Write), dir("/tmp/systemd-private-x", Open, Read),
 		file("/dev/shm/other", Open, Read, Write, Create), dir("/dev/shm", Open, Read),
+	)
+	// outsiders are sockets that no example connects to.
+	outsiders = join(
+		file("/tmp/tmux-1000/default", ConnectUnix), file("/tmp/a-state/sock", ConnectUnix), file("/tmp/x", ConnectUnix),
+		file(ws+"/.a/docker.sock", ConnectUnix), file(shop+"/sock", ConnectUnix), file(home+"/.gnupg/S.gpg-agent", ConnectUnix),
+		file("/run/docker.sock", ConnectUnix), file("/run/dbus/system_bus_socket", ConnectUnix), file("/run/stockade/agent.sock", ConnectUnix),
+		file("/run/systemd/journal/dev-log", ConnectUnix), file("/dev/shm/sem.x", ConnectUnix), file("/usr/lib/x", ConnectUnix),
 	)
 )
 

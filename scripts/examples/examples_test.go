@@ -96,6 +96,7 @@ func TestExamplesDecide(t *testing.T) {
 			}
 			ask(want.allowed, abi.Allow)
 			ask(want.denied, abi.Deny)
+			ask(outsiders, abi.Deny)
 			for _, p := range plan.Rules.Policies {
 				if p.File == name && !used[p.ID] {
 					t.Errorf("policy %s: no request of the test depends on it: add one", p.ID)

@@ -55,6 +55,8 @@ var sockets = map[string]probe{
 	"connect": func(a args) error { return unix.Connect(socket(a.str(0)), address(a.str(1))) },
 	// sendto ADDRESS: from a new socket
 	"sendto": func(a args) error { return unix.Sendto(socket("dgram"), []byte("x"), 0, address(a.str(0))) },
+	// sendmsg ADDRESS: with its address in the message
+	"sendmsg": func(a args) error { return unix.Sendmsg(socket("dgram"), []byte("x"), nil, address(a.str(0)), 0) },
 	// serve KIND ADDRESS PROBE...: with a socket that listens
 	"serve": func(a args) error {
 		fd := socket(a.str(0))
@@ -76,6 +78,15 @@ var kinds = map[string]int{"stream": unix.SOCK_STREAM, "seqpacket": unix.SOCK_SE
 
 func socket(kind string) int {
 	return must1(unix.Socket(unix.AF_UNIX, kinds[kind]|unix.SOCK_CLOEXEC, 0))
+}
+
+// rawAddress is that of a path, as the kernel takes it.
+func rawAddress(path string) *unix.RawSockaddrUnix {
+	a := &unix.RawSockaddrUnix{Family: unix.AF_UNIX}
+	for i := range len(path) {
+		a.Path[i] = int8(path[i])
+	}
+	return a
 }
 
 func address(s string) unix.Sockaddr {

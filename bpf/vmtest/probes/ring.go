@@ -15,7 +15,7 @@ var rings = map[string]probe{
 	// uring MODE OP ARG...: MODE is inline, async (a worker thread), sqpoll (a
 	// kernel thread) or fixed (into a table instead of a descriptor); OP is
 	// open FLAGS PATH, openat2 FLAGS PATH, rename, link, symlink, setxattr NAME PATH,
-	// unlink, mkdir, socket FAMILY TYPE PROTOCOL
+	// unlink, mkdir, socket FAMILY TYPE PROTOCOL, connect KIND PATH
 	"uring": func(a args) error {
 		var r ring
 		r.setup(a.str(0) == "sqpoll")
@@ -43,6 +43,7 @@ var rings = map[string]probe{
 const (
 	sysSetup, sysEnter, sysRegister = 425, 426, 427
 
+	opConnect                                                                                 = 16
 	opOpenat, opOpenat2, opRename, opUnlink, opMkdir, opSymlink, opLink, opSetxattr, opSocket = 18, 28, 35, 36, 37, 38, 39, 42, 45
 
 	setupSQPoll   = 1 << 1
@@ -109,7 +110,8 @@ type request struct {
 	fixed, twoFolder bool
 	file             int     // a command's
 	socket           *[3]int // its family, type and protocol
-	attribute        string  // then addr is its name, and the path is at its own place
+	connect          *unix.RawSockaddrUnix
+	attribute        string // then addr is its name, and the path is at its own place
 }
 
 func operation(mode, op string, a args) request {
@@ -133,6 +135,8 @@ func operation(mode, op string, a args) request {
 		q.op, q.attribute, q.addr, q.addr2, q.length = opSetxattr, a.str(0), a.str(1), "1", 1
 	case "socket":
 		q.op, q.socket = opSocket, &[3]int{a.num(0), a.num(1), a.num(2)}
+	case "connect":
+		q.op, q.file, q.connect = opConnect, socket(a.str(0)), rawAddress(a.str(1))
 	case "unlink":
 		q.op, q.addr = opUnlink, a.str(0)
 	case "mkdir":
@@ -201,6 +205,10 @@ func (r *ring) submit(q request) (int32, syscall.Errno) {
 	if q.file > 0 {
 		clear(sqe[8:])
 		ne.PutUint32(sqe[4:], uint32(q.file))
+	}
+	if q.connect != nil {
+		ne.PutUint64(sqe[8:], uint64(unsafe.Sizeof(*q.connect)))
+		ne.PutUint64(sqe[16:], uint64(uintptr(unsafe.Pointer(q.connect))))
 	}
 	tail, done := atomic.LoadUint32(r.word(r.p.sq.tail)), atomic.LoadUint32(r.word(r.p.cq.tail))
 	*r.word(r.p.sq.array + tail%r.p.sqEntries*4) = 0

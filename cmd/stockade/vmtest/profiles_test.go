@@ -1,6 +1,7 @@
 package vmtest
 
 import (
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -150,13 +151,22 @@ func TestLaterCodeStaysOutAndGitGoesOn(t *testing.T) {
 	expect(t, done, r)
 
 	stage(t, ws)
+	outside, err := net.Listen("unix", "/tmp/outside")
+	must(err)
+	defer outside.Close()
+	must(os.Chmod("/tmp/outside", 0o777))
 	done, r = attempts(t, ws, git+plants+`
 	upstream-not-noted: git checkout -q -b topic2 origin/main && ! git config branch.topic2.remote
 	no-kubernetes: cat /etc/kubernetes/admin.conf
 	no-home: echo x >~/notes
 	semaphore: python3 -c 'import multiprocessing as m; m.Lock()'
+	socket: python3 -c 'import socket as s; a = s.socket(s.AF_UNIX); a.bind("/tmp/inside"); a.listen(); s.socket(s.AF_UNIX).connect("/tmp/inside")'
+	no-socket: python3 -c 'import socket as s; s.socket(s.AF_UNIX).connect("/tmp/outside")'
 `, profile("codex.cedar")...)
 	expect(t, done, r)
+	if !strings.Contains(r.stderr, " denied connect_unix /tmp/outside by ") {
+		t.Errorf("no denial names the socket: %s", r.stderr)
+	}
 	nothingLeft(t)
 }
 
