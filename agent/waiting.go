@@ -27,8 +27,8 @@ type waiting struct {
 }
 
 // Bounds of what waits, and of the verdicts that are remembered for the event of
-// a denial, which comes after. Of one workload waits as much as leaves the same room
-// to others: a half of all, or a third if another one has as much.
+// a denial, which comes after. Of one workload waits at most as much as is still free:
+// a half of all, of a second one half of the rest, and so on.
 const (
 	maxHeld = 1024
 	maxOver = 8192
