@@ -119,7 +119,7 @@ func tryClaim(name string, flag int) (*claim, error) {
 
 // record writes who holds the name.
 func (c *claim) record() error {
-	text, err := json.Marshal(state{c.name, os.Getpid(), startTime(), c.pins})
+	text, err := json.Marshal(state{c.name, os.Getpid(), startTime("self"), c.pins})
 	if err != nil {
 		return err
 	}
@@ -183,9 +183,10 @@ func (c *claim) release() error {
 	return errors.Join(err, c.file.Close())
 }
 
-// startTime returns when this process started, which with its pid names it.
-func startTime() string {
-	text, err := os.ReadFile("/proc/self/stat")
+// startTime returns when a process started, which with its pid names it; "" if there is
+// none.
+func startTime(pid string) string {
+	text, err := os.ReadFile("/proc/" + pid + "/stat")
 	if err != nil {
 		return ""
 	}

@@ -72,6 +72,21 @@ func (k *fakeSet) Release(id uint32) error {
 	return nil
 }
 
+// fakeEnded is the number that retired groups get.
+const fakeEnded = 99
+
+func (k *fakeSet) Retire(id uint32) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for group, of := range k.groups {
+		if of == id {
+			k.groups[group] = fakeEnded
+		}
+	}
+	k.list = slices.DeleteFunc(k.list, func(w bpf.Workload) bool { return w.ID == id })
+	return nil
+}
+
 func (k *fakeSet) Install(id uint32, words []uint64, mode abi.Mode) (uint32, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

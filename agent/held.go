@@ -29,7 +29,7 @@ type held struct {
 	gate    *gate
 	marked  marks
 	started sync.WaitGroup
-	ready   chan *operation
+	turns   turns
 	heals   chan heal
 	quit    chan struct{}
 	adopted bool       // an earlier agent may have told the kernel something
@@ -48,16 +48,12 @@ type heldCounts struct {
 	settled [isLate + 1]atomic.Uint64
 }
 
-// Bounds of the work on what waits.
-const (
-	evaluators = 4
-	maxReady   = 256
-	maxHeals   = 64
-)
+// maxHeals bounds the files that are to be marked.
+const maxHeals = 64
 
 func newHeld(k kernel, adopted bool, memories string, finder func(*abi.Event) *judge, note func(key, text string)) *held {
 	h := &held{finder: finder, note: note, grants: &grants{dir: memories, all: map[string][]*grant{}}, waits: newWaiting(), marked: marks{},
-		ready: make(chan *operation, maxReady), heals: make(chan heal, maxHeals), quit: make(chan struct{}),
+		turns: turns{of: map[uint32]*turn{}}, heals: make(chan heal, maxHeals), quit: make(chan struct{}),
 		which: map[uint32]bpf.Hold{}, roots: map[uint32]*rootDir{}, counts: map[uint32]*heldCounts{}}
 	h.kernel, _ = k.(holdKernel)
 	h.adopted = adopted
@@ -96,9 +92,6 @@ func (h *held) begin() error {
 	h.started.Go(h.readAsks)
 	h.started.Go(h.expire)
 	h.started.Go(h.follow)
-	for range evaluators {
-		h.started.Go(h.evaluate)
-	}
 	return nil
 }
 
@@ -120,6 +113,7 @@ func (h *held) forget(id uint32, name string) error {
 	delete(h.which, id)
 	delete(h.counts, id)
 	h.mu.Unlock()
+	h.turns.forget(id)
 	return h.grants.drop(name)
 }
 
@@ -137,6 +131,7 @@ func (h *held) close() error {
 		errs = append(errs, h.reader.Close())
 	}
 	h.started.Wait()
+	h.turns.close()
 	for _, o := range h.waits.old(time.Now().Add(time.Hour)) {
 		h.finish(o, verdict{})
 	}
@@ -191,16 +186,13 @@ func (h *held) take(g *gate, e fanotify.Event) (keep bool) {
 	return !goOn
 }
 
-// enqueue hands a complete operation, or nil, to the evaluators.
+// enqueue hands a complete operation, or nil, to the evaluators of its workload.
 func (h *held) enqueue(o *operation) {
 	if o == nil {
 		return
 	}
-	select {
-	case h.ready <- o:
-	default:
-		h.finish(o, verdict{})
-		o.file().Close()
+	if t, start := h.turns.add(o); start {
+		h.started.Go(func() { h.evaluate(t) })
 	}
 }
 
@@ -219,11 +211,14 @@ func (h *held) readAsks() {
 		failures = 0
 		c := h.count(e.Workload)
 		c.asked.Add(1)
-		o, full := h.waits.asks(&e, time.Now())
-		if full {
+		switch o, full := h.waits.asks(&e, time.Now()); {
+		case full && o != nil:
+			h.finish(o, verdict{})
+		case full:
 			c.settled[isUnanswered].Add(1)
+		default:
+			h.enqueue(o)
 		}
-		h.enqueue(o)
 	}
 	h.note("holds read", "asks: reading failed too often: what is asked becomes tickets; start the agent again")
 }
@@ -239,24 +234,31 @@ func (h *held) expire() {
 		case now := <-ticker.C:
 			for _, o := range h.waits.old(now.Add(-time.Duration(h.limit.Load()))) {
 				h.finish(o, verdict{outcome: isLate})
+				if o.taken && h.turns.drop(o) {
+					o.file().Close()
+				}
 			}
 		}
 	}
 }
 
-// evaluate answers for operations until the end.
-func (h *held) evaluate() {
-	examiner := newExaminer(h.note)
-	defer examiner.close()
+// evaluate answers for operations of one workload until none waits, or the end.
+func (h *held) evaluate(t *turn) {
+	x := h.turns.examiner(h.note)
+	defer h.turns.leave(x)
 	for {
+		o := h.turns.next(t)
+		if o == nil {
+			return
+		}
+		file := o.file()
 		select {
 		case <-h.quit:
-			return
-		case o := <-h.ready:
-			file := o.file()
-			h.finish(o, h.judge(o, file, examiner))
-			file.Close()
+			h.finish(o, verdict{})
+		default:
+			h.finish(o, h.judge(o, file, x))
 		}
+		file.Close()
 	}
 }
 
@@ -287,7 +289,7 @@ func (h *held) finish(o *operation, v verdict) {
 		}
 	}
 	if v.outcome == isAllowed || v.outcome == isDenied {
-		a := bpf.Answer{Number: o.number, Allow: v.outcome == isAllowed, Image: v.image}
+		a := bpf.Answer{Number: o.number, Workload: o.asked.Workload, Allow: v.outcome == isAllowed, Image: v.image}
 		if err := h.reader.Answer(a); err != nil {
 			v.outcome = isUnanswered
 			h.note("answer", fmt.Sprintf("answer: %v: the operation is refused, with a ticket", err))

@@ -20,6 +20,7 @@ type kernel interface {
 	enforcer
 	Claim(name string) (uint32, error)
 	Release(id uint32) error
+	Retire(id uint32) error
 	SetMode(id uint32, mode abi.Mode) error
 	Workloads() ([]bpf.Workload, error)
 	Groups() (map[uint64]uint32, error)

@@ -24,6 +24,8 @@ type memory struct {
 	// RootID tells the root directory that was registered, as long as it lives.
 	RootID string `json:"root_id,omitempty"`
 	Origin string `json:"origin"`
+	// Process tells that of the run which asked for the workload.
+	Process string `json:"process,omitempty"`
 	// Input is that of the plan, Previous that of the plan before.
 	Input    compiler.Input  `json:"input"`
 	Previous *compiler.Input `json:"previous,omitempty"`

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"strings"
 	"time"
 
 	"github.com/stockade-dev/stockade/agent/api"
@@ -63,7 +64,7 @@ func (d *Daemon) StartRun(peer api.Peer, r api.Run) (started api.RunStarted, err
 		return started, err
 	}
 	w := &workload{name: r.Name, id: id, mode: mode, plan: plan, known: true, run: newRunQueue(),
-		memory: memory{Origin: fromRun, Input: input}}
+		memory: memory{Origin: fromRun, Input: input, Process: processOf(fmt.Sprint(peer.PID))}}
 	d.mu.Lock()
 	d.workloads[w.name], d.byID[w.id] = w, w
 	d.mu.Unlock()
@@ -309,7 +310,13 @@ func (d *Daemon) release(w *workload) (gone bool, err error) {
 func (d *Daemon) drop(w *workload, last abi.Counters) error {
 	d.figures.mu.Lock()
 	defer d.figures.mu.Unlock()
-	if err := d.kernel.Release(w.id); err != nil {
+	err := d.kernel.Release(w.id)
+	if errors.Is(err, bpf.ErrInUse) && d.isOver(w) {
+		if err = d.kernel.Retire(w.id); err == nil {
+			d.note(fmt.Sprintf("run %s: over, and not all of it is gone: what is left is denied everything; end its processes and remove its cgroup", w.name))
+		}
+	}
+	if err != nil {
 		return err
 	}
 	d.mu.Lock()
@@ -320,6 +327,36 @@ func (d *Daemon) drop(w *workload, last abi.Counters) error {
 		d.figures.ended(last, w.run)
 	}
 	return nil
+}
+
+// retireAfter is how long what a run has left may take to go before its number is given
+// back without.
+const retireAfter = 2 * wipeLimit
+
+// isOver reports whether the process of a run is gone for so long. Who calls it holds
+// change.
+func (d *Daemon) isOver(w *workload) bool {
+	if w.run == nil || w.memory.Process == "" {
+		return false
+	}
+	pid, _, _ := strings.Cut(w.memory.Process, " ")
+	if processOf(pid) == w.memory.Process && !zombie(pid) {
+		w.over = time.Time{}
+		return false
+	}
+	if w.over.IsZero() {
+		w.over = time.Now()
+	}
+	return time.Since(w.over) >= retireAfter
+}
+
+// processOf tells a process from every other one of its boot; "" if there is none.
+func processOf(pid string) string {
+	start := startTime(pid)
+	if start == "" {
+		return ""
+	}
+	return pid + " " + start
 }
 
 // errOfRun refuses to change the policies of a run.

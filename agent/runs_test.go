@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -356,5 +357,58 @@ func TestNextAgentReleasesARunThatIsOver(t *testing.T) {
 	}
 	if s := y.status(d); len(s.Workloads) != 1 {
 		t.Errorf("workloads %+v", s.Workloads)
+	}
+}
+
+// A run that is over and left its group behind gives its number back; one that lives
+// keeps it, whoever listens to it.
+func TestRunThatLeftItsGroupGivesItsNumberBack(t *testing.T) {
+	y := newYard(t)
+	y.set.real = true
+	d, kill := y.up()
+	r, _ := runRequest(t)
+	process := exec.Command("sleep", "1000")
+	if err := process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	end := func() { process.Process.Kill(); process.Wait() }
+	defer end()
+	if _, err := d.StartRun(api.Peer{PID: process.Process.Pid}, r); err != nil {
+		t.Fatal(err)
+	}
+	id := d.workloads[r.Name].id
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	d.FollowRun(ctx, r.Name, func([]api.RunLine) error { return nil })
+	kill() // the next agent knows as much
+	d, kill = y.up()
+	defer kill()
+	look := func(ago time.Duration) (there bool, of uint32) {
+		t.Helper()
+		if w := d.workloads[r.Name]; w != nil && !w.over.IsZero() {
+			w.over = time.Now().Add(-ago)
+		}
+		d.sweep()
+		groups, err := y.set.Groups()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d.workloads[r.Name] != nil, groups[r.Cgroup]
+	}
+	if there, of := look(0); !there || of != id || !d.workloads[r.Name].over.IsZero() {
+		t.Error("a run that lives is over")
+	}
+	end()
+	if there, of := look(0); !there || of != id || d.workloads[r.Name].over.IsZero() {
+		t.Error("it is over at once, or never")
+	}
+	if there, of := look(retireAfter - time.Second); !there || of != id {
+		t.Error("it is over too soon")
+	}
+	if there, of := look(retireAfter); there || of != fakeEnded {
+		t.Errorf("there: %v; its group belongs to %d", there, of)
+	}
+	if _, err := recall(d.memories(), r.Name); err != nil || !strings.Contains(y.said.String(), "run "+r.Name+": over") {
+		t.Errorf("%v\n%s", err, y.said.String())
 	}
 }

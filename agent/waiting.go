@@ -19,6 +19,7 @@ import (
 type waiting struct {
 	mu      sync.Mutex
 	all     map[uint64]*operation
+	of      map[uint32]int     // of all, by workload, once it is known
 	over    map[uint64]verdict // by number: of the last ones
 	numbers [maxOver]uint64    // in over, as they came
 	next    int
@@ -26,10 +27,11 @@ type waiting struct {
 }
 
 // Bounds of what waits, and of the verdicts that are remembered for the event of
-// a denial, which comes after.
+// a denial, which comes after. Of one workload waits at most as much as is still free:
+// a half of all, of a second one half of the rest, and so on.
 const (
-	maxHeld = 512
-	maxOver = 1024
+	maxHeld = 1024
+	maxOver = 8192
 )
 
 // operation is one that waits.
@@ -40,7 +42,7 @@ type operation struct {
 	// group is nil as long as the group has not told.
 	group *gate
 	event fanotify.Event
-	taken bool // an evaluator has it, and closes its file
+	taken bool // the evaluators have it, and close its file
 }
 
 // verdict is how one was settled.
@@ -63,24 +65,31 @@ const (
 )
 
 func newWaiting() *waiting {
-	return &waiting{all: map[uint64]*operation{}, over: map[uint64]verdict{}}
+	return &waiting{all: map[uint64]*operation{}, of: map[uint32]int{}, over: map[uint64]verdict{}}
 }
 
 // asks notes what the kernel's programs tell. It returns the operation if it is
-// complete; full says that there was no room.
-func (w *waiting) asks(e *abi.Event, now time.Time) (ready *operation, full bool) {
+// complete; full says that there was no room: then it is over, and what is returned is
+// to be finished.
+func (w *waiting) asks(e *abi.Event, now time.Time) (o *operation, full bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.latest = max(w.latest, e.Hold)
-	o := w.all[e.Hold]
-	if o == nil {
-		if len(w.all) >= maxHeld {
-			return nil, true
-		}
+	room := w.of[e.Workload] < maxHeld-len(w.all)
+	o = w.all[e.Hold]
+	switch {
+	case o == nil && !room:
+		w.remember(e.Hold, verdict{}) // its task is not to wait for nothing
+		return nil, true
+	case o == nil:
 		o = &operation{number: e.Hold, born: now}
 		w.all[e.Hold] = o
 	}
 	o.asked = e
+	w.of[e.Workload]++
+	if !room {
+		return o, true
+	}
 	if o.group == nil {
 		return nil, false
 	}
@@ -125,11 +134,21 @@ func (w *waiting) end(o *operation, v verdict) bool {
 		return false
 	}
 	delete(w.all, o.number)
-	delete(w.over, w.numbers[w.next])
-	w.numbers[w.next] = o.number
-	w.over[o.number] = v
-	w.next = (w.next + 1) % maxOver
+	if o.asked != nil {
+		if w.of[o.asked.Workload]--; w.of[o.asked.Workload] == 0 {
+			delete(w.of, o.asked.Workload)
+		}
+	}
+	w.remember(o.number, v)
 	return true
+}
+
+// remember keeps how an operation ended.
+func (w *waiting) remember(number uint64, v verdict) {
+	delete(w.over, w.numbers[w.next])
+	w.numbers[w.next] = number
+	w.over[number] = v
+	w.next = (w.next + 1) % maxOver
 }
 
 // old lists the operations that began before a time.

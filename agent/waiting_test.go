@@ -58,30 +58,51 @@ func TestOperationsAreCompleteWhicheverSideTellsFirst(t *testing.T) {
 	}
 }
 
+// Whatever waits of one workload, another one has room.
 func TestWhatWaitsIsBounded(t *testing.T) {
-	w, now := newWaiting(), time.Now()
-	for n := range uint64(maxHeld) {
-		if _, full := w.asks(&abi.Event{Hold: n + 1}, now); full {
-			t.Fatal(n)
+	w, now, number := newWaiting(), time.Now(), uint64(0)
+	fill := func(workload uint32) (n int) {
+		for ; n <= maxHeld; n++ {
+			number++
+			if _, full := w.asks(&abi.Event{Hold: number, Workload: workload}, now); full {
+				return n
+			}
 		}
+		t.Fatal("there is room without end")
+		return n
 	}
-	if _, full := w.asks(&abi.Event{Hold: maxHeld + 1}, now); !full {
-		t.Error("there is room without end")
+	if a, b, c := fill(1), fill(2), fill(3); a != maxHeld/2 || b != maxHeld/4 || c != maxHeld/8 {
+		t.Errorf("%d, %d and %d wait of three workloads", a, b, c)
 	}
-	if o, goOn := w.comes(maxHeld+1, &gate{}, fanotify.Event{}, now); o != nil || !goOn {
+	if o, goOn := w.comes(number, &gate{}, fanotify.Event{}, now); o != nil || !goOn {
+		t.Error("who was refused waits all the same")
+	}
+	// The group may tell first, and whose it is comes after.
+	number++
+	if o, goOn := w.comes(number, &gate{}, fanotify.Event{TID: 7}, now); o != nil || goOn {
+		t.Error("there is no room for who is not known yet")
+	}
+	if o, full := w.asks(&abi.Event{Hold: number, Workload: 1}, now); o == nil || !full || o.taken || !w.end(o, verdict{}) {
+		t.Error("it is not over")
+	}
+	for len(w.all) < maxHeld {
+		number++
+		w.comes(number, &gate{}, fanotify.Event{}, now)
+	}
+	if o, goOn := w.comes(number+1, &gate{}, fanotify.Event{}, now); o != nil || !goOn {
 		t.Error("there is room without end")
 	}
 	for _, o := range w.old(now.Add(time.Second)) {
 		w.end(o, verdict{outcome: isLate})
 	}
 	for n := range uint64(3 * maxOver) {
-		if _, full := w.asks(&abi.Event{Hold: 10_000 + n}, now); full {
+		if _, full := w.asks(&abi.Event{Hold: 10_000 + n, Workload: 1}, now); full {
 			t.Fatal(n)
 		}
 		w.end(w.old(now.Add(time.Second))[0], verdict{})
 	}
-	if len(w.all) != 0 || len(w.over) != maxOver {
-		t.Errorf("%d wait, %d are remembered", len(w.all), len(w.over))
+	if len(w.all) != 0 || len(w.of) != 0 || len(w.over) != maxOver {
+		t.Errorf("%d wait of %d workloads, %d are remembered", len(w.all), len(w.of), len(w.over))
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/stockade-dev/stockade/agent/config"
 	"github.com/stockade-dev/stockade/agent/sink"
@@ -37,6 +38,7 @@ type workload struct {
 	explainers map[uint32]*watch // by generation
 	log        *logFile
 	run        *runQueue // of one that a run asked for, else nil
+	over       time.Time // when its process was found to be gone
 	err        string
 }
 

@@ -188,8 +188,9 @@ type Image struct {
 
 // Answer is what the agent says of a hold.
 type Answer struct {
-	Number uint64
-	Allow  bool
+	Number   uint64
+	Workload uint32
+	Allow    bool
 	// Image is what an execution was judged by. A process whose image is another
 	// one is killed before its first instruction. nil: the verdict does not
 	// depend on it.
@@ -203,6 +204,7 @@ type Holds struct {
 
 	mu    sync.Mutex
 	taken [maxImages]time.Time // when a slot was filled
+	owner [maxImages]uint32    // workload
 	past  []uint32             // numbers that were answered
 }
 
@@ -251,7 +253,7 @@ func (h *Holds) Pending(tid int) (uint64, error) {
 }
 
 // maxPast bounds the answers that nobody may have taken, for the task died.
-const maxPast = 1024
+const maxPast = 3072
 
 // errNoSlot is an error about images that wait for their exec.
 var errNoSlot = errors.New("no room for another image: it is denied; try again")
@@ -265,7 +267,7 @@ func (h *Holds) Answer(a Answer) error {
 		say.Allow = 1
 	}
 	if a.Allow && a.Image != nil {
-		slot, err := h.fill(uint32(a.Number), a.Image)
+		slot, err := h.fill(a)
 		if err != nil {
 			return fmt.Errorf("hold %d: %w", a.Number, err)
 		}
@@ -290,27 +292,46 @@ func (h *Holds) Answer(a Answer) error {
 // has long failed then. If not, it is killed.
 const slotAge = 30 * time.Second
 
+// slot returns one for an image of a workload, which gets no more than it leaves free.
+func (h *Holds) slot(workload uint32) (int, error) {
+	slot, free, mine := 0, 0, 0
+	for i := range maxImages {
+		switch {
+		case atomic.LoadUint32(&h.image(i).Number) == 0 || time.Since(h.taken[i]) >= slotAge:
+			slot, free = i, free+1
+		case h.owner[i] == workload:
+			mine++
+		}
+	}
+	if mine >= free {
+		return 0, errNoSlot
+	}
+	return slot, nil
+}
+
+func (h *Holds) image(slot int) *image {
+	return (*image)(unsafe.Pointer(&h.e.images[uintptr(slot)*unsafe.Sizeof(image{})]))
+}
+
 // fill puts an image where the hooks find it.
-func (h *Holds) fill(number uint32, img *Image) (int, error) {
+func (h *Holds) fill(a Answer) (int, error) {
+	img := a.Image
 	if len(img.Strings) > abi.MaxImage {
 		return 0, fmt.Errorf("arguments and environment of %d bytes: more than %d: it is denied; pass less", len(img.Strings), abi.MaxImage)
 	}
 	if err := fault.At("bpf.image"); err != nil {
 		return 0, err
 	}
-	const size = unsafe.Sizeof(image{})
-	for slot := range maxImages {
-		to := (*image)(unsafe.Pointer(&h.e.images[uintptr(slot)*size]))
-		if atomic.LoadUint32(&to.Number) != 0 && time.Since(h.taken[slot]) < slotAge {
-			continue
-		}
-		atomic.StoreUint32(&to.Number, 0)
-		to.Argc, to.Envc, to.Len = uint32(img.Argc), uint32(img.Envc), uint32(len(img.Strings))
-		n := copy(to.Bytes[:], img.Strings)
-		clear(to.Bytes[n:min((n+255)&^255, abi.MaxImage)])
-		atomic.StoreUint32(&to.Number, number)
-		h.taken[slot] = time.Now()
-		return slot, nil
+	slot, err := h.slot(a.Workload)
+	if err != nil {
+		return 0, err
 	}
-	return 0, errNoSlot
+	to := h.image(slot)
+	atomic.StoreUint32(&to.Number, 0)
+	to.Argc, to.Envc, to.Len = uint32(img.Argc), uint32(img.Envc), uint32(len(img.Strings))
+	n := copy(to.Bytes[:], img.Strings)
+	clear(to.Bytes[n:min((n+255)&^255, abi.MaxImage)])
+	atomic.StoreUint32(&to.Number, uint32(a.Number))
+	h.taken[slot], h.owner[slot] = time.Now(), a.Workload
+	return slot, nil
 }

@@ -231,6 +231,8 @@ func attachOne(p *ebpf.Program) (name string, l link.Link, err error) {
 	case err != nil:
 	case p.Type() == ebpf.LSM:
 		l, err = link.AttachLSM(link.LSMOptions{Program: p})
+	case info.Name == retireIter:
+		l, err = link.AttachIter(link.IterOptions{Program: p})
 	case p.Type() == ebpf.Tracing:
 		l, err = link.AttachTracing(link.TracingOptions{Program: p})
 	default:

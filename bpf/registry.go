@@ -98,7 +98,7 @@ func (s *store) Workloads() ([]Workload, error) {
 	var list []Workload
 	for id := uint32(1); id < abi.MaxWorkloads; id++ {
 		r := s.record(id)
-		if r.Name[0] == 0 {
+		if r.Name[0] == 0 || r.name() == endedName {
 			continue
 		}
 		w, err := s.workload(id)
@@ -137,6 +137,9 @@ func (s *store) Claim(name string) (uint32, error) {
 			free = id
 		}
 	}
+	if ended := s.ended(); free == 0 && ended != 0 && s.release(ended) == nil {
+		free = ended
+	}
 	if free == 0 {
 		return 0, fmt.Errorf("workload %q: all %d numbers are taken: it is not added; remove another", name, abi.MaxWorkloads-1)
 	}
@@ -158,6 +161,19 @@ func (s *store) Claim(name string) (uint32, error) {
 
 // clear zeroes everything that is kept of a workload, which confines nobody.
 func (s *store) clear(id uint32) error {
+	if err := s.disarm(id); err != nil {
+		return err
+	}
+	if err := fault.At("bpf.clear-record"); err != nil {
+		return fmt.Errorf("record: %w", err)
+	}
+	*s.record(id) = record{}
+	return nil
+}
+
+// disarm leaves a workload nothing but its number: without a plan it is denied
+// everything.
+func (s *store) disarm(id uint32) error {
 	w, err := s.workload(id)
 	if err != nil {
 		return err
@@ -187,10 +203,6 @@ func (s *store) clear(id uint32) error {
 	if err := s.disown(id); err != nil {
 		return fmt.Errorf("terminals: %w", err)
 	}
-	if err := fault.At("bpf.clear-record"); err != nil {
-		return fmt.Errorf("record: %w", err)
-	}
-	*s.record(id) = record{}
 	return nil
 }
 
@@ -220,29 +232,41 @@ var ErrInUse = errors.New("in use")
 func (s *store) Release(id uint32) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.release(id)
+}
+
+func (s *store) release(id uint32) error {
 	if _, err := s.workload(id); err != nil {
 		return err
 	}
-	groups, err := s.groups()
-	if err != nil {
+	groups, tasks, err := s.left(id)
+	switch {
+	case err != nil:
 		return err
-	}
-	for group, of := range groups {
-		if of == id {
-			return fmt.Errorf("workload %d: has cgroup %d: it stays: %w", id, group, ErrInUse)
-		}
-	}
-	tasks, err := countMembers(s.maps["members"])
-	if err != nil {
-		return err
-	}
-	if n := tasks[id]; n > 0 {
-		return fmt.Errorf("workload %d: has tasks (%d): it stays: %w", id, n, ErrInUse)
+	case len(groups) > 0:
+		return fmt.Errorf("workload %d: has cgroup %d: it stays: %w", id, groups[0], ErrInUse)
+	case tasks > 0:
+		return fmt.Errorf("workload %d: has tasks (%d): it stays: %w", id, tasks, ErrInUse)
 	}
 	if err := fault.At("bpf.release"); err != nil {
 		return fmt.Errorf("workload %d: %w: it stays; try again", id, err)
 	}
 	return s.clear(id)
+}
+
+// left lists the cgroups of a workload, and counts its tasks.
+func (s *store) left(id uint32) (groups []uint64, tasks int, err error) {
+	all, err := s.groups()
+	if err != nil {
+		return nil, 0, err
+	}
+	for group, of := range all {
+		if of == id {
+			groups = append(groups, group)
+		}
+	}
+	count, err := countMembers(s.maps["members"])
+	return groups, count[id], err
 }
 
 // Groups returns the workload of every cgroup that has one, by cgroup id.

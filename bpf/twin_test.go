@@ -46,7 +46,7 @@ func snake(s string) string {
 func TestStructuresAreTwins(t *testing.T) {
 	for name, twin := range map[string]reflect.Type{
 		"event": abi.WireEvent, "workload": reflect.TypeFor[workload](), "counters": reflect.TypeFor[counters](), "member": reflect.TypeFor[member](),
-		"answer": reflect.TypeFor[answer](), "image": reflect.TypeFor[image](),
+		"answer": reflect.TypeFor[answer](), "retirement": reflect.TypeFor[retirement](), "image": reflect.TypeFor[image](),
 		"component": reflect.TypeFor[component](), "input": reflect.TypeFor[walkInput](), "input_path": reflect.TypeFor[inputPath](),
 	} {
 		s := structure(t, name)

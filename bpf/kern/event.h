@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Denials on the ring. Every denial takes a sequence number; one that finds no
- * buffer or no room on the ring is counted as dropped. Neither changes the
- * verdict. */
+ * buffer or no room on the ring, or whose workload has its share of it, is counted as
+ * dropped. Neither changes the verdict. */
 #pragma once
 
 #include "facts.h"
+#include "share.h"
 
 struct denial {
 	u64 plan;
@@ -26,10 +27,12 @@ static __always_inline void count_dropped(u32 w)
 		__sync_fetch_and_add(&c->dropped, 1);
 }
 
-static __always_inline struct event_buf *claim_buf(void)
+static __always_inline struct event_buf *claim_buf(u32 w)
 {
-	for (u32 i = 0; i < EVENT_SLOTS; i++) {
-		u32 key = i;
+	u32 first = w * EVENT_SHARE & (EVENT_SLOTS - 1);
+
+	for (u32 i = 0; i < EVENT_SHARE; i++) {
+		u32 key = first + i;
 		struct event_buf *e = bpf_map_lookup_elem(&event_bufs, &key);
 
 		if (e && !__sync_lock_test_and_set(&e->busy, 1))
@@ -173,7 +176,7 @@ __noinline int emit(const struct denial *d, struct scratch *s, const struct work
 	seq = held ? NULL : bpf_map_lookup_elem(&seqs, &w);
 	if (seq)
 		n = __sync_fetch_and_add(seq, 1) + 1;
-	e = claim_buf();
+	e = claim_buf(w);
 	if (!e) {
 		if (!held)
 			count_dropped(w);
@@ -200,7 +203,7 @@ __noinline int emit(const struct denial *d, struct scratch *s, const struct work
 	if (s)
 		pack_xattr(e, s);
 	size = e->at;
-	if (size > EVENT_BYTES)
+	if (size > EVENT_BYTES || share_lacks(w, size, held))
 		err = -1;
 	else if (held)
 		err = bpf_ringbuf_output(&asked, e->bytes, size, 0);

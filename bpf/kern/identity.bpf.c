@@ -10,6 +10,7 @@
  * tp cgroup_rmdir     forgets the cgroup
  * tp cgroup_attach    a task that is moved in is marked, so that it is not free again when it leaves
  * register_root       (called by the loader) notes the caller's root as a workload's root
+ * iter retire         (read by the agent) gives the tasks of a workload that ended to another
  */
 #include "identity.h"
 #include "verdict.h"
@@ -126,5 +127,45 @@ int register_root(struct register_args *args)
 	wl->root_mnt = (u64)BPF_CORE_READ(task, fs, root.mnt);
 	wl->root_dentry = (u64)BPF_CORE_READ(task, fs, root.dentry);
 	args->result = 1;
+	return 0;
+}
+
+/* What retire is to do. */
+struct retirement {
+	u32 from, to;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct retirement);
+} retirement SEC(".maps");
+
+struct bpf_iter__task {
+	void *meta;
+	struct task_struct *task;
+} __attribute__((preserve_access_index));
+
+/* retire sees every thread that has a number. The mark that decides comes first: where
+ * it cannot be had for a moment, the member tells that the task is still to be moved. */
+SEC("iter/task")
+int retire(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	u32 zero = 0, *slot;
+	struct retirement *r = bpf_map_lookup_elem(&retirement, &zero);
+	u64 key = (u64)task;
+	struct member *m;
+
+	if (!task || !r)
+		return 0;
+	slot = bpf_task_storage_get(&tasks, task, 0, 0);
+	if (!slot)
+		return 0;
+	if (*slot == r->from)
+		*slot = r->to;
+	m = bpf_map_lookup_elem(&members, &key);
+	if (m && m->workload == r->from && *slot == r->to)
+		m->workload = r->to;
 	return 0;
 }

@@ -214,10 +214,10 @@ struct hold {
 	struct proof proof[MAX_PROOFS]; /* of the exec that is going on */
 };
 
-/* struct task_struct * → hold */
+/* struct task_struct * → hold: every member has room for one, until it exits. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, MAX_HOLDS);
+	__uint(max_entries, MAX_TASKS);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, u64);
 	__type(value, struct hold);
@@ -274,6 +274,17 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 20);
 } events SEC(".maps");
+
+/* workload → what it put on the rings; see share.h. */
+struct share {
+	u64 events[RING_PARTS], asked[RING_PARTS];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_WORKLOADS);
+	__type(key, u32);
+	__type(value, struct share);
+} shares SEC(".maps");
 
 static __always_inline u64 *arena_base(void)
 {

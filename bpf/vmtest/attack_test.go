@@ -145,6 +145,12 @@ var attacks = []attack{
 	{what: "other protocols on top of TCP and UDP", trials: []string{"BoundaryUpperProtocols/"}},
 	{what: "modules of socket families", trials: []string{"BoundaryModulesOfFamilies/"}},
 	{what: "POSIX message queues", trials: []string{"Queues/", "QueuesNowhere/"}},
+	// What others share.
+	{what: "crowd in the middle of verdicts", trials: []string{"NobodyElsePays/"}},
+	{what: "flood of denials", trials: []string{"FullRing/denials_are_all", "FullRing/flood"}},
+	{what: "flood of asks", trials: []string{"FullAsks/asks_are_all"}},
+	{what: "evaluators of asks that are kept up", elsewhere: "TestNobodyWaitsForAnotherWorkload"},
+	{what: "number of a workload that left something behind", trials: []string{"EndedWorkloads/task", "EndedWorkloads/child", "EndedWorkloads/next"}},
 	{what: "second run of one name", elsewhere: "TestSameNameTwiceIsRefused"},
 	{what: "races of open and rename", elsewhere: "TestRace, TestRaceLinks"},
 }

@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
@@ -240,51 +239,6 @@ func TestLockdown(t *testing.T) {
 }
 
 func chmodX(path string) error { return syscall.Chmod(path, 0o755) }
-
-// TestFullRing floods a ring of one page: no verdict changes, and what was not
-// delivered was counted.
-func TestFullRing(t *testing.T) {
-	open(t)
-	l, err := load(bpf.Options{EventBytes: 4096})
-	must(t, err)
-	defer func() {
-		l.events.Close()
-		must(t, l.Close())
-	}()
-	s := stageOn(t, l, permit(look, "@/ws/"))
-	s.tree("ws/key", "secret/key")
-	const flood = 2000
-	s.step("flood is denied to the last", isDenied, func() {
-		t := s.t
-		a := s.start("", nil, 0, "flood", fmt.Sprint(flood), "@/secret/key").wait()
-		if a.code != 0 {
-			t.Errorf("%v", a)
-		}
-		got := s.take(t, s.id)
-		c := must1(s.Counters(s.id))(t)
-		if c.Denied != flood || uint64(len(got))+c.Dropped != c.Denied || c.Dropped == 0 || len(got) == 0 {
-			t.Errorf("%d denied, %d received, %d dropped, after %d attempts", c.Denied, len(got), c.Dropped, flood)
-		}
-		for i, e := range got {
-			if e.Seq != uint64(i)+1 {
-				t.Errorf("event %d is number %d: the ring was not full yet", e.Seq, i+1)
-			}
-		}
-		t.Logf("%d received, %d dropped", len(got), c.Dropped)
-
-		// The next event shows the gap.
-		b := s.start("", nil, eacces, "open", "r", "@/secret/key").wait()
-		got = s.take(t, s.id)
-		if b.code != 1 || len(got) != 1 || got[0].Seq != flood+1 {
-			t.Errorf("after the flood: %v, events %v", b, got)
-		}
-		after := must1(s.Counters(s.id))(t)
-		if after.Denied != flood+1 || after.Dropped != c.Dropped {
-			t.Errorf("counters after the flood: %+v", after)
-		}
-		s.denied, s.dropped = after.Denied, after.Dropped
-	})
-}
 
 // TestNoGracePeriod installs plans where the kernel refuses to say when the old
 // one is no longer read: whatever is installed then, no plan may be damaged.

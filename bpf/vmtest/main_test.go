@@ -28,9 +28,11 @@ func TestMain(m *testing.M) {
 	if !results.coverage() {
 		code = 1
 	}
-	if l := theLab; l != nil {
-		l.events.Close()
-		l.Close()
+	for _, l := range []*lab{theLab, smallLab} {
+		if l != nil {
+			l.events.Close()
+			l.Close()
+		}
 	}
 	os.Exit(code)
 }
@@ -64,6 +66,22 @@ func open(t *testing.T) *lab {
 		t.Fatal(labErr)
 	}
 	return theLab
+}
+
+// smallRing is the size of the ring of smallLab.
+const smallRing = 1 << 19
+
+var smallLab *lab
+
+// openSmall loads a second set, once, whose ring is soon full and whose numbers are
+// given back.
+func openSmall(t *testing.T) *lab {
+	t.Helper()
+	open(t)
+	if smallLab == nil {
+		smallLab = must1(load(bpf.Options{EventBytes: smallRing}))(t)
+	}
+	return smallLab
 }
 
 func load(o bpf.Options) (*lab, error) {

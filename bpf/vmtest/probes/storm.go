@@ -24,6 +24,15 @@ var storms = map[string]probe{
 		}
 		return nil
 	},
+	// floodexec N PATH: N executions, each of which is denied
+	"floodexec": func(a args) error {
+		for i := range a.num(0) {
+			if err := unix.Exec(a.str(1), payloadArgs, nil); !errors.Is(err, unix.EACCES) {
+				return fmt.Errorf("execution %d: %v", i, err)
+			}
+		}
+		return nil
+	},
 	// readers N MILLISECONDS DIR: see swap
 	"readers": readers,
 	// openers N MILLISECONDS PATH: N threads open a path; "count OPENED DENIED"
