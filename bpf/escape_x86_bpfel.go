@@ -28,6 +28,7 @@ const (
 	escapeMapMembers              = "members"
 	escapeMapScratches            = "scratches"
 	escapeMapSeqs                 = "seqs"
+	escapeMapShares               = "shares"
 	escapeMapTaiOffset            = "tai_offset"
 	escapeMapTasks                = "tasks"
 	escapeMapTerminals            = "terminals"
@@ -140,6 +141,7 @@ type escapeMapSpecs struct {
 	Members   *ebpf.MapSpec `ebpf:"members"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
 	Seqs      *ebpf.MapSpec `ebpf:"seqs"`
+	Shares    *ebpf.MapSpec `ebpf:"shares"`
 	TaiOffset *ebpf.MapSpec `ebpf:"tai_offset"`
 	Tasks     *ebpf.MapSpec `ebpf:"tasks"`
 	Terminals *ebpf.MapSpec `ebpf:"terminals"`
@@ -190,6 +192,7 @@ type escapeMaps struct {
 	Members   *ebpf.Map `ebpf:"members"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
 	Seqs      *ebpf.Map `ebpf:"seqs"`
+	Shares    *ebpf.Map `ebpf:"shares"`
 	TaiOffset *ebpf.Map `ebpf:"tai_offset"`
 	Tasks     *ebpf.Map `ebpf:"tasks"`
 	Terminals *ebpf.Map `ebpf:"terminals"`
@@ -211,6 +214,7 @@ func (m *escapeMaps) Close() error {
 		m.Members,
 		m.Scratches,
 		m.Seqs,
+		m.Shares,
 		m.TaiOffset,
 		m.Tasks,
 		m.Terminals,

@@ -28,6 +28,7 @@ const (
 	execMapMembers             = "members"
 	execMapScratches           = "scratches"
 	execMapSeqs                = "seqs"
+	execMapShares              = "shares"
 	execMapTaiOffset           = "tai_offset"
 	execMapTasks               = "tasks"
 	execMapTerminals           = "terminals"
@@ -108,6 +109,7 @@ type execMapSpecs struct {
 	Members   *ebpf.MapSpec `ebpf:"members"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
 	Seqs      *ebpf.MapSpec `ebpf:"seqs"`
+	Shares    *ebpf.MapSpec `ebpf:"shares"`
 	TaiOffset *ebpf.MapSpec `ebpf:"tai_offset"`
 	Tasks     *ebpf.MapSpec `ebpf:"tasks"`
 	Terminals *ebpf.MapSpec `ebpf:"terminals"`
@@ -158,6 +160,7 @@ type execMaps struct {
 	Members   *ebpf.Map `ebpf:"members"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
 	Seqs      *ebpf.Map `ebpf:"seqs"`
+	Shares    *ebpf.Map `ebpf:"shares"`
 	TaiOffset *ebpf.Map `ebpf:"tai_offset"`
 	Tasks     *ebpf.Map `ebpf:"tasks"`
 	Terminals *ebpf.Map `ebpf:"terminals"`
@@ -179,6 +182,7 @@ func (m *execMaps) Close() error {
 		m.Members,
 		m.Scratches,
 		m.Seqs,
+		m.Shares,
 		m.TaiOffset,
 		m.Tasks,
 		m.Terminals,

@@ -28,6 +28,7 @@ const (
 	guardMapMembers                = "members"
 	guardMapScratches              = "scratches"
 	guardMapSeqs                   = "seqs"
+	guardMapShares                 = "shares"
 	guardMapTaiOffset              = "tai_offset"
 	guardMapTasks                  = "tasks"
 	guardMapTerminals              = "terminals"
@@ -121,6 +122,7 @@ type guardMapSpecs struct {
 	Members   *ebpf.MapSpec `ebpf:"members"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
 	Seqs      *ebpf.MapSpec `ebpf:"seqs"`
+	Shares    *ebpf.MapSpec `ebpf:"shares"`
 	TaiOffset *ebpf.MapSpec `ebpf:"tai_offset"`
 	Tasks     *ebpf.MapSpec `ebpf:"tasks"`
 	Terminals *ebpf.MapSpec `ebpf:"terminals"`
@@ -172,6 +174,7 @@ type guardMaps struct {
 	Members   *ebpf.Map `ebpf:"members"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
 	Seqs      *ebpf.Map `ebpf:"seqs"`
+	Shares    *ebpf.Map `ebpf:"shares"`
 	TaiOffset *ebpf.Map `ebpf:"tai_offset"`
 	Tasks     *ebpf.Map `ebpf:"tasks"`
 	Terminals *ebpf.Map `ebpf:"terminals"`
@@ -193,6 +196,7 @@ func (m *guardMaps) Close() error {
 		m.Members,
 		m.Scratches,
 		m.Seqs,
+		m.Shares,
 		m.TaiOffset,
 		m.Tasks,
 		m.Terminals,

@@ -29,6 +29,7 @@ const (
 	holdMapMembers           = "members"
 	holdMapScratches         = "scratches"
 	holdMapSeqs              = "seqs"
+	holdMapShares            = "shares"
 	holdMapTaiOffset         = "tai_offset"
 	holdMapTasks             = "tasks"
 	holdMapTerminals         = "terminals"
@@ -108,6 +109,7 @@ type holdMapSpecs struct {
 	Members   *ebpf.MapSpec `ebpf:"members"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
 	Seqs      *ebpf.MapSpec `ebpf:"seqs"`
+	Shares    *ebpf.MapSpec `ebpf:"shares"`
 	TaiOffset *ebpf.MapSpec `ebpf:"tai_offset"`
 	Tasks     *ebpf.MapSpec `ebpf:"tasks"`
 	Terminals *ebpf.MapSpec `ebpf:"terminals"`
@@ -159,6 +161,7 @@ type holdMaps struct {
 	Members   *ebpf.Map `ebpf:"members"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
 	Seqs      *ebpf.Map `ebpf:"seqs"`
+	Shares    *ebpf.Map `ebpf:"shares"`
 	TaiOffset *ebpf.Map `ebpf:"tai_offset"`
 	Tasks     *ebpf.Map `ebpf:"tasks"`
 	Terminals *ebpf.Map `ebpf:"terminals"`
@@ -181,6 +184,7 @@ func (m *holdMaps) Close() error {
 		m.Members,
 		m.Scratches,
 		m.Seqs,
+		m.Shares,
 		m.TaiOffset,
 		m.Tasks,
 		m.Terminals,

@@ -26,8 +26,10 @@ const (
 	identityMapEvents            = "events"
 	identityMapHolds             = "holds"
 	identityMapMembers           = "members"
+	identityMapRetirement        = "retirement"
 	identityMapScratches         = "scratches"
 	identityMapSeqs              = "seqs"
+	identityMapShares            = "shares"
 	identityMapTaiOffset         = "tai_offset"
 	identityMapTasks             = "tasks"
 	identityMapTerminals         = "terminals"
@@ -37,6 +39,7 @@ const (
 	identityProgCgroupMkdir      = "cgroup_mkdir"
 	identityProgCgroupRmdir      = "cgroup_rmdir"
 	identityProgRegisterRoot     = "register_root"
+	identityProgRetire           = "retire"
 	identityProgTaskAlloc        = "task_alloc"
 	identityProgTaskExit         = "task_exit"
 	identityProgTaskFree         = "task_free"
@@ -93,6 +96,7 @@ type identityProgramSpecs struct {
 	CgroupMkdir      *ebpf.ProgramSpec `ebpf:"cgroup_mkdir"`
 	CgroupRmdir      *ebpf.ProgramSpec `ebpf:"cgroup_rmdir"`
 	RegisterRoot     *ebpf.ProgramSpec `ebpf:"register_root"`
+	Retire           *ebpf.ProgramSpec `ebpf:"retire"`
 	TaskAlloc        *ebpf.ProgramSpec `ebpf:"task_alloc"`
 	TaskExit         *ebpf.ProgramSpec `ebpf:"task_exit"`
 	TaskFree         *ebpf.ProgramSpec `ebpf:"task_free"`
@@ -102,23 +106,25 @@ type identityProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type identityMapSpecs struct {
-	Answers   *ebpf.MapSpec `ebpf:"answers"`
-	Arena     *ebpf.MapSpec `ebpf:"arena"`
-	Asked     *ebpf.MapSpec `ebpf:"asked"`
-	Cgroups   *ebpf.MapSpec `ebpf:"cgroups"`
-	Counts    *ebpf.MapSpec `ebpf:"counts"`
-	Degraded  *ebpf.MapSpec `ebpf:"degraded"`
-	EventBufs *ebpf.MapSpec `ebpf:"event_bufs"`
-	Events    *ebpf.MapSpec `ebpf:"events"`
-	Holds     *ebpf.MapSpec `ebpf:"holds"`
-	Members   *ebpf.MapSpec `ebpf:"members"`
-	Scratches *ebpf.MapSpec `ebpf:"scratches"`
-	Seqs      *ebpf.MapSpec `ebpf:"seqs"`
-	TaiOffset *ebpf.MapSpec `ebpf:"tai_offset"`
-	Tasks     *ebpf.MapSpec `ebpf:"tasks"`
-	Terminals *ebpf.MapSpec `ebpf:"terminals"`
-	Waits     *ebpf.MapSpec `ebpf:"waits"`
-	Workloads *ebpf.MapSpec `ebpf:"workloads"`
+	Answers    *ebpf.MapSpec `ebpf:"answers"`
+	Arena      *ebpf.MapSpec `ebpf:"arena"`
+	Asked      *ebpf.MapSpec `ebpf:"asked"`
+	Cgroups    *ebpf.MapSpec `ebpf:"cgroups"`
+	Counts     *ebpf.MapSpec `ebpf:"counts"`
+	Degraded   *ebpf.MapSpec `ebpf:"degraded"`
+	EventBufs  *ebpf.MapSpec `ebpf:"event_bufs"`
+	Events     *ebpf.MapSpec `ebpf:"events"`
+	Holds      *ebpf.MapSpec `ebpf:"holds"`
+	Members    *ebpf.MapSpec `ebpf:"members"`
+	Retirement *ebpf.MapSpec `ebpf:"retirement"`
+	Scratches  *ebpf.MapSpec `ebpf:"scratches"`
+	Seqs       *ebpf.MapSpec `ebpf:"seqs"`
+	Shares     *ebpf.MapSpec `ebpf:"shares"`
+	TaiOffset  *ebpf.MapSpec `ebpf:"tai_offset"`
+	Tasks      *ebpf.MapSpec `ebpf:"tasks"`
+	Terminals  *ebpf.MapSpec `ebpf:"terminals"`
+	Waits      *ebpf.MapSpec `ebpf:"waits"`
+	Workloads  *ebpf.MapSpec `ebpf:"workloads"`
 }
 
 // identityVariableSpecs contains global variables before they are loaded into the kernel.
@@ -152,23 +158,25 @@ func (o *identityObjects) Close() error {
 //
 // It can be passed to loadIdentityObjects or ebpf.CollectionSpec.LoadAndAssign.
 type identityMaps struct {
-	Answers   *ebpf.Map `ebpf:"answers"`
-	Arena     *ebpf.Map `ebpf:"arena"`
-	Asked     *ebpf.Map `ebpf:"asked"`
-	Cgroups   *ebpf.Map `ebpf:"cgroups"`
-	Counts    *ebpf.Map `ebpf:"counts"`
-	Degraded  *ebpf.Map `ebpf:"degraded"`
-	EventBufs *ebpf.Map `ebpf:"event_bufs"`
-	Events    *ebpf.Map `ebpf:"events"`
-	Holds     *ebpf.Map `ebpf:"holds"`
-	Members   *ebpf.Map `ebpf:"members"`
-	Scratches *ebpf.Map `ebpf:"scratches"`
-	Seqs      *ebpf.Map `ebpf:"seqs"`
-	TaiOffset *ebpf.Map `ebpf:"tai_offset"`
-	Tasks     *ebpf.Map `ebpf:"tasks"`
-	Terminals *ebpf.Map `ebpf:"terminals"`
-	Waits     *ebpf.Map `ebpf:"waits"`
-	Workloads *ebpf.Map `ebpf:"workloads"`
+	Answers    *ebpf.Map `ebpf:"answers"`
+	Arena      *ebpf.Map `ebpf:"arena"`
+	Asked      *ebpf.Map `ebpf:"asked"`
+	Cgroups    *ebpf.Map `ebpf:"cgroups"`
+	Counts     *ebpf.Map `ebpf:"counts"`
+	Degraded   *ebpf.Map `ebpf:"degraded"`
+	EventBufs  *ebpf.Map `ebpf:"event_bufs"`
+	Events     *ebpf.Map `ebpf:"events"`
+	Holds      *ebpf.Map `ebpf:"holds"`
+	Members    *ebpf.Map `ebpf:"members"`
+	Retirement *ebpf.Map `ebpf:"retirement"`
+	Scratches  *ebpf.Map `ebpf:"scratches"`
+	Seqs       *ebpf.Map `ebpf:"seqs"`
+	Shares     *ebpf.Map `ebpf:"shares"`
+	TaiOffset  *ebpf.Map `ebpf:"tai_offset"`
+	Tasks      *ebpf.Map `ebpf:"tasks"`
+	Terminals  *ebpf.Map `ebpf:"terminals"`
+	Waits      *ebpf.Map `ebpf:"waits"`
+	Workloads  *ebpf.Map `ebpf:"workloads"`
 }
 
 func (m *identityMaps) Close() error {
@@ -183,8 +191,10 @@ func (m *identityMaps) Close() error {
 		m.Events,
 		m.Holds,
 		m.Members,
+		m.Retirement,
 		m.Scratches,
 		m.Seqs,
+		m.Shares,
 		m.TaiOffset,
 		m.Tasks,
 		m.Terminals,
@@ -212,6 +222,7 @@ type identityPrograms struct {
 	CgroupMkdir      *ebpf.Program `ebpf:"cgroup_mkdir"`
 	CgroupRmdir      *ebpf.Program `ebpf:"cgroup_rmdir"`
 	RegisterRoot     *ebpf.Program `ebpf:"register_root"`
+	Retire           *ebpf.Program `ebpf:"retire"`
 	TaskAlloc        *ebpf.Program `ebpf:"task_alloc"`
 	TaskExit         *ebpf.Program `ebpf:"task_exit"`
 	TaskFree         *ebpf.Program `ebpf:"task_free"`
@@ -223,6 +234,7 @@ func (p *identityPrograms) Close() error {
 		p.CgroupMkdir,
 		p.CgroupRmdir,
 		p.RegisterRoot,
+		p.Retire,
 		p.TaskAlloc,
 		p.TaskExit,
 		p.TaskFree,

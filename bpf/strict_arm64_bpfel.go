@@ -28,6 +28,7 @@ const (
 	strictMapMembers                  = "members"
 	strictMapScratches                = "scratches"
 	strictMapSeqs                     = "seqs"
+	strictMapShares                   = "shares"
 	strictMapTaiOffset                = "tai_offset"
 	strictMapTasks                    = "tasks"
 	strictMapTerminals                = "terminals"
@@ -120,6 +121,7 @@ type strictMapSpecs struct {
 	Members   *ebpf.MapSpec `ebpf:"members"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
 	Seqs      *ebpf.MapSpec `ebpf:"seqs"`
+	Shares    *ebpf.MapSpec `ebpf:"shares"`
 	TaiOffset *ebpf.MapSpec `ebpf:"tai_offset"`
 	Tasks     *ebpf.MapSpec `ebpf:"tasks"`
 	Terminals *ebpf.MapSpec `ebpf:"terminals"`
@@ -170,6 +172,7 @@ type strictMaps struct {
 	Members   *ebpf.Map `ebpf:"members"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
 	Seqs      *ebpf.Map `ebpf:"seqs"`
+	Shares    *ebpf.Map `ebpf:"shares"`
 	TaiOffset *ebpf.Map `ebpf:"tai_offset"`
 	Tasks     *ebpf.Map `ebpf:"tasks"`
 	Terminals *ebpf.Map `ebpf:"terminals"`
@@ -191,6 +194,7 @@ func (m *strictMaps) Close() error {
 		m.Members,
 		m.Scratches,
 		m.Seqs,
+		m.Shares,
 		m.TaiOffset,
 		m.Tasks,
 		m.Terminals,

@@ -4,4 +4,4 @@
 package bpf
 
 // objectsSum is the SHA-256 of all objects.
-const objectsSum = "8a09fd85f84abd1d4276ba6bfea31897696cb3bdd4c5690937b14e16b41f1ee1"
+const objectsSum = "9281e077844e4bd54769b6b76d66ec37b75c7288269a94897618e4bcd95a6999"

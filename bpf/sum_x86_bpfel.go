@@ -4,4 +4,4 @@
 package bpf
 
 // objectsSum is the SHA-256 of all objects.
-const objectsSum = "81897bc665ec221d2a606778df8f45f23ecf8f04b6654060b0cc7cc29af7d225"
+const objectsSum = "33c6ed44bda56ba30ee22ec12344996d08e2fe5acceb5c384a720d037420a3ad"
