@@ -77,8 +77,6 @@ func TestLinksAnywhere(t *testing.T) {
 	)
 }
 
-// lossesOf lists the trials. Where patterns tell two places apart, the table cannot
-// tell a gain from a loss: it says gain.
 func (s *stage) lossesOf(op func(...string) []string, back func(...string) func()) []trial {
 	moved := func(path, dest string, reason abi.Reason) denial {
 		return denial{actions: "move", path: path, dest: dest, dir: true, reason: reason}
@@ -90,9 +88,9 @@ func (s *stage) lossesOf(op func(...string) []string, back func(...string) func(
 		{name: "directory does not become one that would hold settings", control: op("rename", "@/w/x", "@/w/x2"), undo: back("@/w/x2", "@/w/x"),
 			probe: op("rename", "@/w/x", "@/w/.claude"), errno: exdev, want: moved("@/w/x", "@/w/.claude", abi.ReasonLoss)},
 		{name: "directory does not become a repository", control: op("rename", "@/w/bare", "@/w/bare2"), undo: back("@/w/bare2", "@/w/bare"),
-			probe: op("rename", "@/w/bare", "@/w/plain/.git"), errno: exdev, want: moved("@/w/bare", "@/w/plain/.git", abi.ReasonGain)},
+			probe: op("rename", "@/w/bare", "@/w/plain/.git"), errno: exdev, want: moved("@/w/bare", "@/w/plain/.git", abi.ReasonLoss)},
 		{name: "directory does not become that of hooks", control: op("rename", "@/w/bare/hooks", "@/w/other/.git/h"), undo: back("@/w/other/.git/h", "@/w/bare/hooks"),
-			probe: op("rename", "@/w/bare/hooks", "@/w/other/.git/hooks"), errno: exdev, want: moved("@/w/bare/hooks", "@/w/other/.git/hooks", abi.ReasonGain)},
+			probe: op("rename", "@/w/bare/hooks", "@/w/other/.git/hooks"), errno: exdev, want: moved("@/w/bare/hooks", "@/w/other/.git/hooks", abi.ReasonLoss)},
 		{name: "directory with a repository is moved", probe: op("rename", "@/w/repo", "@/w/repo2")},
 		{name: "repository's folder is moved to the same name", probe: op("rename", "@/w/repo2/.git", "@/w/bare/.git")},
 		{name: "and back", probe: op("rename", "@/w/bare/.git", "@/w/repo2/.git")},

@@ -98,8 +98,9 @@ const plants = `
 	no-hook-moved: cp one x && mv x .git/hooks/pre-commit
 	no-hook-linked: ln -f one .git/hooks/pre-commit
 	no-hook-symlink: ln -s ../../one .git/hooks/pre-commit
-	no-hooks-away: python3 -c 'import os; os.rename(".git/hooks", ".git/h")'
-	no-git-away: python3 -c 'import os; os.rename(".git", "git")'
+	no-hooks-away: mv .git/hooks .git/h
+	no-git-away: mv .git git
+	git-whole: ! [ -e git ] && git fsck && ls .git/hooks/*
 	no-config: git config core.fsmonitor evil
 	no-commondir: echo /tmp >.git/commondir
 	nested: mkdir -p vendor/a/.git vendor/b/hooks
