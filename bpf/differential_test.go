@@ -123,7 +123,7 @@ func checkCoverage(t *testing.T, total *tally) {
 		t.Errorf("%d of %d policy sets are refused: the generator and the compiler have drifted apart", total.refused, total.sets)
 	}
 	// An ask that relates facts of the request with each other settles one way.
-	if total.gains == 0 || total.kept == 0 || total.loses == 0 || total.guarded == 0 || total.settled == 0 {
+	if total.gains == 0 || total.kept == 0 || total.loses == 0 || total.guarded == 0 || total.guarded == total.gains+total.kept || total.settled == 0 {
 		t.Errorf("moves, asks or their draws are one-sided: the comparison proves little")
 	}
 	full := total.compared >= 1_000_000 // fewer cannot see everything

@@ -99,8 +99,8 @@ static __always_inline u32 format_of(struct dentry *d)
 	return BPF_CORE_READ(d, d_inode, i_mode) & S_IFMT;
 }
 
-/* note_move notes what is to be judged. */
-static __always_inline void note_move(struct move *mv, struct dentry *old, struct dentry *new, u32 op)
+/* note_move notes what is to be judged. Not inline, for the stack of decide_move. */
+static __noinline int note_move(struct move *mv, struct dentry *old, struct dentry *new, u32 op)
 {
 	u32 format = format_of(old), target = format_of(new);
 
@@ -111,6 +111,7 @@ static __always_inline void note_move(struct move *mv, struct dentry *old, struc
 	mv->links = format == S_IFLNK;
 	if (mv->op == OP_EXCHANGE && target == S_IFLNK)
 		mv->links |= 2;
+	return 0;
 }
 
 /* decide_move judges rename, exchange or link of old to new, both on mnt. Like

@@ -101,7 +101,7 @@ const plants = `
 	no-hook-symlink: ln -s ../../one .git/hooks/pre-commit
 	no-hooks-away: mv .git/hooks .git/h
 	no-git-away: mv .git git
-	git-whole: ! [ -e git ] && git fsck && ls .git/hooks/*
+	git-whole: [ ! -e git ] && git status && ls .git/hooks
 	no-config: git config core.fsmonitor evil
 	no-commondir: echo /tmp >.git/commondir
 	nested: mkdir -p vendor/a/.git vendor/b/hooks
