@@ -198,36 +198,21 @@ ON_TASK(task_setnice)
 ON_TASK(task_setscheduler)
 ON_TASK(task_setioprio)
 
-struct place {
-	u64 mnt, dentry;
-};
-
-/* place_of finds the place of a unix socket that an outsider made. Returns what
- * reaching it would cross: without a path a boundary, unless it has no name at all
- * and is reached by a descriptor that the task holds. */
-static __always_inline u32 place_of(u32 w, struct sock *other, struct place *at)
+/* on_socket judges reaching the unix socket other. One without any name is
+ * reached by a descriptor that the task holds. */
+static __noinline int on_socket(u32 w, struct sock *other)
 {
 	struct unix_sock *u = (struct unix_sock *)other;
 	u64 id = BPF_CORE_READ(other, sk_cgrp_data.cgroup, kn, id);
 	u32 *owner = bpf_map_lookup_elem(&cgroups, &id);
+	u64 dentry;
 
-	at->dentry = 0;
 	if (owner && *owner == w)
 		return 0;
-	at->mnt = (u64)BPF_CORE_READ(u, path.mnt);
-	at->dentry = (u64)BPF_CORE_READ(u, path.dentry);
-	return !at->dentry && BPF_CORE_READ(u, addr) ? BOUNDARY_SOCKET : 0;
-}
-
-/* on_socket judges reaching the unix socket other. */
-static __noinline int on_socket(u32 w, struct sock *other)
-{
-	struct place at;
-	u32 what = place_of(w, other, &at);
-
-	if (at.dentry)
-		return decide_at(w, at.mnt, at.dentry, BIT(ACT_CONNECT_UNIX));
-	return what ? refuse(w, what, 0) : 0;
+	dentry = (u64)BPF_CORE_READ(u, path.dentry);
+	if (dentry)
+		return decide_at(w, (u64)BPF_CORE_READ(u, path.mnt), dentry, BIT(ACT_CONNECT_UNIX));
+	return BPF_CORE_READ(u, addr) ? refuse(w, BOUNDARY_SOCKET, 0) : 0;
 }
 
 SEC("lsm/unix_stream_connect")
@@ -302,25 +287,25 @@ static __always_inline u32 power_of(struct dentry *d)
 	return (name & 0xffffff) == NAME8('b', 'p', 'f', 0, 0, 0, 0, 0) ? BOUNDARY_BPF : BOUNDARY_CONTROL;
 }
 
-/* peer_of returns what a unix socket that was made elsewhere is connected to. One
- * with a name is itself the end that others connected to. */
-static __always_inline struct sock *peer_of(struct file *file)
+/* on_connection judges a unix socket that was connected elsewhere. One with a name
+ * is the end that others connected to. */
+static __always_inline int on_connection(u32 w, struct file *file)
 {
 	struct socket *socket = BPF_CORE_READ(file, private_data);
 	struct unix_sock *u = (struct unix_sock *)BPF_CORE_READ(socket, sk);
+	struct sock *peer;
 
 	if (BPF_CORE_READ((struct sock *)u, __sk_common.skc_family) != AF_UNIX || BPF_CORE_READ(u, addr))
-		return NULL;
-	return BPF_CORE_READ(u, peer);
+		return 0;
+	peer = BPF_CORE_READ(u, peer);
+	return peer ? on_socket(w, peer) : 0;
 }
 
 SEC("lsm/file_receive")
 int BPF_PROG(file_receive, struct file *file)
 {
-	u32 w = who(), need = BIT(ACT_OPEN) + opaque, mode, what;
-	struct sock *peer;
+	u32 w = who(), need = BIT(ACT_OPEN), mode, what;
 	struct dentry *d;
-	struct place at;
 	int err;
 
 	if (!w)
@@ -334,14 +319,7 @@ int BPF_PROG(file_receive, struct file *file)
 		return 0;
 	case SOCKFS_MAGIC:
 		err = on_received(w, (u64)file);
-		peer = err ? NULL : peer_of(file);
-		if (!peer)
-			return err;
-		what = place_of(w, peer, &at);
-		need = BIT(ACT_CONNECT_UNIX) + opaque;
-		if (at.dentry)
-			goto there;
-		return what ? refuse(w, what, 0) : 0;
+		return err ? err : on_connection(w, file);
 	case ANON_INODE_FS_MAGIC:
 		what = power_of(d);
 		return what ? refuse(w, what, 0) : 0;
@@ -354,12 +332,8 @@ int BPF_PROG(file_receive, struct file *file)
 		need |= BIT(ACT_READ);
 	if (mode & FMODE_WRITE)
 		need |= BIT(ACT_WRITE);
-	if (!is_queue(d)) {
-		what = REFUSE(forbidden(w, d, file->f_inode, mode & FMODE_WRITE));
-		return decide(w, file->f_path.mnt, d, kind_of(file->f_inode) | what, need);
-	}
-	at.mnt = place_of_queue(w, (u64)file->f_path.mnt, (u64)d);
-	at.dentry = (u64)d;
-there: /* once, for the verifier */
-	return decide_at(w, at.mnt, at.dentry, need);
+	if (is_queue(d))
+		return decide_queue(w, (u64)file->f_path.mnt, (u64)d, need);
+	what = REFUSE(forbidden(w, d, file->f_inode, mode & FMODE_WRITE));
+	return decide(w, file->f_path.mnt, d, kind_of(file->f_inode) | what, need);
 }
