@@ -198,21 +198,28 @@ ON_TASK(task_setnice)
 ON_TASK(task_setscheduler)
 ON_TASK(task_setioprio)
 
-/* on_socket judges reaching the unix socket other. One without any name is
- * reached by a descriptor that the task holds. */
-static __noinline int on_socket(u32 w, struct sock *other)
+/* foreign: was the unix socket sk made outside? One without any name is reached by
+ * a descriptor that the task holds. */
+static __noinline bool foreign(u32 w, u64 sk)
 {
-	struct unix_sock *u = (struct unix_sock *)other;
-	u64 id = BPF_CORE_READ(other, sk_cgrp_data.cgroup, kn, id);
+	u64 id = BPF_CORE_READ((struct sock *)sk, sk_cgrp_data.cgroup, kn, id);
 	u32 *owner = bpf_map_lookup_elem(&cgroups, &id);
+
+	return !(owner && *owner == w) && BPF_CORE_READ((struct unix_sock *)sk, addr);
+}
+
+/* on_socket judges reaching a unix socket. */
+static __noinline int on_socket(u32 w, u64 sk)
+{
+	struct unix_sock *u = (struct unix_sock *)sk;
 	u64 dentry;
 
-	if (owner && *owner == w)
+	if (!foreign(w, sk))
 		return 0;
 	dentry = (u64)BPF_CORE_READ(u, path.dentry);
 	if (dentry)
 		return decide_at(w, (u64)BPF_CORE_READ(u, path.mnt), dentry, BIT(ACT_CONNECT_UNIX));
-	return BPF_CORE_READ(u, addr) ? refuse(w, BOUNDARY_SOCKET, 0) : 0;
+	return refuse(w, BOUNDARY_SOCKET, 0);
 }
 
 SEC("lsm/unix_stream_connect")
@@ -220,7 +227,7 @@ int BPF_PROG(unix_stream_connect, struct sock *sock, struct sock *other)
 {
 	u32 w = who();
 
-	return w ? on_socket(w, other) : 0;
+	return w ? on_socket(w, (u64)other) : 0;
 }
 
 SEC("lsm/unix_may_send")
@@ -232,7 +239,7 @@ int BPF_PROG(unix_may_send, struct socket *sock, struct socket *other)
 	if (!w)
 		return 0;
 	sk = BPF_CORE_READ(other, sk);
-	return sk ? on_socket(w, sk) : 0;
+	return sk ? on_socket(w, (u64)sk) : 0;
 }
 
 SEC("lsm/path_notify")
@@ -287,24 +294,25 @@ static __always_inline u32 power_of(struct dentry *d)
 	return (name & 0xffffff) == NAME8('b', 'p', 'f', 0, 0, 0, 0, 0) ? BOUNDARY_BPF : BOUNDARY_CONTROL;
 }
 
-/* on_connection judges a unix socket that was connected elsewhere. One with a name
- * is the end that others connected to. */
-static __always_inline int on_connection(u32 w, struct file *file)
+/* peer_of returns the foreign socket that a unix socket was connected to before it
+ * came here. One with a name is itself the end that others connected to. */
+static __noinline u64 peer_of(u32 w, u64 file)
 {
-	struct socket *socket = BPF_CORE_READ(file, private_data);
+	struct socket *socket = BPF_CORE_READ((struct file *)file, private_data);
 	struct unix_sock *u = (struct unix_sock *)BPF_CORE_READ(socket, sk);
-	struct sock *peer;
+	u64 peer;
 
 	if (BPF_CORE_READ((struct sock *)u, __sk_common.skc_family) != AF_UNIX || BPF_CORE_READ(u, addr))
 		return 0;
-	peer = BPF_CORE_READ(u, peer);
-	return peer ? on_socket(w, peer) : 0;
+	peer = (u64)BPF_CORE_READ(u, peer);
+	return peer && foreign(w, peer) ? peer : 0;
 }
 
 SEC("lsm/file_receive")
 int BPF_PROG(file_receive, struct file *file)
 {
 	u32 w = who(), need = BIT(ACT_OPEN), mode, what;
+	u64 peer, mnt, dentry;
 	struct dentry *d;
 	int err;
 
@@ -319,7 +327,15 @@ int BPF_PROG(file_receive, struct file *file)
 		return 0;
 	case SOCKFS_MAGIC:
 		err = on_received(w, (u64)file);
-		return err ? err : on_connection(w, file);
+		peer = err ? 0 : peer_of(w, (u64)file);
+		if (!peer)
+			return err;
+		dentry = (u64)BPF_CORE_READ((struct unix_sock *)peer, path.dentry);
+		mnt = (u64)BPF_CORE_READ((struct unix_sock *)peer, path.mnt);
+		if (!dentry)
+			return refuse(w, BOUNDARY_SOCKET, 0);
+		need = BIT(ACT_CONNECT_UNIX) + opaque;
+		goto there;
 	case ANON_INODE_FS_MAGIC:
 		what = power_of(d);
 		return what ? refuse(w, what, 0) : 0;
@@ -332,8 +348,12 @@ int BPF_PROG(file_receive, struct file *file)
 		need |= BIT(ACT_READ);
 	if (mode & FMODE_WRITE)
 		need |= BIT(ACT_WRITE);
-	if (is_queue(d))
-		return decide_queue(w, (u64)file->f_path.mnt, (u64)d, need);
-	what = REFUSE(forbidden(w, d, file->f_inode, mode & FMODE_WRITE));
-	return decide(w, file->f_path.mnt, d, kind_of(file->f_inode) | what, need);
+	if (!is_queue(d)) {
+		what = REFUSE(forbidden(w, d, file->f_inode, mode & FMODE_WRITE));
+		return decide(w, file->f_path.mnt, d, kind_of(file->f_inode) | what, need);
+	}
+	mnt = place_of_queue(w, (u64)file->f_path.mnt, (u64)d);
+	dentry = (u64)d;
+there: /* once, for the verifier */
+	return decide_at(w, mnt, dentry, need);
 }
