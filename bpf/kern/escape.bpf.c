@@ -198,36 +198,28 @@ ON_TASK(task_setnice)
 ON_TASK(task_setscheduler)
 ON_TASK(task_setioprio)
 
-struct place {
-	u64 mnt, dentry;
-};
-
-/* place_of finds the place of a unix socket that an outsider made. Returns what
- * reaching it would cross: without a path a boundary, unless it has no name at all
- * and is reached by a descriptor that the task holds. */
-static __always_inline u32 place_of(u32 w, struct sock *other, struct place *at)
+/* foreign: was the unix socket sk made outside? One without any name is reached by
+ * a descriptor that the task holds. */
+static __noinline bool foreign(u32 w, u64 sk)
 {
-	struct unix_sock *u = (struct unix_sock *)other;
-	u64 id = BPF_CORE_READ(other, sk_cgrp_data.cgroup, kn, id);
+	u64 id = BPF_CORE_READ((struct sock *)sk, sk_cgrp_data.cgroup, kn, id);
 	u32 *owner = bpf_map_lookup_elem(&cgroups, &id);
 
-	at->dentry = 0;
-	if (owner && *owner == w)
-		return 0;
-	at->mnt = (u64)BPF_CORE_READ(u, path.mnt);
-	at->dentry = (u64)BPF_CORE_READ(u, path.dentry);
-	return !at->dentry && BPF_CORE_READ(u, addr) ? BOUNDARY_SOCKET : 0;
+	return !(owner && *owner == w) && BPF_CORE_READ((struct unix_sock *)sk, addr);
 }
 
-/* on_socket judges reaching the unix socket other. */
-static __noinline int on_socket(u32 w, struct sock *other)
+/* on_socket judges reaching a unix socket. */
+static __noinline int on_socket(u32 w, u64 sk)
 {
-	struct place at;
-	u32 what = place_of(w, other, &at);
+	struct unix_sock *u = (struct unix_sock *)sk;
+	u64 dentry;
 
-	if (at.dentry)
-		return decide_at(w, at.mnt, at.dentry, BIT(ACT_CONNECT_UNIX));
-	return what ? refuse(w, what, 0) : 0;
+	if (!foreign(w, sk))
+		return 0;
+	dentry = (u64)BPF_CORE_READ(u, path.dentry);
+	if (dentry)
+		return decide_at(w, (u64)BPF_CORE_READ(u, path.mnt), dentry, BIT(ACT_CONNECT_UNIX));
+	return refuse(w, BOUNDARY_SOCKET, 0);
 }
 
 SEC("lsm/unix_stream_connect")
@@ -235,7 +227,7 @@ int BPF_PROG(unix_stream_connect, struct sock *sock, struct sock *other)
 {
 	u32 w = who();
 
-	return w ? on_socket(w, other) : 0;
+	return w ? on_socket(w, (u64)other) : 0;
 }
 
 SEC("lsm/unix_may_send")
@@ -247,7 +239,7 @@ int BPF_PROG(unix_may_send, struct socket *sock, struct socket *other)
 	if (!w)
 		return 0;
 	sk = BPF_CORE_READ(other, sk);
-	return sk ? on_socket(w, sk) : 0;
+	return sk ? on_socket(w, (u64)sk) : 0;
 }
 
 SEC("lsm/path_notify")
@@ -316,25 +308,26 @@ static __always_inline u32 held_need(struct file *file)
 	return BIT(ACT_OPEN) | (mode & FMODE_READ ? BIT(ACT_READ) : 0) | (mode & FMODE_WRITE ? BIT(ACT_WRITE) : 0);
 }
 
-/* peer_of returns what a unix socket that was made elsewhere is connected to. One
- * with a name is itself the end that others connected to. */
-static __always_inline struct sock *peer_of(struct file *file)
+/* peer_of returns the foreign socket that a unix socket was connected to before it
+ * came here. One with a name is itself the end that others connected to. */
+static __noinline u64 peer_of(u32 w, u64 file)
 {
-	struct socket *socket = BPF_CORE_READ(file, private_data);
+	struct socket *socket = BPF_CORE_READ((struct file *)file, private_data);
 	struct unix_sock *u = (struct unix_sock *)BPF_CORE_READ(socket, sk);
+	u64 peer;
 
 	if (BPF_CORE_READ((struct sock *)u, __sk_common.skc_family) != AF_UNIX || BPF_CORE_READ(u, addr))
-		return NULL;
-	return BPF_CORE_READ(u, peer);
+		return 0;
+	peer = (u64)BPF_CORE_READ(u, peer);
+	return peer && foreign(w, peer) ? peer : 0;
 }
 
 SEC("lsm/file_receive")
 int BPF_PROG(file_receive, struct file *file)
 {
 	u32 w = who(), need, what;
-	struct sock *peer;
+	u64 peer, mnt, dentry;
 	struct dentry *d;
-	struct place at;
 	int err;
 
 	if (!w)
@@ -347,14 +340,15 @@ int BPF_PROG(file_receive, struct file *file)
 		return 0;
 	case SOCKFS_MAGIC:
 		err = on_received(w, (u64)file);
-		peer = err ? NULL : peer_of(file);
+		peer = err ? 0 : peer_of(w, (u64)file);
 		if (!peer)
 			return err;
-		what = place_of(w, peer, &at);
+		dentry = (u64)BPF_CORE_READ((struct unix_sock *)peer, path.dentry);
+		mnt = (u64)BPF_CORE_READ((struct unix_sock *)peer, path.mnt);
+		if (!dentry)
+			return refuse(w, BOUNDARY_SOCKET, 0);
 		need = BIT(ACT_CONNECT_UNIX) + opaque;
-		if (at.dentry)
-			goto there;
-		return what ? refuse(w, what, 0) : 0;
+		goto there;
 	case ANON_INODE_FS_MAGIC:
 		what = power_of(d);
 		return what ? refuse(w, what, 0) : 0;
@@ -368,8 +362,8 @@ int BPF_PROG(file_receive, struct file *file)
 		what = forbids(w, d, file->f_inode, file->f_mode & FMODE_WRITE);
 		return decide(w, file->f_path.mnt, d, kind_of(file->f_inode) | REFUSE_ONE(what), need);
 	}
-	at.mnt = place_of_queue(w, (u64)file->f_path.mnt, (u64)d);
-	at.dentry = (u64)d;
+	mnt = place_of_queue(w, (u64)file->f_path.mnt, (u64)d);
+	dentry = (u64)d;
 there: /* once, for the verifier */
-	return decide_at(w, at.mnt, at.dentry, need);
+	return decide_at(w, mnt, dentry, need);
 }
