@@ -1,6 +1,8 @@
 package bpf
 
 import (
+	"slices"
+
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 
@@ -46,7 +48,15 @@ var optional = map[string]string{
 	"key_alloc":          "", // without it there are no keys
 	postOpen:             "", // before 6.9 no open is held
 	"file_ioctl_compat":  "", // before 6.8 file_ioctl fires for 32-bit callers too
-	"devpts_pty_kill":    "terminals that are gone count against the limit of own ones, beyond which policy is asked",
+	// What ends calls whose refusals wait for it, under its names: see late. Where
+	// none is there, they are reported at once.
+	"do_filp_open":                  "",
+	"do_file_open":                  "",
+	"__x64_sys_kill":                "",
+	"__x64_sys_pidfd_send_signal":   "",
+	"__arm64_sys_kill":              "",
+	"__arm64_sys_pidfd_send_signal": "",
+	"devpts_pty_kill":               "terminals that are gone count against the limit of own ones, beyond which policy is asked",
 }
 
 // onDemand hooks are attached only where one of their actions is handled.
@@ -89,10 +99,28 @@ func present(kernel *btf.Spec, p *ebpf.ProgramSpec) bool {
 	switch {
 	case p.Type == ebpf.LSM:
 		return hasHook(kernel, p.AttachTo)
-	case p.AttachType == ebpf.AttachTraceFEntry:
+	case p.AttachType == ebpf.AttachTraceFEntry, p.AttachType == ebpf.AttachTraceFExit:
 		return hasFunc(kernel, p.AttachTo)
 	}
 	return true
+}
+
+// late tells programs which refusals can wait until their call ends: those whose
+// ends the kernel shows.
+func late(spec *ebpf.CollectionSpec, kernel *btf.Spec) error {
+	for name, ends := range map[string][]string{
+		"late_opens":   {"do_filp_open", "do_file_open"},
+		"late_signals": {"__x64_sys_kill", "__arm64_sys_kill"},
+	} {
+		v := spec.Variables[name]
+		if v == nil || !slices.ContainsFunc(ends, func(f string) bool { return hasFunc(kernel, f) }) {
+			continue
+		}
+		if err := v.Set(uint32(1)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // dropMissing removes from spec the programs of optional hooks that the kernel

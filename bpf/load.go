@@ -38,6 +38,9 @@ type Options struct {
 	// EventBytes is the size of the ring buffer, a power of two and a
 	// multiple of the page size.
 	EventBytes int
+	// KnownCalls is the highest number of a system call that counts as known;
+	// 0 means all that this build knows.
+	KnownCalls int
 }
 
 const (
@@ -127,7 +130,11 @@ func (e *Enforcer) loadObject(obj object, o Options, kernel *btf.Spec) ([]*ebpf.
 	if err != nil {
 		return nil, fmt.Errorf("BPF object %s: %w: nothing is loaded; rebuild stockade", obj.name, err)
 	}
-	if err := size(spec, o); err != nil {
+	err = size(spec, o)
+	if err == nil {
+		err = late(spec, kernel)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("BPF object %s: %w: nothing is loaded; rebuild stockade", obj.name, err)
 	}
 	e.gaps = append(e.gaps, dropMissing(spec, kernel)...)
@@ -184,6 +191,11 @@ func size(spec *ebpf.CollectionSpec, o Options) error {
 	}
 	if v := spec.Variables["arena_mask"]; v != nil {
 		if err := v.Set(words - 1); err != nil {
+			return err
+		}
+	}
+	if v := spec.Variables["known_calls"]; v != nil && o.KnownCalls > 0 {
+		if err := v.Set(uint32(o.KnownCalls)); err != nil {
 			return err
 		}
 	}

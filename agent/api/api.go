@@ -38,7 +38,7 @@ type Workload struct {
 	Delivered uint64 `json:"delivered"`
 	Dropped   uint64 `json:"dropped"`
 	Lost      uint64 `json:"lost"`
-	// Withheld counts capabilities that were refused without a denial.
+	// Withheld counts capabilities and signals that were refused without a denial.
 	Withheld uint64 `json:"withheld"`
 	Error    string `json:"error,omitempty"` // why the last change was refused
 	// Held is about asked operations that wait for the agent's answer.

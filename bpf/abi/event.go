@@ -162,8 +162,9 @@ type Counters struct {
 	Allowed, Denied uint64
 	// Dropped counts the events, of those Denied, that found no room.
 	Dropped uint64
-	// Withheld counts capabilities that the kernel asked for and did not get, in
-	// calls that may have succeeded without: they are not among those Denied.
+	// Withheld counts capabilities that the kernel asked for and did not get, and
+	// processes that got no signal, in calls that may have succeeded without: they
+	// are not among those Denied.
 	Withheld uint64
 }
 

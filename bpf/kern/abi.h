@@ -140,7 +140,7 @@ struct counters {
 	u64 allowed;
 	u64 denied;  /* refused operations, and in audit mode those that would be */
 	u64 dropped; /* of these, events that found no room */
-	u64 withheld; /* capabilities refused that may not have failed the call: no events */
+	u64 withheld; /* capabilities and signals refused that may not have failed the call: no events */
 };
 
 /* The fixed part of an event. The paths follow: components leaf first, each

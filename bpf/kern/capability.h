@@ -175,15 +175,6 @@ static __always_inline bool judged(u32 cap, u32 nr, u32 class)
 	return false;
 }
 
-static __always_inline int withhold(u32 w)
-{
-	struct counters *c = bpf_map_lookup_elem(&counts, &w);
-
-	if (c)
-		__sync_fetch_and_add(&c->withheld, 1);
-	return -EPERM;
-}
-
 /* on_capability judges what not every confined task has. A request of a ring is done
  * at the end of any call, which its maker chooses: where one may be, the call tells
  * nothing, and lets nothing through. */
@@ -198,6 +189,8 @@ static __noinline int on_capability(u32 w, u32 cap, u32 opts, u32 level)
 	if (granted(wl, cap))
 		return 0;
 	nr = call_number();
+	if (cap == CAP_SYS_ADMIN && newer(nr))
+		return withhold(key);
 	class = class_of(nr) + opaque;
 	if (cap == CAP_SYS_ADMIN && class == CLASS_TREE && (level || !ring))
 		return decide_everywhere(w, BIT(ACT_MOUNT));

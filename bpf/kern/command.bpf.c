@@ -276,10 +276,10 @@ static __always_inline bool owns(struct file *file, u32 cmd, unsigned long arg)
 	struct task_struct *task = bpf_get_current_task_btf();
 	int pid = arg;
 
-	if (cmd == F_SETSIG)
+	/* Also where the signals are on: by the time that the kernel looks, the owner may
+	 * have ended them. */
+	if (cmd == F_SETSIG || cmd == F_SETFL)
 		return !owned_by_other(file);
-	if (cmd == F_SETFL)
-		return file->f_flags & O_ASYNC || !owned_by_other(file);
 	return cmd == F_SETOWN && (!pid || pid == number((u64)task) || pid == number((u64)task->group_leader));
 }
 

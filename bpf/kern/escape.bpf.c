@@ -4,7 +4,8 @@
  * sb_mount            mount(2): new, bind, move, remount, propagation: mount on the target
  * fs_context_parse_param, sb_kern_mount
  *                     a filesystem of a block device, before the kernel reads the device, and
- *                     before it is mounted: never
+ *                     before it is mounted: never. By a system call that is newer than this build,
+ *                     nothing is mounted, moved, unmounted or changed
  * move_mount          move_mount(2): mount on the target
  * sb_pivotroot        mount on the new root
  * sb_umount           unmount; lazily, of a mount that carries others: never
@@ -14,7 +15,10 @@
  *                     workload never; inside not what could act in the other's place, where policies
  *                     ask which executable acts
  * ptrace_traceme      a parent outside the workload as tracer: never; inside likewise
- * task_kill           signals out of the workload: never
+ * task_kill           signals out of the workload: never. To a group or to all, the kernel goes on to
+ *                     the next process: see late.h
+ * fexit kill, pidfd_send_signal
+ *                     did the call fail by that?
  * task_setrlimit, task_setnice, task_setscheduler, task_setioprio
  *                     limits and priorities of a process outside: never
  * unix_stream_connect, unix_may_send
@@ -30,6 +34,7 @@
  *                     its maker; sockets by their kind, and connected unix sockets as if connected here
  */
 #include "boundary.h"
+#include "call.h"
 #include "queue.h"
 #include "socket.h"
 #include "terminal.h"
@@ -37,11 +42,15 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* on_mountpoint judges a change of what is mounted at a place: bpffs, with the
- * pins in it, stays. */
+ * pins in it, stays; and what else a call that is not known would change is not
+ * known. */
 static __always_inline int on_mountpoint(u32 w, struct vfsmount *mnt, struct dentry *dentry, u32 action)
 {
-	u32 what = REFUSE_ONE(dentry->d_sb->s_magic == BPF_FS_MAGIC ? BOUNDARY_CONTROL : 0);
+	u32 what = newer(call_number()) ? BOUNDARY_SYSTEM : 0;
 
+	if (dentry->d_sb->s_magic == BPF_FS_MAGIC)
+		what = BOUNDARY_CONTROL;
+	what = REFUSE(what + opaque);
 	return decide(w, mnt, dentry, kind_of(dentry->d_inode) | what, action);
 }
 
@@ -73,12 +82,13 @@ int BPF_PROG(fs_context_parse_param, struct fs_context *fc, struct fs_parameter 
 SEC("lsm/sb_kern_mount")
 int BPF_PROG(sb_kern_mount, struct super_block *sb)
 {
-	u32 w;
+	u32 w = who();
 
-	if (!sb->s_bdev)
+	if (!w)
 		return 0;
-	w = who();
-	return w ? refuse(w, BOUNDARY_DEVICE, BIT(ACT_MOUNT)) : 0;
+	if (sb->s_bdev)
+		return refuse(w, BOUNDARY_DEVICE, BIT(ACT_MOUNT));
+	return newer(call_number()) ? refuse(w, BOUNDARY_SYSTEM, BIT(ACT_MOUNT)) : 0;
 }
 
 SEC("lsm/move_mount")
@@ -171,18 +181,59 @@ int BPF_PROG(ptrace_traceme, struct task_struct *parent)
 	return inside(w, parent) ? on_traced_inside(w) : refuse(w, BOUNDARY_PROCESS, BIT(ACT_TRACE));
 }
 
+/* leaves_out: may the call succeed although this process gets no signal? To all, it
+ * does. Of a group, one refusal is kept to be reported if none got it. Returns 1 then, 0
+ * where the call fails, and -1 if this is not to be reported. */
+static __noinline int leaves_out(void)
+{
+	u32 nr = call_number();
+	int to;
+
+	if (nr == NR_PIDFD_SEND_SIGNAL)
+		return kept() ? -1 : late_signals;
+	if (nr != NR_KILL)
+		return 0;
+	to = call_arg(nr, 0);
+	if (to > 0)
+		return 0;
+	return to == -1 || kept() ? -1 : late_signals;
+}
+
 SEC("lsm/task_kill")
 int BPF_PROG(task_kill, struct task_struct *p, struct kernel_siginfo *info, int sig)
 {
 	u32 w;
+	int late;
 
 	if (!sig)
 		return 0;
 	w = who();
 	if (!w || inside(w, p))
 		return 0;
-	return refuse(w, BOUNDARY_SIGNAL, sig == SIGINT || sig == SIGHUP ? BIT(ACT_INTERRUPT) : BIT(ACT_KILL));
+	late = leaves_out();
+	if (late < 0)
+		return withhold(w);
+	return refuse(w, BOUNDARY_SIGNAL | late * (LATE >> 8), sig == SIGINT || sig == SIGHUP ? BIT(ACT_INTERRUPT) : BIT(ACT_KILL));
 }
+
+#define SIGNAL_ENDS(name, function)                                                                    \
+	SEC("fexit/" #function)                                                                        \
+	int BPF_PROG(name)                                                                             \
+	{                                                                                              \
+		u32 w = ended_by(ctx);                                                                \
+                                                                                                       \
+		if (w)                                                                                 \
+			withhold(w);                                                                   \
+		return 0;                                                                              \
+	}
+
+#if defined(__TARGET_ARCH_x86)
+SIGNAL_ENDS(kill_ends, __x64_sys_kill)
+SIGNAL_ENDS(pidfd_kill_ends, __x64_sys_pidfd_send_signal)
+#else
+SIGNAL_ENDS(kill_ends, __arm64_sys_kill)
+SIGNAL_ENDS(pidfd_kill_ends, __arm64_sys_pidfd_send_signal)
+#endif
 
 #define ON_TASK(hook)                                                                                  \
 	SEC("lsm/" #hook)                                                                              \

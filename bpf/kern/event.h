@@ -1,31 +1,23 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Denials on the ring. Every denial takes a sequence number; one that finds no
- * buffer or no room on the ring, or whose workload has its share of it, is counted as
- * dropped. Neither changes the verdict. */
+/* Denials on the ring. Every denial is counted and takes a sequence number; one that
+ * finds no buffer or no room on the ring, or whose workload has its share of it, is
+ * counted as dropped, too. Neither changes the verdict. */
 #pragma once
 
 #include "facts.h"
-#include "share.h"
+#include "late.h"
 
 struct denial {
 	u64 plan;
 	u32 workload;
 	u32 missing;
-	u8 kind : 4, has_dest : 4; /* small: all stacks of a call chain together have 512 bytes */
+	u8 kind : 1, has_dest : 1, late : 1; /* small: all stacks of a call chain together have 512 bytes */
 	u8 reason;
 	u8 mode;
 	u8 boundary;
 	u32 hold; /* or the number of a capability, or of a kind of socket */
 	struct inode *inode; /* or NULL */
 };
-
-static __always_inline void count_dropped(u32 w)
-{
-	struct counters *c = bpf_map_lookup_elem(&counts, &w);
-
-	if (c)
-		__sync_fetch_and_add(&c->dropped, 1);
-}
 
 static __always_inline struct event_buf *claim_buf(u32 w)
 {
@@ -52,7 +44,7 @@ static int pack_one(u64 i, struct packing *ctx)
 	struct event_buf *e = ctx->e;
 	struct walked *w = ctx->w;
 	struct component *c = &w->c[i & (MAX_COMPONENTS - 1)];
-	u64 at = e->at, len = c->len;
+	u64 at = e->out.size, len = c->len;
 
 	if (i >= w->n)
 		return 1;
@@ -61,15 +53,15 @@ static int pack_one(u64 i, struct packing *ctx)
 		return 1;
 	}
 	if (len <= INLINE_NAME) {
-		*(u64 *)(e->bytes + at) = c->a;
-		*(u64 *)(e->bytes + at + 8) = c->b;
+		*(u64 *)(e->out.bytes + at) = c->a;
+		*(u64 *)(e->out.bytes + at + 8) = c->b;
 	} else {
 		asm volatile("%0 &= 255" : "+r"(len));
-		bpf_probe_read_kernel(e->bytes + at, len, (void *)c->a);
+		bpf_probe_read_kernel(e->out.bytes + at, len, (void *)c->a);
 	}
 	at += len & 255;
-	e->bytes[at] = 0;
-	e->at = at + 1;
+	e->out.bytes[at] = 0;
+	e->out.size = at + 1;
 	return 0;
 }
 
@@ -78,10 +70,10 @@ static __always_inline u32 pack(struct event_buf *e, struct walked *w)
 {
 	struct packing ctx = { .e = e, .w = w };
 
-	e->start = e->at;
+	e->start = e->out.size;
 	if (w->n)
 		bpf_loop(MAX_COMPONENTS, pack_one, &ctx, 0);
-	return e->at - e->start;
+	return e->out.size - e->start;
 }
 
 /* mode_of: audit is about policies, the boundary stays. */
@@ -128,7 +120,7 @@ static __always_inline void fill(struct event *ev, const struct denial *d, struc
 /* fill_facts notes what the verdict knew of the request, or what is so now. */
 static __always_inline void fill_facts(struct event_buf *e, struct scratch *s, struct task_struct *task)
 {
-	struct event *ev = &e->event;
+	struct event *ev = &e->out.event;
 	const struct cred *cred = cred_of(task);
 
 	ev->euid = BPF_CORE_READ(cred, euid.val);
@@ -147,46 +139,52 @@ static __always_inline void fill_facts(struct event_buf *e, struct scratch *s, s
 /* pack_xattr appends the name of the extended attribute. */
 static __always_inline void pack_xattr(struct event_buf *e, struct scratch *s)
 {
-	u64 at = e->at, len = s->facts.xattr_len;
+	u64 at = e->out.size, len = s->facts.xattr_len;
 
 	asm volatile("%0 &= 255" : "+r"(len));
 	if (!len || at > EVENT_BYTES - MAX_NAME - 1)
 		return;
-	bpf_probe_read_kernel(e->bytes + at, len, s->xattr);
-	e->event.xattr_len = len;
-	e->at = at + len;
+	bpf_probe_read_kernel(e->out.bytes + at, len, s->xattr);
+	e->out.event.xattr_len = len;
+	e->out.size = at + len;
 }
 
-/* emit sends one event, or a hold to the agent. s is NULL when no path was
- * walked. Returns 0 when it is on its way. */
+/* send passes on what emit made: to the agent, or to the ring, at once or later. */
+static __always_inline int send(struct event_buf *e, const struct denial *d)
+{
+	u64 size = e->out.size;
+
+	if (d->reason == REASON_HELD)
+		return size <= EVENT_BYTES && !share_lacks(d->workload, size, true) &&
+			       !bpf_ringbuf_output(&asked, e->out.bytes, size, 0) ? 0 : -1;
+	e->out.err = d->boundary ? EPERM : EACCES;
+	return d->late && keep(&e->out) ? 0 : publish(d->workload, &e->out);
+}
+
+/* emit counts a denial and sends its event, or a hold to the agent. s is NULL when no
+ * path was walked. Returns 0 when it is on its way. */
 __noinline int emit(const struct denial *d, struct scratch *s, const struct workload *wl)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	u64 *seq, size, n = 0;
 	struct event_buf *e;
 	struct event *ev;
-	bool held;
-	long err;
-	u32 w;
+	int err;
 
 	if (!d || !wl)
 		return -1;
-	held = d->reason == REASON_HELD;
-	w = d->workload;
-	seq = held ? NULL : bpf_map_lookup_elem(&seqs, &w);
-	if (seq)
-		n = __sync_fetch_and_add(seq, 1) + 1;
-	e = claim_buf(w);
+	e = claim_buf(d->workload);
 	if (!e) {
-		if (!held)
-			count_dropped(w);
+		if (d->reason != REASON_HELD) {
+			number_event(d->workload);
+			count_dropped(d->workload);
+		}
 		return -1;
 	}
-	ev = &e->event;
+	ev = &e->out.event;
 	fill(ev, d, task);
 	fill_facts(e, s, task);
-	ev->seq = n;
-	e->at = sizeof(struct event);
+	ev->seq = 0;
+	e->out.size = sizeof(struct event);
 	ev->path_status = ev->dest_status = PATH_NONE;
 	ev->path_len = ev->dest_len = 0;
 	if (s) {
@@ -202,15 +200,7 @@ __noinline int emit(const struct denial *d, struct scratch *s, const struct work
 	ev->exe_status = e->exe.status;
 	if (s)
 		pack_xattr(e, s);
-	size = e->at;
-	if (size > EVENT_BYTES || share_lacks(w, size, held))
-		err = -1;
-	else if (held)
-		err = bpf_ringbuf_output(&asked, e->bytes, size, 0);
-	else
-		err = bpf_ringbuf_output(&events, e->bytes, size, 0);
-	if (err && !held)
-		count_dropped(w);
+	err = send(e, d);
 	__sync_lock_test_and_set(&e->busy, 0);
-	return err ? -1 : 0;
+	return err;
 }

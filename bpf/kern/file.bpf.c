@@ -4,7 +4,10 @@
  * file_open       every open, also io_uring's and O_PATH reopens: open, read, write, create for
  *                 O_TMPFILE; execute for the opens that exec itself makes; nothing for a terminal
  *                 that is the workload's own
- * path_mknod      O_CREAT of a new name, mknod, bind of a unix socket: create; devices never
+ * path_mknod      O_CREAT of a new name, mknod, bind of a unix socket: create; devices never. In an open,
+ *                 the kernel may find the file after all: see late.h
+ * fexit do_filp_open, do_file_open (since 7.0)
+ *                 the end of every open: did it fail because it may not create?
  * path_mkdir      create
  * path_symlink    create, as a file and as a directory; nothing beneath that may not be made
  * path_unlink     delete                 path_rmdir     delete
@@ -24,6 +27,16 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
+#define FMODE_CREATED 0x100000U
+
+/* found: where there is a file to open, that it may not be created mattered only if it
+ * was (in audit). */
+static __always_inline void found(struct file *file)
+{
+	if (undecided && !by_kernel())
+		ended(file->f_mode & FMODE_CREATED ? -EACCES : 0);
+}
+
 SEC("lsm/file_open")
 int BPF_PROG(file_open, struct file *file)
 {
@@ -32,6 +45,7 @@ int BPF_PROG(file_open, struct file *file)
 
 	if (!w)
 		return 0;
+	found(file);
 	dentry = file->f_path.dentry;
 	if (own_terminal(w, dentry))
 		return count_allowed(w);
@@ -71,6 +85,19 @@ static __always_inline u32 pins(struct path *dir)
 		return w ? decide(w, dir->mnt, dentry, kind | pins(dir), BIT(act)) : 0;                \
 	}
 
+/* asked_early: does an open ask, which makes regular files and looks afterwards whether
+ * there is one? So does mknod(2), but after it has looked; a core dump's open ends in
+ * another function. */
+static __noinline u32 asked_early(u32 type)
+{
+	u32 nr;
+
+	if (!late_opens || type != S_IFREG || bpf_get_current_task_btf()->flags & PF_DUMPCORE || by_kernel())
+		return 0;
+	nr = call_number();
+	return MAKES_NODE(nr) ? 0 : LATE;
+}
+
 /* A device node would reach the device whatever path names it; char 0:0 is
  * overlayfs's whiteout. */
 SEC("lsm/path_mknod")
@@ -81,9 +108,22 @@ int BPF_PROG(path_mknod, struct path *dir, struct dentry *dentry, umode_t mode, 
 	if (!w)
 		return 0;
 	what = type == S_IFBLK || (type == S_IFCHR && dev) ? BOUNDARY_DEVICE : kernel_names(dir->dentry) ? BOUNDARY_CONTROL : dumps(w);
-	what = REFUSE_ONE(what) | set_id(mode, 0, 0);
+	what = REFUSE_ONE(what) | set_id(mode, 0, 0) | (asked_early(type) + opaque);
 	return decide(w, dir->mnt, dentry, what, BIT(ACT_CREATE) | NEED_OF(what));
 }
+
+/* What a filesystem opens in the meantime ends nothing. */
+#define OPEN_ENDS(function)                                                                            \
+	SEC("fexit/" #function)                                                                        \
+	int BPF_PROG(function)                                                                         \
+	{                                                                                              \
+		if (undecided && !by_kernel())                                                         \
+			ended_by(ctx);                                                                 \
+		return 0;                                                                              \
+	}
+
+OPEN_ENDS(do_filp_open)
+OPEN_ENDS(do_file_open)
 
 ON_ENTRY(path_mkdir, KIND_DIR, ACT_CREATE)
 ON_ENTRY(path_unlink, 0, ACT_DELETE)

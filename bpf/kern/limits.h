@@ -17,12 +17,13 @@
 #define WALK_TRIES 64	 /* walks torn by a rename before denying */
 #define WALK_WAIT 8192	 /* looks, before each of them, for the end of a rename under way */
 #define MAX_MOUNTS 32	 /* mounts crossed in one walk */
-#define MAX_SB_MOUNTS 8192 /* mounts of one filesystem looked at for a dentry */
+#define MAX_SB_MOUNTS (1 << 22) /* mounts of one filesystem looked at for a dentry: more than memory holds */
 #define SCRATCH_SLOTS 64 /* programs preempted on one CPU at once; power of two */
 #define SCRATCH_SHARE 32 /* of one workload, and of every second one after it; power of two */
 #define EVENT_SLOTS 64	 /* events being written at once; power of two */
 #define EVENT_SHARE 32	 /* of one workload, and of every second one after it; power of two */
 #define RING_PARTS 8	 /* of a ring, in which bytes are counted; power of two */
+#define MAX_LATE 64	 /* events kept until their call ends; see late.h */
 #define MAX_HOLDS 4096	 /* operations that wait for the agent */
 #define MAX_PROOFS 4	 /* files of one exec that the agent was asked about; power of two */
 #define MAX_IMAGE 131072 /* arguments and environment of a new image that are compared */

@@ -252,14 +252,20 @@ struct {
 } asked SEC(".maps");
 
 #define EVENT_BYTES 16384
-struct event_buf {
-	u64 busy;
-	u64 at, start; /* where pack writes, and where this path began */
-	struct walked exe;
+/* An event as it goes out; err and the rest for what late.h keeps. */
+struct kept {
+	u64 err;  /* with which its call fails if it fails by this */
+	u64 size; /* so far */
 	union {
 		struct event event;
 		char bytes[EVENT_BYTES];
 	};
+};
+struct event_buf {
+	u64 busy;
+	u64 start; /* where this path began */
+	struct walked exe;
+	struct kept out;
 };
 _Static_assert(sizeof(struct event) + 3 * MAX_PATH + MAX_NAME + INLINE_NAME + MAX_NAME + 1 <= EVENT_BYTES, "event buffer too small");
 

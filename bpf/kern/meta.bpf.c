@@ -8,7 +8,7 @@
  *                    set_x_attr
  * inode_readlink, inode_getxattr, inode_listxattr
  *                    stat, where it is handled
- * sb_remount         options of a filesystem: mount on its root
+ * sb_remount         options of a filesystem: mount on its root; by calls that are not known: never
  * inode_create, inode_unlink
  *                    POSIX message queues, which no path_* hook tells: create, delete
  * inode_file_setattr flags, since 6.17; before that the ioctls: set_x_attr
@@ -33,20 +33,24 @@ static __always_inline u64 mount_ns(u64 vfsmount)
 
 /* first and following read the chain of a superblock's mounts: a list until
  * 6.16, single links since. */
-static __always_inline void first(struct scratch *s, struct super_block *sb)
+static __noinline int first(struct scratch *s, u64 address)
 {
-	u64 next = 0;
+	struct super_block *sb = (struct super_block *)address;
+	u64 at, next = 0;
 
+	/* The barriers keep each relocation on its own branch. */
 	if (bpf_core_field_exists(struct mount___chain, mnt_next_for_sb)) {
-		struct super_block___chain *chain = (void *)sb;
-
-		bpf_probe_read_kernel(&next, sizeof(next), &chain->s_mounts);
+		at = (u64)&((struct super_block___chain *)sb)->s_mounts;
+		barrier_var(at);
 		s->mounts.end = 0;
 	} else {
-		bpf_probe_read_kernel(&next, sizeof(next), &sb->s_mounts.next);
-		s->mounts.end = (u64)&sb->s_mounts;
+		at = (u64)&sb->s_mounts;
+		barrier_var(at);
+		s->mounts.end = at;
 	}
+	bpf_probe_read_kernel(&next, sizeof(next), (void *)at);
 	s->mounts.next = next;
+	return 0;
 }
 
 static __always_inline struct mount *following(struct scratch *s)
@@ -69,6 +73,16 @@ static __always_inline struct mount *following(struct scratch *s)
 	return m;
 }
 
+/* begin goes to the first mount of the dentry's superblock. */
+static __always_inline int begin(struct scratch *s)
+{
+	struct dentry *dentry = (struct dentry *)s->mounts.dentry;
+
+	s->mounts.seen = 0;
+	s->mounts.reported = 0;
+	return first(s, (u64)BPF_CORE_READ(dentry, d_sb));
+}
+
 /* judge_on judges the dentry as seen through one mount. State in the map: see
  * step in path.h. */
 static int judge_on(u64 i, struct search *ctx)
@@ -79,6 +93,9 @@ static int judge_on(u64 i, struct search *ctx)
 	u64 mnt;
 
 	if (!m) {
+		/* A mount that was just removed from a list leads nowhere. */
+		if (s->mounts.next != s->mounts.end)
+			return begin(s);
 		s->mounts.err = s->mounts.seen ? 0 : EACCES;
 		return 1;
 	}
@@ -134,12 +151,10 @@ static __noinline int decide_dentry(u32 w, u64 address, u32 need, u64 name)
 	c.d.reason = REASON_OUTSIDE;
 	c.s->mounts.dentry = address;
 	c.s->mounts.ns = mount_ns(c.wl->root_mnt);
-	c.s->mounts.seen = 0;
-	c.s->mounts.reported = 0;
 	c.s->mounts.err = EACCES;
 	c.s->path.status = PATH_OUTSIDE; /* not that of who had the memory before */
 	c.s->path.n = 0;
-	first(c.s, BPF_CORE_READ(dentry, d_sb));
+	begin(c.s);
 	bpf_loop(MAX_SB_MOUNTS, judge_on, &ctx, 0);
 	if (!c.s->mounts.err && c.s->mounts.reported)
 		walk_addr(&c.s->path, c.s->mounts.reported, address, c.wl); /* again, for the event */
@@ -213,5 +228,9 @@ int BPF_PROG(sb_remount, struct super_block *sb)
 {
 	u32 w = who();
 
-	return w ? decide_dentry(w, (u64)sb->s_root, BIT(ACT_MOUNT), 0) : 0;
+	if (!w)
+		return 0;
+	if (newer(call_number()))
+		return refuse(w, BOUNDARY_SYSTEM, BIT(ACT_MOUNT));
+	return decide_dentry(w, (u64)sb->s_root, BIT(ACT_MOUNT), 0);
 }

@@ -18,7 +18,7 @@ static int look_at_mount(u64 i, struct queue_search *q)
 	u64 this = q->next, m = this, next = 0, ns = 0;
 
 	if (!this || this == q->end) {
-		q->whole = 1;
+		q->whole = this == q->end; /* a mount that was just removed leads nowhere */
 		return 1;
 	}
 	if (bpf_core_field_exists(struct mount___chain, mnt_next_for_sb)) {

@@ -63,14 +63,18 @@ static __always_inline int negative(int err)
 	return answer;
 }
 
-/* deny counts and reports a refusal. Returns err, or 0 in audit mode. */
-static __noinline int deny(const struct denial *d, struct scratch *s, const struct workload *wl, int err)
+static __always_inline int withhold(u32 w)
 {
-	u32 w = d->workload;
 	struct counters *c = bpf_map_lookup_elem(&counts, &w);
 
 	if (c)
-		__sync_fetch_and_add(&c->denied, 1);
+		__sync_fetch_and_add(&c->withheld, 1);
+	return -EPERM;
+}
+
+/* deny counts and reports a refusal. Returns err, or 0 in audit mode. */
+static __noinline int deny(const struct denial *d, struct scratch *s, const struct workload *wl, int err)
+{
 	emit(d, s, wl);
 	if (mode_of(d) == MODE_AUDIT)
 		return 0;
@@ -196,6 +200,7 @@ static __always_inline int enter(u32 w, u32 kind, u32 need, struct workload **wl
 	d->workload = key;
 	d->kind = kind & 1;
 	d->boundary = kind >> 8;
+	d->late = kind / LATE;
 	d->missing = need & ~NEED_FLAGS;
 	d->reason = REASON_NO_PLAN;
 	*wl = bpf_map_lookup_elem(&workloads, &key);

@@ -123,6 +123,9 @@ var attacks = []attack{
 	{what: "System V objects of others", trials: []string{"Capabilities/memory_of_another", "Capabilities/removing_memory"}},
 	{what: "kernel's log", trials: []string{"Capabilities/reading_the_kernel's_log", "Capabilities/opening_the_kernel's_log"}},
 	{what: "mount or superblock before a hook is asked", trials: []string{"CapabilitiesOfNamespaces/", "BoundaryMounts/attaching_a_new", "BoundaryMounts/attributes_of_a_cloned"}},
+	{what: "thousands of copies of a mount", trials: []string{"Metadata/path_beside_thousands", "BoundaryMounts/attaching_a_cloned"}},
+	{what: "mount or superblock by a newer system call", trials: []string{"FullRing/cloning_a_mount_by_a_newer", "FullRing/context_of_a_file_system", "FullRing/mount_attributes"}},
+	{what: "refusals that fail nothing as noise", trials: []string{"NamesNotKnownYet/", "SignalsToGroups/"}},
 	{what: "grant that would end enforcement", trials: []string{"Grants/"}},
 	{what: "audit mode as a way out", trials: []string{"AuditKeepsTheBoundary/"}},
 	// Commands to open files.
@@ -134,7 +137,7 @@ var attacks = []attack{
 	{what: "leases", trials: []string{"BoundaryLeases/lease", "BoundaryLeases/exclusive_lease"}},
 	{what: "delegation of a directory", trials: []string{"BoundaryLeases/delegation"}},
 	{what: "locks on what may only be read", trials: []string{"BoundaryLeases/exclusive_lock", "BoundaryLeases/shared_lock"}},
-	{what: "signals of an outsider's file", trials: []string{"BoundaryHandedFiles/beginning"}},
+	{what: "signals of an outsider's file", trials: []string{"BoundaryHandedFiles/beginning", "BoundaryHandedFiles/going_on"}},
 	{what: "device by a rename", trials: []string{"BoundaryClones/device"}},
 	// Sockets and queues.
 	{what: "packets, raw sockets and other kinds", trials: []string{"BoundaryKinds/packets_by", "BoundaryKinds/raw_IPv4", "BoundaryKinds/generic_netlink", "BoundaryKinds/AF_ALG", "BoundaryGrantedKinds/"}},

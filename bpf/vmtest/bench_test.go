@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -142,13 +143,16 @@ func benchChild(t *testing.T, mode string, fd int) []int64 {
 	return times
 }
 
+// notHooks are attached to tracepoints and functions.
+var notHooks = []string{"task_exit", "terminal_gone", "do_filp_open", "do_file_open", "kill_ends", "pidfd_kill_ends"}
+
 // attachEmpty attaches a program that allows everything to each LSM hook.
 func attachEmpty(t *testing.T, hooks []string) (detach func()) {
 	t.Helper()
 	var closers []func() error
 	for _, hook := range hooks {
-		if strings.HasPrefix(hook, "cgroup_") || hook == "task_exit" {
-			continue // tracepoints
+		if strings.HasPrefix(hook, "cgroup_") || slices.Contains(notHooks, hook) {
+			continue
 		}
 		p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "empty", Type: ebpf.LSM, AttachType: ebpf.AttachLSMMac,
 			AttachTo: strings.TrimSuffix(hook, "_syscall"), License: "GPL",

@@ -268,12 +268,19 @@ func TestBoundaryHandedFiles(t *testing.T) {
 	must(t, err)
 	t.Cleanup(func() { r.Close(); w.Close() })
 	must1(unix.FcntlInt(r.Fd(), unix.F_SETOWN, c.out.cmd.Process.Pid))(t)
+	on, end, err := os.Pipe()
+	must(t, err)
+	t.Cleanup(func() { on.Close(); end.Close() })
+	must1(unix.FcntlInt(on.Fd(), unix.F_SETOWN, c.out.cmd.Process.Pid))(t)
+	must1(unix.FcntlInt(on.Fd(), unix.F_SETFL, unix.O_ASYNC))(t)
+	going := words("fcntlfd", "3", fmt.Sprint(unix.F_SETFL), fmt.Sprint(unix.O_ASYNC|unix.O_NONBLOCK))
 	owned := func(name string, argv ...string) crossing {
 		return crossing{name: name + " is denied", files: []*os.File{r}, free: append(words("then"), append(argv, "--", "fcntlfd", "3", fmt.Sprint(unix.F_SETFL), "0")...), probe: argv, want: denial{actions: "kill"}}
 	}
 	c.cross(forbidden(abi.BoundarySignal, []crossing{
 		owned("beginning of an outsider's signals", "fcntlfd", "3", fmt.Sprint(unix.F_SETFL), fmt.Sprint(unix.O_ASYNC)),
 		owned("beginning of an outsider's signals by ioctl", "commandfd", "3", "0x5452", "1"),
+		{name: "going on with an outsider's signals is denied", files: []*os.File{on}, free: going, probe: going, want: denial{actions: "kill"}},
 	})...)
 }
 

@@ -1,6 +1,7 @@
 package vmtest
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -57,6 +58,23 @@ func TestMetadata(t *testing.T) {
 	)
 	must(t, unix.Unmount(s.at("@/also"), unix.MNT_DETACH))
 	s.run(trial{name: "a path that is gone does not count", probe: op("touch", "@/meta/file")})
+
+	// Another workload, to which mount is permitted, holds more copies of that mount
+	// than there once were looked at.
+	const copies, spaces = 8300, "/proc/sys/user/max_mnt_namespaces" // each copy has one
+	was := must1(os.ReadFile(spaces))(t)
+	must(t, os.WriteFile(spaces, []byte("20000"), 0))
+	t.Cleanup(func() { os.WriteFile(spaces, was, 0) })
+	limit := unix.Rlimit{Cur: copies + 100, Max: copies + 100}
+	other := newStage(t, everything)
+	a := other.start("", nil, 0, "gate", "clones", fmt.Sprint(copies), s.at("@/meta"), "gate", "hold", "0")
+	a.ready()
+	must(t, unix.Prlimit(a.cmd.Process.Pid, unix.RLIMIT_NOFILE, &limit, nil))
+	a.pass()
+	a.ready()
+	s.run(trial{name: "path beside thousands of copies of its mount is judged", control: op("touch", "@/meta/file"), probe: op("touch", "@/look/file"), errno: eacces, want: on("write,touch", "@/look/file")})
+	a.pass()
+	other.expectAllowed(a.wait())
 }
 
 // TestSetID makes programs that run with the rights of their owner: what makes one

@@ -67,6 +67,13 @@ var escapes = map[string]probe{
 		}
 		return unix.MoveMount(fd, "", unix.AT_FDCWD, a.str(1), unix.MOVE_MOUNT_F_EMPTY_PATH)
 	},
+	// clones N PATH PROBE...: while this task holds N copies of PATH's mount
+	"clones": func(a args) error {
+		for range a.num(0) {
+			must1(unix.OpenTree(unix.AT_FDCWD, a.str(1), unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC))
+		}
+		return run(a.rest(2))
+	},
 	// treeattr PATH: a copy of the mount with other attributes
 	"treeattr": func(a args) error {
 		const openTreeAttr = 467

@@ -39,6 +39,11 @@ var strangers = map[string]probe{
 		const byQueue = 0xffffffff // SI_QUEUE
 		return call(unix.SYS_RT_SIGQUEUEINFO, uintptr(a.num(0)), uintptr(a.num(1)), memory(uint64(a.num(1)), byQueue))
 	},
+	// pidfdgroup PID SIGNAL: to the group that PID leads
+	"pidfdgroup": func(a args) error {
+		const toGroup = 4 // PIDFD_SIGNAL_PROCESS_GROUP
+		return unix.PidfdSendSignal(must1(unix.PidfdOpen(a.num(0), 0)), unix.Signal(a.num(1)), nil, toGroup)
+	},
 	// pidfdkill PID SIGNAL
 	"pidfdkill": func(a args) error {
 		return unix.PidfdSendSignal(must1(unix.PidfdOpen(a.num(0), 0)), unix.Signal(a.num(1)), nil, 0)

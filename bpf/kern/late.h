@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Refusals that need not fail their call. The kernel asks whether a file may be
+ * created before it looks whether there is one, and goes on to the next process of a
+ * group where one may not be signalled. Such a denial's event is kept until the call
+ * ends, which every such call does in one function (fexit): it is counted, numbered
+ * and sent if the call failed by it, and else forgotten. Where there is no room to
+ * keep it, it is sent at once. */
+#pragma once
+
+#include "share.h"
+
+#define LATE (1U << 16) /* in a kind: the call need not fail by this */
+
+/* Set by the loader: the kernel has the functions in which opens and signals end. */
+const volatile u32 late_opens, late_signals;
+
+/* Events kept by the programs of this object: while there are none, who ends a call
+ * pays one load. */
+volatile u32 undecided;
+
+/* struct task_struct * → the event of the call that it is in. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_LATE);
+	__type(key, u64);
+	__type(value, struct kept);
+} lates SEC(".maps");
+
+static __always_inline void count_denied(u32 w)
+{
+	struct counters *c = bpf_map_lookup_elem(&counts, &w);
+
+	if (c)
+		__sync_fetch_and_add(&c->denied, 1);
+}
+
+static __always_inline void count_dropped(u32 w)
+{
+	struct counters *c = bpf_map_lookup_elem(&counts, &w);
+
+	if (c)
+		__sync_fetch_and_add(&c->dropped, 1);
+}
+
+/* number_event counts a denial and returns its number. */
+static __always_inline u64 number_event(u32 w)
+{
+	u64 *seq = bpf_map_lookup_elem(&seqs, &w);
+
+	count_denied(w);
+	return seq ? __sync_fetch_and_add(seq, 1) + 1 : 0;
+}
+
+/* publish sends a denial's event. */
+static __always_inline int publish(u32 w, struct kept *k)
+{
+	u64 size = k->size;
+	long err = -1;
+
+	k->event.seq = number_event(w);
+	if (size <= EVENT_BYTES && !share_lacks(w, size, false))
+		err = bpf_ringbuf_output(&events, k->bytes, size, 0);
+	if (err)
+		count_dropped(w);
+	return err ? -1 : 0;
+}
+
+/* keep keeps the event of the current task's call, which asks again where it tries
+ * again. Returns whether there was room. */
+static __always_inline bool keep(struct kept *k)
+{
+	u64 key = bpf_get_current_task();
+	bool again = bpf_map_lookup_elem(&lates, &key);
+
+	if (bpf_map_update_elem(&lates, &key, k, BPF_ANY))
+		return false;
+	if (!again)
+		__sync_fetch_and_add(&undecided, 1);
+	return true;
+}
+
+static __always_inline bool kept(void)
+{
+	u64 key = bpf_get_current_task();
+
+	return undecided && bpf_map_lookup_elem(&lates, &key);
+}
+
+/* ended ends what the current task's call left open: ret is what it returns. Returns
+ * the workload whose event is forgotten, 0 if none is. */
+static __noinline u32 ended(s64 ret)
+{
+	u64 key = bpf_get_current_task();
+	struct kept *k = bpf_map_lookup_elem(&lates, &key);
+	u32 w;
+
+	if (!k)
+		return 0;
+	w = k->event.workload;
+	if (ret == -(s64)k->err) {
+		publish(w, k);
+		w = 0;
+	}
+	bpf_map_delete_elem(&lates, &key);
+	__sync_fetch_and_add(&undecided, -1);
+	return w;
+}
+
+static __always_inline u32 ended_by(void *ctx)
+{
+	u64 ret = 0;
+
+	if (!undecided || bpf_get_func_ret(ctx, &ret))
+		return 0;
+	return ended(ret);
+}
