@@ -231,7 +231,7 @@ func (f *fuzzing) hole(format string, a ...any) {
 // watch compares what lies outside with what it was. It looks so often that the tapes
 // still hold what was done since.
 func (f *fuzzing) watch() {
-	if time.Since(f.looked) < max(100*time.Millisecond, 10*f.look) {
+	if time.Since(f.looked) < max(100*time.Millisecond, 5*f.look) {
 		return
 	}
 	began := time.Now()

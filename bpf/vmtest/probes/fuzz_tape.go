@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const tapeLines, tapeLine = 127, 512 // and a line for the number of calls
+const tapeLines, tapeLine = 255, 512 // and a line for the number of calls
 
 // Tape holds what a process of the fuzzer called last. The process that started it
 // sees it, too, also when the other one is stuck or killed.
