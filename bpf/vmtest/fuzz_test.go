@@ -64,6 +64,12 @@ type fuzzing struct {
 	*border
 	files    []*os.File // that every process of the fuzzer holds
 	canaries map[string]canary
+	outside  *lookout
+	tapes    map[*attempt]probes.Tape // of those that run
+	ended    string                   // what those did that ended since the last look outside
+	looked   time.Time                // outside
+	look     time.Duration            // that it took
+	looks    int
 	keeper   *attempt
 	console  int // the kernel's log, from the beginning of the test on
 	found    string
@@ -77,7 +83,7 @@ func newFuzzing(t *testing.T, more ...string) *fuzzing {
 	t.Helper()
 	policies := append([]string{permit(anyUse, "@/ws/", "@/top/", "@/ovl/all/"), forbid("*", "@/top/in/"), permit("open read execute", "@/bin/"),
 		permit(look, "@/look/")}, more...)
-	f := &fuzzing{border: newBorder(t, policies...), canaries: map[string]canary{}, outcomes: map[int]int{}}
+	f := &fuzzing{border: newBorder(t, policies...), canaries: map[string]canary{}, tapes: map[*attempt]probes.Tape{}, outcomes: map[int]int{}}
 	f.tree("ws/own/", "bin/", "look/", "top/in/", "secret/dir/sub/", "bound/", "lower/all/a", "lower/none/")
 	f.program("bin/tool")
 	for _, name := range []string{"secret/key", "secret/dir/sub/key", "top/in/key", "lower/none/key"} {
@@ -105,6 +111,7 @@ func newFuzzing(t *testing.T, more ...string) *fuzzing {
 		f.canaries[name] = takeCanary(t, f.at("@/"+name))
 	}
 	f.keep()
+	f.outside = newLookout(t)
 	f.console = must1(unix.Open("/dev/kmsg", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0))(t)
 	must1(unix.Seek(f.console, 0, unix.SEEK_END))(t)
 	t.Cleanup(func() { unix.Close(f.console) })
@@ -193,9 +200,63 @@ func (f *fuzzing) inspect() {
 	})
 }
 
+// hole notes what was found, and what the processes did that may have led there.
 func (f *fuzzing) hole(format string, a ...any) {
-	if f.found == "" {
-		f.found = fmt.Sprintf(format, a...)
+	if f.found != "" {
+		return
+	}
+	f.found = fmt.Sprintf(format, a...) + "\n" + f.ended
+	for a, tape := range f.tapes {
+		f.found += fmt.Sprintf("process %d, running:\n%v", a.cmd.Process.Pid, tape)
+	}
+}
+
+// watch compares what lies outside with what it was. It looks so often that the tapes
+// still hold what was done since.
+func (f *fuzzing) watch() {
+	if time.Since(f.looked) < max(100*time.Millisecond, 5*f.look) {
+		return
+	}
+	began := time.Now()
+	f.compare()
+	if told := f.outside.changed(); told != "" {
+		f.hole("%s", told)
+	}
+	f.looked, f.looks = time.Now(), f.looks+1
+	f.look = f.looked.Sub(began)
+	if len(f.tapes) > 0 {
+		f.ended = ""
+	}
+}
+
+// send starts one more process of the fuzzer.
+func (f *fuzzing) send(seed int64) *attempt {
+	f.t.Helper()
+	f.refill()
+	file, tape, err := probes.NewTape()
+	must(f.t, err)
+	defer file.Close()
+	files := append(f.files[:len(f.files):len(f.files)], file)
+	a := f.start("", files, unix.EEXIST, "fuzz", fmt.Sprint(seed), fmt.Sprint(fuzzOperations), probes.Masked(token), f.dir, fmt.Sprint(f.keeper.cmd.Process.Pid))
+	must(f.t, a.startErr)
+	f.tapes[a] = tape
+	return a
+}
+
+// receive takes one that ended.
+func (f *fuzzing) receive(a *attempt) {
+	tape := f.tapes[a]
+	f.ended += fmt.Sprintf("process %d, ended:\n%v", a.cmd.Process.Pid, tape)
+	delete(f.tapes, a)
+	tape.Close()
+	f.compare()
+	f.outcomes[a.code]++
+	if a.code == probes.Denied {
+		_, found, _ := strings.Cut(a.text, "found: ")
+		what, _, _ := strings.Cut(found, "\n")
+		f.hole("%s", what)
+	} else if a.code != probes.Allowed && f.first == "" {
+		f.first = a.String()
 	}
 }
 
@@ -225,9 +286,7 @@ func (f *fuzzing) run(long time.Duration) {
 	total, ops, killed, at := [3]int{}, 0, 0, seed
 	for len(started) > 0 || f.found == "" && time.Now().Before(until) {
 		if f.found == "" && time.Now().Before(until) && len(started) < runtime.NumCPU()+2 {
-			f.refill()
-			a := f.start("", f.files, unix.EEXIST, "fuzz", fmt.Sprint(at), fmt.Sprint(fuzzOperations), probes.Masked(token), f.dir, fmt.Sprint(f.keeper.cmd.Process.Pid))
-			must(t, a.startErr)
+			a := f.send(at)
 			at++
 			started[a] = time.Now()
 			go func() { done <- a.wait() }()
@@ -236,8 +295,7 @@ func (f *fuzzing) run(long time.Duration) {
 		select {
 		case a := <-done:
 			delete(started, a)
-			f.compare()
-			f.outcomes[a.code]++
+			f.receive(a)
 			for line := range strings.Lines(a.text) {
 				var n [3]int
 				if k, _ := fmt.Sscanf(line, "count %d %d %d", &n[0], &n[1], &n[2]); k == 3 {
@@ -246,11 +304,6 @@ func (f *fuzzing) run(long time.Duration) {
 						total[i] += n[i]
 					}
 				}
-			}
-			if a.code == probes.Denied {
-				f.hole("%s", a.text)
-			} else if a.code != probes.Allowed && f.first == "" {
-				f.first = a.String()
 			}
 		case <-time.After(20 * time.Millisecond):
 		}
@@ -265,8 +318,9 @@ func (f *fuzzing) run(long time.Duration) {
 			}
 		}
 		f.count()
+		f.watch()
 	}
-	t.Logf("seeds %d to %d: %d processes, %d operations, %d done, %d denied; %d processes were stuck; exit codes %v", seed, at-1, ops, total[0], total[1], total[2], killed, f.outcomes)
+	t.Logf("seeds %d to %d: %d processes, %d operations, %d done, %d denied; %d processes were stuck; exit codes %v; %d looks outside, the last of %v", seed, at-1, ops, total[0], total[1], total[2], killed, f.outcomes, f.looks, f.look)
 	if f.found == "" && (ops == 0 || total[1] < total[0]/50 || total[2] < total[0]/50) {
 		t.Errorf("%d operations, %d done, %d denied: too few to mean anything: %s", total[0], total[1], total[2], f.first)
 	}
@@ -291,7 +345,9 @@ func (f *fuzzing) count() { f.received += uint64(len(f.take(f.t, f.id))) }
 func (f *fuzzing) finish() {
 	t := f.t
 	t.Helper()
-	f.inspect()
+	f.looked = time.Time{}
+	f.watch()
+	f.inspect() // reads the canaries
 	f.keeper.pass()
 	if f.keeper.wait(); f.keeper.code != probes.Allowed {
 		f.hole("the outsider: %v", f.keeper)
@@ -324,7 +380,8 @@ var trouble = regexp.MustCompile(`BUG:|Oops|WARNING:|general protection|KASAN|UB
 
 // TestFuzz makes random system calls in a workload. What must hold whatever they
 // do: the canaries' content is nowhere but in the canaries, their inodes are
-// unchanged, nothing ran that may not, and enforcement is as it was before.
+// unchanged, nothing ran that may not, nothing changed outside, and enforcement is as
+// it was before.
 func TestFuzz(t *testing.T) {
 	f := newFuzzing(t)
 	f.refill()
@@ -345,23 +402,31 @@ func TestFuzz(t *testing.T) {
 
 // TestFuzzFindsHoles plants holes, one of each kind: the fuzzer must find them.
 func TestFuzzFindsHoles(t *testing.T) {
-	for _, hole := range []struct{ name, policy string }{
-		{"readable alias", permit(look, "@/bound/")},
-		{"writable alias", permit("open write", "@/bound/")},
-		{"executable workspace", permit("execute", "@/ws/")},
-		{"readable overlay", permit(look, "@/ovl/none/")},
+	for _, hole := range []struct {
+		name, policy string
+		lie          func(dir string) // a change outside meanwhile
+	}{
+		{"readable alias", permit(look, "@/bound/"), nil},
+		{"writable alias", permit("open write", "@/bound/"), nil},
+		{"executable workspace", permit("execute", "@/ws/"), nil},
+		{"readable overlay", permit(look, "@/ovl/none/"), nil},
+		{"mount outside", "", func(dir string) { unix.Mount("none", dir, "tmpfs", 0, "") }},
 	} {
 		t.Run(hole.name, func(t *testing.T) {
 			f := newFuzzing(t, hole.policy)
+			if hole.lie != nil {
+				t.Cleanup(func() { unix.Unmount(f.outside.tree+"/dir", 0) })
+				time.AfterFunc(time.Second, func() { hole.lie(f.outside.tree + "/dir") })
+			}
 			f.run(2 * time.Minute)
 			f.finish()
 			if f.found == "" {
 				t.Error("the fuzzer did not find it")
 			}
-			for line := range strings.Lines(f.found) {
-				if strings.HasPrefix(line, "found") || !strings.Contains(f.found, "found: ") {
-					t.Log(strings.TrimSpace(line))
-				}
+			what, steps, _ := strings.Cut(f.found, "\n")
+			t.Log(what)
+			if !strings.Contains(steps, " = ") {
+				t.Errorf("it does not tell what led there: %q", steps)
 			}
 		})
 	}

@@ -19,10 +19,10 @@ import (
 // they depend on. Their scripts never run: finishDebian does what is needed.
 var debianPackages = strings.Fields(`
 	acl attr base-files base-passwd bash bubblewrap bsdutils ca-certificates
-	coreutils curl dash debianutils diffutils e2fsprogs findutils fuse3 git
-	gzip hostname iproute2 jq libc-bin libcap2-bin login mawk mount
-	ncurses-base passwd procps psmisc python3 sed socat strace tar time
-	systemd util-linux xz-utils grep less tzdata`)
+	coreutils curl dash debianutils diffutils e2fsprogs findutils fuse3 gcc git
+	gzip hostname iproute2 jq libc-bin libc6-dev libcap2-bin login make mawk mount
+	ncurses-base npm passwd procps psmisc python3 sed socat sqlite3 strace tar time
+	tmux systemd util-linux xz-utils grep less tzdata`)
 
 // debianRecipe changes when finishDebian does, to make old images stale.
 const debianRecipe = "2"

@@ -76,7 +76,6 @@ var escapes = map[string]probe{
 	},
 	// treeattr PATH: a copy of the mount with other attributes
 	"treeattr": func(a args) error {
-		const openTreeAttr = 467
 		name := must1(unix.BytePtrFromString(a.str(0)))
 		attr := memory(unix.MOUNT_ATTR_RDONLY)
 		return call(openTreeAttr, uintptr(0xffffffffffffff9c), uintptr(unsafe.Pointer(name)), unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC, attr, 32)

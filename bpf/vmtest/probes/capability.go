@@ -40,6 +40,12 @@ var powers = map[string]probe{
 	// hwpoison, softoffline: of a page that is not there
 	"hwpoison":    func(args) error { return madvise(unix.MADV_HWPOISON) },
 	"softoffline": func(args) error { return madvise(101) },
+	// poison: a page that is there, and is lost
+	"poison": func(args) error {
+		page := must1(unix.Mmap(-1, 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS))
+		page[0] = 1
+		return unix.Madvise(page, unix.MADV_HWPOISON)
+	},
 	// raiselimit: to twice a hard limit, lowered before
 	"raiselimit": func(args) error {
 		must(unix.Setrlimit(unix.RLIMIT_MSGQUEUE, &unix.Rlimit{Cur: 4096, Max: 4096}))

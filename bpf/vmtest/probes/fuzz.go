@@ -60,7 +60,7 @@ const mask = 0x5a
 // fuzz SEED OPERATIONS MASKED DIR PID...: random system calls on what a policy
 // refuses in DIR, by every name for it, and on the processes PID. Ends with
 // "found" and EEXIST when it holds what no policy grants. The descriptors from
-// 3 on are directories to begin with.
+// 3 on are directories to begin with; the last is a tape of what it does.
 func fuzz(a args) error {
 	runtime.LockOSThread()
 	// An ioctl with a random size can reserve all memory of the machine.
@@ -69,7 +69,6 @@ func fuzz(a args) error {
 		r:     rand.New(rand.NewPCG(uint64(a.num(0)), 1)),
 		token: must1(hex.DecodeString(a.str(2))),
 		dir:   a.str(3),
-		trace: make([]string, 0, 32),
 	}
 	for _, pid := range a.rest(4) {
 		f.pids = append(f.pids, args{pid}.num(0))
@@ -81,13 +80,17 @@ func fuzz(a args) error {
 		}
 		f.fds = append(f.fds, fd)
 	}
+	last := len(f.fds) - 1
+	f.tape = must1(openTape(f.fds[last]))
+	must(unix.Close(f.fds[last]))
+	f.fds = f.fds[:last]
 	denied, done := 0, 0
 	for i := range a.num(1) {
 		op := fuzzed[f.r.IntN(len(fuzzed))]
 		f.note(op.name)
 		clear(f.out[:])
 		r, errno := op.run(f)
-		f.trace[len(f.trace)-1] += fmt.Sprintf(" = %d %d", int(r), int(errno))
+		f.say("= %d %d", int(r), int(errno))
 		switch errno {
 		case 0:
 			done++
@@ -99,7 +102,7 @@ func fuzz(a args) error {
 		}
 		f.look(f.out[:])
 		if f.found != "" {
-			fmt.Printf("found: %s in operation %d\n  %s\n", f.found, i, strings.Join(f.trace, "\n  "))
+			fmt.Printf("found: %s in operation %d\n", f.found, i)
 			return unix.EEXIST
 		}
 	}
@@ -117,22 +120,20 @@ type fuzzer struct {
 	names [4][512]byte
 	used  int // of names
 	words [32]uint64
-	trace []string
+	tape  Tape
 	found string
 	ring  *ring
 	made  int
 }
 
 func (f *fuzzer) note(name string) {
-	if len(f.trace) == cap(f.trace) {
-		f.trace = append(f.trace[:0], f.trace[1:]...)
-	}
-	f.trace = append(f.trace, name)
+	f.tape.begin()
+	f.tape.add(name)
 	f.used = 0
 }
 
 func (f *fuzzer) say(format string, a ...any) {
-	f.trace[len(f.trace)-1] += " " + fmt.Sprintf(format, a...)
+	f.tape.add(" " + fmt.Sprintf(format, a...))
 }
 
 // look searches for the canary's content.
@@ -196,11 +197,15 @@ func (f *fuzzer) pid() int {
 	return pid
 }
 
+// Outside is a folder beside DIR that no policy names.
+const Outside = "outside"
+
 // fuzzPlaces are what the policy refuses, and what it grants, below DIR.
 var fuzzPlaces = []string{
 	"secret/key", "secret/key", "secret/hard", "secret/dir/sub/key", "secret/tool", "secret/dir", "secret", "top/in/key", "top/in", "top", "look/key",
 	"bound/key", "bound/dir/sub/key", "bound", "ovl/none/key", "ovl/none", "lower/none/key", "lower/none", "ws/sym", "ws/symdir/key",
 	"ws/up/secret/key", "ws/a", "ws/b", "ws/d", "ws/d/key", "ws/tool", "ws/own", "bin/tool", "",
+	"../" + Outside, "../" + Outside + "/file", "../" + Outside + "/dir", "../" + Outside + "/dir/file",
 }
 
 // alias returns a name of a place, by one of the many ways to say it.

@@ -17,7 +17,7 @@ type fuzzCall struct {
 var fuzzed []fuzzCall
 
 func init() {
-	for _, group := range [][]fuzzCall{fuzzOpens, fuzzReads, fuzzChanges, fuzzNames, fuzzViews, fuzzTasks, fuzzPrograms} {
+	for _, group := range [][]fuzzCall{fuzzOpens, fuzzReads, fuzzChanges, fuzzNames, fuzzViews, fuzzMounts, fuzzTasks, fuzzPrograms, fuzzObjects} {
 		fuzzed = append(fuzzed, group...)
 	}
 }

@@ -17,28 +17,6 @@ var fuzzViews = []fuzzCall{
 	{"umount", false, func(f *fuzzer) (uintptr, unix.Errno) {
 		return sys(unix.SYS_UMOUNT2, f.name(), f.bits(unix.MNT_DETACH, unix.UMOUNT_NOFOLLOW))
 	}},
-	{"open_tree", true, func(f *fuzzer) (uintptr, unix.Errno) {
-		return sys(unix.SYS_OPEN_TREE, f.at(), f.name(), unix.OPEN_TREE_CLOEXEC|f.bits(unix.OPEN_TREE_CLONE, unix.AT_RECURSIVE, unix.AT_EMPTY_PATH))
-	}},
-	{"move_mount", false, func(f *fuzzer) (uintptr, unix.Errno) {
-		return sys(unix.SYS_MOVE_MOUNT, f.fd(), f.text(""), f.at(), f.name(), unix.MOVE_MOUNT_F_EMPTY_PATH)
-	}},
-	{"fsmount", true, func(f *fuzzer) (uintptr, unix.Errno) {
-		fs, errno := sys(unix.SYS_FSOPEN, f.text(pick(f, "tmpfs", "overlay", "proc", "bpf")), unix.FSOPEN_CLOEXEC)
-		if errno != 0 {
-			return 0, errno
-		}
-		defer unix.Close(int(fs))
-		sys(unix.SYS_FSCONFIG, fs, 1, f.text("lowerdir"), f.text(f.dir+"/secret:"+f.dir+"/ws"), 0)
-		if _, errno = sys(unix.SYS_FSCONFIG, fs, 6, 0, 0, 0); errno != 0 {
-			return 0, errno
-		}
-		return sys(unix.SYS_FSMOUNT, fs, unix.FSMOUNT_CLOEXEC, 0)
-	}},
-	{"mount_setattr", false, func(f *fuzzer) (uintptr, unix.Errno) {
-		f.words[0], f.words[1], f.words[2], f.words[3] = pick[uint64](f, unix.MOUNT_ATTR_NOSUID, unix.MOUNT_ATTR_IDMAP), 0, 0, uint64(f.fd())
-		return sys(unix.SYS_MOUNT_SETATTR, f.at(), f.name(), 0, uintptr(unsafe.Pointer(&f.words)), 32)
-	}},
 	{"pivot_root", false, func(f *fuzzer) (uintptr, unix.Errno) { return sys(unix.SYS_PIVOT_ROOT, f.name(), f.name()) }},
 	{"chroot", false, func(f *fuzzer) (uintptr, unix.Errno) { return sys(unix.SYS_CHROOT, f.name()) }},
 	{"unshare", false, func(f *fuzzer) (uintptr, unix.Errno) {
