@@ -25,6 +25,7 @@ const (
 	commandMapEventBufs         = "event_bufs"
 	commandMapEvents            = "events"
 	commandMapHolds             = "holds"
+	commandMapLates             = "lates"
 	commandMapMembers           = "members"
 	commandMapScratches         = "scratches"
 	commandMapSeqs              = "seqs"
@@ -41,9 +42,13 @@ const (
 	commandProgTerminalGone     = "terminal_gone"
 	commandProgUringCmd         = "uring_cmd"
 	commandVarArenaMask         = "arena_mask"
+	commandVarKnownCalls        = "known_calls"
+	commandVarLateOpens         = "late_opens"
+	commandVarLateSignals       = "late_signals"
 	commandVarNameMasks         = "name_masks"
 	commandVarNone              = "none"
 	commandVarOpaque            = "opaque"
+	commandVarUndecided         = "undecided"
 	commandVarWithoutRenameLock = "without_rename_lock"
 )
 
@@ -110,6 +115,7 @@ type commandMapSpecs struct {
 	EventBufs *ebpf.MapSpec `ebpf:"event_bufs"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
 	Holds     *ebpf.MapSpec `ebpf:"holds"`
+	Lates     *ebpf.MapSpec `ebpf:"lates"`
 	Members   *ebpf.MapSpec `ebpf:"members"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
 	Seqs      *ebpf.MapSpec `ebpf:"seqs"`
@@ -126,9 +132,13 @@ type commandMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type commandVariableSpecs struct {
 	ArenaMask         *ebpf.VariableSpec `ebpf:"arena_mask"`
+	KnownCalls        *ebpf.VariableSpec `ebpf:"known_calls"`
+	LateOpens         *ebpf.VariableSpec `ebpf:"late_opens"`
+	LateSignals       *ebpf.VariableSpec `ebpf:"late_signals"`
 	NameMasks         *ebpf.VariableSpec `ebpf:"name_masks"`
 	None              *ebpf.VariableSpec `ebpf:"none"`
 	Opaque            *ebpf.VariableSpec `ebpf:"opaque"`
+	Undecided         *ebpf.VariableSpec `ebpf:"undecided"`
 	WithoutRenameLock *ebpf.VariableSpec `ebpf:"without_rename_lock"`
 }
 
@@ -161,6 +171,7 @@ type commandMaps struct {
 	EventBufs *ebpf.Map `ebpf:"event_bufs"`
 	Events    *ebpf.Map `ebpf:"events"`
 	Holds     *ebpf.Map `ebpf:"holds"`
+	Lates     *ebpf.Map `ebpf:"lates"`
 	Members   *ebpf.Map `ebpf:"members"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
 	Seqs      *ebpf.Map `ebpf:"seqs"`
@@ -183,6 +194,7 @@ func (m *commandMaps) Close() error {
 		m.EventBufs,
 		m.Events,
 		m.Holds,
+		m.Lates,
 		m.Members,
 		m.Scratches,
 		m.Seqs,
@@ -200,9 +212,13 @@ func (m *commandMaps) Close() error {
 // It can be passed to loadCommandObjects or ebpf.CollectionSpec.LoadAndAssign.
 type commandVariables struct {
 	ArenaMask         *ebpf.Variable `ebpf:"arena_mask"`
+	KnownCalls        *ebpf.Variable `ebpf:"known_calls"`
+	LateOpens         *ebpf.Variable `ebpf:"late_opens"`
+	LateSignals       *ebpf.Variable `ebpf:"late_signals"`
 	NameMasks         *ebpf.Variable `ebpf:"name_masks"`
 	None              *ebpf.Variable `ebpf:"none"`
 	Opaque            *ebpf.Variable `ebpf:"opaque"`
+	Undecided         *ebpf.Variable `ebpf:"undecided"`
 	WithoutRenameLock *ebpf.Variable `ebpf:"without_rename_lock"`
 }
 

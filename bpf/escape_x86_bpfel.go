@@ -25,6 +25,7 @@ const (
 	escapeMapEventBufs            = "event_bufs"
 	escapeMapEvents               = "events"
 	escapeMapHolds                = "holds"
+	escapeMapLates                = "lates"
 	escapeMapMembers              = "members"
 	escapeMapScratches            = "scratches"
 	escapeMapSeqs                 = "seqs"
@@ -36,9 +37,11 @@ const (
 	escapeMapWorkloads            = "workloads"
 	escapeProgFileReceive         = "file_receive"
 	escapeProgFsContextParseParam = "fs_context_parse_param"
+	escapeProgKillEnds            = "kill_ends"
 	escapeProgMoveMount           = "move_mount"
 	escapeProgPathChroot          = "path_chroot"
 	escapeProgPathNotify          = "path_notify"
+	escapeProgPidfdKillEnds       = "pidfd_kill_ends"
 	escapeProgPtraceAccessCheck   = "ptrace_access_check"
 	escapeProgPtraceTraceme       = "ptrace_traceme"
 	escapeProgSbKernMount         = "sb_kern_mount"
@@ -55,9 +58,13 @@ const (
 	escapeProgUringOverrideCreds  = "uring_override_creds"
 	escapeProgUsernsCreate        = "userns_create"
 	escapeVarArenaMask            = "arena_mask"
+	escapeVarKnownCalls           = "known_calls"
+	escapeVarLateOpens            = "late_opens"
+	escapeVarLateSignals          = "late_signals"
 	escapeVarNameMasks            = "name_masks"
 	escapeVarNone                 = "none"
 	escapeVarOpaque               = "opaque"
+	escapeVarUndecided            = "undecided"
 	escapeVarWithoutRenameLock    = "without_rename_lock"
 )
 
@@ -105,9 +112,11 @@ type escapeSpecs struct {
 type escapeProgramSpecs struct {
 	FileReceive         *ebpf.ProgramSpec `ebpf:"file_receive"`
 	FsContextParseParam *ebpf.ProgramSpec `ebpf:"fs_context_parse_param"`
+	KillEnds            *ebpf.ProgramSpec `ebpf:"kill_ends"`
 	MoveMount           *ebpf.ProgramSpec `ebpf:"move_mount"`
 	PathChroot          *ebpf.ProgramSpec `ebpf:"path_chroot"`
 	PathNotify          *ebpf.ProgramSpec `ebpf:"path_notify"`
+	PidfdKillEnds       *ebpf.ProgramSpec `ebpf:"pidfd_kill_ends"`
 	PtraceAccessCheck   *ebpf.ProgramSpec `ebpf:"ptrace_access_check"`
 	PtraceTraceme       *ebpf.ProgramSpec `ebpf:"ptrace_traceme"`
 	SbKernMount         *ebpf.ProgramSpec `ebpf:"sb_kern_mount"`
@@ -138,6 +147,7 @@ type escapeMapSpecs struct {
 	EventBufs *ebpf.MapSpec `ebpf:"event_bufs"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
 	Holds     *ebpf.MapSpec `ebpf:"holds"`
+	Lates     *ebpf.MapSpec `ebpf:"lates"`
 	Members   *ebpf.MapSpec `ebpf:"members"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
 	Seqs      *ebpf.MapSpec `ebpf:"seqs"`
@@ -154,9 +164,13 @@ type escapeMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type escapeVariableSpecs struct {
 	ArenaMask         *ebpf.VariableSpec `ebpf:"arena_mask"`
+	KnownCalls        *ebpf.VariableSpec `ebpf:"known_calls"`
+	LateOpens         *ebpf.VariableSpec `ebpf:"late_opens"`
+	LateSignals       *ebpf.VariableSpec `ebpf:"late_signals"`
 	NameMasks         *ebpf.VariableSpec `ebpf:"name_masks"`
 	None              *ebpf.VariableSpec `ebpf:"none"`
 	Opaque            *ebpf.VariableSpec `ebpf:"opaque"`
+	Undecided         *ebpf.VariableSpec `ebpf:"undecided"`
 	WithoutRenameLock *ebpf.VariableSpec `ebpf:"without_rename_lock"`
 }
 
@@ -189,6 +203,7 @@ type escapeMaps struct {
 	EventBufs *ebpf.Map `ebpf:"event_bufs"`
 	Events    *ebpf.Map `ebpf:"events"`
 	Holds     *ebpf.Map `ebpf:"holds"`
+	Lates     *ebpf.Map `ebpf:"lates"`
 	Members   *ebpf.Map `ebpf:"members"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
 	Seqs      *ebpf.Map `ebpf:"seqs"`
@@ -211,6 +226,7 @@ func (m *escapeMaps) Close() error {
 		m.EventBufs,
 		m.Events,
 		m.Holds,
+		m.Lates,
 		m.Members,
 		m.Scratches,
 		m.Seqs,
@@ -228,9 +244,13 @@ func (m *escapeMaps) Close() error {
 // It can be passed to loadEscapeObjects or ebpf.CollectionSpec.LoadAndAssign.
 type escapeVariables struct {
 	ArenaMask         *ebpf.Variable `ebpf:"arena_mask"`
+	KnownCalls        *ebpf.Variable `ebpf:"known_calls"`
+	LateOpens         *ebpf.Variable `ebpf:"late_opens"`
+	LateSignals       *ebpf.Variable `ebpf:"late_signals"`
 	NameMasks         *ebpf.Variable `ebpf:"name_masks"`
 	None              *ebpf.Variable `ebpf:"none"`
 	Opaque            *ebpf.Variable `ebpf:"opaque"`
+	Undecided         *ebpf.Variable `ebpf:"undecided"`
 	WithoutRenameLock *ebpf.Variable `ebpf:"without_rename_lock"`
 }
 
@@ -240,9 +260,11 @@ type escapeVariables struct {
 type escapePrograms struct {
 	FileReceive         *ebpf.Program `ebpf:"file_receive"`
 	FsContextParseParam *ebpf.Program `ebpf:"fs_context_parse_param"`
+	KillEnds            *ebpf.Program `ebpf:"kill_ends"`
 	MoveMount           *ebpf.Program `ebpf:"move_mount"`
 	PathChroot          *ebpf.Program `ebpf:"path_chroot"`
 	PathNotify          *ebpf.Program `ebpf:"path_notify"`
+	PidfdKillEnds       *ebpf.Program `ebpf:"pidfd_kill_ends"`
 	PtraceAccessCheck   *ebpf.Program `ebpf:"ptrace_access_check"`
 	PtraceTraceme       *ebpf.Program `ebpf:"ptrace_traceme"`
 	SbKernMount         *ebpf.Program `ebpf:"sb_kern_mount"`
@@ -264,9 +286,11 @@ func (p *escapePrograms) Close() error {
 	return _EscapeClose(
 		p.FileReceive,
 		p.FsContextParseParam,
+		p.KillEnds,
 		p.MoveMount,
 		p.PathChroot,
 		p.PathNotify,
+		p.PidfdKillEnds,
 		p.PtraceAccessCheck,
 		p.PtraceTraceme,
 		p.SbKernMount,

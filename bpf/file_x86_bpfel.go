@@ -25,6 +25,7 @@ const (
 	fileMapEventBufs         = "event_bufs"
 	fileMapEvents            = "events"
 	fileMapHolds             = "holds"
+	fileMapLates             = "lates"
 	fileMapMembers           = "members"
 	fileMapScratches         = "scratches"
 	fileMapSeqs              = "seqs"
@@ -34,6 +35,8 @@ const (
 	fileMapTerminals         = "terminals"
 	fileMapWaits             = "waits"
 	fileMapWorkloads         = "workloads"
+	fileProgDoFileOpen       = "do_file_open"
+	fileProgDoFilpOpen       = "do_filp_open"
 	fileProgFileOpen         = "file_open"
 	fileProgFileTruncate     = "file_truncate"
 	fileProgInodeGetattr     = "inode_getattr"
@@ -48,9 +51,13 @@ const (
 	fileProgPathTruncate     = "path_truncate"
 	fileProgPathUnlink       = "path_unlink"
 	fileVarArenaMask         = "arena_mask"
+	fileVarKnownCalls        = "known_calls"
+	fileVarLateOpens         = "late_opens"
+	fileVarLateSignals       = "late_signals"
 	fileVarNameMasks         = "name_masks"
 	fileVarNone              = "none"
 	fileVarOpaque            = "opaque"
+	fileVarUndecided         = "undecided"
 	fileVarWithoutRenameLock = "without_rename_lock"
 )
 
@@ -96,6 +103,8 @@ type fileSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type fileProgramSpecs struct {
+	DoFileOpen   *ebpf.ProgramSpec `ebpf:"do_file_open"`
+	DoFilpOpen   *ebpf.ProgramSpec `ebpf:"do_filp_open"`
 	FileOpen     *ebpf.ProgramSpec `ebpf:"file_open"`
 	FileTruncate *ebpf.ProgramSpec `ebpf:"file_truncate"`
 	InodeGetattr *ebpf.ProgramSpec `ebpf:"inode_getattr"`
@@ -124,6 +133,7 @@ type fileMapSpecs struct {
 	EventBufs *ebpf.MapSpec `ebpf:"event_bufs"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
 	Holds     *ebpf.MapSpec `ebpf:"holds"`
+	Lates     *ebpf.MapSpec `ebpf:"lates"`
 	Members   *ebpf.MapSpec `ebpf:"members"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
 	Seqs      *ebpf.MapSpec `ebpf:"seqs"`
@@ -140,9 +150,13 @@ type fileMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type fileVariableSpecs struct {
 	ArenaMask         *ebpf.VariableSpec `ebpf:"arena_mask"`
+	KnownCalls        *ebpf.VariableSpec `ebpf:"known_calls"`
+	LateOpens         *ebpf.VariableSpec `ebpf:"late_opens"`
+	LateSignals       *ebpf.VariableSpec `ebpf:"late_signals"`
 	NameMasks         *ebpf.VariableSpec `ebpf:"name_masks"`
 	None              *ebpf.VariableSpec `ebpf:"none"`
 	Opaque            *ebpf.VariableSpec `ebpf:"opaque"`
+	Undecided         *ebpf.VariableSpec `ebpf:"undecided"`
 	WithoutRenameLock *ebpf.VariableSpec `ebpf:"without_rename_lock"`
 }
 
@@ -175,6 +189,7 @@ type fileMaps struct {
 	EventBufs *ebpf.Map `ebpf:"event_bufs"`
 	Events    *ebpf.Map `ebpf:"events"`
 	Holds     *ebpf.Map `ebpf:"holds"`
+	Lates     *ebpf.Map `ebpf:"lates"`
 	Members   *ebpf.Map `ebpf:"members"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
 	Seqs      *ebpf.Map `ebpf:"seqs"`
@@ -197,6 +212,7 @@ func (m *fileMaps) Close() error {
 		m.EventBufs,
 		m.Events,
 		m.Holds,
+		m.Lates,
 		m.Members,
 		m.Scratches,
 		m.Seqs,
@@ -214,9 +230,13 @@ func (m *fileMaps) Close() error {
 // It can be passed to loadFileObjects or ebpf.CollectionSpec.LoadAndAssign.
 type fileVariables struct {
 	ArenaMask         *ebpf.Variable `ebpf:"arena_mask"`
+	KnownCalls        *ebpf.Variable `ebpf:"known_calls"`
+	LateOpens         *ebpf.Variable `ebpf:"late_opens"`
+	LateSignals       *ebpf.Variable `ebpf:"late_signals"`
 	NameMasks         *ebpf.Variable `ebpf:"name_masks"`
 	None              *ebpf.Variable `ebpf:"none"`
 	Opaque            *ebpf.Variable `ebpf:"opaque"`
+	Undecided         *ebpf.Variable `ebpf:"undecided"`
 	WithoutRenameLock *ebpf.Variable `ebpf:"without_rename_lock"`
 }
 
@@ -224,6 +244,8 @@ type fileVariables struct {
 //
 // It can be passed to loadFileObjects or ebpf.CollectionSpec.LoadAndAssign.
 type filePrograms struct {
+	DoFileOpen   *ebpf.Program `ebpf:"do_file_open"`
+	DoFilpOpen   *ebpf.Program `ebpf:"do_filp_open"`
 	FileOpen     *ebpf.Program `ebpf:"file_open"`
 	FileTruncate *ebpf.Program `ebpf:"file_truncate"`
 	InodeGetattr *ebpf.Program `ebpf:"inode_getattr"`
@@ -241,6 +263,8 @@ type filePrograms struct {
 
 func (p *filePrograms) Close() error {
 	return _FileClose(
+		p.DoFileOpen,
+		p.DoFilpOpen,
 		p.FileOpen,
 		p.FileTruncate,
 		p.InodeGetattr,

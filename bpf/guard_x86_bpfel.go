@@ -25,6 +25,7 @@ const (
 	guardMapEventBufs              = "event_bufs"
 	guardMapEvents                 = "events"
 	guardMapHolds                  = "holds"
+	guardMapLates                  = "lates"
 	guardMapMembers                = "members"
 	guardMapScratches              = "scratches"
 	guardMapSeqs                   = "seqs"
@@ -46,9 +47,13 @@ const (
 	guardProgTaskPrctl             = "task_prctl"
 	guardVarArenaMask              = "arena_mask"
 	guardVarKeepClock              = "keep_clock"
+	guardVarKnownCalls             = "known_calls"
+	guardVarLateOpens              = "late_opens"
+	guardVarLateSignals            = "late_signals"
 	guardVarNameMasks              = "name_masks"
 	guardVarNone                   = "none"
 	guardVarOpaque                 = "opaque"
+	guardVarUndecided              = "undecided"
 	guardVarWithoutRenameLock      = "without_rename_lock"
 )
 
@@ -119,6 +124,7 @@ type guardMapSpecs struct {
 	EventBufs *ebpf.MapSpec `ebpf:"event_bufs"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
 	Holds     *ebpf.MapSpec `ebpf:"holds"`
+	Lates     *ebpf.MapSpec `ebpf:"lates"`
 	Members   *ebpf.MapSpec `ebpf:"members"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
 	Seqs      *ebpf.MapSpec `ebpf:"seqs"`
@@ -136,9 +142,13 @@ type guardMapSpecs struct {
 type guardVariableSpecs struct {
 	ArenaMask         *ebpf.VariableSpec `ebpf:"arena_mask"`
 	KeepClock         *ebpf.VariableSpec `ebpf:"keep_clock"`
+	KnownCalls        *ebpf.VariableSpec `ebpf:"known_calls"`
+	LateOpens         *ebpf.VariableSpec `ebpf:"late_opens"`
+	LateSignals       *ebpf.VariableSpec `ebpf:"late_signals"`
 	NameMasks         *ebpf.VariableSpec `ebpf:"name_masks"`
 	None              *ebpf.VariableSpec `ebpf:"none"`
 	Opaque            *ebpf.VariableSpec `ebpf:"opaque"`
+	Undecided         *ebpf.VariableSpec `ebpf:"undecided"`
 	WithoutRenameLock *ebpf.VariableSpec `ebpf:"without_rename_lock"`
 }
 
@@ -171,6 +181,7 @@ type guardMaps struct {
 	EventBufs *ebpf.Map `ebpf:"event_bufs"`
 	Events    *ebpf.Map `ebpf:"events"`
 	Holds     *ebpf.Map `ebpf:"holds"`
+	Lates     *ebpf.Map `ebpf:"lates"`
 	Members   *ebpf.Map `ebpf:"members"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
 	Seqs      *ebpf.Map `ebpf:"seqs"`
@@ -193,6 +204,7 @@ func (m *guardMaps) Close() error {
 		m.EventBufs,
 		m.Events,
 		m.Holds,
+		m.Lates,
 		m.Members,
 		m.Scratches,
 		m.Seqs,
@@ -211,9 +223,13 @@ func (m *guardMaps) Close() error {
 type guardVariables struct {
 	ArenaMask         *ebpf.Variable `ebpf:"arena_mask"`
 	KeepClock         *ebpf.Variable `ebpf:"keep_clock"`
+	KnownCalls        *ebpf.Variable `ebpf:"known_calls"`
+	LateOpens         *ebpf.Variable `ebpf:"late_opens"`
+	LateSignals       *ebpf.Variable `ebpf:"late_signals"`
 	NameMasks         *ebpf.Variable `ebpf:"name_masks"`
 	None              *ebpf.Variable `ebpf:"none"`
 	Opaque            *ebpf.Variable `ebpf:"opaque"`
+	Undecided         *ebpf.Variable `ebpf:"undecided"`
 	WithoutRenameLock *ebpf.Variable `ebpf:"without_rename_lock"`
 }
 

@@ -26,6 +26,7 @@ const (
 	holdMapEvents            = "events"
 	holdMapHolds             = "holds"
 	holdMapImages            = "images"
+	holdMapLates             = "lates"
 	holdMapMembers           = "members"
 	holdMapScratches         = "scratches"
 	holdMapSeqs              = "seqs"
@@ -39,9 +40,13 @@ const (
 	holdProgFilePostOpen     = "file_post_open"
 	holdProgImage            = "image"
 	holdVarArenaMask         = "arena_mask"
+	holdVarKnownCalls        = "known_calls"
+	holdVarLateOpens         = "late_opens"
+	holdVarLateSignals       = "late_signals"
 	holdVarNameMasks         = "name_masks"
 	holdVarNone              = "none"
 	holdVarOpaque            = "opaque"
+	holdVarUndecided         = "undecided"
 	holdVarWithoutRenameLock = "without_rename_lock"
 )
 
@@ -106,6 +111,7 @@ type holdMapSpecs struct {
 	Events    *ebpf.MapSpec `ebpf:"events"`
 	Holds     *ebpf.MapSpec `ebpf:"holds"`
 	Images    *ebpf.MapSpec `ebpf:"images"`
+	Lates     *ebpf.MapSpec `ebpf:"lates"`
 	Members   *ebpf.MapSpec `ebpf:"members"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
 	Seqs      *ebpf.MapSpec `ebpf:"seqs"`
@@ -122,9 +128,13 @@ type holdMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type holdVariableSpecs struct {
 	ArenaMask         *ebpf.VariableSpec `ebpf:"arena_mask"`
+	KnownCalls        *ebpf.VariableSpec `ebpf:"known_calls"`
+	LateOpens         *ebpf.VariableSpec `ebpf:"late_opens"`
+	LateSignals       *ebpf.VariableSpec `ebpf:"late_signals"`
 	NameMasks         *ebpf.VariableSpec `ebpf:"name_masks"`
 	None              *ebpf.VariableSpec `ebpf:"none"`
 	Opaque            *ebpf.VariableSpec `ebpf:"opaque"`
+	Undecided         *ebpf.VariableSpec `ebpf:"undecided"`
 	WithoutRenameLock *ebpf.VariableSpec `ebpf:"without_rename_lock"`
 }
 
@@ -158,6 +168,7 @@ type holdMaps struct {
 	Events    *ebpf.Map `ebpf:"events"`
 	Holds     *ebpf.Map `ebpf:"holds"`
 	Images    *ebpf.Map `ebpf:"images"`
+	Lates     *ebpf.Map `ebpf:"lates"`
 	Members   *ebpf.Map `ebpf:"members"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
 	Seqs      *ebpf.Map `ebpf:"seqs"`
@@ -181,6 +192,7 @@ func (m *holdMaps) Close() error {
 		m.Events,
 		m.Holds,
 		m.Images,
+		m.Lates,
 		m.Members,
 		m.Scratches,
 		m.Seqs,
@@ -198,9 +210,13 @@ func (m *holdMaps) Close() error {
 // It can be passed to loadHoldObjects or ebpf.CollectionSpec.LoadAndAssign.
 type holdVariables struct {
 	ArenaMask         *ebpf.Variable `ebpf:"arena_mask"`
+	KnownCalls        *ebpf.Variable `ebpf:"known_calls"`
+	LateOpens         *ebpf.Variable `ebpf:"late_opens"`
+	LateSignals       *ebpf.Variable `ebpf:"late_signals"`
 	NameMasks         *ebpf.Variable `ebpf:"name_masks"`
 	None              *ebpf.Variable `ebpf:"none"`
 	Opaque            *ebpf.Variable `ebpf:"opaque"`
+	Undecided         *ebpf.Variable `ebpf:"undecided"`
 	WithoutRenameLock *ebpf.Variable `ebpf:"without_rename_lock"`
 }
 

@@ -25,6 +25,7 @@ const (
 	identityMapEventBufs         = "event_bufs"
 	identityMapEvents            = "events"
 	identityMapHolds             = "holds"
+	identityMapLates             = "lates"
 	identityMapMembers           = "members"
 	identityMapRetirement        = "retirement"
 	identityMapScratches         = "scratches"
@@ -44,9 +45,13 @@ const (
 	identityProgTaskExit         = "task_exit"
 	identityProgTaskFree         = "task_free"
 	identityVarArenaMask         = "arena_mask"
+	identityVarKnownCalls        = "known_calls"
+	identityVarLateOpens         = "late_opens"
+	identityVarLateSignals       = "late_signals"
 	identityVarNameMasks         = "name_masks"
 	identityVarNone              = "none"
 	identityVarOpaque            = "opaque"
+	identityVarUndecided         = "undecided"
 	identityVarWithoutRenameLock = "without_rename_lock"
 )
 
@@ -115,6 +120,7 @@ type identityMapSpecs struct {
 	EventBufs  *ebpf.MapSpec `ebpf:"event_bufs"`
 	Events     *ebpf.MapSpec `ebpf:"events"`
 	Holds      *ebpf.MapSpec `ebpf:"holds"`
+	Lates      *ebpf.MapSpec `ebpf:"lates"`
 	Members    *ebpf.MapSpec `ebpf:"members"`
 	Retirement *ebpf.MapSpec `ebpf:"retirement"`
 	Scratches  *ebpf.MapSpec `ebpf:"scratches"`
@@ -132,9 +138,13 @@ type identityMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type identityVariableSpecs struct {
 	ArenaMask         *ebpf.VariableSpec `ebpf:"arena_mask"`
+	KnownCalls        *ebpf.VariableSpec `ebpf:"known_calls"`
+	LateOpens         *ebpf.VariableSpec `ebpf:"late_opens"`
+	LateSignals       *ebpf.VariableSpec `ebpf:"late_signals"`
 	NameMasks         *ebpf.VariableSpec `ebpf:"name_masks"`
 	None              *ebpf.VariableSpec `ebpf:"none"`
 	Opaque            *ebpf.VariableSpec `ebpf:"opaque"`
+	Undecided         *ebpf.VariableSpec `ebpf:"undecided"`
 	WithoutRenameLock *ebpf.VariableSpec `ebpf:"without_rename_lock"`
 }
 
@@ -167,6 +177,7 @@ type identityMaps struct {
 	EventBufs  *ebpf.Map `ebpf:"event_bufs"`
 	Events     *ebpf.Map `ebpf:"events"`
 	Holds      *ebpf.Map `ebpf:"holds"`
+	Lates      *ebpf.Map `ebpf:"lates"`
 	Members    *ebpf.Map `ebpf:"members"`
 	Retirement *ebpf.Map `ebpf:"retirement"`
 	Scratches  *ebpf.Map `ebpf:"scratches"`
@@ -190,6 +201,7 @@ func (m *identityMaps) Close() error {
 		m.EventBufs,
 		m.Events,
 		m.Holds,
+		m.Lates,
 		m.Members,
 		m.Retirement,
 		m.Scratches,
@@ -208,9 +220,13 @@ func (m *identityMaps) Close() error {
 // It can be passed to loadIdentityObjects or ebpf.CollectionSpec.LoadAndAssign.
 type identityVariables struct {
 	ArenaMask         *ebpf.Variable `ebpf:"arena_mask"`
+	KnownCalls        *ebpf.Variable `ebpf:"known_calls"`
+	LateOpens         *ebpf.Variable `ebpf:"late_opens"`
+	LateSignals       *ebpf.Variable `ebpf:"late_signals"`
 	NameMasks         *ebpf.Variable `ebpf:"name_masks"`
 	None              *ebpf.Variable `ebpf:"none"`
 	Opaque            *ebpf.Variable `ebpf:"opaque"`
+	Undecided         *ebpf.Variable `ebpf:"undecided"`
 	WithoutRenameLock *ebpf.Variable `ebpf:"without_rename_lock"`
 }
 

@@ -25,6 +25,7 @@ const (
 	metaMapEventBufs         = "event_bufs"
 	metaMapEvents            = "events"
 	metaMapHolds             = "holds"
+	metaMapLates             = "lates"
 	metaMapMembers           = "members"
 	metaMapScratches         = "scratches"
 	metaMapSeqs              = "seqs"
@@ -47,9 +48,13 @@ const (
 	metaProgInodeUnlink      = "inode_unlink"
 	metaProgSbRemount        = "sb_remount"
 	metaVarArenaMask         = "arena_mask"
+	metaVarKnownCalls        = "known_calls"
+	metaVarLateOpens         = "late_opens"
+	metaVarLateSignals       = "late_signals"
 	metaVarNameMasks         = "name_masks"
 	metaVarNone              = "none"
 	metaVarOpaque            = "opaque"
+	metaVarUndecided         = "undecided"
 	metaVarWithoutRenameLock = "without_rename_lock"
 )
 
@@ -122,6 +127,7 @@ type metaMapSpecs struct {
 	EventBufs *ebpf.MapSpec `ebpf:"event_bufs"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
 	Holds     *ebpf.MapSpec `ebpf:"holds"`
+	Lates     *ebpf.MapSpec `ebpf:"lates"`
 	Members   *ebpf.MapSpec `ebpf:"members"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
 	Seqs      *ebpf.MapSpec `ebpf:"seqs"`
@@ -138,9 +144,13 @@ type metaMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type metaVariableSpecs struct {
 	ArenaMask         *ebpf.VariableSpec `ebpf:"arena_mask"`
+	KnownCalls        *ebpf.VariableSpec `ebpf:"known_calls"`
+	LateOpens         *ebpf.VariableSpec `ebpf:"late_opens"`
+	LateSignals       *ebpf.VariableSpec `ebpf:"late_signals"`
 	NameMasks         *ebpf.VariableSpec `ebpf:"name_masks"`
 	None              *ebpf.VariableSpec `ebpf:"none"`
 	Opaque            *ebpf.VariableSpec `ebpf:"opaque"`
+	Undecided         *ebpf.VariableSpec `ebpf:"undecided"`
 	WithoutRenameLock *ebpf.VariableSpec `ebpf:"without_rename_lock"`
 }
 
@@ -173,6 +183,7 @@ type metaMaps struct {
 	EventBufs *ebpf.Map `ebpf:"event_bufs"`
 	Events    *ebpf.Map `ebpf:"events"`
 	Holds     *ebpf.Map `ebpf:"holds"`
+	Lates     *ebpf.Map `ebpf:"lates"`
 	Members   *ebpf.Map `ebpf:"members"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
 	Seqs      *ebpf.Map `ebpf:"seqs"`
@@ -195,6 +206,7 @@ func (m *metaMaps) Close() error {
 		m.EventBufs,
 		m.Events,
 		m.Holds,
+		m.Lates,
 		m.Members,
 		m.Scratches,
 		m.Seqs,
@@ -212,9 +224,13 @@ func (m *metaMaps) Close() error {
 // It can be passed to loadMetaObjects or ebpf.CollectionSpec.LoadAndAssign.
 type metaVariables struct {
 	ArenaMask         *ebpf.Variable `ebpf:"arena_mask"`
+	KnownCalls        *ebpf.Variable `ebpf:"known_calls"`
+	LateOpens         *ebpf.Variable `ebpf:"late_opens"`
+	LateSignals       *ebpf.Variable `ebpf:"late_signals"`
 	NameMasks         *ebpf.Variable `ebpf:"name_masks"`
 	None              *ebpf.Variable `ebpf:"none"`
 	Opaque            *ebpf.Variable `ebpf:"opaque"`
+	Undecided         *ebpf.Variable `ebpf:"undecided"`
 	WithoutRenameLock *ebpf.Variable `ebpf:"without_rename_lock"`
 }
 

@@ -25,6 +25,7 @@ const (
 	socketMapEventBufs         = "event_bufs"
 	socketMapEvents            = "events"
 	socketMapHolds             = "holds"
+	socketMapLates             = "lates"
 	socketMapMembers           = "members"
 	socketMapScratches         = "scratches"
 	socketMapSeqs              = "seqs"
@@ -38,9 +39,13 @@ const (
 	socketProgSocketCreate     = "socket_create"
 	socketProgSocketSetsockopt = "socket_setsockopt"
 	socketVarArenaMask         = "arena_mask"
+	socketVarKnownCalls        = "known_calls"
+	socketVarLateOpens         = "late_opens"
+	socketVarLateSignals       = "late_signals"
 	socketVarNameMasks         = "name_masks"
 	socketVarNone              = "none"
 	socketVarOpaque            = "opaque"
+	socketVarUndecided         = "undecided"
 	socketVarWithoutRenameLock = "without_rename_lock"
 )
 
@@ -104,6 +109,7 @@ type socketMapSpecs struct {
 	EventBufs *ebpf.MapSpec `ebpf:"event_bufs"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
 	Holds     *ebpf.MapSpec `ebpf:"holds"`
+	Lates     *ebpf.MapSpec `ebpf:"lates"`
 	Members   *ebpf.MapSpec `ebpf:"members"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
 	Seqs      *ebpf.MapSpec `ebpf:"seqs"`
@@ -120,9 +126,13 @@ type socketMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type socketVariableSpecs struct {
 	ArenaMask         *ebpf.VariableSpec `ebpf:"arena_mask"`
+	KnownCalls        *ebpf.VariableSpec `ebpf:"known_calls"`
+	LateOpens         *ebpf.VariableSpec `ebpf:"late_opens"`
+	LateSignals       *ebpf.VariableSpec `ebpf:"late_signals"`
 	NameMasks         *ebpf.VariableSpec `ebpf:"name_masks"`
 	None              *ebpf.VariableSpec `ebpf:"none"`
 	Opaque            *ebpf.VariableSpec `ebpf:"opaque"`
+	Undecided         *ebpf.VariableSpec `ebpf:"undecided"`
 	WithoutRenameLock *ebpf.VariableSpec `ebpf:"without_rename_lock"`
 }
 
@@ -155,6 +165,7 @@ type socketMaps struct {
 	EventBufs *ebpf.Map `ebpf:"event_bufs"`
 	Events    *ebpf.Map `ebpf:"events"`
 	Holds     *ebpf.Map `ebpf:"holds"`
+	Lates     *ebpf.Map `ebpf:"lates"`
 	Members   *ebpf.Map `ebpf:"members"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
 	Seqs      *ebpf.Map `ebpf:"seqs"`
@@ -177,6 +188,7 @@ func (m *socketMaps) Close() error {
 		m.EventBufs,
 		m.Events,
 		m.Holds,
+		m.Lates,
 		m.Members,
 		m.Scratches,
 		m.Seqs,
@@ -194,9 +206,13 @@ func (m *socketMaps) Close() error {
 // It can be passed to loadSocketObjects or ebpf.CollectionSpec.LoadAndAssign.
 type socketVariables struct {
 	ArenaMask         *ebpf.Variable `ebpf:"arena_mask"`
+	KnownCalls        *ebpf.Variable `ebpf:"known_calls"`
+	LateOpens         *ebpf.Variable `ebpf:"late_opens"`
+	LateSignals       *ebpf.Variable `ebpf:"late_signals"`
 	NameMasks         *ebpf.Variable `ebpf:"name_masks"`
 	None              *ebpf.Variable `ebpf:"none"`
 	Opaque            *ebpf.Variable `ebpf:"opaque"`
+	Undecided         *ebpf.Variable `ebpf:"undecided"`
 	WithoutRenameLock *ebpf.Variable `ebpf:"without_rename_lock"`
 }
 

@@ -25,6 +25,7 @@ const (
 	strictMapEventBufs                = "event_bufs"
 	strictMapEvents                   = "events"
 	strictMapHolds                    = "holds"
+	strictMapLates                    = "lates"
 	strictMapMembers                  = "members"
 	strictMapScratches                = "scratches"
 	strictMapSeqs                     = "seqs"
@@ -45,9 +46,13 @@ const (
 	strictProgStrictPtraceAccessCheck = "strict_ptrace_access_check"
 	strictProgStrictPtraceTraceme     = "strict_ptrace_traceme"
 	strictVarArenaMask                = "arena_mask"
+	strictVarKnownCalls               = "known_calls"
+	strictVarLateOpens                = "late_opens"
+	strictVarLateSignals              = "late_signals"
 	strictVarNameMasks                = "name_masks"
 	strictVarNone                     = "none"
 	strictVarOpaque                   = "opaque"
+	strictVarUndecided                = "undecided"
 	strictVarWithoutRenameLock        = "without_rename_lock"
 )
 
@@ -118,6 +123,7 @@ type strictMapSpecs struct {
 	EventBufs *ebpf.MapSpec `ebpf:"event_bufs"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
 	Holds     *ebpf.MapSpec `ebpf:"holds"`
+	Lates     *ebpf.MapSpec `ebpf:"lates"`
 	Members   *ebpf.MapSpec `ebpf:"members"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
 	Seqs      *ebpf.MapSpec `ebpf:"seqs"`
@@ -134,9 +140,13 @@ type strictMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type strictVariableSpecs struct {
 	ArenaMask         *ebpf.VariableSpec `ebpf:"arena_mask"`
+	KnownCalls        *ebpf.VariableSpec `ebpf:"known_calls"`
+	LateOpens         *ebpf.VariableSpec `ebpf:"late_opens"`
+	LateSignals       *ebpf.VariableSpec `ebpf:"late_signals"`
 	NameMasks         *ebpf.VariableSpec `ebpf:"name_masks"`
 	None              *ebpf.VariableSpec `ebpf:"none"`
 	Opaque            *ebpf.VariableSpec `ebpf:"opaque"`
+	Undecided         *ebpf.VariableSpec `ebpf:"undecided"`
 	WithoutRenameLock *ebpf.VariableSpec `ebpf:"without_rename_lock"`
 }
 
@@ -169,6 +179,7 @@ type strictMaps struct {
 	EventBufs *ebpf.Map `ebpf:"event_bufs"`
 	Events    *ebpf.Map `ebpf:"events"`
 	Holds     *ebpf.Map `ebpf:"holds"`
+	Lates     *ebpf.Map `ebpf:"lates"`
 	Members   *ebpf.Map `ebpf:"members"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
 	Seqs      *ebpf.Map `ebpf:"seqs"`
@@ -191,6 +202,7 @@ func (m *strictMaps) Close() error {
 		m.EventBufs,
 		m.Events,
 		m.Holds,
+		m.Lates,
 		m.Members,
 		m.Scratches,
 		m.Seqs,
@@ -208,9 +220,13 @@ func (m *strictMaps) Close() error {
 // It can be passed to loadStrictObjects or ebpf.CollectionSpec.LoadAndAssign.
 type strictVariables struct {
 	ArenaMask         *ebpf.Variable `ebpf:"arena_mask"`
+	KnownCalls        *ebpf.Variable `ebpf:"known_calls"`
+	LateOpens         *ebpf.Variable `ebpf:"late_opens"`
+	LateSignals       *ebpf.Variable `ebpf:"late_signals"`
 	NameMasks         *ebpf.Variable `ebpf:"name_masks"`
 	None              *ebpf.Variable `ebpf:"none"`
 	Opaque            *ebpf.Variable `ebpf:"opaque"`
+	Undecided         *ebpf.Variable `ebpf:"undecided"`
 	WithoutRenameLock *ebpf.Variable `ebpf:"without_rename_lock"`
 }
 

@@ -4,4 +4,4 @@
 package bpf
 
 // objectsSum is the SHA-256 of all objects.
-const objectsSum = "9281e077844e4bd54769b6b76d66ec37b75c7288269a94897618e4bcd95a6999"
+const objectsSum = "d9738802a33f3ec359b846096d81c1151ffd48e0587e387efef6450876724c61"

@@ -4,4 +4,4 @@
 package bpf
 
 // objectsSum is the SHA-256 of all objects.
-const objectsSum = "33c6ed44bda56ba30ee22ec12344996d08e2fe5acceb5c384a720d037420a3ad"
+const objectsSum = "f2230220ba7b6ebdec5e5a13da047942a50b0ab1ae877071e8a256d92d15f506"

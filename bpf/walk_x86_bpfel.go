@@ -25,6 +25,7 @@ const (
 	walkMapEventBufs         = "event_bufs"
 	walkMapEvents            = "events"
 	walkMapHolds             = "holds"
+	walkMapLates             = "lates"
 	walkMapMembers           = "members"
 	walkMapScratches         = "scratches"
 	walkMapSeqs              = "seqs"
@@ -39,9 +40,13 @@ const (
 	walkProgMatchPath        = "match_path"
 	walkProgWalkCwd          = "walk_cwd"
 	walkVarArenaMask         = "arena_mask"
+	walkVarKnownCalls        = "known_calls"
+	walkVarLateOpens         = "late_opens"
+	walkVarLateSignals       = "late_signals"
 	walkVarNameMasks         = "name_masks"
 	walkVarNone              = "none"
 	walkVarOpaque            = "opaque"
+	walkVarUndecided         = "undecided"
 	walkVarWithoutRenameLock = "without_rename_lock"
 )
 
@@ -105,6 +110,7 @@ type walkMapSpecs struct {
 	EventBufs *ebpf.MapSpec `ebpf:"event_bufs"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
 	Holds     *ebpf.MapSpec `ebpf:"holds"`
+	Lates     *ebpf.MapSpec `ebpf:"lates"`
 	Members   *ebpf.MapSpec `ebpf:"members"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
 	Seqs      *ebpf.MapSpec `ebpf:"seqs"`
@@ -122,9 +128,13 @@ type walkMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type walkVariableSpecs struct {
 	ArenaMask         *ebpf.VariableSpec `ebpf:"arena_mask"`
+	KnownCalls        *ebpf.VariableSpec `ebpf:"known_calls"`
+	LateOpens         *ebpf.VariableSpec `ebpf:"late_opens"`
+	LateSignals       *ebpf.VariableSpec `ebpf:"late_signals"`
 	NameMasks         *ebpf.VariableSpec `ebpf:"name_masks"`
 	None              *ebpf.VariableSpec `ebpf:"none"`
 	Opaque            *ebpf.VariableSpec `ebpf:"opaque"`
+	Undecided         *ebpf.VariableSpec `ebpf:"undecided"`
 	WithoutRenameLock *ebpf.VariableSpec `ebpf:"without_rename_lock"`
 }
 
@@ -157,6 +167,7 @@ type walkMaps struct {
 	EventBufs *ebpf.Map `ebpf:"event_bufs"`
 	Events    *ebpf.Map `ebpf:"events"`
 	Holds     *ebpf.Map `ebpf:"holds"`
+	Lates     *ebpf.Map `ebpf:"lates"`
 	Members   *ebpf.Map `ebpf:"members"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
 	Seqs      *ebpf.Map `ebpf:"seqs"`
@@ -180,6 +191,7 @@ func (m *walkMaps) Close() error {
 		m.EventBufs,
 		m.Events,
 		m.Holds,
+		m.Lates,
 		m.Members,
 		m.Scratches,
 		m.Seqs,
@@ -198,9 +210,13 @@ func (m *walkMaps) Close() error {
 // It can be passed to loadWalkObjects or ebpf.CollectionSpec.LoadAndAssign.
 type walkVariables struct {
 	ArenaMask         *ebpf.Variable `ebpf:"arena_mask"`
+	KnownCalls        *ebpf.Variable `ebpf:"known_calls"`
+	LateOpens         *ebpf.Variable `ebpf:"late_opens"`
+	LateSignals       *ebpf.Variable `ebpf:"late_signals"`
 	NameMasks         *ebpf.Variable `ebpf:"name_masks"`
 	None              *ebpf.Variable `ebpf:"none"`
 	Opaque            *ebpf.Variable `ebpf:"opaque"`
+	Undecided         *ebpf.Variable `ebpf:"undecided"`
 	WithoutRenameLock *ebpf.Variable `ebpf:"without_rename_lock"`
 }
 
