@@ -27,12 +27,10 @@ static __always_inline void count_dropped(u32 w)
 		__sync_fetch_and_add(&c->dropped, 1);
 }
 
-static __always_inline struct event_buf *claim_buf(u32 w)
+static __always_inline struct event_buf *claim_buf(void)
 {
-	u32 first = w * EVENT_SHARE & (EVENT_SLOTS - 1);
-
-	for (u32 i = 0; i < EVENT_SHARE; i++) {
-		u32 key = first + i;
+	for (u32 i = 0; i < EVENT_SLOTS; i++) {
+		u32 key = i;
 		struct event_buf *e = bpf_map_lookup_elem(&event_bufs, &key);
 
 		if (e && !__sync_lock_test_and_set(&e->busy, 1))
@@ -176,7 +174,7 @@ __noinline int emit(const struct denial *d, struct scratch *s, const struct work
 	seq = held ? NULL : bpf_map_lookup_elem(&seqs, &w);
 	if (seq)
 		n = __sync_fetch_and_add(seq, 1) + 1;
-	e = claim_buf(w);
+	e = claim_buf();
 	if (!e) {
 		if (!held)
 			count_dropped(w);

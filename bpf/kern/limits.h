@@ -20,8 +20,7 @@
 #define MAX_SB_MOUNTS 8192 /* mounts of one filesystem looked at for a dentry */
 #define SCRATCH_SLOTS 64 /* programs preempted on one CPU at once; power of two */
 #define SCRATCH_SHARE 32 /* of one workload, and of every second one after it; power of two */
-#define EVENT_SLOTS 64	 /* events being written at once; power of two */
-#define EVENT_SHARE 32	 /* of one workload, and of every second one after it; power of two */
+#define EVENT_SLOTS 32	 /* events being written at once; power of two */
 #define RING_PARTS 8	 /* of a ring, in which bytes are counted; power of two */
 #define MAX_HOLDS 4096	 /* operations that wait for the agent */
 #define MAX_PROOFS 4	 /* files of one exec that the agent was asked about; power of two */

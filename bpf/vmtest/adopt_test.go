@@ -106,6 +106,15 @@ func TestAdoptGoesOnWithTheSameGeneration(t *testing.T) {
 	if _, err := a.Claim("first"); err == nil {
 		t.Error("a name was claimed twice")
 	}
+	must(t, a.Retire(must1(a.Claim("ended"))(t)))
+	must(t, a.Retire(a.id))
+	a.wantReads("retired", false, false)
+	must(t, a.Abandon())
+	a.Enforcer = must1(bpf.Adopt(adoptPins))(t)
+	if list := must1(a.Workloads())(t); len(list) != 0 {
+		t.Errorf("left: %+v", list)
+	}
+	a.wantReads("retired, and adopted", false, false)
 }
 
 func TestReleaseWaitsForCgroupsAndTasks(t *testing.T) {
