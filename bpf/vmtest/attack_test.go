@@ -124,7 +124,7 @@ var attacks = []attack{
 	{what: "kernel's log", trials: []string{"Capabilities/reading_the_kernel's_log", "Capabilities/opening_the_kernel's_log"}},
 	{what: "mount or superblock before a hook is asked", trials: []string{"CapabilitiesOfNamespaces/", "BoundaryMounts/attaching_a_new", "BoundaryMounts/attributes_of_a_cloned"}},
 	{what: "thousands of copies of a mount", trials: []string{"Metadata/path_beside_thousands", "BoundaryMounts/attaching_a_cloned"}},
-	{what: "mount or superblock by a newer system call", trials: []string{"FullRing/cloning_a_mount_by_a_newer", "FullRing/context_of_a_file_system", "FullRing/mount_attributes"}},
+	{what: "mount or superblock by a newer system call", trials: []string{"NewerCalls/cloning_a_mount_by_a_newer", "NewerCalls/context_of_a_file_system", "NewerCalls/mount_attributes"}},
 	{what: "refusals that fail nothing as noise", trials: []string{"NamesNotKnownYet/", "SignalsToGroups/"}},
 	{what: "grant that would end enforcement", trials: []string{"Grants/"}},
 	{what: "audit mode as a way out", trials: []string{"AuditKeepsTheBoundary/"}},

@@ -2,6 +2,7 @@ package vmtest
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -26,10 +27,7 @@ func TestStrict(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		args := []string{"run", "--policy", "/policy/rest.cedar", "--", "cat"}
-		if strict {
-			args = append([]string{"run", "--strict"}, args[1:]...)
-		}
+		args := []string{"run", ownSet, fmt.Sprintf("--strict=%v", strict), "--policy", "/policy/rest.cedar", "--", "cat"}
 		cmd := exec.Command(program, args...)
 		var out, notes bytes.Buffer
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = key, &out, &notes
