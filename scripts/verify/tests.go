@@ -216,7 +216,7 @@ func (c *collector) finish(err error, notes string) []outcome {
 	}
 	switch {
 	case err != nil && len(blamed) == 0:
-		list = append(list, outcome{c.where, "(run)", "fail", tail(notes, 40) + "    " + err.Error() + "\n"})
+		list = append(list, outcome{c.where, "(run)", "fail", c.beside() + tail(notes, 40) + "    " + err.Error() + "\n"})
 	case err == nil && len(list) == 0:
 		list = append(list, outcome{c.where, "(run)", "fail", tail(notes, 40) + "    no test reported anything\n"})
 	case err != nil && notes != "":
@@ -224,6 +224,16 @@ func (c *collector) finish(err error, notes string) []outcome {
 		last.output += tail(notes, 40)
 	}
 	return list
+}
+
+// beside returns the last of what was written outside every test.
+func (c *collector) beside() (text string) {
+	for _, key := range c.order {
+		if strings.HasSuffix(key, "\x00") {
+			text += tail(c.output[key].String(), 10)
+		}
+	}
+	return text
 }
 
 func (c *collector) name(pkg string) string {
