@@ -149,7 +149,7 @@ var attacks = []attack{
 	{what: "modules of socket families", trials: []string{"BoundaryModulesOfFamilies/"}},
 	{what: "POSIX message queues", trials: []string{"Queues/", "QueuesNowhere/"}},
 	// What others share.
-	{what: "crowd in the middle of verdicts", trials: []string{"NobodyElsePays/"}},
+	{what: "crowd in the middle of verdicts", elsewhere: "TestNobodyElsePays"},
 	{what: "flood of denials", trials: []string{"FullRing/denials_are_all", "FullRing/flood"}},
 	{what: "flood of asks", trials: []string{"FullAsks/asks_are_all"}},
 	{what: "evaluators of asks that are kept up", elsewhere: "TestNobodyWaitsForAnotherWorkload"},
