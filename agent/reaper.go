@@ -179,7 +179,7 @@ func Reap(name string) error {
 // detaches the hooks: the kernel waits for each of them, ten seconds in all, for
 // which nobody else has to.
 func (c *claim) retire(run *os.File) error {
-	detach, err := bpf.Retire(c.pins)
+	detach, err := bpf.Unpin(c.pins)
 	if err == nil {
 		err = c.release()
 	}

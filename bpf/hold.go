@@ -101,7 +101,7 @@ func (e *Enforcer) attachHolds(which Hold) (err error) {
 		}
 	}()
 	o := Options{TableWords: e.Words() - 1, EventBytes: int(e.maps["events"].MaxEntries())}
-	obj := object{holdObject, loadHold, nil}
+	obj := object{holdObject, loadHold}
 	programs, err := e.loadObject(obj, o, kernel)
 	defer closeAll(programs)
 	if err != nil {

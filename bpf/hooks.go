@@ -13,22 +13,21 @@ import (
 type object struct {
 	name string
 	load func() (*ebpf.CollectionSpec, error)
-	code []byte
 }
 
 // objects in the order in which they are attached: who is confined comes
 // before what is decided.
 var objects = []object{
-	{"identity", loadIdentity, _IdentityBytes},
-	{"file", loadFile, _FileBytes},
-	{"exec", loadExec, _ExecBytes},
-	{"escape", loadEscape, _EscapeBytes},
-	{"guard", loadGuard, _GuardBytes},
-	{"command", loadCommand, _CommandBytes},
-	{"socket", loadSocket, _SocketBytes},
-	{"meta", loadMeta, _MetaBytes},
-	{strictObject, loadStrict, _StrictBytes},
-	{holdObject, loadHold, _HoldBytes},
+	{"identity", loadIdentity},
+	{"file", loadFile},
+	{"exec", loadExec},
+	{"escape", loadEscape},
+	{"guard", loadGuard},
+	{"command", loadCommand},
+	{"socket", loadSocket},
+	{"meta", loadMeta},
+	{strictObject, loadStrict},
+	{holdObject, loadHold},
 }
 
 // strictObject has the hooks that only strict workloads need.

@@ -41,10 +41,10 @@ func Remove(dir string) error {
 	return nil
 }
 
-// Retire removes the pins in dir as Remove does, but its hooks stay attached until
+// Unpin removes the pins in dir as Remove does, but its hooks stay attached until
 // detach is called: the kernel waits some sixty milliseconds for each of them, and
 // where pins alone hold them, as many of its workers wait at once.
-func Retire(dir string) (detach func() error, err error) {
+func Unpin(dir string) (detach func() error, err error) {
 	links, err := openLinks(dir, linkPin)
 	detach = func() error {
 		var errs []error
@@ -53,7 +53,7 @@ func Retire(dir string) (detach func() error, err error) {
 		}
 		return errors.Join(errs...)
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil {
 		return detach, err
 	}
 	return detach, Remove(dir)

@@ -4,4 +4,4 @@
 package bpf
 
 // objectsSum is the SHA-256 of all objects.
-const objectsSum = "d9738802a33f3ec359b846096d81c1151ffd48e0587e387efef6450876724c61"
+const objectsSum = "36b90eff10b57b12ad2583a793e8b2826aabb1f667aafd08d614628c5623579e"

@@ -4,4 +4,4 @@
 package bpf
 
 // objectsSum is the SHA-256 of all objects.
-const objectsSum = "f2230220ba7b6ebdec5e5a13da047942a50b0ab1ae877071e8a256d92d15f506"
+const objectsSum = "072252bfd3ae394af3633887d875189b8a357075bead7836a6ed5a77795ac210"

@@ -17,7 +17,7 @@ import (
 // structure finds a type in the BTF of the compiled objects.
 func structure(t *testing.T, name string) *btf.Struct {
 	t.Helper()
-	for _, obj := range append(objects, object{"walk", loadWalk, nil}) {
+	for _, obj := range append(objects, object{"walk", loadWalk}) {
 		spec, err := obj.load()
 		if err != nil {
 			t.Fatal(err)

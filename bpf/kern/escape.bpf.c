@@ -50,7 +50,7 @@ static __always_inline int on_mountpoint(u32 w, struct vfsmount *mnt, struct den
 
 	if (dentry->d_sb->s_magic == BPF_FS_MAGIC)
 		what = BOUNDARY_CONTROL;
-	what = REFUSE(what + opaque);
+	what = REFUSE_ONE(what);
 	return decide(w, mnt, dentry, kind_of(dentry->d_inode) | what, action);
 }
 

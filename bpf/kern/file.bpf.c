@@ -70,11 +70,13 @@ int BPF_PROG(file_open, struct file *file)
 	return decide(w, file->f_path.mnt, dentry, kind_of(file->f_inode) | what | MAY_HOLD, need | NEED_OF(what));
 }
 
-/* pins: names in bpffs are enforcement itself; none may change. */
-static __always_inline u32 pins(struct path *dir)
+/* pinned: names in bpffs are enforcement itself; none may change. */
+static __always_inline u32 pinned(struct path *dir)
 {
-	return REFUSE_ONE(kernel_names(dir->dentry) ? BOUNDARY_CONTROL : 0);
+	return kernel_names(dir->dentry) ? BOUNDARY_CONTROL : 0;
 }
+
+static __always_inline u32 pins(struct path *dir) { return REFUSE_ONE(pinned(dir)); }
 
 #define ON_ENTRY(hook, kind, act)                                                                      \
 	SEC("lsm/" #hook)                                                                              \
@@ -107,8 +109,8 @@ int BPF_PROG(path_mknod, struct path *dir, struct dentry *dentry, umode_t mode, 
 
 	if (!w)
 		return 0;
-	what = type == S_IFBLK || (type == S_IFCHR && dev) ? BOUNDARY_DEVICE : kernel_names(dir->dentry) ? BOUNDARY_CONTROL : dumps(w);
-	what = REFUSE_ONE(what) | set_id(mode, 0, 0) | (asked_early(type) + opaque);
+	what = type == S_IFBLK || (type == S_IFCHR && dev) ? BOUNDARY_DEVICE : pinned(dir);
+	what = REFUSE_ONE(what ? what : dumps(w)) | set_id(mode, 0, 0) | (asked_early(type) + opaque);
 	return decide(w, dir->mnt, dentry, what, BIT(ACT_CREATE) | NEED_OF(what));
 }
 

@@ -71,12 +71,6 @@ func faultOptions(nth int) (env []string, limit, testLimit string) {
 	return share, "45m", "44m"
 }
 
-func (r *report) keepFaults(lines []string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.faults = append(r.faults, lines...)
-}
-
 // printFaults writes what became of each fault to a file, and what all came to.
 func (r *report) printFaults(out io.Writer) {
 	if len(r.faults) == 0 {

@@ -20,13 +20,6 @@ type matrix struct {
 	better          []string             // "KERNEL: TRIAL: LINE", of docs/limits.md
 }
 
-// keepBetter takes what is better than documented.
-func (r *report) keepBetter(lines []string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.matrix.better = append(r.matrix.better, lines...)
-}
-
 // used notes a kernel with its version.
 func (r *report) used(about string) {
 	r.mu.Lock()
@@ -34,13 +27,20 @@ func (r *report) used(about string) {
 	r.kernels = append(r.kernels, about)
 }
 
+// keep takes what a run said beside its outcomes.
+func (r *report) keep(kernel string, c *collector) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.matrix.keep(kernel, c.matrix)
+	r.matrix.better = append(r.matrix.better, c.better...)
+	r.faults = append(r.faults, c.faults...)
+	r.parts = append(r.parts, c.parts...)
+}
+
 // keep takes lines "TRIAL KERNEL RESULT" of one of the VMs' kernels, whose name
 // counts: two of them may have the number that the line tells. A trial's name may
 // have spaces.
-func (r *report) keep(kernel string, lines []string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	m := &r.matrix
+func (m *matrix) keep(kernel string, lines []string) {
 	if m.results == nil {
 		m.results = map[[2]string]string{}
 	}

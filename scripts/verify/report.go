@@ -122,12 +122,6 @@ func (r *report) print(out io.Writer, took time.Duration) bool {
 // slowest is how many parts the summary names.
 const slowest = 10
 
-func (r *report) keepParts(parts []part) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.parts = append(r.parts, parts...)
-}
-
 // printSlowest names what the time went to.
 func (r *report) printSlowest(out io.Writer) {
 	slices.SortStableFunc(r.parts, func(a, b part) int { return cmp.Compare(b.took, a.took) })

@@ -82,10 +82,7 @@ func (r *report) tests(ctx context.Context, where, kernel, name string, args ...
 			r.retry(line)
 		}
 	}
-	r.keep(kernel, c.matrix)
-	r.keepBetter(c.better)
-	r.keepFaults(c.faults)
-	r.keepParts(c.parts)
+	r.keep(kernel, c)
 	r.add(c.finish(err, notes.String()), where, time.Since(began))
 }
 

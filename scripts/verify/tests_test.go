@@ -83,8 +83,7 @@ func TestMadeUpKernelIsTold(t *testing.T) {
 			col, r := newCollector("p on 9.9-new"), &report{}
 			col.read(strings.NewReader(c.events), io.Discard)
 			r.used("9.9-new 9.9.1+made-up 9.9.1-1")
-			r.keep("9.9-new", col.matrix)
-			r.keepBetter(col.better)
+			r.keep("9.9-new", col)
 			r.add(col.finish(c.err, ""), "p on 9.9-new", 0)
 			var out strings.Builder
 			if got := r.print(&out, 0); got != c.failed {
