@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
@@ -143,24 +143,34 @@ func benchChild(t *testing.T, mode string, fd int) []int64 {
 	return times
 }
 
-// notHooks are attached to tracepoints and functions.
-var notHooks = []string{"task_exit", "terminal_gone", "do_filp_open", "do_file_open", "kill_ends", "pidfd_kill_ends"}
-
-// attachEmpty attaches a program that allows everything to each LSM hook.
+// attachEmpty attaches a program that does nothing to each LSM hook, and to the end of
+// each function, of hooks.
 func attachEmpty(t *testing.T, hooks []string) (detach func()) {
 	t.Helper()
+	kernel, err := btf.LoadKernelSpec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := func(name string) bool {
+		var f *btf.Func
+		return kernel.TypeByName(name, &f) == nil
+	}
 	var closers []func() error
 	for _, hook := range hooks {
-		if strings.HasPrefix(hook, "cgroup_") || slices.Contains(notHooks, hook) {
+		spec := &ebpf.ProgramSpec{Name: "empty", License: "GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}}
+		switch name := strings.TrimSuffix(hook, "_syscall"); {
+		case known("bpf_lsm_" + name):
+			spec.Type, spec.AttachType, spec.AttachTo = ebpf.LSM, ebpf.AttachLSMMac, name
+		case known(name):
+			spec.Type, spec.AttachType, spec.AttachTo = ebpf.Tracing, ebpf.AttachTraceFExit, name
+		default: // a tracepoint, an iterator, a cgroup's hook
 			continue
 		}
-		p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "empty", Type: ebpf.LSM, AttachType: ebpf.AttachLSMMac,
-			AttachTo: strings.TrimSuffix(hook, "_syscall"), License: "GPL",
-			Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}})
+		p, err := ebpf.NewProgram(spec)
 		if err != nil {
 			t.Fatalf("%s: %v", hook, err)
 		}
-		l, err := link.AttachLSM(link.LSMOptions{Program: p})
+		l, err := attachProgram(p, spec.Type)
 		if err != nil {
 			t.Fatalf("%s: %v", hook, err)
 		}
@@ -171,6 +181,13 @@ func attachEmpty(t *testing.T, hooks []string) (detach func()) {
 			c()
 		}
 	}
+}
+
+func attachProgram(p *ebpf.Program, kind ebpf.ProgramType) (link.Link, error) {
+	if kind == ebpf.LSM {
+		return link.AttachLSM(link.LSMOptions{Program: p})
+	}
+	return link.AttachTracing(link.TracingOptions{Program: p, AttachType: ebpf.AttachTraceFExit})
 }
 
 // printVerified prints how many instructions the verifier looked at, and
