@@ -30,11 +30,10 @@ func TestForbidsOnFactsAreNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	words := plan.Table.Words()
 	class := func(path string) uint16 {
 		return uint16(plan.Table.ClassOf(abi.DimExe, &abi.Request{Facts: abi.Facts{Exe: path}}))
 	}
-	id := words[headerExe]
+	id := plan.Table.ExeIdentity()
 	for _, c := range []struct {
 		name  string
 		event abi.Event

@@ -99,7 +99,7 @@ func (j *judge) decide(requests []abi.Request, uses []map[int]compiler.Uses, fac
 
 // exact reports whether an event tells what the plan takes the executables for.
 func exact(plan *compiler.Plan, e *abi.Event) bool {
-	automaton := plan.Table.Words()[headerExe]
+	automaton := plan.Table.ExeIdentity()
 	return e.Automaton == 0 || e.Automaton == automaton
 }
 

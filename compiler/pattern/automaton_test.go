@@ -287,6 +287,31 @@ func TestWitnessIsShortest(t *testing.T) {
 	}
 }
 
+func TestPathWitnessesArePathsWhereThereAreAny(t *testing.T) {
+	r := rand.New(rand.NewPCG(23, 24))
+	for range 300 {
+		a, _ := compile(t, randomLanguage(r, "a/", r.IntN(3)), randomLanguage(r, "a/", r.IntN(3)), Like("q"))
+		list := a.PathWitnesses()
+		if len(list) != a.Outputs {
+			t.Fatalf("%d witnesses of %d outputs", len(list), a.Outputs)
+		}
+		for o, w := range list {
+			path, isPath := a.WitnessIn(o, Paths(), Bits{2})
+			least, _ := a.Witness(o)
+			switch {
+			case a.Class(w) != o:
+				t.Fatalf("output %d: witness %q has output %d", o, w, a.Class(w))
+			case o == a.Class(""):
+				if w != "" {
+					t.Fatalf("output %d: witness %q, want the empty string", o, w)
+				}
+			case isPath && w != path, !isPath && w != least:
+				t.Fatalf("output %d: witness %q; a shortest path is %q (%v), a shortest string %q", o, w, path, isPath, least)
+			}
+		}
+	}
+}
+
 func TestWitnessAmongPaths(t *testing.T) {
 	a, holds := compile(t, Like("/*..*b"), Like("*//*"), Like("a*"))
 	for o, set := range holds {

@@ -1,5 +1,7 @@
 package pattern
 
+import "slices"
+
 // preferred lists all bytes, the ones that read best first.
 var preferred = func() []byte {
 	var list []byte
@@ -32,35 +34,56 @@ func (a *Automaton) Witness(output int) (string, bool) {
 
 // WitnessIn returns a shortest string with an output, among those to which
 // filter gives an output in keep.
-func (a *Automaton) WitnessIn(output int, filter *Automaton, keep Bits) (string, bool) {
+func (a *Automaton) WitnessIn(output int, filter *Automaton, keep Bits) (text string, found bool) {
+	a.shortest(filter, func(out, filtered int, read func() string) bool {
+		if out == output && keep.Has(filtered) {
+			text, found = read(), true
+		}
+		return !found
+	})
+	return text, found
+}
+
+// PathWitnesses returns a shortest absolute path with each output; the empty string
+// with the one that it has itself; and a shortest string where no path has an output.
+func (a *Automaton) PathWitnesses() []string {
+	const other, best = 1, 2
+	texts, ranks := make([]string, a.Outputs), make([]int, a.Outputs)
+	texts[a.Out[0]], ranks[a.Out[0]] = "", best
+	a.shortest(Paths(), func(out, isPath int, read func() string) bool {
+		if rank := other + isPath; rank > ranks[out] {
+			texts[out], ranks[out] = read(), rank
+		}
+		return true
+	})
+	return texts
+}
+
+// shortest visits the pairs of states to which strings lead a and filter, by their
+// outputs, those of shorter strings first, until visit returns false. read returns a
+// shortest string that leads there.
+func (a *Automaton) shortest(filter *Automaton, visit func(out, filtered int, read func() string) bool) {
 	type state [2]uint16
 	type step struct {
 		from int32
 		by   byte
 	}
-	// One byte for each pair of classes: the rest lead to the same states.
-	var tried [256][256]bool
-	var bytes []byte
-	for _, b := range preferred {
-		if seen := &tried[a.Bytes[b]][filter.Bytes[b]]; !*seen {
-			*seen = true
-			bytes = append(bytes, b)
-		}
-	}
+	bytes := a.distinct(filter)
 	queue := []state{{0, 0}}
 	steps := []step{{from: -1}}
 	seen := map[state]bool{{0, 0}: true}
 	for i := 0; i < len(queue); i++ {
 		at := queue[i]
-		if int(a.Out[at[0]]) == output && keep.Has(int(filter.Out[at[1]])) {
+		read := func() string {
 			var back []byte
 			for j := int32(i); steps[j].from >= 0; j = steps[j].from {
 				back = append(back, steps[j].by)
 			}
-			for l, r := 0, len(back)-1; l < r; l, r = l+1, r-1 {
-				back[l], back[r] = back[r], back[l]
-			}
-			return string(back), true
+			slices.Reverse(back)
+			return string(back)
+		}
+		if !visit(int(a.Out[at[0]]), int(filter.Out[at[1]]), read) {
+			return
 		}
 		for _, b := range bytes {
 			to := state{a.Step(at[0], b), filter.Step(at[1], b)}
@@ -71,7 +94,20 @@ func (a *Automaton) WitnessIn(output int, filter *Automaton, keep Bits) (string,
 			}
 		}
 	}
-	return "", false
+}
+
+// distinct lists one byte for each pair of classes, for the rest lead to the same
+// states, the ones that read best first.
+func (a *Automaton) distinct(b *Automaton) []byte {
+	var tried [256][256]bool
+	var bytes []byte
+	for _, c := range preferred {
+		if seen := &tried[a.Bytes[c]][b.Bytes[c]]; !*seen {
+			*seen = true
+			bytes = append(bytes, c)
+		}
+	}
+	return bytes
 }
 
 // Paths tells absolute, normalised paths from other strings: "/" alone, or

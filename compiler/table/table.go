@@ -10,6 +10,7 @@ package table
 
 import (
 	"encoding/binary"
+	"sync/atomic"
 
 	"github.com/stockade-dev/stockade/bpf/abi"
 )
@@ -88,6 +89,8 @@ type Table struct {
 	// These count what the table holds, for reports: trie nodes, rows, subtree
 	// rows, decision nodes, automata and their states.
 	Nodes, Rows, Subs, Buckets, LongNames, Decisions, Automata, States int
+
+	exes atomic.Pointer[[]string] // of ExeOf, by class, once it was asked
 }
 
 // Words returns the table as the kernel reads it. Do not change it.
