@@ -6,9 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"path"
 	"slices"
-	"strings"
 
 	"github.com/cedar-policy/cedar-go/types"
 
@@ -194,31 +192,10 @@ func (r *request) resource() (abi.Kind, string, error) {
 	default:
 		return 0, "", fmt.Errorf("resource type %q: not decided here; use file_system::File or file_system::Dir", r.Resource.typ)
 	}
-	return kind, r.Resource.id, checkPath(r.Resource.id)
-}
-
-// checkPath refuses paths that no operation has, or that the kernel denies
-// whatever the policy.
-func checkPath(p string) error {
-	refuse := func(what string) error {
-		return fmt.Errorf("resource path %q: %s: it is not decided; write an absolute, normalised path", p, what)
+	if problem, mend := compiler.PathProblem(r.Resource.id); problem != "" {
+		return 0, "", fmt.Errorf("resource path %q: %s: it is not decided; %s", r.Resource.id, problem, mend)
 	}
-	switch {
-	case !strings.HasPrefix(p, "/"):
-		return refuse("not absolute")
-	case strings.ContainsRune(p, 0):
-		return refuse("holds a NUL byte")
-	case path.Clean(p) != p:
-		return refuse("not normalised")
-	case len(p) > abi.MaxPath || strings.Count(p, "/") > abi.MaxComponents:
-		return refuse("longer or deeper than the limits")
-	}
-	for name := range strings.SplitSeq(p, "/") {
-		if len(name) > abi.MaxName {
-			return refuse("a name longer than the limit")
-		}
-	}
-	return nil
+	return kind, r.Resource.id, nil
 }
 
 // plan returns the plan of a request's principal.

@@ -161,7 +161,7 @@ func checkLiterals(p *policy, errs *collector) {
 		if !ok || !isPath(uid.Type) {
 			return
 		}
-		if problem, mend := checkPath(string(uid.ID)); problem != "" {
+		if problem, mend := PathProblem(string(uid.ID)); problem != "" {
 			offset, found := newOutline(p).entity(uid)
 			if !found {
 				offset = p.offset
@@ -217,7 +217,7 @@ func checkPathStrings(p *policy, n node, errs *collector) {
 		if !ok || errs.full() {
 			continue
 		}
-		if problem, mend := checkPath(text); problem != "" {
+		if problem, mend := PathProblem(text); problem != "" {
 			errs.addf(p.expression(literal), "%s: %s never matches: the policy set is refused; %s", cedarText(literal), problem, mend)
 		}
 	}

@@ -51,7 +51,7 @@ func TestDiffFindsWhatADroppedPolicyChanges(t *testing.T) {
 			if was, is := old.answers(d.Witness), now.answers(d.Witness); was != d.Old || is != d.New || !d.Covers(d.Witness) {
 				t.Fatalf("witness %s: %v → %v, change %+v\n%s", gen.Show(d.Witness), was, is, *d, c)
 			}
-			if problem, _ := checkPath(d.Witness.Path); problem != "" {
+			if problem, _ := PathProblem(d.Witness.Path); problem != "" {
 				t.Fatalf("witness %q: %s", d.Witness.Path, problem)
 			}
 			if slices.ContainsFunc(d.Places, func(p table.Place) bool { return p.Some }) {

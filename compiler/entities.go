@@ -57,7 +57,7 @@ func checkEntity(src *source, uid types.EntityUID, entity types.Entity, errs *co
 	visit = func(v types.Value) {
 		switch v := v.(type) {
 		case types.EntityUID:
-			if problem, mend := checkPath(string(v.ID)); isPath(v.Type) && problem != "" {
+			if problem, mend := PathProblem(string(v.ID)); isPath(v.Type) && problem != "" {
 				errs.addf(entityPosition(src, v), "%s: %s never matches: nothing is compiled; %s", v, problem, mend)
 			}
 		case types.Set:
@@ -80,7 +80,7 @@ func checkEntity(src *source, uid types.EntityUID, entity types.Entity, errs *co
 // checkEntry refuses what would give a path another place or another name.
 func checkEntry(src *source, uid types.EntityUID, entity types.Entity, errs *collector) {
 	pos := entityPosition(src, uid)
-	if problem, mend := checkPath(string(uid.ID)); problem != "" {
+	if problem, mend := PathProblem(string(uid.ID)); problem != "" {
 		errs.addf(pos, "%s: %s never matches: nothing is compiled; %s", uid, problem, mend)
 		return
 	}

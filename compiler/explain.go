@@ -72,7 +72,7 @@ type Edit struct {
 // Explain compiles an input, decides a request and says why. Sources of the
 // names in fixed are not to be edited.
 func Explain(in Input, q abi.Request, fixed ...string) (*Explanation, error) {
-	if problem, mend := checkPath(q.Path); problem != "" {
+	if problem, mend := PathProblem(q.Path); problem != "" {
 		return nil, &Error{Position{File: "path"}, problem + ": it is not decided; " + mend}
 	}
 	f, err := read(in)

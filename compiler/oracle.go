@@ -90,7 +90,7 @@ func (o *Oracle) AuthorizeAll(r abi.Request, told Told) (allow bool, determining
 }
 
 func (o *Oracle) authorize(policies *cedar.PolicySet, r abi.Request, told Told) (allow bool, determining []string, err error) {
-	if problem, mend := checkPath(r.Path); problem != "" {
+	if problem, mend := PathProblem(r.Path); problem != "" {
 		return false, nil, &Error{Position{File: "request"}, problem + ": it is not decided; " + mend}
 	}
 	if r.Now < 0 || r.Now > maxNow {

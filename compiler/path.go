@@ -12,9 +12,9 @@ import (
 	"github.com/stockade-dev/stockade/compiler/schema"
 )
 
-// checkPath says why no resource can have this path, and what to write
+// PathProblem says why no resource can have this path, and what to write
 // instead; both are empty if one can.
-func checkPath(p string) (problem, mend string) {
+func PathProblem(p string) (problem, mend string) {
 	switch {
 	case !strings.HasPrefix(p, "/"):
 		return "a path that is not absolute", "write the absolute path"
@@ -77,7 +77,7 @@ func (w world) Get(uid types.EntityUID) (types.Entity, bool) {
 		return entity, ok
 	}
 	p := string(uid.ID)
-	if problem, _ := checkPath(p); problem != "" {
+	if problem, _ := PathProblem(p); problem != "" {
 		return types.Entity{}, false
 	}
 	attributes, tags, parents := types.RecordMap{"path": uid.ID}, types.RecordMap(nil), []types.EntityUID(nil)

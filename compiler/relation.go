@@ -14,7 +14,7 @@ import (
 
 // possible reports whether a resource can have the path.
 func possible(path types.String) bool {
-	problem, _ := checkPath(string(path))
+	problem, _ := PathProblem(string(path))
 	return problem == ""
 }
 

@@ -12,7 +12,7 @@ import (
 // isText is where a string of the request equals s.
 func isText(f rule.Field, s string) formula {
 	if f == rule.Path {
-		if problem, _ := checkPath(s); problem != "" {
+		if problem, _ := PathProblem(s); problem != "" {
 			return never
 		}
 		return simple(rule.PathEq{Path: s})
@@ -68,7 +68,7 @@ func likePath(pattern string, chunks []string) formula {
 		return never
 	case len(chunks) == 2 && last == "" && strings.HasSuffix(first, "/"):
 		dir := strings.TrimSuffix(first, "/")
-		if problem, _ := checkPath(dir); problem != "" {
+		if problem, _ := PathProblem(dir); problem != "" {
 			return never
 		}
 		return simple(rule.PathBelow{Path: dir})

@@ -122,7 +122,7 @@ func TestDiffAndExplainFailWithTwo(t *testing.T) {
 		{[]string{"explain", "-p", good, "--dest", "/b", "read", "/a"}, "has no destination"},
 		{[]string{"explain", "-p", good, "move", "/a"}, "dest: missing"},
 		{[]string{"explain", "-p", good, "--xattr", "user.a", "read", "/a"}, "not about an attribute"},
-		{[]string{"explain", "-p", good, "--exe", "bash", "read", "/a"}, "not an absolute"},
+		{[]string{"explain", "-p", good, "--exe", "bash", "read", "/a"}, `exe "bash": a path that is not absolute`},
 		{[]string{"explain", "-p", "testdata/bad.cedar", "read", "/a"}, "testdata/bad.cedar:1:30: "},
 	} {
 		if code, out, errs := call("", c.args...); code != 2 || out != "" || !strings.Contains(errs, c.want) {

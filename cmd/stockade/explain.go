@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"path"
 	"strconv"
 	"strings"
 	"time"
@@ -113,8 +112,9 @@ func explainRequest(c *cli.Context) (abi.Request, error) {
 		return q, usage(c, "kind %q: unknown: nothing was decided; use file or dir", c.String("kind"))
 	}
 	for _, name := range []string{"exe", "parent-exe", "dest"} {
-		if p := c.String(name); p != "" && (p[0] != '/' || path.Clean(p) != p || strings.ContainsRune(p, 0)) {
-			return q, usage(c, "%s %q: not an absolute, normalised path: nothing was decided; write the one that the kernel sees", name, p)
+		p := c.String(name)
+		if problem, mend := compiler.PathProblem(p); p != "" && problem != "" {
+			return q, usage(c, "%s %q: %s: nothing was decided; %s", name, p, problem, mend)
 		}
 	}
 	if q.Dest != "" && q.Action != abi.Move {
