@@ -26,7 +26,8 @@ var layout = []struct {
 	{"bpf/abi", nil},
 	{"bpf/fault", nil},
 	{"docs", nil}, // for tests
-	{"cgroup", nil},
+	{"inotify", nil},
+	{"cgroup", []string{"inotify"}},
 	{"compiler/rule", nil},
 	{"compiler/pattern", nil},
 	{"compiler/schema", nil},
@@ -36,7 +37,7 @@ var layout = []struct {
 	{"bpf", []string{"bpf/abi", "bpf/fault"}},
 	{"bpf/vmtest/*", []string{"bpf/vmtest/*", "bpf/abi"}}, // small programs for tests
 	{"agent/*", []string{"bpf/abi", "bpf/fault"}},
-	{"agent", []string{"agent/*", "compiler", "bpf", "bpf/abi", "bpf/fault", "cgroup"}},
+	{"agent", []string{"agent/*", "compiler", "bpf", "bpf/abi", "bpf/fault", "cgroup", "inotify"}},
 	{"cmd/stockade", []string{"agent", "compiler", "cgroup", "bpf", "bpf/abi"}},
 	{"scripts/*", []string{"*"}},
 }

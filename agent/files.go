@@ -2,13 +2,13 @@ package agent
 
 import (
 	"fmt"
-	"os"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/stockade-dev/stockade/bpf/fault"
+	"github.com/stockade-dev/stockade/inotify"
 )
 
 // settling is how long files must rest before they are read again: editors and
@@ -20,21 +20,22 @@ const settling = 200 * time.Millisecond
 type fileWatch struct {
 	changed func()
 	note    func(string)
-	file    *os.File
+	changes *inotify.Reader
 
 	mu      sync.Mutex
 	watches map[string]int // by folder
 }
 
 func newFileWatch(changed func(), note func(string)) (*fileWatch, error) {
-	if err := fault.At("agent.file-watch"); err != nil {
-		return nil, fmt.Errorf("inotify: %w: the agent does not start; raise fs.inotify.max_user_instances", err)
+	var changes *inotify.Reader
+	err := fault.At("agent.file-watch")
+	if err == nil {
+		changes, err = inotify.New()
 	}
-	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
-		return nil, fmt.Errorf("inotify: %w: the agent does not start; raise fs.inotify.max_user_instances", err)
+		return nil, fmt.Errorf("files: %w; the agent does not start", err)
 	}
-	return &fileWatch{changed: changed, note: note, file: os.NewFile(uintptr(fd), "inotify"), watches: map[string]int{}}, nil
+	return &fileWatch{changed: changed, note: note, changes: changes, watches: map[string]int{}}, nil
 }
 
 // set changes what is watched.
@@ -44,17 +45,16 @@ func (f *fileWatch) set(paths []string) {
 	wanted := map[string]bool{}
 	for _, dir := range folders(paths) {
 		wanted[dir] = true
-		const what = unix.IN_CLOSE_WRITE | unix.IN_MOVED_TO | unix.IN_MOVED_FROM | unix.IN_DELETE | unix.IN_ONLYDIR
-		wd, err := unix.InotifyAddWatch(int(f.file.Fd()), dir, what)
+		n, err := f.changes.Watch(dir, unix.IN_CLOSE_WRITE|unix.IN_MOVED_TO|unix.IN_MOVED_FROM|unix.IN_DELETE)
 		if err != nil {
-			f.note(fmt.Sprintf("%s: %v: changes in it are not seen; use `stockade reload`", dir, err))
+			f.note(fmt.Sprintf("%v; use `stockade reload`", err))
 			continue
 		}
-		f.watches[dir] = wd
+		f.watches[dir] = n
 	}
-	for dir, wd := range f.watches {
+	for dir, n := range f.watches {
 		if !wanted[dir] {
-			_, _ = unix.InotifyRmWatch(int(f.file.Fd()), uint32(wd)) // it may be gone
+			f.changes.Forget(n)
 			delete(f.watches, dir)
 		}
 	}
@@ -65,9 +65,8 @@ func (f *fileWatch) follow() {
 	burst := make(chan struct{}, 1)
 	go func() {
 		defer close(burst)
-		buf := make([]byte, 16<<10)
 		for {
-			if _, err := f.file.Read(buf); err != nil {
+			if _, err := f.changes.Next(); err != nil {
 				return
 			}
 			select {
@@ -91,4 +90,4 @@ func (f *fileWatch) follow() {
 	}
 }
 
-func (f *fileWatch) close() error { return f.file.Close() }
+func (f *fileWatch) close() error { return f.changes.Close() }

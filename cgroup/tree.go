@@ -9,10 +9,11 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"unsafe"
 
 	"github.com/containerd/cgroups/v3/cgroup2"
 	"golang.org/x/sys/unix"
+
+	"github.com/stockade-dev/stockade/inotify"
 )
 
 // At returns the group at a path relative to the mount of cgroup2, whoever made
@@ -73,10 +74,10 @@ func Children(rel string) ([]string, error) {
 
 // Tree tells which groups appear.
 type Tree struct {
-	mount string
-	file  *os.File
-	mu    sync.Mutex
-	paths map[int32]string // by watch
+	mount   string
+	changes *inotify.Reader
+	mu      sync.Mutex
+	paths   map[int]string // by watch
 }
 
 // NewTree returns a tree that watches nothing yet.
@@ -85,11 +86,11 @@ func NewTree() (*Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	changes, err := inotify.New()
 	if err != nil {
-		return nil, fmt.Errorf("inotify: %w: cgroups are not watched; raise fs.inotify.max_user_instances", err)
+		return nil, err
 	}
-	return &Tree{mount: mount, file: os.NewFile(uintptr(fd), "inotify"), paths: map[int32]string{}}, nil
+	return &Tree{mount: mount, changes: changes, paths: map[int]string{}}, nil
 }
 
 // Watch tells of groups that are made right below a path from now on. A group
@@ -97,43 +98,39 @@ func NewTree() (*Tree, error) {
 func (t *Tree) Watch(rel string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	wd, err := unix.InotifyAddWatch(int(t.file.Fd()), filepath.Join(t.mount, rel), unix.IN_CREATE|unix.IN_MOVED_TO|unix.IN_ONLYDIR)
+	n, err := t.changes.Watch(filepath.Join(t.mount, rel), unix.IN_CREATE|unix.IN_MOVED_TO)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("cgroup %s: inotify: %w: groups that appear in it are seen late; raise fs.inotify.max_user_watches", rel, err)
+		return fmt.Errorf("cgroup %w", err)
 	}
-	t.paths[int32(wd)] = rel
+	t.paths[n] = rel
 	return nil
 }
 
 // Next waits for groups that appeared. all says that some were missed: look at
 // the whole tree. The error is os.ErrClosed after Close.
 func (t *Tree) Next() (paths []string, all bool, err error) {
-	buf := make([]byte, 64<<10)
-	n, err := t.file.Read(buf)
+	events, err := t.changes.Next()
 	if err != nil {
 		return nil, false, err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for at := 0; at+unix.SizeofInotifyEvent <= n; {
-		e := (*unix.InotifyEvent)(unsafe.Pointer(&buf[at]))
-		name := strings.TrimRight(string(buf[at+unix.SizeofInotifyEvent:at+unix.SizeofInotifyEvent+int(e.Len)]), "\x00")
-		at += unix.SizeofInotifyEvent + int(e.Len)
-		parent, known := t.paths[e.Wd]
+	for _, e := range events {
+		parent, known := t.paths[e.Dir]
 		switch {
-		case e.Mask&unix.IN_Q_OVERFLOW != 0:
+		case e.Missed():
 			all = true
 		case e.Mask&unix.IN_IGNORED != 0:
-			delete(t.paths, e.Wd)
+			delete(t.paths, e.Dir)
 		case known && e.Mask&unix.IN_ISDIR != 0:
-			paths = append(paths, filepath.Join(parent, name))
+			paths = append(paths, filepath.Join(parent, e.Name))
 		}
 	}
 	return paths, all, nil
 }
 
 // Close ends the watch.
-func (t *Tree) Close() error { return t.file.Close() }
+func (t *Tree) Close() error { return t.changes.Close() }
