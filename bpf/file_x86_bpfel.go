@@ -35,11 +35,11 @@ const (
 	fileMapTerminals         = "terminals"
 	fileMapWaits             = "waits"
 	fileMapWorkloads         = "workloads"
-	fileProgDoFileOpen       = "do_file_open"
-	fileProgDoFilpOpen       = "do_filp_open"
 	fileProgFileOpen         = "file_open"
 	fileProgFileTruncate     = "file_truncate"
 	fileProgInodeGetattr     = "inode_getattr"
+	fileProgIoOpenat         = "io_openat"
+	fileProgIoOpenat2        = "io_openat2"
 	fileProgPathChmod        = "path_chmod"
 	fileProgPathChown        = "path_chown"
 	fileProgPathLink         = "path_link"
@@ -50,6 +50,7 @@ const (
 	fileProgPathSymlink      = "path_symlink"
 	fileProgPathTruncate     = "path_truncate"
 	fileProgPathUnlink       = "path_unlink"
+	fileProgPutUnusedFd      = "put_unused_fd"
 	fileVarArenaMask         = "arena_mask"
 	fileVarKnownCalls        = "known_calls"
 	fileVarLateOpens         = "late_opens"
@@ -103,11 +104,11 @@ type fileSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type fileProgramSpecs struct {
-	DoFileOpen   *ebpf.ProgramSpec `ebpf:"do_file_open"`
-	DoFilpOpen   *ebpf.ProgramSpec `ebpf:"do_filp_open"`
 	FileOpen     *ebpf.ProgramSpec `ebpf:"file_open"`
 	FileTruncate *ebpf.ProgramSpec `ebpf:"file_truncate"`
 	InodeGetattr *ebpf.ProgramSpec `ebpf:"inode_getattr"`
+	IoOpenat     *ebpf.ProgramSpec `ebpf:"io_openat"`
+	IoOpenat2    *ebpf.ProgramSpec `ebpf:"io_openat2"`
 	PathChmod    *ebpf.ProgramSpec `ebpf:"path_chmod"`
 	PathChown    *ebpf.ProgramSpec `ebpf:"path_chown"`
 	PathLink     *ebpf.ProgramSpec `ebpf:"path_link"`
@@ -118,6 +119,7 @@ type fileProgramSpecs struct {
 	PathSymlink  *ebpf.ProgramSpec `ebpf:"path_symlink"`
 	PathTruncate *ebpf.ProgramSpec `ebpf:"path_truncate"`
 	PathUnlink   *ebpf.ProgramSpec `ebpf:"path_unlink"`
+	PutUnusedFd  *ebpf.ProgramSpec `ebpf:"put_unused_fd"`
 }
 
 // fileMapSpecs contains maps before they are loaded into the kernel.
@@ -244,11 +246,11 @@ type fileVariables struct {
 //
 // It can be passed to loadFileObjects or ebpf.CollectionSpec.LoadAndAssign.
 type filePrograms struct {
-	DoFileOpen   *ebpf.Program `ebpf:"do_file_open"`
-	DoFilpOpen   *ebpf.Program `ebpf:"do_filp_open"`
 	FileOpen     *ebpf.Program `ebpf:"file_open"`
 	FileTruncate *ebpf.Program `ebpf:"file_truncate"`
 	InodeGetattr *ebpf.Program `ebpf:"inode_getattr"`
+	IoOpenat     *ebpf.Program `ebpf:"io_openat"`
+	IoOpenat2    *ebpf.Program `ebpf:"io_openat2"`
 	PathChmod    *ebpf.Program `ebpf:"path_chmod"`
 	PathChown    *ebpf.Program `ebpf:"path_chown"`
 	PathLink     *ebpf.Program `ebpf:"path_link"`
@@ -259,15 +261,16 @@ type filePrograms struct {
 	PathSymlink  *ebpf.Program `ebpf:"path_symlink"`
 	PathTruncate *ebpf.Program `ebpf:"path_truncate"`
 	PathUnlink   *ebpf.Program `ebpf:"path_unlink"`
+	PutUnusedFd  *ebpf.Program `ebpf:"put_unused_fd"`
 }
 
 func (p *filePrograms) Close() error {
 	return _FileClose(
-		p.DoFileOpen,
-		p.DoFilpOpen,
 		p.FileOpen,
 		p.FileTruncate,
 		p.InodeGetattr,
+		p.IoOpenat,
+		p.IoOpenat2,
 		p.PathChmod,
 		p.PathChown,
 		p.PathLink,
@@ -278,6 +281,7 @@ func (p *filePrograms) Close() error {
 		p.PathSymlink,
 		p.PathTruncate,
 		p.PathUnlink,
+		p.PutUnusedFd,
 	)
 }
 

@@ -1,8 +1,6 @@
 package bpf
 
 import (
-	"slices"
-
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 
@@ -49,8 +47,9 @@ var optional = map[string]string{
 	"file_ioctl_compat":  "", // before 6.8 file_ioctl fires for 32-bit callers too
 	// What ends calls whose refusals wait for it, under its names: see late. Where
 	// none is there, they are reported at once.
-	"do_filp_open":                  "",
-	"do_file_open":                  "",
+	"put_unused_fd":                 "",
+	"io_openat":                     "",
+	"io_openat2":                    "",
 	"__x64_sys_kill":                "",
 	"__x64_sys_pidfd_send_signal":   "",
 	"__arm64_sys_kill":              "",
@@ -107,12 +106,12 @@ func present(kernel *btf.Spec, p *ebpf.ProgramSpec) bool {
 // late tells programs which refusals can wait until their call ends: those whose
 // ends the kernel shows.
 func late(spec *ebpf.CollectionSpec, kernel *btf.Spec) error {
-	for name, ends := range map[string][]string{
-		"late_opens":   {"do_filp_open", "do_file_open"},
-		"late_signals": {"__x64_sys_kill", "__arm64_sys_kill"},
+	for name, shown := range map[string]bool{
+		"late_opens":   hasFunc(kernel, "put_unused_fd") && hasFunc(kernel, "io_openat") && hasFunc(kernel, "io_openat2"),
+		"late_signals": hasFunc(kernel, "__x64_sys_kill") || hasFunc(kernel, "__arm64_sys_kill"),
 	} {
 		v := spec.Variables[name]
-		if v == nil || !slices.ContainsFunc(ends, func(f string) bool { return hasFunc(kernel, f) }) {
+		if v == nil || !shown {
 			continue
 		}
 		if err := v.Set(uint32(1)); err != nil {

@@ -4,4 +4,4 @@
 package bpf
 
 // objectsSum is the SHA-256 of all objects.
-const objectsSum = "36b90eff10b57b12ad2583a793e8b2826aabb1f667aafd08d614628c5623579e"
+const objectsSum = "83566564eb88166b1746b062dba1b2a123ddb1371e0b6df6703c4f65c1e04151"

@@ -4,4 +4,4 @@
 package bpf
 
 // objectsSum is the SHA-256 of all objects.
-const objectsSum = "072252bfd3ae394af3633887d875189b8a357075bead7836a6ed5a77795ac210"
+const objectsSum = "7f69b83c05a8a7f58234c5f038d34fc2b0f8144e537b077579264f9b807845ad"

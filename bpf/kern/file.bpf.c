@@ -6,8 +6,8 @@
  *                 that is the workload's own
  * path_mknod      O_CREAT of a new name, mknod, bind of a unix socket: create; devices never. In an open,
  *                 the kernel may find the file after all: see late.h
- * fexit do_filp_open, do_file_open (since 7.0)
- *                 the end of every open: did it fail because it may not create?
+ * fentry put_unused_fd, fexit io_openat, io_openat2
+ *                 the end of an open without a file: did it fail because it may not create?
  * path_mkdir      create
  * path_symlink    create, as a file and as a directory; nothing beneath that may not be made
  * path_unlink     delete                 path_rmdir     delete
@@ -106,26 +106,28 @@ SEC("lsm/path_mknod")
 int BPF_PROG(path_mknod, struct path *dir, struct dentry *dentry, umode_t mode, unsigned int dev)
 {
 	u32 w = who(), type = mode & S_IFMT, what;
+	int err;
 
 	if (!w)
 		return 0;
 	what = type == S_IFBLK || (type == S_IFCHR && dev) ? BOUNDARY_DEVICE : pinned(dir);
 	what = REFUSE_ONE(what ? what : dumps(w)) | set_id(mode, 0, 0) | (asked_early(type) + opaque);
-	return decide(w, dir->mnt, dentry, what, BIT(ACT_CREATE) | NEED_OF(what));
+	err = decide(w, dir->mnt, dentry, what, BIT(ACT_CREATE) | NEED_OF(what));
+	note_name(dentry);
+	return err;
 }
 
-/* What a filesystem opens in the meantime ends nothing. */
-#define OPEN_ENDS(function)                                                                            \
-	SEC("fexit/" #function)                                                                        \
+/* What a filesystem does in the meantime ends nothing. */
+#define OPEN_FAILS(when, function)                                                                     \
+	SEC(#when "/" #function)                                                                       \
 	int BPF_PROG(function)                                                                         \
 	{                                                                                              \
-		if (undecided && !by_kernel())                                                         \
-			ended_by(ctx);                                                                 \
-		return 0;                                                                              \
+		return undecided && !by_kernel() ? open_failed() : 0;                                  \
 	}
 
-OPEN_ENDS(do_filp_open)
-OPEN_ENDS(do_file_open)
+OPEN_FAILS(fentry, put_unused_fd)
+OPEN_FAILS(fexit, io_openat)
+OPEN_FAILS(fexit, io_openat2)
 
 ON_ENTRY(path_mkdir, KIND_DIR, ACT_CREATE)
 ON_ENTRY(path_unlink, 0, ACT_DELETE)

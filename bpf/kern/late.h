@@ -2,9 +2,12 @@
 /* Refusals that need not fail their call. The kernel asks whether a file may be
  * created before it looks whether there is one, and goes on to the next process of a
  * group where one may not be signalled. Such a denial's event is kept until the call
- * ends, which every such call does in one function (fexit): it is counted, numbered
- * and sent if the call failed by it, and else forgotten. Where there is no room to
- * keep it, it is sent at once. */
+ * ends: it is counted, numbered and sent if the call failed by it, and else forgotten.
+ * Where there is no room to keep it, it is sent at once.
+ *
+ * An open that finds its file ends at file_open. One that fails gives back the number
+ * that was to be the file's, which costs opens that succeed nothing; by io_uring it may
+ * have none, but a function of its own. Signals end with their system calls. */
 #pragma once
 
 #include "share.h"
@@ -104,6 +107,40 @@ static __noinline u32 ended(s64 ret)
 	bpf_map_delete_elem(&lates, &key);
 	__sync_fetch_and_add(&undecided, -1);
 	return w;
+}
+
+/* note_name notes which name the current task's call may not create. */
+static __always_inline void note_name(struct dentry *dentry)
+{
+	u64 key = bpf_get_current_task();
+	struct kept *k = undecided ? bpf_map_lookup_elem(&lates, &key) : NULL;
+
+	if (!k)
+		return;
+	k->dentry = (u64)dentry;
+	k->dir = (u64)dentry->d_parent;
+	k->name = BPF_CORE_READ(dentry, d_name.hash_len); /* 6.1 follows no pointer into a union */
+}
+
+/* exists: has the file that was not to be created a name, after all? */
+static __always_inline bool exists(const struct kept *k)
+{
+	struct dentry *dentry = (struct dentry *)k->dentry; /* read with care: it may be gone */
+
+	return (u64)BPF_CORE_READ(dentry, d_parent) == k->dir && BPF_CORE_READ(dentry, d_name.hash_len) == k->name &&
+	       BPF_CORE_READ(dentry, d_inode);
+}
+
+/* open_failed ends an open that found no file, or may not open it for another reason.
+ * What audit would refuse counts only where it was done. */
+static __noinline int open_failed(void)
+{
+	u64 key = bpf_get_current_task();
+	struct kept *k = bpf_map_lookup_elem(&lates, &key);
+
+	if (k)
+		ended(k->event.mode == MODE_AUDIT || exists(k) ? 0 : -(s64)k->err);
+	return 0;
 }
 
 static __always_inline u32 ended_by(void *ctx)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/bpf/vmtest/probes"
 	"github.com/stockade-dev/stockade/compiler/rule"
 	"github.com/stockade-dev/stockade/compiler/table"
 )
@@ -41,8 +42,8 @@ func benchFile(depth int) string {
 	return "/b/0" + strings.Repeat("/d", depth-3) + "/file"
 }
 
-// init serves as the child that opens files: BENCH_CHILD is "plain" or
-// "landlock:RULES".
+// init serves as the child that opens files: BENCH_CHILD is "plain",
+// "landlock:RULES", or "calls": see bench_calls_test.go.
 func init() {
 	mode := os.Getenv("BENCH_CHILD")
 	if mode == "" {
@@ -56,30 +57,40 @@ func init() {
 			os.Exit(2)
 		}
 	}
+	if mode == "calls" {
+		printCallTimes()
+		os.Exit(0)
+	}
 	for _, depth := range benchDepths {
 		fmt.Println(depth, openTimes(benchFile(depth)))
 	}
 	os.Exit(0)
 }
 
-// openTimes returns the least nanoseconds that one open+close took, averaged
-// over a round.
+// openTimes returns what one open+close took.
 func openTimes(path string) int64 {
 	name, _ := unix.BytePtrFromString(path)
+	return least(benchOpens, func() {
+		fd, _, errno := unix.RawSyscall(unix.SYS_OPEN, uintptr(unsafe.Pointer(name)), unix.O_RDONLY, 0)
+		if errno != 0 {
+			fmt.Println(path, errno)
+			os.Exit(3)
+		}
+		unix.RawSyscall(unix.SYS_CLOSE, fd, 0, 0)
+	})
+}
+
+// least returns the least nanoseconds that a call took, averaged over a round.
+func least(calls int64, call func()) int64 {
 	best := int64(1 << 62)
 	for range benchRounds {
 		var t0, t1 unix.Timespec
 		unix.ClockGettime(unix.CLOCK_MONOTONIC, &t0)
-		for range benchOpens {
-			fd, _, errno := unix.RawSyscall(unix.SYS_OPEN, uintptr(unsafe.Pointer(name)), unix.O_RDONLY, 0)
-			if errno != 0 {
-				fmt.Println(path, errno)
-				os.Exit(3)
-			}
-			unix.RawSyscall(unix.SYS_CLOSE, fd, 0, 0)
+		for range calls {
+			call()
 		}
 		unix.ClockGettime(unix.CLOCK_MONOTONIC, &t1)
-		best = min(best, (t1.Nano()-t0.Nano())/benchOpens)
+		best = min(best, (t1.Nano()-t0.Nano())/calls)
 	}
 	return best
 }
@@ -249,16 +260,19 @@ func TestBenchOpen(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	must(t, os.WriteFile(benchProgram, probes.Witness(), 0o755))
 	results := map[string][]int64{"no LSM program": benchChild(t, "plain", -1)}
+	calls := map[string][]int64{"no LSM program": benchChild(t, "calls", -1)}
 	for _, n := range []int{5, 1000} {
 		results[fmt.Sprintf("Landlock, %d rules", n)] = benchChild(t, fmt.Sprintf("landlock:%d", n), -1)
 	}
-	benchEnforced(t, results)
+	benchEnforced(t, results, calls)
+	printCalls(calls)
 	printBench(results)
 }
 
 // benchEnforced measures what needs the programs attached.
-func benchEnforced(t *testing.T, results map[string][]int64) {
+func benchEnforced(t *testing.T, results, calls map[string][]int64) {
 	large := benchPlan(t, 1000)
 	start := time.Now()
 	e, err := bpf.Load(bpf.Options{TableWords: 4 * len(large.Words())})
@@ -269,6 +283,7 @@ func benchEnforced(t *testing.T, results map[string][]int64) {
 	printVerified(t)
 	hooks := e.Hooks()
 	results["unconfined"] = benchChild(t, "plain", -1)
+	calls["unconfined"] = benchChild(t, "calls", -1)
 	const cgroup = "/sys/fs/cgroup/bench"
 	if err := os.MkdirAll(cgroup, 0o755); err != nil {
 		t.Fatal(err)
@@ -298,6 +313,7 @@ func benchEnforced(t *testing.T, results map[string][]int64) {
 	}
 	detach := attachEmpty(t, hooks)
 	results["empty programs"] = benchChild(t, "plain", -1)
+	calls["empty programs"] = benchChild(t, "calls", -1)
 	detach()
 }
 

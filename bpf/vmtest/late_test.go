@@ -24,13 +24,13 @@ func forgetNames(t *testing.T) {
 //
 //	@/ovl          an overlay: unlike tmpfs, it forgets names
 //	├── ws/        open, read, write
-//	│   ├── old
+//	│   ├── old, roots, dir/
 //	│   └── link -> @/ovl/ws/old
 //	└── none/old   nothing
 func TestNamesNotKnownYet(t *testing.T) {
 	policies := permit("open read write", "@/ovl/ws/", "@/file")
 	s := newStage(t, policies)
-	s.tree("lower/ws/old", "lower/none/old", "upper/", "file")
+	s.tree("lower/ws/old", "lower/ws/roots", "lower/ws/dir/", "lower/none/old", "upper/", "file")
 	must(t, os.Symlink(s.at("@/ovl/ws/old"), s.at("@/lower/ws/link")))
 	must(t, os.Chmod(s.at("@/lower/ws/old"), 0o666))
 	s.overlay()
@@ -56,6 +56,8 @@ func TestNamesNotKnownYet(t *testing.T) {
 		{name: "new node is denied once", probe: op("mkreg", "@/ovl/ws/new"), errno: eacces, want: create("@/ovl/ws/new")},
 		{name: "secret that is there is denied for what it is", control: op("open", adding, old), probe: op("open", adding, "@/ovl/none/old"), errno: eacces,
 			want: denial{actions: "open,write", path: "@/ovl/none/old"}},
+		{name: "new file by openat2 is denied once", control: op("openat2", adding, old), probe: op("openat2", adding, "@/ovl/ws/new"), errno: eacces, want: create("@/ovl/ws/new")},
+		{name: "new file for a number of io_uring's own is denied once", control: op("uring", "fixed", "open", adding, old), probe: op("uring", "fixed", "open", adding, "@/ovl/ws/new"), errno: eacces, want: create("@/ovl/ws/new")},
 	} {
 		before := tr.control
 		tr.undo = func() { forgetNames(t) }
@@ -64,14 +66,25 @@ func TestNamesNotKnownYet(t *testing.T) {
 		}
 		s.run(tr)
 	}
-	forgetNames(t)
-	s.step("new file where there is one is denied by the kernel alone", isAllowed, func() {
-		a := s.start("", nil, syscall.EEXIST, op("open", "w|creat|excl", old)...).wait()
-		if a.startErr != nil || a.code != probes.Denied {
-			s.t.Errorf("%v", a)
-		}
-		s.quiet("no refusal of policy")
-	})
+	for _, c := range []struct {
+		name  string
+		errno syscall.Errno
+		probe []string
+	}{
+		{"new file where there is one", syscall.EEXIST, op("open", "w|creat|excl", old)},
+		{"file where there is a directory", syscall.EISDIR, op("open", adding, "@/ovl/ws/dir")},
+		{"file where there is a link, without following it", syscall.ELOOP, op("open", adding+"|nofollow", "@/ovl/ws/link")},
+		{"file that its owner keeps from others", eacces, user("open", adding, "@/ovl/ws/roots")},
+	} {
+		forgetNames(t)
+		s.step(c.name+" is denied by the kernel alone", isAllowed, func() {
+			a := s.start("", nil, c.errno, c.probe...).wait()
+			if a.startErr != nil || a.code != probes.Denied {
+				s.t.Errorf("%v", a)
+			}
+			s.quiet("no refusal of policy")
+		})
+	}
 	s.install(abi.Audit, policies)
 	forgetNames(t)
 	s.step("file that is there is not reported in audit mode", isAllowed, func() {
