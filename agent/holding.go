@@ -251,10 +251,10 @@ func (d *Daemon) answerAsks() error {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		w := d.byID[e.Workload]
-		if w == nil || w.explainers[e.Generation] == nil {
+		if w == nil || w.installations[e.Generation] == nil {
 			return nil
 		}
-		return w.explainers[e.Generation].judge
+		return w.installations[e.Generation].judge
 	}
 	d.held = newHeld(d.kernel, d.adopted, d.memories(), find, d.noteOnce)
 	for name := range d.workloads {

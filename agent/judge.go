@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/stockade-dev/stockade/agent/explain"
 	"github.com/stockade-dev/stockade/agent/image"
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
@@ -35,7 +36,7 @@ func (j *judge) settle(o *operation, file *os.File, x *examiner, root *rootDir, 
 	var uses []map[int]compiler.Uses
 	var wanted compiler.Uses
 	for _, a := range e.Missing.Actions() {
-		r := requestOf(j.plan, e, a, e.Path)
+		r := explain.Request(j.plan, e, a, e.Path)
 		used := j.plan.Uses(r)
 		for _, u := range used {
 			wanted |= u
@@ -85,7 +86,7 @@ func (j *judge) decide(requests []abi.Request, uses []map[int]compiler.Uses, fac
 		}
 		v.outcome, v.image = isDenied, nil
 		for _, p := range determining {
-			s := shown(p)
+			s := explain.Shown(p)
 			if !slices.Contains(v.policies, s) {
 				v.policies = append(v.policies, s)
 			}

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/stockade-dev/stockade/agent/sink"
-	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/compiler"
 )
@@ -71,7 +70,7 @@ func (cfg *RunConfig) checkClock(agent bool) error {
 	case cfg.Grants.Caps&abi.SysTime == 0:
 	case agent:
 		return errAgentsClock
-	case bpf.ReadsClock(cfg.Plan.Table.Words()):
+	case cfg.Plan.Table.ReadsClock():
 		return errors.New("cap SYS_TIME: a policy reads the clock, which nobody confined may set then: nothing was started; leave it out, or the conditions on the time")
 	}
 	return nil

@@ -111,12 +111,12 @@ func (s *session) load() (err error) {
 	if err = bpf.Remove(pins); err != nil {
 		return err
 	}
-	own, err := s.host.load(bpf.Options{PinDir: pins, TableWords: len(words), Handled: s.cfg.Plan.Handled, Clock: bpf.ReadsClock(words), Strict: s.cfg.Strict})
+	own, err := s.host.load(bpf.Options{PinDir: pins, TableWords: len(words), Handled: s.cfg.Plan.Handled, Clock: s.cfg.Plan.Table.ReadsClock(), Strict: s.cfg.Strict})
 	if err != nil {
 		return err
 	}
 	s.enforcer = own
-	if bpf.ReadsClock(words) {
+	if s.cfg.Plan.Table.ReadsClock() {
 		s.clock = startClock(own.SyncClock)
 	}
 	for _, gap := range own.Gaps() {

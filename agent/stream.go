@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/stockade-dev/stockade/agent/config"
+	"github.com/stockade-dev/stockade/agent/explain"
 	"github.com/stockade-dev/stockade/agent/sink"
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
@@ -52,9 +53,15 @@ func (l *logFile) close() {
 	}
 }
 
-// newExplainer returns what explains the denials of one plan.
-func newExplainer(name string, plan *compiler.Plan) *watch {
-	return &watch{name: name, plan: plan, judge: &judge{name: name, plan: plan}, known: make(map[question][]sink.Policy)}
+// installation is what answers for one plan of a workload: for its denials, and for
+// what it asks.
+type installation struct {
+	explain *explain.Explainer
+	judge   *judge
+}
+
+func newInstallation(name string, plan *compiler.Plan) *installation {
+	return &installation{explain.New(plan), &judge{name: name, plan: plan}}
 }
 
 // read delivers denials until the ring is closed.
@@ -109,19 +116,20 @@ func (d *Daemon) denialOf(w *workload, e *abi.Event) (*sink.Denial, *compiler.Pl
 	}
 	denial.Workload = w.name
 	d.mu.Lock()
-	explain := w.explainers[e.Generation]
+	installed := w.installations[e.Generation]
 	d.mu.Unlock()
-	if explain == nil {
+	if installed == nil {
 		return denial, nil
 	}
 	d.explaining.Lock()
 	defer d.explaining.Unlock()
-	denial.Digest = explain.plan.Digest
-	denial.Policies = explain.explain(e)
+	plan := installed.explain.Plan()
+	denial.Digest = plan.Digest
+	denial.Policies = installed.explain.Policies(e)
 	if e.Reason == abi.ReasonAnswered {
 		denial.Policies = d.held.waits.verdict(e.Hold).policies
 	}
-	return denial, explain.plan
+	return denial, plan
 }
 
 // write writes one denial to its log and to who listens, and counts it.

@@ -17,7 +17,7 @@ func benchDaemon(q *runQueue) *Daemon {
 	set := newFakeSet()
 	set.list = []bpf.Workload{{ID: 1, Name: "one", Generation: 1}}
 	w := &workload{name: "one", id: 1, generation: 1, run: q, log: &logFile{Log: config.Log{JSON: true}, w: io.Discard},
-		explainers: map[uint32]*watch{1: newExplainer("one", emptyPlan())}}
+		installations: map[uint32]*installation{1: newInstallation("one", emptyPlan())}}
 	return &Daemon{kernel: set, std: io.Discard, workloads: map[string]*workload{"one": w}, byID: map[uint32]*workload{1: w},
 		told: map[string]bool{}, quit: make(chan struct{})}
 }

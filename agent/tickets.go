@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stockade-dev/stockade/agent/api"
+	"github.com/stockade-dev/stockade/agent/explain"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/compiler"
 )
@@ -64,7 +65,7 @@ func newAsk(workload string, plan *compiler.Plan, e *abi.Event) *ask {
 	}
 	a := &ask{workload: e.Workload, Ask: api.Ask{Workload: workload, Kind: e.Kind.String(), Path: e.Path, Exe: e.Exe}}
 	for _, action := range e.Missing.Actions() {
-		r := requestOf(plan, e, action, subject(plan, e, action))
+		r := explain.Request(plan, e, action, explain.Subject(plan, e, action))
 		residuals := plan.Asks(r)
 		if len(residuals) == 0 {
 			continue

@@ -27,19 +27,19 @@ const (
 
 // workload is one that the kernel side has.
 type workload struct {
-	name       string
-	id         uint32
-	declared   *config.Workload // nil: no longer
-	memory     memory
-	known      bool           // memory is that of the installed plan
-	plan       *compiler.Plan // nil: not known
-	generation uint32
-	mode       abi.Mode
-	explainers map[uint32]*watch // by generation
-	log        *logFile
-	run        *runQueue // of one that a run asked for, else nil
-	over       time.Time // when its process was found to be gone
-	err        string
+	name          string
+	id            uint32
+	declared      *config.Workload // nil: no longer
+	memory        memory
+	known         bool           // memory is that of the installed plan
+	plan          *compiler.Plan // nil: not known
+	generation    uint32
+	mode          abi.Mode
+	installations map[uint32]*installation // by generation
+	log           *logFile
+	run           *runQueue // of one that a run asked for, else nil
+	over          time.Time // when its process was found to be gone
+	err           string
 }
 
 // staged is a change that was checked and not made yet.
@@ -222,7 +222,7 @@ func (d *Daemon) commit(cfg *config.Config, list []*staged, start bool) error {
 		}
 		if start && w.known { // its denials can still be explained
 			if plan, err := compiler.Compile(w.memory.Input); err == nil {
-				w.plan, w.explainers = plan, map[uint32]*watch{w.generation: newExplainer(w.name, plan)}
+				w.plan, w.installations = plan, map[uint32]*installation{w.generation: newInstallation(w.name, plan)}
 			}
 		}
 	}
@@ -307,7 +307,7 @@ func (d *Daemon) commitOne(s *staged, start bool) error {
 func (d *Daemon) settle(w *workload, s *staged) error {
 	d.mu.Lock()
 	if w.plan != s.plan {
-		w.explainers = map[uint32]*watch{w.generation: newExplainer(w.name, s.plan)}
+		w.installations = map[uint32]*installation{w.generation: newInstallation(w.name, s.plan)}
 	}
 	d.mu.Unlock()
 	if w.mode == s.mode {
@@ -351,13 +351,13 @@ func (d *Daemon) installed(w *workload, plan *compiler.Plan) (bool, error) {
 // install makes a plan that of a workload. Who explains the denials of the new
 // generation is there before the first of them.
 func (d *Daemon) install(w *workload, plan *compiler.Plan, mode abi.Mode) error {
-	next := newExplainer(w.name, plan)
+	next := newInstallation(w.name, plan)
 	d.mu.Lock()
 	now := w.generation
-	old := maps.Clone(w.explainers)
-	w.explainers = map[uint32]*watch{now + 1: next}
+	old := maps.Clone(w.installations)
+	w.installations = map[uint32]*installation{now + 1: next}
 	if e := old[now]; e != nil {
-		w.explainers[now] = e
+		w.installations[now] = e
 	}
 	d.mu.Unlock()
 	generation, err := uint32(0), fault.At("agent.install")
@@ -368,7 +368,7 @@ func (d *Daemon) install(w *workload, plan *compiler.Plan, mode abi.Mode) error 
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err != nil {
-		w.explainers = old
+		w.installations = old
 		return fmt.Errorf("workload %s: %w", w.name, err)
 	}
 	w.generation = generation

@@ -14,8 +14,8 @@ import (
 // docs/table-format.md.
 const headerDims = 16
 
-// ReadsClock reports whether verdicts of a table depend on the time.
-func ReadsClock(words []uint64) bool {
+// readsClock reports whether verdicts of a table depend on the time.
+func readsClock(words []uint64) bool {
 	for _, d := range []abi.Dim{abi.DimNow, abi.DimDayTime} {
 		if i := headerDims + int(d); i < len(words) && words[i] != 0 {
 			return true

@@ -108,7 +108,7 @@ func (s *store) Install(id uint32, words []uint64, mode abi.Mode) (generation ui
 	if err != nil {
 		return 0, err
 	}
-	if ReadsClock(words) && !s.clock {
+	if readsClock(words) && !s.clock {
 		return 0, fmt.Errorf("workload %d: its plan tests the time, and nothing keeps the workload from setting the clock: the old plan stays; load with Clock set", id)
 	}
 	at := s.free(len(words))

@@ -75,6 +75,9 @@ func (t *Table) Branch(class int) (d abi.Dim, kids []int, ok bool) {
 // Classes is the number of classes of a dimension, 0 where it is not used.
 func (t *Table) Classes(d abi.Dim) int { return hi(t.words[hdrDims+int(d)]) }
 
+// ReadsClock reports whether verdicts depend on the time.
+func (t *Table) ReadsClock() bool { return t.Classes(abi.DimNow) > 0 || t.Classes(abi.DimDayTime) > 0 }
+
 // numeric reports the dimensions that have thresholds; the others have automata.
 func numeric(d abi.Dim) bool { return d >= abi.DimUID && d <= abi.DimDayTime }
 
