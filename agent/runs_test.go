@@ -20,7 +20,7 @@ import (
 
 var emptyInput = compiler.Input{Principal: `User::"test"`}
 
-// held is a host whose runs an agent holds: they load nothing.
+// heldRun is a host whose runs an agent holds: they load nothing.
 func heldRun(t *testing.T) *host {
 	return &host{
 		check:  func() error { return nil },

@@ -169,6 +169,7 @@ func aliases(t *table.Table) []string {
 func (f *front) lower(handled abi.ActionMask) (rule.Set, error) {
 	var errs collector
 	set, _ := f.lowered(handled, &errs)
+	prune(&set)
 	return set, errs.err()
 }
 

@@ -35,7 +35,7 @@ type lowerer struct {
 	tooLarge bool
 }
 
-// lower returns the rules of all policies. It reports what it cannot compile.
+// lowered returns the rules of all policies, with residuals that no rule may need. It reports what it cannot compile.
 func (f *front) lowered(handled abi.ActionMask, errs *collector) (rule.Set, []failure) {
 	l := &lowerer{principal: f.principal, workload: f.workload, world: newWorld(f.data), regions: newRegions(f.data),
 		handled: handled, covers: coverage(), contexts: make(map[types.EntityUID]term), errs: errs}
@@ -54,7 +54,6 @@ func (f *front) lowered(handled abi.ActionMask, errs *collector) (rule.Set, []fa
 		}
 	}
 	set.Residuals = l.residuals
-	prune(&set)
 	return set, failures
 }
 

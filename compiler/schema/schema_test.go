@@ -72,7 +72,7 @@ func TestTheSchemaKeepsWhatRexSays(t *testing.T) {
 	}
 }
 
-// validate returns what the schema of a principal says about one policy.
+// validate1 returns what the schema of a principal says about one policy.
 func validate1(t *testing.T, principal, entities, policy string) string {
 	t.Helper()
 	var uid types.EntityUID

@@ -32,9 +32,8 @@ type machineTest struct {
 // demo marks the demo among the suites: it passes if its own checks do.
 const demo = "demo"
 
-// suites are the packages whose tests run in VMs: those whose name ends in
-// vmtest. A folder testdata in them goes along; those in debianSuites get a
-// whole Debian around them.
+// debianSuites are those of the packages whose tests run in VMs (their names end in
+// vmtest; a folder testdata goes along) that get a whole Debian around them.
 var debianSuites = map[string]bool{"agent/vmtest": true, "cmd/stockade/vmtest": true}
 
 // enforcement is the package of the enforcement tests. Some need another machine.
