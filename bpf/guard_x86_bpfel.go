@@ -37,12 +37,16 @@ const (
 	guardMapWorkloads              = "workloads"
 	guardProgBpfSyscall            = "bpf_syscall"
 	guardProgCapable               = "capable"
+	guardProgCredAllocBlank        = "cred_alloc_blank"
 	guardProgInodeInitSecurityAnon = "inode_init_security_anon"
 	guardProgKernelLoadData        = "kernel_load_data"
 	guardProgKernelReadFile        = "kernel_read_file"
 	guardProgKeyAlloc              = "key_alloc"
 	guardProgLockedDown            = "locked_down"
+	guardProgMsgQueueAllocSecurity = "msg_queue_alloc_security"
 	guardProgPerfEventOpen         = "perf_event_open"
+	guardProgSemAllocSecurity      = "sem_alloc_security"
+	guardProgShmAllocSecurity      = "shm_alloc_security"
 	guardProgSyslog                = "syslog"
 	guardProgTaskPrctl             = "task_prctl"
 	guardVarArenaMask              = "arena_mask"
@@ -101,12 +105,16 @@ type guardSpecs struct {
 type guardProgramSpecs struct {
 	BpfSyscall            *ebpf.ProgramSpec `ebpf:"bpf_syscall"`
 	Capable               *ebpf.ProgramSpec `ebpf:"capable"`
+	CredAllocBlank        *ebpf.ProgramSpec `ebpf:"cred_alloc_blank"`
 	InodeInitSecurityAnon *ebpf.ProgramSpec `ebpf:"inode_init_security_anon"`
 	KernelLoadData        *ebpf.ProgramSpec `ebpf:"kernel_load_data"`
 	KernelReadFile        *ebpf.ProgramSpec `ebpf:"kernel_read_file"`
 	KeyAlloc              *ebpf.ProgramSpec `ebpf:"key_alloc"`
 	LockedDown            *ebpf.ProgramSpec `ebpf:"locked_down"`
+	MsgQueueAllocSecurity *ebpf.ProgramSpec `ebpf:"msg_queue_alloc_security"`
 	PerfEventOpen         *ebpf.ProgramSpec `ebpf:"perf_event_open"`
+	SemAllocSecurity      *ebpf.ProgramSpec `ebpf:"sem_alloc_security"`
+	ShmAllocSecurity      *ebpf.ProgramSpec `ebpf:"shm_alloc_security"`
 	Syslog                *ebpf.ProgramSpec `ebpf:"syslog"`
 	TaskPrctl             *ebpf.ProgramSpec `ebpf:"task_prctl"`
 }
@@ -239,12 +247,16 @@ type guardVariables struct {
 type guardPrograms struct {
 	BpfSyscall            *ebpf.Program `ebpf:"bpf_syscall"`
 	Capable               *ebpf.Program `ebpf:"capable"`
+	CredAllocBlank        *ebpf.Program `ebpf:"cred_alloc_blank"`
 	InodeInitSecurityAnon *ebpf.Program `ebpf:"inode_init_security_anon"`
 	KernelLoadData        *ebpf.Program `ebpf:"kernel_load_data"`
 	KernelReadFile        *ebpf.Program `ebpf:"kernel_read_file"`
 	KeyAlloc              *ebpf.Program `ebpf:"key_alloc"`
 	LockedDown            *ebpf.Program `ebpf:"locked_down"`
+	MsgQueueAllocSecurity *ebpf.Program `ebpf:"msg_queue_alloc_security"`
 	PerfEventOpen         *ebpf.Program `ebpf:"perf_event_open"`
+	SemAllocSecurity      *ebpf.Program `ebpf:"sem_alloc_security"`
+	ShmAllocSecurity      *ebpf.Program `ebpf:"shm_alloc_security"`
 	Syslog                *ebpf.Program `ebpf:"syslog"`
 	TaskPrctl             *ebpf.Program `ebpf:"task_prctl"`
 }
@@ -253,12 +265,16 @@ func (p *guardPrograms) Close() error {
 	return _GuardClose(
 		p.BpfSyscall,
 		p.Capable,
+		p.CredAllocBlank,
 		p.InodeInitSecurityAnon,
 		p.KernelLoadData,
 		p.KernelReadFile,
 		p.KeyAlloc,
 		p.LockedDown,
+		p.MsgQueueAllocSecurity,
 		p.PerfEventOpen,
+		p.SemAllocSecurity,
+		p.ShmAllocSecurity,
 		p.Syslog,
 		p.TaskPrctl,
 	)

@@ -4,4 +4,4 @@
 package bpf
 
 // objectsSum is the SHA-256 of all objects.
-const objectsSum = "83566564eb88166b1746b062dba1b2a123ddb1371e0b6df6703c4f65c1e04151"
+const objectsSum = "78d89c0e955570fe60229835b486c5e8e907ba31b8520bf51b5f801002f009c2"

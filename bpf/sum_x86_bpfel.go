@@ -4,4 +4,4 @@
 package bpf
 
 // objectsSum is the SHA-256 of all objects.
-const objectsSum = "7f69b83c05a8a7f58234c5f038d34fc2b0f8144e537b077579264f9b807845ad"
+const objectsSum = "dfbe744c97606ba268b9355b27eafa4e86dac9eef40031c42e93735b42c47b71"

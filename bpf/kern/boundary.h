@@ -127,6 +127,15 @@ static __always_inline bool kernel_names(struct dentry *dir)
 	return false;
 }
 
+/* controls: does a filesystem hold what controls the kernel, or workloads? It stays
+ * where it is, as it is. */
+static __always_inline bool controls(struct dentry *d)
+{
+	u64 magic = d->d_sb->s_magic;
+
+	return kernel_names(d) || magic == CGROUP2_MAGIC || magic == CGROUP_MAGIC;
+}
+
 /* raw_device: a block device, or a character device that reaches file contents
  * or the kernel under any path: mem, kmem, port, SCSI generic, the hibernation
  * image, MSRs; uinput types in the user's place. */

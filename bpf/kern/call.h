@@ -24,6 +24,8 @@ enum { CALL_OTHER, CALL_OPEN, CALL_EXEC };
 #define AT_EXECVE_CHECK 0x10000 /* of execveat: nothing is executed */
 #define NO_CALL 0x7fffffffU
 #define NR_PIDFD_SEND_SIGNAL 424 /* everywhere */
+#define NR_MOUNT_SETATTR 442
+#define NR_OPEN_TREE_ATTR 467
 #define COMPAT_CALL 0x80000000U /* beside the number: by the table of 32-bit programs */
 
 #define LAST_CALL 471		 /* the highest number that is known; from 424 on all architectures have the same */

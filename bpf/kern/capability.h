@@ -132,7 +132,7 @@ static __always_inline bool sure(u32 cap, u32 nr, u32 class)
 
 /* everywhere: is an action permitted on every directory there is? For what
  * changes a place that the hook does not tell. */
-static __noinline int decide_everywhere(u32 w, u32 need)
+static __noinline int decide_everywhere(u32 w, u32 nr, u32 need)
 {
 	struct workload *wl = NULL;
 	struct denial d = {};
@@ -144,6 +144,9 @@ static __noinline int decide_everywhere(u32 w, u32 need)
 		return -EPERM;
 	if (!state && d.reason != REASON_LOCKDOWN)
 		d.reason = REASON_POLICY;
+	/* In audit, too: it may be what controls the kernel or workloads. */
+	if ((nr == NR_MOUNT_SETATTR || nr == NR_OPEN_TREE_ATTR) && d.mode == MODE_AUDIT)
+		d.mode = MODE_ENFORCE;
 	return deny(&d, NULL, wl, EPERM) ? -EPERM : 0;
 }
 
@@ -193,7 +196,7 @@ static __noinline int on_capability(u32 w, u32 cap, u32 opts, u32 level)
 		return withhold(key);
 	class = class_of(nr) + opaque;
 	if (cap == CAP_SYS_ADMIN && class == CLASS_TREE && (level || !ring))
-		return decide_everywhere(w, BIT(ACT_MOUNT));
+		return decide_everywhere(w, nr & ~COMPAT_CALL, BIT(ACT_MOUNT));
 	if (cap > 63 || (level && CAPS_NAMESPACED >> cap & 1))
 		return cap > 63 ? withhold(key) : 0;
 	if (!ring && judged(cap, nr, class))

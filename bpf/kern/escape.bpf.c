@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /* What could forge a path or an identity.
  *
- * sb_mount            mount(2): new, bind, move, remount, propagation: mount on the target
+ * sb_mount            mount(2): new, bind, remount, propagation: mount on the target; MS_MOVE never,
+ *                     since no hook tells what moves. What controls the kernel or workloads stays as it is
  * fs_context_parse_param, sb_kern_mount
  *                     a filesystem of a block device, before the kernel reads the device, and
  *                     before it is mounted: never. By a system call that is newer than this build,
  *                     nothing is mounted, moved, unmounted or changed
- * move_mount          move_mount(2): mount on the target
- * sb_pivotroot        mount on the new root
+ * move_mount          move_mount(2): mount on the target, and unmount of what is mounted; never of a
+ *                     mount that carries others
+ * sb_pivotroot        mount on the new root; in the workload's own mount namespace never
  * sb_umount           unmount; lazily, of a mount that carries others: never
  * path_chroot         chroot
  * userns_create       userns, on the executable that makes it
@@ -41,25 +43,24 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* on_mountpoint judges a change of what is mounted at a place: bpffs, with the
- * pins in it, stays; and what else a call that is not known would change is not
- * known. */
-static __always_inline int on_mountpoint(u32 w, struct vfsmount *mnt, struct dentry *dentry, u32 action)
+/* on_mountpoint judges a change of what is mounted at a place, unless it is refused as
+ * what. What a call that is not known would change besides is not known. */
+static __always_inline int on_mountpoint(u32 w, struct vfsmount *mnt, struct dentry *dentry, u32 what, u32 action)
 {
-	u32 what = newer(call_number()) ? BOUNDARY_SYSTEM : 0;
-
-	if (dentry->d_sb->s_magic == BPF_FS_MAGIC)
+	if (newer(call_number()))
+		what = BOUNDARY_SYSTEM;
+	if (controls(dentry))
 		what = BOUNDARY_CONTROL;
 	what = REFUSE_ONE(what);
 	return decide(w, mnt, dentry, kind_of(dentry->d_inode) | what, action);
 }
 
 SEC("lsm/sb_mount")
-int BPF_PROG(sb_mount, const char *dev, struct path *path)
+int BPF_PROG(sb_mount, const char *dev, struct path *path, const char *type, unsigned long flags)
 {
 	u32 w = who();
 
-	return w ? on_mountpoint(w, path->mnt, path->dentry, BIT(ACT_MOUNT)) : 0;
+	return w ? on_mountpoint(w, path->mnt, path->dentry, flags & MS_MOVE ? BOUNDARY_CONTROL : 0, BIT(ACT_MOUNT)) : 0;
 }
 
 /* A device holds files that no path was judged for, and its filesystem may write to
@@ -91,28 +92,8 @@ int BPF_PROG(sb_kern_mount, struct super_block *sb)
 	return newer(call_number()) ? refuse(w, BOUNDARY_SYSTEM, BIT(ACT_MOUNT)) : 0;
 }
 
-SEC("lsm/move_mount")
-int BPF_PROG(move_mount, struct path *from, struct path *to)
-{
-	u32 w = who();
-
-	if (!w)
-		return 0;
-	if (from->dentry->d_sb->s_magic == BPF_FS_MAGIC)
-		return decide(w, to->mnt, to->dentry, KIND_DIR | REFUSE(BOUNDARY_CONTROL), BIT(ACT_MOUNT));
-	return on_mountpoint(w, to->mnt, to->dentry, BIT(ACT_MOUNT));
-}
-
-SEC("lsm/sb_pivotroot")
-int BPF_PROG(sb_pivotroot, struct path *old, struct path *new)
-{
-	u32 w = who();
-
-	return w ? on_mountpoint(w, new->mnt, new->dentry, BIT(ACT_MOUNT)) : 0;
-}
-
-/* carries: is anything mounted beneath? A lazy umount takes it along, and with
- * a bpffs its pins. */
+/* carries: is anything mounted beneath? It goes where the mount goes, and with a
+ * bpffs its pins. */
 static __always_inline bool carries(struct vfsmount *mnt)
 {
 	struct mount *m = (struct mount *)((u64)mnt - bpf_core_field_offset(struct mount, mnt));
@@ -121,6 +102,45 @@ static __always_inline bool carries(struct vfsmount *mnt)
 	if (bpf_probe_read_kernel(&child, sizeof(child), &m->mnt_mounts.next))
 		return true;
 	return child != (u64)&m->mnt_mounts;
+}
+
+static __always_inline u64 own_namespace(void)
+{
+	return (u64)BPF_CORE_READ(bpf_get_current_task_btf(), nsproxy, mnt_ns);
+}
+
+/* A mount that is attached nowhere is a new one, or a copy. */
+SEC("lsm/move_mount")
+int BPF_PROG(move_mount, struct path *from, struct path *to)
+{
+	u32 w = who(), what;
+	bool attached;
+	int err;
+
+	if (!w)
+		return 0;
+	attached = namespace_of((u64)from->mnt) == own_namespace();
+	what = from->dentry->d_sb->s_magic == BPF_FS_MAGIC || (attached && (carries(from->mnt) || controls(from->dentry)));
+	err = on_mountpoint(w, to->mnt, to->dentry, what * BOUNDARY_CONTROL, BIT(ACT_MOUNT));
+	return err || !attached ? err : on_mountpoint(w, from->mnt, from->dentry, 0, BIT(ACT_UNMOUNT));
+}
+
+/* at_home: is the task in the mount namespace of the workload's root? */
+static __always_inline bool at_home(u32 w)
+{
+	u32 key = w & (MAX_WORKLOADS - 1);
+	struct workload *wl = bpf_map_lookup_elem(&workloads, &key);
+
+	return !wl || namespace_of(wl->root_mnt) == own_namespace();
+}
+
+/* There, it would be everybody's root that changes. */
+SEC("lsm/sb_pivotroot")
+int BPF_PROG(sb_pivotroot, struct path *old, struct path *new)
+{
+	u32 w = who();
+
+	return w ? on_mountpoint(w, new->mnt, new->dentry, at_home(w) ? BOUNDARY_CONTROL : 0, BIT(ACT_MOUNT)) : 0;
 }
 
 SEC("lsm/sb_umount")
@@ -132,7 +152,7 @@ int BPF_PROG(sb_umount, struct vfsmount *mnt, int flags)
 		return 0;
 	if (flags & MNT_DETACH && carries(mnt))
 		return decide(w, mnt, mnt->mnt_root, KIND_DIR | REFUSE(BOUNDARY_CONTROL), BIT(ACT_UNMOUNT));
-	return on_mountpoint(w, mnt, mnt->mnt_root, BIT(ACT_UNMOUNT));
+	return on_mountpoint(w, mnt, mnt->mnt_root, 0, BIT(ACT_UNMOUNT));
 }
 
 SEC("lsm/path_chroot")
@@ -151,6 +171,15 @@ int BPF_PROG(userns_create)
 	return w ? decide_exe(w, BIT(ACT_USERNS)) : 0;
 }
 
+/* may_open: is the call one that opens files, or not known? By /proc/PID another's
+ * pipes, memory and environment would be. Its links may be read. */
+static __always_inline bool may_open(void)
+{
+	u32 nr = call_number();
+
+	return current_call() == CALL_OPEN || nr & COMPAT_CALL || nr == NO_CALL || in_ring(bpf_get_current_task_btf());
+}
+
 static __always_inline int on_traced_inside(u32 w)
 {
 	return by_executable(w) ? refuse(w, BOUNDARY_IDENTITY, BIT(ACT_TRACE)) : 0;
@@ -164,7 +193,7 @@ int BPF_PROG(ptrace_access_check, struct task_struct *child, unsigned int mode)
 	if (!w)
 		return 0;
 	if (inside(w, child))
-		return mode & PTRACE_MODE_ATTACH ? on_traced_inside(w) : 0;
+		return mode & PTRACE_MODE_ATTACH || may_open() ? on_traced_inside(w) : 0;
 	/* The kernel asks so while it prints /proc/PID/stat: hidden, not refused. */
 	if (mode & PTRACE_MODE_NOAUDIT)
 		return -EPERM;

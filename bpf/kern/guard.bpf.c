@@ -13,6 +13,11 @@
  * inode_init_security_anon
  *                   userfaultfd of faults in the kernel: who reads the task's memory would wait
  * key_alloc         request_key of what is not there: /sbin/request-key would run, as root, outside
+ * cred_alloc_blank  the parent, who may be outside, would use the workload's keys from now on
+ *                   (KEYCTL_SESSION_TO_PARENT)
+ * shm_alloc_security, msg_queue_alloc_security, sem_alloc_security
+ *                   System V objects outlive who makes them: half of what the namespace has room for is
+ *                   for others
  * task_prctl        PR_SET_MM with an executable: the running one is what policies and events name
  */
 #include "capability.h"
@@ -103,6 +108,31 @@ int BPF_PROG(key_alloc)
 		return 0;
 	return refuse_as(w, BOUNDARY_SYSTEM, 0, ENOKEY);
 }
+
+SEC("lsm/cred_alloc_blank")
+int BPF_PROG(cred_alloc_blank)
+{
+	u32 w = who();
+
+	return w ? refuse(w, BOUNDARY_PROCESS, 0) : 0;
+}
+
+/* A kind of objects, and the greatest number of them. */
+#define OF_SYSTEM_V(hook, kind, most)                                                                  \
+	SEC("lsm/" #hook)                                                                              \
+	int BPF_PROG(hook)                                                                             \
+	{                                                                                              \
+		struct ipc_namespace *ns = BPF_CORE_READ(bpf_get_current_task_btf(), nsproxy, ipc_ns); \
+		u32 w = who();                                                                         \
+                                                                                                       \
+		if (!w || (u32)BPF_CORE_READ(ns, ids[kind].in_use) < (u32)BPF_CORE_READ(ns, most) / 2) \
+			return 0;                                                                      \
+		return refuse_as(w, BOUNDARY_SYSTEM, 0, ENOSPC);                                       \
+	}
+
+OF_SYSTEM_V(sem_alloc_security, 0, sem_ctls[3])
+OF_SYSTEM_V(msg_queue_alloc_security, 1, msg_ctlmni)
+OF_SYSTEM_V(shm_alloc_security, 2, shm_ctlmni)
 
 /* PR_SET_MM_MAP names an executable in memory that could change until the
  * kernel reads it. */

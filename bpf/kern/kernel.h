@@ -207,8 +207,19 @@ struct ns_common {
 struct uts_namespace {
 	struct ns_common ns;
 };
+struct ipc_ids {
+	int in_use;
+};
+struct ipc_namespace {
+	struct ipc_ids ids[3]; /* sets of semaphores, queues of messages, memory */
+	int sem_ctls[4]; /* the last: how many sets */
+	unsigned int msg_ctlmni;
+	int shm_ctlmni;
+};
 struct nsproxy {
 	struct uts_namespace *uts_ns;
+	struct ipc_namespace *ipc_ns;
+	struct mnt_namespace *mnt_ns;
 };
 struct user_namespace {
 	int level;
@@ -323,6 +334,7 @@ struct bpf_raw_tracepoint_args;
 #define ENOSYS 38
 #define EPROTONOSUPPORT 93
 #define ENOKEY 126
+#define ENOSPC 28
 #define EAFNOSUPPORT 97
 
 #define S_IFMT 0170000
@@ -380,6 +392,7 @@ struct bpf_raw_tracepoint_args;
 #define RENAME_WHITEOUT 4
 #define CLONE_INTO_CGROUP 0x200000000UL
 #define MNT_DETACH 2
+#define MS_MOVE 8192
 #define PIPEFS_MAGIC 0x50495045
 #define PIDFS_MAGIC 0x50494446
 #define NSFS_MAGIC 0x6e736673

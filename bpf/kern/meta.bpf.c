@@ -8,28 +8,20 @@
  *                    set_x_attr
  * inode_readlink, inode_getxattr, inode_listxattr
  *                    stat, where it is handled
- * sb_remount         options of a filesystem: mount on its root; by calls that are not known: never
+ * sb_remount         options of a filesystem: mount on its root; by calls that are not known, and of what controls the
+ *                    kernel or workloads: never
  * inode_create, inode_unlink
  *                    POSIX message queues, which no path_* hook tells: create, delete
  * inode_file_setattr flags, since 6.17; before that the ioctls: set_x_attr
  */
+#include "boundary.h"
 #include "call.h"
-#include "verdict.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 struct search {
 	struct decision *c;
 };
-
-static __always_inline u64 mount_ns(u64 vfsmount)
-{
-	struct mount *m = (struct mount *)(vfsmount - bpf_core_field_offset(struct mount, mnt));
-	u64 ns = 0;
-
-	bpf_probe_read_kernel(&ns, sizeof(ns), &m->mnt_ns);
-	return ns;
-}
 
 /* first and following read the chain of a superblock's mounts: a list until
  * 6.16, single links since. */
@@ -100,7 +92,7 @@ static int judge_on(u64 i, struct search *ctx)
 		return 1;
 	}
 	mnt = (u64)m + bpf_core_field_offset(struct mount, mnt);
-	if (mount_ns(mnt) != s->mounts.ns)
+	if (namespace_of(mnt) != s->mounts.ns)
 		return 0;
 	walk_addr(&s->path, mnt, s->mounts.dentry, c->wl);
 	if (s->path.status == PATH_OUTSIDE)
@@ -150,7 +142,7 @@ static __noinline int decide_dentry(u32 w, u64 address, u32 need, u64 name)
 		return conclude(&c, EACCES);
 	c.d.reason = REASON_OUTSIDE;
 	c.s->mounts.dentry = address;
-	c.s->mounts.ns = mount_ns(c.wl->root_mnt);
+	c.s->mounts.ns = namespace_of(c.wl->root_mnt);
 	c.s->mounts.err = EACCES;
 	c.s->path.status = PATH_OUTSIDE; /* not that of who had the memory before */
 	c.s->path.n = 0;
@@ -232,5 +224,7 @@ int BPF_PROG(sb_remount, struct super_block *sb)
 		return 0;
 	if (newer(call_number()))
 		return refuse(w, BOUNDARY_SYSTEM, BIT(ACT_MOUNT));
+	if (controls(sb->s_root))
+		return refuse(w, BOUNDARY_CONTROL, BIT(ACT_MOUNT));
 	return decide_dentry(w, (u64)sb->s_root, BIT(ACT_MOUNT), 0);
 }

@@ -106,6 +106,16 @@ static __always_inline struct dentry *walk_direct(struct walked *w, struct vfsmo
 	return d;
 }
 
+/* namespace_of returns the namespace in which a mount is attached, 0 where it is in none. */
+static __always_inline u64 namespace_of(u64 vfsmount)
+{
+	struct mount *m = (struct mount *)(vfsmount - bpf_core_field_offset(struct mount, mnt));
+	u64 ns = 0;
+
+	bpf_probe_read_kernel(&ns, sizeof(ns), &m->mnt_ns);
+	return ns;
+}
+
 /* cross goes from the root of a mount to its mountpoint. */
 static __always_inline bool cross(struct walked *w)
 {

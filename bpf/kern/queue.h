@@ -37,15 +37,6 @@ static int look_at_mount(u64 i, struct queue_search *q)
 	return 0;
 }
 
-static __always_inline u64 namespace_of(u64 vfsmount)
-{
-	struct mount *m = (struct mount *)(vfsmount - bpf_core_field_offset(struct mount, mnt));
-	u64 ns = 0;
-
-	bpf_probe_read_kernel(&ns, sizeof(ns), &m->mnt_ns);
-	return ns;
-}
-
 /* place_of_queue returns the mount that shows a queue to the workload, if there is
  * just one; else the kernel's own. */
 static __noinline u64 place_of_queue(u32 w, u64 mnt, u64 dentry)

@@ -125,13 +125,10 @@ static __always_inline bool nameless(struct dentry *d)
  * descriptor on such a mount; the operation on the overlay itself was judged. */
 static __always_inline bool layer(u64 mnt)
 {
-	struct mount *m = (struct mount *)(mnt - bpf_core_field_offset(struct mount, mnt));
 	struct super_block *sb = NULL;
 	unsigned long flags = 0;
-	u64 ns = 0;
 
-	bpf_probe_read_kernel(&ns, sizeof(ns), &m->mnt_ns);
-	if (ns != MNT_NS_INTERNAL)
+	if (namespace_of(mnt) != MNT_NS_INTERNAL)
 		return false;
 	/* A read that fails leaves zeros: it must not pass for a layer. */
 	if (bpf_probe_read_kernel(&sb, sizeof(sb), &((struct vfsmount *)mnt)->mnt_sb) ||

@@ -35,9 +35,16 @@ func TestAuditKeepsTheBoundary(t *testing.T) {
 		{name: "reading a pin is denied", probe: words("open", "r", home+"/pin"), want: on("open,read", home+"/pin")},
 		{name: "umount of bpffs is denied", probe: words("detach", bpffs), want: onDir("unmount", bpffs)},
 		{name: "mount over bpffs is denied", probe: words("mount", "tmpfs", bpffs), want: onDir("mount", bpffs)},
+		{name: "remount of bpffs is denied", probe: words("remount", bpffs), want: onDir("mount", bpffs)},
+		{name: "moving bpffs is denied", probe: words("movemount", bpffs, "@/ws/own"), want: onDir("mount", "@/ws/own")},
+		{name: "move_mount of bpffs is denied", probe: words("shift", bpffs, "@/ws/own"), want: onDir("mount", "@/ws/own")},
+		{name: "move_mount of what carries bpffs is denied", probe: words("shift", "/sys", "@/ws/own"), want: onDir("mount", "@/ws/own")},
+		{name: "umount of cgroups is denied", probe: words("detach", cgroups), want: onDir("unmount", cgroups)},
+		{name: "mount over a cgroup is denied", probe: words("mount", "tmpfs", b.cgroup), want: onDir("mount", b.cgroup)},
 		{name: "control of the cgroup is denied", free: words("open", "w", b.cgroup+"/cgroup.procs"), probe: words("open", "w", b.cgroup+"/cgroup.procs"), want: on("open,write", b.cgroup+"/cgroup.procs")},
 		{name: "control of the kernel is denied", probe: words("open", "w", "/proc/sys/kernel/ftrace_enabled"), want: on("open,write", "/proc/sys/kernel/ftrace_enabled")},
 	})...)
+	b.cross(crossing{name: "mount attributes are denied", probe: words("setattr", bpffs), errno: eperm, want: denial{actions: "mount", dir: true}})
 	b.cross(forbidden(abi.BoundarySignal, []crossing{{name: "killing an outsider is denied", probe: words("kill", pid, "9"), want: denial{actions: "kill"}}})...)
 	b.cross(forbidden(abi.BoundaryProcess, []crossing{
 		{name: "tracing an outsider is denied", probe: words("attach_ptrace", pid), want: denial{actions: "trace"}},

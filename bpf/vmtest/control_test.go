@@ -20,6 +20,7 @@ const bpffs = "/sys/fs/bpf"
 //	├── pin            a map
 //	└── sub/
 //	@
+//	├── tmp/           tmpfs, moved to mnt2/ and mnt/
 //	├── tree/          tmpfs
 //	│   └── pins/      another bpffs
 //	├── pins/, pins2/, pins3/   another bpffs each
@@ -28,11 +29,13 @@ const bpffs = "/sys/fs/bpf"
 func TestBoundaryPins(t *testing.T) {
 	b := newBorder(t, everything)
 	home := bpffs + "/vmtest" + strings.ReplaceAll(b.dir, "/", "-")
-	b.tree("tree/", "pins/", "mnt/", "mnt2/", "pins2/", "pins3/", "view/", "file", "dir/")
+	b.tree("tree/", "tmp/", "pins/", "mnt/", "mnt2/", "pins2/", "pins3/", "view/", "file", "dir/")
 	must(t, os.MkdirAll(home+"/sub", 0o700))
 	pin(t, home+"/pin")
 	t.Cleanup(func() { os.RemoveAll(home) })
 	b.mounted("tmpfs", "@/tree")
+	b.mounted("tmpfs", "@/tmp")
+	t.Cleanup(func() { unix.Unmount(b.at("@/mnt"), unix.MNT_DETACH) })
 	b.tree("tree/pins/")
 	b.mounted("bpf", "@/tree/pins")
 	b.mounted("bpf", "@/pins")
@@ -70,6 +73,10 @@ func TestBoundaryPins(t *testing.T) {
 		{name: "mount over a directory of pins is denied", probe: words("mount", "tmpfs", home), want: onDir("mount", home)},
 		{name: "new mount API over bpffs is denied", probe: words("newmount", "tmpfs", bpffs), want: onDir("mount", bpffs)},
 		{name: "remount of bpffs is denied", probe: words("remount", bpffs), want: onDir("mount", bpffs)},
+		{name: "reconfiguring bpffs is denied", inside: words("reconfigure", "@/tmp"), probe: words("reconfigure", bpffs), want: denial{actions: "mount"}},
+		{name: "reconfiguring cgroups is denied", probe: words("reconfigure", cgroups), want: denial{actions: "mount"}},
+		{name: "moving bpffs is denied", free: words("movemount", "@/tmp", "@/mnt2"), probe: words("movemount", bpffs, "@/mnt"), want: onDir("mount", "@/mnt")},
+		{name: "move_mount of what carries a bpffs is denied", inside: words("shift", "@/mnt2", "@/mnt"), probe: words("shift", "@/tree", "@/dir"), want: onDir("mount", "@/dir")},
 		{name: "pivot_root to bpffs is denied", probe: words("pivot", bpffs, home), want: onDir("mount", bpffs)},
 		{name: "lazy umount of what carries a bpffs is denied", probe: words("detach", "@/tree"), want: onDir("unmount", "@/tree")},
 		{name: "move_mount of a bpffs is denied", probe: words("shift", "@/pins2", "@/mnt2"), want: onDir("mount", "@/mnt2")},

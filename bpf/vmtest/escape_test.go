@@ -36,7 +36,8 @@ func TestBoundaryMounts(t *testing.T) {
 	b.mounted("tmpfs", "@/ws/own")
 	b.mounted("tmpfs", "@/ws/away")
 	b.mounted("tmpfs", "@/mnt/own")
-	b.tree("ws/own/old/")
+	b.mounted("tmpfs", "@/mnt/i")
+	b.tree("ws/own/old/", "mnt/i/old/")
 	t.Cleanup(func() {
 		for _, d := range "abcdefghi" {
 			for unix.Unmount(b.at("@/mnt/"+string(d)), unix.MNT_DETACH) == nil {
@@ -55,7 +56,7 @@ func TestBoundaryMounts(t *testing.T) {
 		crossing{name: "bind of a file is denied", probe: words("bindmount", "@/secret/key", b.exe), errno: eacces, want: on("mount", b.exe)},
 		crossing{name: "bind of a secret to where mount is granted is a limit", limit: limitMounts,
 			probe: words("then", "bindmount", "@/secret", "@/mnt/c", "--", "open", "r", "@/mnt/c/key")},
-		crossing{name: "moving a mount is denied", inside: words("movemount", "@/mnt/own", "@/mnt/d"), probe: words("movemount", "@/ws/own", "@/ws/at"), errno: eacces, want: at},
+		forbidden(abi.BoundaryControl, []crossing{{name: "moving a mount is denied", free: words("movemount", "@/mnt/own", "@/mnt/d"), probe: words("movemount", "@/ws/own", "@/mnt/h"), want: onDir("mount", "@/mnt/h")}})[0],
 		crossing{name: "remount is denied", inside: words("remount", "@/mnt/d"), probe: words("remount", "@/ws/own"), errno: eacces, want: own},
 		crossing{name: "change of propagation is denied", inside: words("propagate", "@/mnt/d"), probe: words("propagate", "@/ws/own"), errno: eacces, want: own},
 		crossing{name: "umount is denied", inside: words("umount", "@/mnt/d"), probe: words("umount", "@/ws/own"), errno: eacces, want: onDir("unmount", "@/ws/own")},
@@ -65,12 +66,12 @@ func TestBoundaryMounts(t *testing.T) {
 		crossing{name: "new file system where mount is granted is denied", probe: words("newmount", "tmpfs", "@/mnt/e"), errno: eperm, want: everywhere},
 		crossing{name: "attributes of a cloned tree are denied", free: words("treeattr", "@/mnt/own"), probe: words("treeattr", "@/mnt/own"), errno: eperm, want: everywhere},
 		crossing{name: "move_mount is denied", inside: words("then", "mount", "tmpfs", "@/mnt/e", "--", "shift", "@/mnt/e", "@/mnt/g"), probe: words("shift", "@/ws/own", "@/ws/at"), errno: eacces, want: at},
-		crossing{name: "pivot_root is denied", probe: words("pivot", "@/ws/own", "@/ws/own/old"), errno: eacces, want: own},
+		forbidden(abi.BoundaryControl, []crossing{{name: "pivot_root is denied", probe: words("pivot", "@/mnt/i", "@/mnt/i/old"), want: onDir("mount", "@/mnt/i")}})[0],
 		crossing{name: "chroot is denied", inside: words("chroot", "@/jail"), probe: words("chroot", "@/ws"), errno: eacces, want: onDir("chroot", "@/ws")},
 		crossing{name: "user namespace by unshare is denied", free: words("userns", "unshare"), probe: words("userns", "unshare"), errno: eacces, want: user},
 		crossing{name: "user namespace by clone is denied", free: words("userns", "clone"), probe: words("userns", "clone"), errno: eacces, want: user},
-		crossing{name: "moving a mount to where mount is granted is a limit", probe: words("movemount", "@/ws/away", "@/mnt/h"), limit: limitMounts},
-		crossing{name: "move_mount to where mount is granted is a limit", probe: words("shift", "@/mnt/h", "@/mnt/i"), limit: limitMounts},
+		crossing{name: "move_mount of what may not be unmounted is denied", inside: words("then", "mount", "tmpfs", "@/mnt/h", "--", "shift", "@/mnt/h", "@/mnt/e"),
+			probe: words("shift", "@/ws/away", "@/mnt/h"), errno: eacces, want: onDir("unmount", "@/ws/away")},
 		crossing{name: "mount attributes are denied", probe: words("setattr", "@/ws/own"), errno: eperm, want: everywhere},
 		crossing{name: "mount attributes where mount is granted are denied", probe: words("setattr", "@/mnt/own"), errno: eperm, want: everywhere},
 		crossing{name: "reconfiguring a file system is denied", probe: words("reconfigure", "@/ws/own"), errno: eperm, want: everywhere},

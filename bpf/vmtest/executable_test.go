@@ -224,6 +224,15 @@ func TestExecutableIsNotTraced(t *testing.T) {
 		one("writing memory of a task inside", "writemem", pid)
 		one("descriptor of a task inside", "getfd", pid, "0")
 		one("tracing by a parent inside", "traceus")
+		for name, argv := range map[string][]string{
+			"pipe of a task inside":             words("open", "r", "/proc/"+pid+"/fd/0"),
+			"pipe of a task inside by io_uring": words("uring", "inline", "open", "r", "/proc/"+pid+"/fd/0"),
+			"environment of a task inside":      words("open", "r", "/proc/"+pid+"/environ"),
+		} {
+			one(name, argv...)
+			last := &list[len(list)-1]
+			last.inside, last.errno = words("readlink", "/proc/"+pid+"/fd/0"), eacces
+		}
 		return list
 	}
 	b := tracing(when("forbid", "write", "@/data/", exe("@/bin/reader")))

@@ -145,6 +145,57 @@ func TestBoundaryRequestedKeys(t *testing.T) {
 	ran(1) // for the task that nothing confines
 }
 
+// TestBoundaryParentsKeys gives keys to a process that may be outside.
+func TestBoundaryParentsKeys(t *testing.T) {
+	b := newBorder(t, everything)
+	give := words("givekeys")
+	// The parent has threads, so that the kernel refuses it, later.
+	b.cross(forbidden(abi.BoundaryProcess, []crossing{{name: "keys for the parent are denied", free: give, freed: eperm, probe: give, errno: unix.ENOMEM}})...)
+}
+
+// TestBoundaryCrowds makes objects of System V while half of the room for them is used.
+func TestBoundaryCrowds(t *testing.T) {
+	b := newBorder(t, everything)
+	var list []crossing
+	for _, k := range []struct {
+		kind, sysctl, full string
+		make               func() (func(), error)
+	}{
+		{"memory", "shmmni", "4", func() (func(), error) {
+			id, err := unix.SysvShmGet(0, 4096, unix.IPC_CREAT|0o600)
+			return func() { unix.SysvShmCtl(id, unix.IPC_RMID, nil) }, err
+		}},
+		{"queue", "msgmni", "4", func() (func(), error) {
+			id, _, errno := unix.Syscall(unix.SYS_MSGGET, 0, unix.IPC_CREAT|0o600, 0)
+			return func() { unix.Syscall(unix.SYS_MSGCTL, id, 0, 0) }, nilOf(errno)
+		}},
+		{"semaphores", "sem", "32000 1024000000 500 4", func() (func(), error) {
+			id, _, errno := unix.Syscall(unix.SYS_SEMGET, 0, 1, unix.IPC_CREAT|0o600)
+			return func() { unix.Syscall(unix.SYS_SEMCTL, id, 0, 0) }, nilOf(errno)
+		}},
+	} {
+		b.cross(crossing{name: k.kind + " of System V is allowed while there is room", probe: words("object", k.kind)})
+		path := "/proc/sys/kernel/" + k.sysctl
+		was := must1(os.ReadFile(path))(t)
+		must(t, os.WriteFile(path, []byte(k.full), 0))
+		t.Cleanup(func() { os.WriteFile(path, was, 0) })
+		for range 2 {
+			t.Cleanup(must1(k.make())(t))
+		}
+		list = append(list, crossing{name: k.kind + " of System V is denied where half of the room is used", free: words("object", k.kind),
+			probe: words("object", k.kind), errno: unix.ENOSPC})
+	}
+	b.cross(forbidden(abi.BoundarySystem, list)...)
+}
+
+// nilOf is a number of an error as an error.
+func nilOf(errno unix.Errno) error {
+	if errno == 0 {
+		return nil
+	}
+	return errno
+}
+
 // TestLimitsOfObjects reaches what is neither a file nor a process: objects that
 // the kernel keeps for a user. No policy names them.
 func TestLimitsOfObjects(t *testing.T) {
