@@ -31,6 +31,12 @@ var expectations = map[string]expectation{
 		allowed: join(
 			file(ws+"/Makefile", append(change, Open, Read)...),
 			file(ws+"/.git/index.lock", append(change, Open, Read)...),
+			file(home+"/.zsh_history", append(change, Open, Read)...),
+			file(home+"/.lesshst", append(change, Open, Read)...),
+			file(home+"/.npm/_npx/a/node_modules/.bin/a", change...),
+			file(home+"/.cache/pre-commit/a", change...),
+			file(home+"/go/pkg/mod/a", change...),
+			file(home+"/miniconda3/envs/a/bin/python", change...),
 			file(ws+"/node_modules/a/.vscode/settings.json", change...),
 			with(Facts{Dest: ws + "/lib"}, dir(ws+"/src", Move)),
 			with(Facts{Dest: ws + "/node_modules/a"}, dir(ws+"/node_modules/.a-x1", Move)),
@@ -39,6 +45,8 @@ var expectations = map[string]expectation{
 			file(ws+"/.vscode/settings.json", change...),
 			file(ws+"/vendor/a/.git/hooks/pre-commit", change...),
 			file(ws+"/vendor/a/.git", Create),
+			file(ws+"/.git/config.lock", change...),
+			dir(ws+"/.git/COMMIT_EDITMSG", Create), // a link
 			file(home+"/.config", Create),
 			with(Facts{Dest: ws + "/vendor/.git"}, dir(ws+"/evil", Move)),
 			with(Facts{Dest: ws + "/a"}, dir(ws+"/node_modules/a", Move)),

@@ -66,9 +66,43 @@ work/.mise.toml work/mise.toml work/.zed/tasks.json work/a.code-workspace ~/.hgr
 work/.claude/settings.json ~/.claude/settings.local.json work/.claude/hooks/ work/.claude/hooks/a.sh
 ~/.codex/config.toml work/.cursor/mcp.json work/.gemini/settings.json
 
+~/.zshenv.zwc ~/.zprofile.zwc ~/.zshrc.zwc ~/.zlogin.zwc ~/.zlogout.zwc ~/.zcompdump ~/.zcompdump-host-5.9.zwc ~/.zsh/a.zsh ~/.config/zsh/a.zsh
+~/.zprezto/init.zsh ~/.zim/init.zsh ~/.local/share/zinit/zinit.git/zinit.zsh ~/.p10k.zsh ~/.cache/p10k-instant-prompt-agent.zsh ~/.cache/gitstatus/gitstatusd
+~/.oh-my-bash/oh-my-bash.sh ~/.bash_it/bash_it.sh ~/.fzf.bash ~/.fzf/bin/fzf ~/.local/share/fish/vendor_conf.d/a.fish
+~/.local/share/powershell/Modules/a/a.psm1 ~/.terminfo/x/xterm ~/.k5login ~/.rhosts
+~/.config/user-tmpfiles.d/a.conf ~/.local/share/user-tmpfiles.d/a.conf ~/.config/user-dirs.dirs ~/.config/containers/systemd/a.container
+~/.nvm/bash_completion ~/.nvm/versions/node/v22/bin/node ~/.rustup/toolchains/stable/bin/cargo ~/.pyenv/shims/python ~/.rbenv/shims/ruby
+~/.asdf/shims/a ~/.volta/bin/node ~/.sdkman/bin/sdkman-init.sh ~/.deno/env ~/.ghcup/env ~/.bun/bin/bun ~/.cabal/bin/a ~/.dotnet/tools/a
+~/.npm-global/bin/a ~/.opam/opam-init/init.sh ~/.local/share/mise/shims/a ~/.local/share/pipx/venvs/a/bin/a ~/.local/share/uv/tools/a/bin/a
+~/.local/share/claude/versions/1 ~/.local/share/flatpak/exports/bin/a ~/go/bin/ ~/go/bin/gopls ~/miniconda3/bin/conda ~/miniconda3/etc/profile.d/conda.sh
+~/.local/share/plasma/plasmoids/a/b ~/.local/share/konsole/a.profile ~/.local/share/nautilus-python/extensions/a.py ~/.local/share/nautilus/scripts/a
+~/.local/share/vulkan/implicit_layer.d/a.json ~/.config/chromium/NativeMessagingHosts/a.json ~/.mozilla/native-messaging-hosts/a.json
+~/.config/dconf/user ~/.config/gtk-3.0/settings.ini ~/.config/xfce4/helpers.rc ~/.asoundrc ~/.config/openbox/autostart ~/.config/bspwm/bspwmrc
+~/.config/alacritty/alacritty.toml ~/.alacritty.toml ~/.config/foot/foot.ini ~/.config/ghostty/config ~/.config/wezterm/wezterm.lua ~/.wezterm.lua
+~/.config/zellij/config.kdl ~/.xinputrc ~/.xserverrc ~/.xscreensaver ~/.vnc/xstartup ~/.gnomerc ~/.xbindkeysrc ~/.Xresources ~/.Xdefaults
+~/.mailrc ~/.muttrc ~/.config/neomutt/neomuttrc ~/.bazelrc ~/.mypy.ini ~/.pylintrc
+~/.config/vim/vimrc ~/.local/share/nvim/lazy/a/plugin/a.lua ~/.cache/nvim/luac/a.luac ~/.emacs.el ~/.emacs.elc ~/.doom.d/init.el work/.dir-locals-2.el
+~/.config/nano/nanorc ~/.config/micro/init.lua ~/.config/kak/kakrc ~/.config/helix/languages.toml work/.helix/languages.toml
+~/.tmux.conf.local ~/.tmux/plugins/tpm/tpm ~/.less ~/.lessfilter ~/.lldbinit-lldb ~/.config/sqlite3/sqliterc ~/.config/curlrc
+~/.ripgreprc ~/.config/bat/config ~/.tigrc ~/.config/lazygit/config.yml ~/.config/yazi/yazi.toml ~/.config/mpv/scripts/a.lua
+~/.config/Cursor/User/settings.json ~/.config/VSCodium/User/settings.json ~/.config/zed/settings.json ~/.config/sublime-text/Packages/User/a.py
+~/.config/JetBrains/a/idea64.vmoptions ~/.local/share/JetBrains/a/p.jar ~/.config/Claude/claude_desktop_config.json
+~/.vscode-oss/extensions/a/e.js ~/.cursor-server/data/a ~/.cursor/extensions/a/e.js ~/.docker/contexts/meta/a/meta.json ~/.config/docker/daemon.json
+~/.aws/config ~/.aws/credentials ~/.aws/cli/alias ~/.terraformrc ~/.terraform.d/plugins/a ~/.ansible.cfg ~/.ansible/plugins/modules/a.py
+~/.vagrant.d/Vagrantfile ~/.gnupg/gpg.conf ~/.gnupg/dirmngr.conf ~/.gnupg/scdaemon.conf ~/.pdbrc.py ~/.jupyter/jupyter_lab_config.py
+~/.local/share/jupyter/kernels/a/kernel.json ~/.pryrc work/.bundle/plugin/index work/.Renviron work/.RData work/.octaverc ~/.gnuplot ~/.perldb
+~/.iex.exs ~/.gradle/gradle.properties ~/.antrc ~/.config/ccache/ccache.conf ~/.cmake/packages/a/b ~/.rpmmacros ~/.devscripts ~/.quiltrc
+~/.npm-init.js ~/.bunfig.toml ~/.asdfrc ~/.config/mise/config.toml ~/.local/state/mise/trusted-configs/a work/mise.local.toml
+~/.config/hg/hgrc work/.hg/hgrc-not-shared ~/.subversion/config ~/.config/jj/config.toml ~/.jjconfig.toml work/.jj/repo/config.toml
+~/.claude/plugins/a/hooks/hooks.json
+
 work/.git/hooks/ work/.git/hooks/pre-commit work/vendor/a/b/.git/hooks/post-checkout work/vendor/a/.git/hooks/post-checkout
 work/.git/config work/vendor/a/.git/config work/.git/config.worktree work/.git/commondir
 work/.git/worktrees/a/config.worktree work/.git/worktrees/a/commondir work/.git/modules/a/commondir
+work/.git/config.lock work/a.git/hooks/post-receive work/a.git/config work/.bare/hooks/post-checkout work/.bare/config.lock
+work/.git/config.worktree.lock work/.git/worktrees/a/hooks/post-checkout work/.git/worktrees/a/config work/.git/worktrees/a/modules/b/hooks/post-checkout
+work/.git/worktrees/a/modules/b/config work/a.git/worktrees/b/commondir work/.bare/worktrees/a/config.worktree
+work/.git/remotes/ work/.git/remotes/origin work/.git/branches/ work/.git/branches/origin ~/.gitconfig.lock ~/.gitconfig.local ~/.config/git/config.lock
 work/.git/modules/a/hooks/ work/.git/modules/a/b/hooks/pre-commit work/.git/modules/a/config work/.git/modules/a/config.worktree
 ~/.gitconfig ~/.config/git/ ~/.config/git/config ~/.config/git/attributes work/vendor/a/.git
 `)
@@ -78,6 +112,15 @@ var links = strings.Fields(`~/.config ~/.local ~/.ssh ~/.gnupg ~/.docker ~/.carg
 work/.gemini ~/.vim ~/.emacs.d ~/.oh-my-zsh ~/.gradle ~/.m2 ~/.julia ~/.pip work/.git work/.git/modules work/.git/modules/a work/.git/worktrees
 ~/.config/go ~/.config/Code
 ~/.local/share ~/.local/lib`)
+
+// files lists what git writes through a symbolic link.
+var files = strings.Fields(`.git/HEAD .git/FETCH_HEAD .git/ORIG_HEAD .git/COMMIT_EDITMSG .git/TAG_EDITMSG .git/MERGE_MSG .git/SQUASH_MSG
+.git/index .git/packed-refs .git/description .git/info/exclude .git/logs/HEAD .git/logs/refs/stash
+.git/logs/refs/heads/main .git/logs/refs/heads/master .git/logs/refs/heads/develop .git/logs/refs/heads/trunk
+.git/worktrees/a/index .git/worktrees/a/HEAD .git/worktrees/a/logs/HEAD .git/worktrees/a/COMMIT_EDITMSG .git/modules/a/index .git/modules/a/logs/HEAD`)
+
+// noLinks lists folders that only who may write configs makes.
+var noLinks = strings.Fields(`.git/worktrees/a/modules .git/modules/a/modules`)
 
 // placed gives the kind and path of an entry of the lists.
 func placed(path string) (abi.Kind, string) {
@@ -118,6 +161,10 @@ func TestLaterCodeIsRefused(t *testing.T) {
 			_, path := placed(l)
 			deny(abi.File, path, abi.Create)
 		}
+		for _, l := range append(slices.Clone(files), noLinks...) {
+			_, path := placed(l)
+			deny(abi.Dir, path, abi.Create)
+		}
 		if name != "everything" {
 			continue
 		}
@@ -141,6 +188,7 @@ func TestEachLineOfTheLibraryIsTested(t *testing.T) {
 	}{
 		{begin("later-code")[:strings.Index(begin("later-code"), "unless")], later},
 		{begin("later-git")[:strings.Index(begin("later-git"), "};")], later},
+		{begin("later-git-links")[:strings.Index(begin("later-git-links"), "};")], append(slices.Clone(files), noLinks...)},
 		{begin("later-linked-in"), links},
 	}
 	lines := 0
@@ -189,9 +237,14 @@ func TestTheLibraryLeavesWorkAlone(t *testing.T) {
 		.editorconfig .env.example src/config src/hooks/use.ts hooks/pre-commit .claude/CLAUDE.md .claude/agents/a.md
 		.git/index .git/index.lock .git/HEAD .git/COMMIT_EDITMSG .git/FETCH_HEAD .git/ORIG_HEAD .git/MERGE_MSG .git/packed-refs
 		.git/refs/heads/topic .git/refs/heads/hooks/x .git/refs/remotes/origin/main .git/logs/HEAD .git/objects/ab/cdef
-		.git/objects/pack/pack-1.pack .git/modules/a/index .git/modules/a/refs/heads/x .git/worktrees/a/index .git/worktrees/a/HEAD .git/info/exclude`)
+		.git/objects/pack/pack-1.pack .git/modules/a/index .git/modules/a/refs/heads/x .git/worktrees/a/index .git/worktrees/a/HEAD .git/info/exclude
+		.git/rebase-merge/git-rebase-todo .git/rebase-apply/patch .git/refs/heads/feature/x .git/logs/refs/heads/feature/x .git/refs/stash .git/shallow
+		.git/HEAD.lock .git/packed-refs.lock .git/refs/heads/main.lock .git/logs/refs/remotes/origin/main .git/worktrees/a/logs/refs/bisect/bad .git/lfs/a
+		.tool-versions .bazelrc .pylintrc a.git/HEAD a.git/objects/ab/cdef a.git/refs/heads/main .zsh_history .terraform/a HEAD`)
+	everyday = append(everyday, files...)
+	folders := strings.Fields(`src .git/refs/heads/feature .git/logs/refs/heads/feature .git/rebase-merge .git/objects/ab .git/logs .git/info index docs/index`)
 	links := strings.Fields(`node_modules node_modules/.bin node_modules/.bin/tsc node_modules/.pnpm/a/node_modules/b .venv/bin/python .venv/lib64 CLAUDE.md build/libx.so
-		dist docs/latest .#main.py .github/x .claude/skills target/debug/x .git/index.x .cache a/b/c/d`)
+		dist docs/latest .#main.py .github/x src/main.c .git/x docs/index .claude/skills target/debug/x .git/index.x .cache a/b/c/d`)
 	fills := abi.MaskOf(abi.Create, abi.Write)
 	for _, name := range profiles {
 		plan := compileSources(t, source(t, name), source(t, library))
@@ -201,6 +254,21 @@ func TestTheLibraryLeavesWorkAlone(t *testing.T) {
 					t.Errorf("%s: %s %s: %s", name, a, p, got)
 				}
 			}
+		}
+		for _, p := range folders {
+			for _, a := range []abi.Action{abi.Create, abi.Delete} {
+				if got := plan.Decide(abi.Request{Action: a, Kind: abi.Dir, Path: shop + "/" + p}); got != abi.Allow {
+					t.Errorf("%s: %s folder %s: %s", name, a, p, got)
+				}
+			}
+		}
+		for _, p := range files {
+			if lock := shop + "/" + p + ".lock"; plan.Table.Gains(abi.File, lock, shop+"/"+p) || plan.Table.Gains(abi.File, shop+"/"+p, lock) {
+				t.Errorf("%s: %s is not renamed to what it locks", name, lock)
+			}
+		}
+		if !plan.Table.Gains(abi.File, shop+"/.git/config.lock", shop+"/x") || !plan.Table.Gains(abi.File, home+"/.gitconfig.lock", shop+"/x") {
+			t.Errorf("%s: a lock that the developer's git made may be linked, to be the config", name)
 		}
 		for _, m := range [][2]string{{"/src", "/lib"}, {"/a", "/src/a"}, {"/build.tmp", "/build"}, {"/.cache", "/.cache2"},
 			{"/node_modules/.a-x1", "/node_modules/a"}, {"/node_modules/a", "/node_modules/.a-x1"}, {"/.venv.tmp", "/.venv"}, {"/src", "/target/a/src"}} {
@@ -214,7 +282,8 @@ func TestTheLibraryLeavesWorkAlone(t *testing.T) {
 				t.Errorf("%s: %v: %s", name, m, got)
 			}
 		}
-		if !plan.Table.Gains(abi.Dir, shop+"/.git", shop+"/git") || !plan.Table.Gains(abi.Dir, shop+"/.git/hooks", shop+"/h") {
+		if !plan.Table.Gains(abi.Dir, shop+"/.git", shop+"/git") || !plan.Table.Gains(abi.Dir, shop+"/.git/hooks", shop+"/h") ||
+			!plan.Table.Gains(abi.Dir, shop+"/.git/worktrees/a", shop+"/a") || !plan.Table.Gains(abi.Dir, shop+"/.git/modules/a", shop+"/a") {
 			t.Errorf("%s: a repository may be moved away, to be changed and moved back", name)
 		}
 		for _, l := range links {
@@ -242,6 +311,24 @@ func TestNoFolderBringsLaterCodeAlong(t *testing.T) {
 		}
 		if got := plan.Decide(abi.Request{Action: abi.Create, Kind: abi.Dir, Path: path}); got != abi.Allow && !strings.Contains(path, "systemd") {
 			t.Errorf("mkdir %s: %s", path, got)
+		}
+	}
+	// What lies beneath a folder comes along with it, and with a link to it, unless it
+	// may be made nowhere.
+	for _, l := range later {
+		kind, path := placed(l)
+		dir := filepath.Dir(path)
+		denied := func(k abi.Kind, p string) bool {
+			return plan.Decide(abi.Request{Action: abi.Create, Kind: k, Path: p}) == abi.Deny
+		}
+		if strings.Contains(path, ".git/modules/") || strings.Contains(path, ".git/worktrees/") {
+			continue // folders of any name: see links and noLinks
+		}
+		if denied(abi.Dir, dir) || denied(kind, shop+"/innocent/"+filepath.Base(path)) {
+			continue
+		}
+		if !plan.Table.Guards(dir, abi.MaskOf(abi.Create, abi.Write)) || !plan.Table.Loses(shop+"/innocent", dir) {
+			t.Errorf("%s: its folder may be a link, or moved in", path)
 		}
 	}
 	modules := ws + "/node_modules"
