@@ -366,6 +366,9 @@ func TestProgramsRunWhatTheLibraryNames(t *testing.T) {
 		{"work/vendor/a/.git/hooks/post-checkout", "#!/bin/sh\n" + mark, "git init -q vendor/a && cd vendor/a && git commit -q --allow-empty -m x && git checkout -q -b y"},
 		{"work/vendor/a/.git", "gitdir: ../../evil\n", "git init -q --bare evil && git -C evil config core.bare false && git -C evil config core.fsmonitor '" + mark + ";:' && cd vendor/a && git status"},
 		{"work/.git/commondir", "../evil\n", "git init -q --bare evil && git -C evil config core.bare false && git -C evil config core.fsmonitor '" + mark + ";:' && git status"},
+		{"work/a.git/hooks/post-receive", "#!/bin/sh\n" + mark, "git init -q --bare a.git && git commit -q --allow-empty -m x && git push -q a.git HEAD:refs/heads/y"},
+		{"work/.git/remotes/origin", "URL: evil\n", `git init -q --bare evil && printf '#!/bin/sh\n` + mark + `\n' >evil/hooks/post-receive && chmod +x evil/hooks/post-receive && git commit -q --allow-empty -m x && git push -q origin HEAD:refs/heads/y`},
+		{"~/.npm-init.js", "require('fs').writeFileSync(process.env.HOME+'/ran', ''); module.exports = {}\n", "npm init -y"},
 		{"~/.vimrc", "call system('" + mark + "')\n", "vim -es -u ~/.vimrc -c q </dev/null"},
 		{"~/.gdbinit", "shell " + mark + "\n", "gdb -batch </dev/null"},
 		{"~/.tmux.conf", "run-shell '" + mark + "'\n", "TMUX_TMPDIR=$HOME tmux -f ~/.tmux.conf start-server \\; new-session -d 'sleep 1' \\; kill-server"},
@@ -420,6 +423,30 @@ func TestProgramsRunWhatTheLibraryNames(t *testing.T) {
 				t.Errorf("%s did not run it: %s", c.run, out)
 			}
 		})
+	}
+}
+
+// Git writes through links to files of its own, as the library has it.
+func TestGitWritesThroughLinks(t *testing.T) {
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip(err)
+	}
+	for link, run := range map[string]string{
+		".git/COMMIT_EDITMSG":       "git commit -q --allow-empty -m two",
+		".git/FETCH_HEAD":           "git fetch -q . main",
+		".git/logs/HEAD":            "git checkout -q -b b",
+		".git/logs/refs/heads/main": "git commit -q --allow-empty -m two",
+		".git/logs/refs/stash":      "git commit -q --allow-empty -m two; echo a >a; git add a; git stash -q",
+		".git/index":                "echo a >a; git add a",
+		".git/packed-refs":          "git pack-refs --all",
+	} {
+		cmd := exec.Command("sh", "-ec", "git init -q -b main .; git commit -q --allow-empty -m one; "+
+			"mkdir -p .git/logs/refs; ln -sf $PWD/target $LINK; "+run+"; [ -s target ]")
+		cmd.Dir = t.TempDir()
+		cmd.Env = []string{"HOME=" + cmd.Dir, "PATH=" + os.Getenv("PATH"), "LINK=" + link, "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@example.org", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@example.org"}
+		if out, err := cmd.CombinedOutput(); err != nil || !slices.Contains(files, link) {
+			t.Errorf("%s: %v: %s", link, err, out)
+		}
 	}
 }
 
