@@ -51,6 +51,7 @@ const (
 	escapeProgTaskKill            = "task_kill"
 	escapeProgTaskSetioprio       = "task_setioprio"
 	escapeProgTaskSetnice         = "task_setnice"
+	escapeProgTaskSetpgid         = "task_setpgid"
 	escapeProgTaskSetrlimit       = "task_setrlimit"
 	escapeProgTaskSetscheduler    = "task_setscheduler"
 	escapeProgUnixMaySend         = "unix_may_send"
@@ -126,6 +127,7 @@ type escapeProgramSpecs struct {
 	TaskKill            *ebpf.ProgramSpec `ebpf:"task_kill"`
 	TaskSetioprio       *ebpf.ProgramSpec `ebpf:"task_setioprio"`
 	TaskSetnice         *ebpf.ProgramSpec `ebpf:"task_setnice"`
+	TaskSetpgid         *ebpf.ProgramSpec `ebpf:"task_setpgid"`
 	TaskSetrlimit       *ebpf.ProgramSpec `ebpf:"task_setrlimit"`
 	TaskSetscheduler    *ebpf.ProgramSpec `ebpf:"task_setscheduler"`
 	UnixMaySend         *ebpf.ProgramSpec `ebpf:"unix_may_send"`
@@ -274,6 +276,7 @@ type escapePrograms struct {
 	TaskKill            *ebpf.Program `ebpf:"task_kill"`
 	TaskSetioprio       *ebpf.Program `ebpf:"task_setioprio"`
 	TaskSetnice         *ebpf.Program `ebpf:"task_setnice"`
+	TaskSetpgid         *ebpf.Program `ebpf:"task_setpgid"`
 	TaskSetrlimit       *ebpf.Program `ebpf:"task_setrlimit"`
 	TaskSetscheduler    *ebpf.Program `ebpf:"task_setscheduler"`
 	UnixMaySend         *ebpf.Program `ebpf:"unix_may_send"`
@@ -300,6 +303,7 @@ func (p *escapePrograms) Close() error {
 		p.TaskKill,
 		p.TaskSetioprio,
 		p.TaskSetnice,
+		p.TaskSetpgid,
 		p.TaskSetrlimit,
 		p.TaskSetscheduler,
 		p.UnixMaySend,

@@ -4,4 +4,4 @@
 package bpf
 
 // objectsSum is the SHA-256 of all objects.
-const objectsSum = "78d89c0e955570fe60229835b486c5e8e907ba31b8520bf51b5f801002f009c2"
+const objectsSum = "2a8806a66441807836653f56e3075c2fdc6d1a9a8ecc2225358cf7fe204e365d"

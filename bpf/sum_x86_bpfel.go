@@ -4,4 +4,4 @@
 package bpf
 
 // objectsSum is the SHA-256 of all objects.
-const objectsSum = "dfbe744c97606ba268b9355b27eafa4e86dac9eef40031c42e93735b42c47b71"
+const objectsSum = "d708ad3687e9724e409cfe20505f619c602fe5cadb56d7b8475e6c5d8b85542e"

@@ -67,6 +67,8 @@ static __always_inline u32 in_proc(u32 w, struct dentry *d, struct inode *inode,
 	u64 name = 0;
 
 	bpf_probe_read_kernel(&name, sizeof(name), d->d_name.name);
+	if (pid && write && name == NAME8('a', 'u', 't', 'o', 'g', 'r', 'o', 'u')) /* the session's priority */
+		return BOUNDARY_PROCESS;
 	if (pid)
 		return (write || memory_file(name)) && outsider(w, pid) ? BOUNDARY_PROCESS : 0;
 	if (write || (name & 0xffffffffffff) == NAME8('k', 'c', 'o', 'r', 'e', 0, 0, 0) ||
@@ -160,6 +162,19 @@ static __always_inline bool raw_device(struct inode *inode)
 		return true;
 	}
 	return false;
+}
+
+/* odd_device: is it a device that is not known to be harmless? A watchdog that was opened
+ * reboots the machine. Policies that name it decide, in audit mode, too. */
+static __always_inline bool odd_device(struct inode *inode)
+{
+	u32 rdev = inode->i_rdev, minor = rdev & 0xfffff;
+
+	if ((inode->i_mode & S_IFMT) != S_IFCHR)
+		return false;
+	if (rdev >> 20 == MEM_MAJOR) /* null, zero, full, random, urandom */
+		return minor != 3 && minor != 5 && (minor < 7 || minor > 9);
+	return rdev >> 20 != TTYAUX_MAJOR || minor == 1; /* tty and ptmx, not the console */
 }
 
 /* forbidden returns the boundary that opening or changing a file would cross,

@@ -45,6 +45,7 @@ static __always_inline bool newer(u32 nr)
 #define TS_COMPAT 2
 #define NR_USERFAULTFD 323
 #define NR_KILL 62
+#define READS(nr) ((nr) == 0 || (nr) == 17 || (nr) == 19 || (nr) == 295 || (nr) == 327) /* read, pread64, readv, preadv, preadv2 */
 #define MAKES_NODE(nr) ((nr) == 133 || (nr) == 259 || (nr) == (COMPAT_CALL | 14) || (nr) == (COMPAT_CALL | 297)) /* mknod, mknodat */
 #define X32 0x40000000UL
 
@@ -104,6 +105,7 @@ struct pt_regs_arm64 { /* as in arch/arm64/include/asm/ptrace.h since 4.17 */
 #define TIF_32BIT (1UL << 22)
 #define NR_USERFAULTFD 282
 #define NR_KILL 129
+#define READS(nr) ((nr) == 63 || (nr) == 67 || (nr) == 65 || (nr) == 69 || (nr) == 286)
 #define MAKES_NODE(nr) ((nr) == 33 || (nr) == (COMPAT_CALL | 14) || (nr) == (COMPAT_CALL | 324)) /* mknodat, mknod */
 
 static __always_inline u32 call_number(void)

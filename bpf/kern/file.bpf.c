@@ -65,6 +65,7 @@ int BPF_PROG(file_open, struct file *file)
 	what = REFUSE_ONE(what ? what : forbidden(w, dentry, file->f_inode, need & BIT(ACT_WRITE)));
 	/* O_TMPFILE: made already, with the mode that was asked for. And what root writes
 	 * to, or anybody maps shared, keeps its bits. */
+	what |= odd_device(file->f_inode) * FIRM + opaque;
 	what |= set_id(file->f_inode->i_mode, 0, 0) &
 		-((need & BIT(ACT_CREATE)) >> ACT_CREATE | (need & BIT(ACT_WRITE)) >> ACT_WRITE);
 	return decide(w, file->f_path.mnt, dentry, kind_of(file->f_inode) | what | MAY_HOLD, need | NEED_OF(what));

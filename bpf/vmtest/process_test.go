@@ -107,8 +107,23 @@ func TestBoundaryProcesses(t *testing.T) {
 		none("status of an outsider is allowed", "slurp", "/proc/PID/status"),
 		none("command line of an outsider is allowed", "slurp", "/proc/PID/cmdline"),
 		none("signal 0 to an outsider is allowed", "kill", "PID", "0"),
+		crossing{name: "pipeline in a process group of its own is allowed", probe: words("pipeline"), again: true},
+		crossing{name: "process group of its own is allowed", probe: words("joingroup", "0"), again: true},
 		none("limits of an outsider are read", "slurp", "/proc/PID/limits"),
 	)
+}
+
+// TestBoundaryGroups joins the process group of outsiders: what the terminal and the
+// kernel send to all of it would reach them. And it reads what the kernel leaves out.
+func TestBoundaryGroups(t *testing.T) {
+	c := newCompany(t)
+	group := words("joingroup", fmt.Sprint(unix.Getpgrp()))
+	c.cross(forbidden(abi.BoundarySignal, []crossing{{name: "process group of an outsider is denied", free: group, probe: group, again: true}})...)
+	c.cross(forbidden(abi.BoundaryProcess, []crossing{{name: "priority of the session is denied", free: words("open", "w", c.in.proc()+"/autogroup"),
+		probe: words("open", "w", c.in.proc()+"/autogroup"), want: on("open,write", c.in.proc()+"/autogroup"), absent: []syscall.Errno{syscall.ENOENT}}})...)
+	c.step("where an outsider waits is withheld", isAllowed, func() {
+		c.withheld(func() *attempt { return c.launch(0, nil, words("slurp", c.out.proc()+"/wchan")) })
+	})
 }
 
 // TestBoundaryTuning changes how the kernel treats other processes.

@@ -37,6 +37,7 @@ func TestStrictMemory(t *testing.T) {
 	pid := fmt.Sprint(in.cmd.Process.Pid)
 	own := words("open", "w", "/proc/self/mem")
 	b.cross(forbidden(abi.BoundaryMemory, []crossing{
+		{name: "filling mappings by userfaultfd is denied", free: words("userfaultfd", "1"), probe: words("userfaultfd", "1"), again: true},
 		{name: "executable memory is denied", inside: words("mapanon", prot(r|w)), free: words("mapanon", prot(r|x)), probe: words("mapanon", prot(r|x)), want: mapped},
 		{name: "writable and executable memory is denied", free: words("mapanon", prot(r|w|x)), probe: words("mapanon", prot(r|w|x)), want: mapped},
 		{name: "memory made executable is denied", free: words("anonymous"), probe: words("anonymous"), want: mapped},

@@ -1,8 +1,10 @@
 package probes
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
 	"unsafe"
 
@@ -18,6 +20,26 @@ var strangers = map[string]probe{
 	"seize_ptrace":  func(a args) error { return ptrace(unix.PTRACE_SEIZE, a.num(0)) },
 	// traceme: by this process's parent
 	"traceme": func(args) error { return call(unix.SYS_PTRACE, unix.PTRACE_TRACEME, 0, 0, 0) },
+	// joingroup NUMBER: the process group of that number
+	"joingroup": func(a args) error { return call(unix.SYS_SETPGID, 0, uintptr(a.num(0))) },
+	// pipeline: two children in a process group of their own, as a shell makes them
+	"pipeline": func(args) error {
+		runtime.LockOSThread() // children of a thread
+		group := 0
+		for range 2 {
+			cmd := exec.Command("/proc/self/exe", Arg, "-1", "", "0", "hold", "10")
+			cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true, Pgid: group}
+			if err := cmd.Start(); err != nil {
+				return errors.Unwrap(err)
+			}
+			defer func() {
+				cmd.Process.Kill()
+				cmd.Wait()
+			}()
+			group = cmd.Process.Pid
+		}
+		return nil
+	},
 	// traceus: a child is traced by this process
 	"traceus": func(args) error { return childCall(unix.SYS_PTRACE, unix.PTRACE_TRACEME) },
 	// readmem PID, writemem PID: process_vm_readv and writev
