@@ -18,7 +18,7 @@ import (
 )
 
 // TestMain lets the test binary be the reaper, a run that is to be killed, and
-// a command that counts interrupts.
+// commands that count interrupts, or stop a terminal's output.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == "reap" {
 		if err := Reap(os.Args[2]); err != nil {
@@ -28,6 +28,9 @@ func TestMain(m *testing.M) {
 	}
 	if len(os.Args) == 2 && os.Args[1] == "interrupts" {
 		os.Exit(40 + countInterrupts())
+	}
+	if len(os.Args) == 2 && os.Args[1] == "stop-output" {
+		os.Exit(stopOutput())
 	}
 	if len(os.Args) == 4 && os.Args[1] == "victim" {
 		cfg := RunConfig{Name: os.Args[2], Plan: emptyPlan(), Args: []string{"/bin/sh", "-c", os.Args[3]}, Sink: &recorder{}}

@@ -34,7 +34,9 @@ func launch(cfg *RunConfig, group *cgroup.Group) (*exec.Cmd, error) {
 		return nil, err
 	}
 	defer dir.Close()
-	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())}
+	// Without a terminal nobody needs the command in our session, where the kernel would
+	// signal whole process groups for what the command's processes do.
+	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd()), Setsid: !hasTerminal()}
 	if cfg.User != "" {
 		account, err := lookupUser(cfg.User)
 		if err != nil {

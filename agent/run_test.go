@@ -367,3 +367,19 @@ func TestNextRunCleansUpWhereTheReaperDiedToo(t *testing.T) {
 		t.Errorf("notes %q", rec.notes)
 	}
 }
+
+func TestRunWithoutTerminalHasItsOwnSession(t *testing.T) {
+	name := testName(t)
+	out := t.TempDir() + "/session"
+	cmd := exec.Command("setsid", "-w", os.Args[0], "victim", name, "ps -o sid= -p $$ >"+out+"; echo $$ >>"+out)
+	if text, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	text, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ids := strings.Fields(string(text)); len(ids) != 2 || ids[0] != ids[1] {
+		t.Errorf("session and process: %q", ids)
+	}
+}

@@ -151,6 +151,8 @@ func (s *session) runCommand(ctx context.Context, signals *relay) (status int, e
 	}
 	signals.forward(cmd.Process)
 	defer signals.stop()
+	stops := followStops(s.group, func(text string) { s.cfg.Sink.Note(s.cfg.Name, text) })
+	defer stops.end()
 	stop := context.AfterFunc(ctx, func() { _, _ = s.group.Kill(wipeLimit) })
 	defer stop()
 	var exit *exec.ExitError
@@ -227,6 +229,7 @@ func (s *session) kill() (killed int, err error) {
 	}
 	killed, err = s.group.Kill(wipeLimit)
 	s.dead = err == nil
+	resumeOutput()
 	return killed, err
 }
 

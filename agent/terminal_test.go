@@ -82,10 +82,94 @@ func waitOutput(t *testing.T, master *os.File, want string) {
 	var seen []byte
 	buf := make([]byte, 1024)
 	for end := time.Now().Add(10 * time.Second); !bytes.Contains(seen, []byte(want)); {
-		n, err := master.Read(buf)
-		if err != nil || time.Now().After(end) {
+		n, err := 0, error(nil)
+		ready := []unix.PollFd{{Fd: int32(master.Fd()), Events: unix.POLLIN}}
+		if _, err = unix.Poll(ready, 100); ready[0].Revents != 0 {
+			n, err = master.Read(buf)
+		}
+		if err != nil && !errors.Is(err, unix.EINTR) || time.Now().After(end) {
 			t.Fatalf("%q instead of %q: %v", seen, want, err)
 		}
 		seen = append(seen, buf[:n]...)
 	}
+}
+
+// runInShell starts a run as a job of a shell on a terminal of its own.
+func runInShell(t *testing.T, name, script, after string) (*exec.Cmd, *os.File) {
+	t.Helper()
+	master, terminal := openTerminal(t)
+	cmd := exec.Command("bash", "-mc", `"$0" victim "$1" "$2"; `+after, os.Args[0], name, script)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = terminal, terminal, terminal
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	terminal.Close()
+	return cmd, master
+}
+
+// TestStoppedRunStandsStill stops a run by the terminal: what of it ignores that stands
+// still, too, until the run goes on.
+func TestStoppedRunStandsStill(t *testing.T) {
+	name := testName(t)
+	file := t.TempDir() + "/count"
+	script := `trap "" TSTP; (trap "" TSTP; while :; do echo >>` + file + `; sleep 0.02; done) & sleep 0.2; echo ready; read line; echo went on; exit 7`
+	cmd, master := runInShell(t, name, script, `echo stopped; read line; fg; echo status $?`)
+	waitOutput(t, master, "ready")
+	if _, err := master.WriteString("\x1a"); err != nil {
+		t.Fatal(err)
+	}
+	waitOutput(t, master, "stopped")
+	size := func() int64 {
+		info, err := os.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size()
+	}
+	before := size()
+	if before == 0 {
+		t.Error("it did nothing before")
+	}
+	time.Sleep(200 * time.Millisecond)
+	if after := size(); after != before {
+		t.Errorf("it went on while the run was stopped: %d lines, then %d", before, after)
+	}
+	if _, err := master.WriteString("\n"); err != nil { // the shell's
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); size() == before; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it stands still after the run went on")
+		}
+	}
+	if _, err := master.WriteString("\n"); err != nil {
+		t.Fatal(err)
+	}
+	waitOutput(t, master, "status 7")
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	wantGone(t, name)
+}
+
+// TestStoppedOutputGoesOn: a command that stops the terminal's output does not keep its
+// run from ending.
+func TestStoppedOutputGoesOn(t *testing.T) {
+	name := testName(t)
+	cmd, master := runInShell(t, name, "echo ready; exec "+os.Args[0]+" stop-output", "echo status $?")
+	waitOutput(t, master, "status 0")
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	wantGone(t, name)
+}
+
+// stopOutput suspends the terminal's output.
+func stopOutput() int {
+	const flowOff = 0 // TCOOFF
+	if err := unix.IoctlSetInt(0, unix.TCXONC, flowOff); err != nil {
+		return 1
+	}
+	return 0
 }
