@@ -3,23 +3,34 @@ package agent
 import (
 	_ "embed"
 	"fmt"
+	"slices"
 	"strings"
 
+	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/compiler"
 )
 
 //go:embed baseline/runtime.cedar
 var runtimeBaseline []byte
 
+// statBaseline is the part of it where stat is handled.
+//
+//go:embed baseline/stat.cedar
+var statBaseline []byte
+
 // Baselines lists the names of the policies that stockade brings along.
 var Baselines = []string{"runtime", "none"}
 
-// Baseline returns a baseline as a source; the text of "none" is empty.
-func Baseline(name string) (compiler.Source, error) {
+// Baseline returns a baseline, for a plan that handles some actions, as a source; the
+// text of "none" is empty.
+func Baseline(name string, handled abi.ActionMask) (compiler.Source, error) {
 	source := compiler.Source{Name: "baseline/" + name + ".cedar"}
 	switch name {
 	case "runtime":
 		source.Text = runtimeBaseline
+		if handled.Has(abi.Stat) {
+			source.Text = slices.Concat(runtimeBaseline, statBaseline)
+		}
 	case "none":
 	default:
 		return source, fmt.Errorf("baseline %q: unknown: nothing was done; use one of %s", name, strings.Join(Baselines, ", "))

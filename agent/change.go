@@ -117,17 +117,6 @@ func applied(w *workload, p api.Policy) (compiler.Input, error) {
 	if len(in.Sources) == 0 {
 		return in, errors.New("policies: none given: nothing was done; name at least one file")
 	}
-	name := w.declared.Baseline
-	if p.Baseline != nil {
-		name = *p.Baseline
-	}
-	baseline, err := Baseline(name)
-	if err != nil {
-		return in, err
-	}
-	if baseline.Text != nil {
-		in.Sources = append(in.Sources, baseline)
-	}
 	if p.Entities != nil {
 		in.EntitiesName, in.Entities = p.Entities.Name, []byte(p.Entities.Text)
 	}
@@ -140,6 +129,17 @@ func applied(w *workload, p api.Policy) (compiler.Input, error) {
 			return in, fmt.Errorf("handle %q: no action that can be enforced: nothing was done; use one of %s", action, abi.EnforcedActions)
 		}
 		in.Handled |= abi.MaskOf(a)
+	}
+	name := w.declared.Baseline
+	if p.Baseline != nil {
+		name = *p.Baseline
+	}
+	baseline, err := Baseline(name, in.Handled)
+	if err != nil {
+		return in, err
+	}
+	if baseline.Text != nil {
+		in.Sources = append(in.Sources, baseline)
 	}
 	return in, nil
 }

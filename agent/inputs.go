@@ -55,7 +55,7 @@ func inputOf(w *config.Workload) (compiler.Input, error) {
 		}
 		in.Sources = append(in.Sources, sources...)
 	}
-	baseline, err := Baseline(w.Baseline)
+	baseline, err := Baseline(w.Baseline, w.Handled)
 	if err != nil {
 		return in, w.Errorf("baseline", "%w", err)
 	}

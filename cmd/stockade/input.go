@@ -54,7 +54,7 @@ func readInput(c *cli.Context, policies []string) (compiler.Input, error) {
 		}
 		in.Sources = append(in.Sources, sources...)
 	}
-	baseline, err := agent.Baseline(c.String("baseline"))
+	baseline, err := agent.Baseline(c.String("baseline"), in.Handled)
 	if err != nil {
 		return in, usage(c, "%w", err)
 	}
