@@ -23,9 +23,10 @@ type logFile struct {
 	w  io.Writer
 }
 
-// openLogFile opens a log; std stands in where no file is named.
+// openLogFile opens a log; std stands in where no file is named. With std nil nothing
+// is opened: the configuration is only looked at.
 func openLogFile(l config.Log, std io.Writer) (*logFile, error) {
-	if l.File == "" {
+	if l.File == "" || std == nil {
 		return &logFile{Log: l, w: std}, nil
 	}
 	file, err := os.OpenFile(l.File, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)

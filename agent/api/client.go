@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"syscall"
 )
 
@@ -119,6 +120,9 @@ func (c *Client) do(ctx context.Context, method, path string, in any) (*http.Res
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 			return nil, fmt.Errorf("%w listens at %s: nothing was done; start it with `stockade agent --config FILE`", ErrNoAgent, c.socket)
+		}
+		if errors.Is(err, fs.ErrPermission) {
+			return nil, fmt.Errorf("agent: %s: permission denied to uid %d: nothing was done; run as root, for example with sudo", c.socket, os.Geteuid())
 		}
 		var op *net.OpError
 		if errors.As(err, &op) {

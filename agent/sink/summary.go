@@ -73,6 +73,9 @@ func (s *Summary) Text() string {
 		for _, g := range s.Top {
 			fmt.Fprintf(&b, "stockade: %s: %6d x %s: %s\n", s.Workload, g.Count, g.What, g.Why)
 		}
+		if rest := s.Distinct - len(s.Top); rest > 0 {
+			fmt.Fprintf(&b, "stockade: %s: and %d others%s, each less often or as often as the last\n", s.Workload, rest, more)
+		}
 	}
 	if !s.Exact() && s.Unseen == 0 {
 		fmt.Fprintf(&b, "stockade: %s: error: %s seen and %d dropped, but %s counted: the record above is not complete; please report it\n",

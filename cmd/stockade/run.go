@@ -88,6 +88,9 @@ func runConfig(c *cli.Context) (cfg agent.RunConfig, err error) {
 	switch use := c.String("agent"); use {
 	case agent.AgentAuto, agent.AgentNever, agent.AgentRequire:
 		cfg.Agent, cfg.Socket = use, c.String("socket")
+		if c.IsSet("socket") && use == agent.AgentAuto {
+			cfg.Agent = agent.AgentRequire // who names an agent means it
+		}
 	default:
 		return cfg, usage(c, "agent %q: unknown: nothing was started; use auto, never or require", use)
 	}

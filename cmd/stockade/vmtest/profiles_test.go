@@ -156,7 +156,7 @@ func TestLaterCodeStaysOutAndGitGoesOn(t *testing.T) {
 	defer outside.Close()
 	must(os.Chmod("/tmp/outside", 0o777))
 	done, r = attempts(t, ws, git+plants+`
-	upstream-not-noted: git checkout -q -b topic2 origin/main && ! git config branch.topic2.remote
+	upstream-not-noted: ! git checkout -q -b topic2 origin/main && git checkout -q topic2 && ! git config branch.topic2.remote
 	no-kubernetes: cat /etc/kubernetes/admin.conf
 	no-home: echo x >~/notes
 	semaphore: python3 -c 'import multiprocessing as m; m.Lock()'
