@@ -4,4 +4,4 @@
 package bpf
 
 // objectsSum is the SHA-256 of all objects.
-const objectsSum = "2a8806a66441807836653f56e3075c2fdc6d1a9a8ecc2225358cf7fe204e365d"
+const objectsSum = "a40a5abb1c700efdaf5676e6103a1648338312c7b6790049a70ad6345ec3943a"

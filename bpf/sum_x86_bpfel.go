@@ -4,4 +4,4 @@
 package bpf
 
 // objectsSum is the SHA-256 of all objects.
-const objectsSum = "d708ad3687e9724e409cfe20505f619c602fe5cadb56d7b8475e6c5d8b85542e"
+const objectsSum = "483fc1313a0e8cf6fa54ba576ffe7424f0aecca44122cee237bb6d100abd059c"

@@ -39,6 +39,7 @@
  */
 #include "boundary.h"
 #include "call.h"
+#include "group.h"
 #include "queue.h"
 #include "socket.h"
 #include "terminal.h"
@@ -268,59 +269,12 @@ SIGNAL_ENDS(kill_ends, __arm64_sys_kill)
 SIGNAL_ENDS(pidfd_kill_ends, __arm64_sys_pidfd_send_signal)
 #endif
 
-/* number_of_task returns a task's number as the current task sees it. */
-static __always_inline int number_of_task(u64 task)
-{
-	struct pid *own = BPF_CORE_READ(bpf_get_current_task_btf(), thread_pid);
-	struct pid *pid = BPF_CORE_READ((struct task_struct *)task, thread_pid);
-	u64 at = bpf_core_field_offset(struct pid, numbers) + BPF_CORE_READ(own, level) * bpf_core_type_size(struct upid);
-	int number = 0;
-
-	if (BPF_CORE_READ(pid, level) < BPF_CORE_READ(own, level) || bpf_probe_read_kernel(&number, sizeof(number), (void *)pid + at))
-		return 0;
-	return number;
-}
-
-struct family {
-	u64 head, at;
-	int number;
-	u32 w;
-	bool found;
-};
-
-static int is_sibling(u64 i, struct family *f)
-{
-	u64 task = f->at - bpf_core_field_offset(struct task_struct, sibling);
-
-	if (f->at == f->head)
-		return 1;
-	if (number_of_task(task) == f->number) {
-		f->found = inside_at(f->w, task);
-		return 1;
-	}
-	return bpf_probe_read_kernel(&f->at, sizeof(f->at), (void *)f->at) ? 1 : 0;
-}
-
-/* A group has the number of its first process: the process itself, one that has the
- * same parent, as in a shell's pipelines, or the parent. */
 SEC("lsm/task_setpgid")
 int BPF_PROG(task_setpgid, struct task_struct *p, int pgid)
 {
-	struct family f = { .number = pgid, .found = opaque };
-	u64 parent, leader;
+	u32 w = who();
 
-	f.w = who();
-	if (!f.w || !pgid || number_of_task((u64)p) == pgid)
-		return 0;
-	parent = (u64)BPF_CORE_READ(p, real_parent);
-	leader = (u64)BPF_CORE_READ(p, real_parent, group_leader);
-	if (number_of_task(leader) == pgid)
-		return inside_at(f.w, leader) ? 0 : refuse(f.w, BOUNDARY_SIGNAL, 0);
-	f.head = parent + bpf_core_field_offset(struct task_struct, children);
-	if (bpf_probe_read_kernel(&f.at, sizeof(f.at), (void *)f.head))
-		return refuse(f.w, BOUNDARY_SIGNAL, 0);
-	bpf_loop(MAX_SIBLINGS, is_sibling, &f, 0);
-	return f.found ? 0 : refuse(f.w, BOUNDARY_SIGNAL, 0);
+	return w && !group_inside(w, p, pgid) ? refuse(w, BOUNDARY_SIGNAL, 0) : 0;
 }
 
 #define ON_TASK(hook)                                                                                  \
