@@ -27,11 +27,10 @@ type fileWatch struct {
 }
 
 func newFileWatch(changed func(), note func(string)) (*fileWatch, error) {
-	var changes *inotify.Reader
-	err := fault.At("agent.file-watch")
-	if err == nil {
-		changes, err = inotify.New()
+	if err := fault.At("agent.file-watch"); err != nil {
+		return nil, fmt.Errorf("files: inotify: %w: the agent does not start; see its log", err)
 	}
+	changes, err := inotify.New()
 	if err != nil {
 		return nil, fmt.Errorf("files: %w; the agent does not start", err)
 	}
