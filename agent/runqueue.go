@@ -102,6 +102,13 @@ func (q *runQueue) attach() bool {
 	return true
 }
 
+// followed reports whether a run takes what comes.
+func (q *runQueue) followed() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.attached
+}
+
 func (q *runQueue) detach() {
 	q.mu.Lock()
 	defer q.mu.Unlock()

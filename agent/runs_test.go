@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -329,6 +330,62 @@ func TestDenialsOfARunThatIsGoneAreLogged(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.sweep()
+	if s := y.status(d); len(s.Workloads) != 1 {
+		t.Errorf("left %+v", s.Workloads)
+	}
+}
+
+// What is left of a run's denials comes when its group is gone already: its number is
+// not given back before the run has its counts.
+func TestSweepLeavesARunThatTakesItsLastDenials(t *testing.T) {
+	y := newYard(t)
+	y.set.real = true
+	d, kill := y.up()
+	defer kill()
+	r, peer := runRequest(t)
+	if _, err := d.StartRun(peer, r); err != nil {
+		t.Fatal(err)
+	}
+	id := d.workloads[r.Name].id
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var took, ended atomic.Int32
+	followed := make(chan struct{})
+	go func() {
+		defer close(followed)
+		d.FollowRun(ctx, r.Name, func(lines []api.RunLine) error {
+			for _, l := range lines {
+				switch {
+				case l.Denial != nil:
+					took.Add(1)
+				case l.End != nil:
+					ended.Add(1)
+				}
+			}
+			return nil
+		})
+	}()
+	for end := time.Now().Add(10 * time.Second); !d.workloads[r.Name].run.followed(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("nobody follows the run")
+		}
+	}
+	group, err := cgroup.Open(r.Name)
+	if err == nil {
+		err = group.Remove()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.sweep()
+	d.deliver(abi.Event{Workload: id, Generation: 1, Missing: abi.MaskOf(abi.Read), Action: abi.Read, Path: "/k", PathStatus: abi.PathOK})
+	if err := d.EndRun(r.Name); err != nil {
+		t.Fatal(err)
+	}
+	<-followed
+	if took.Load() != 1 || ended.Load() != 1 || strings.Contains(y.said.String(), "denied read /k by") {
+		t.Errorf("%d denials, %d ends; the log: %s", took.Load(), ended.Load(), y.said.String())
+	}
 	if s := y.status(d); len(s.Workloads) != 1 {
 		t.Errorf("left %+v", s.Workloads)
 	}

@@ -376,14 +376,15 @@ func (d *Daemon) install(w *workload, plan *compiler.Plan, mode abi.Mode) error 
 }
 
 // sweep gives back the numbers of workloads that are no longer declared and
-// confine nothing any more.
+// confine nothing any more. A run that is followed ends by itself: its last denials and
+// its counts go by its number until then.
 func (d *Daemon) sweep() {
 	d.change.Lock()
 	defer d.change.Unlock()
 	d.mu.Lock()
 	var gone []*workload
 	for _, w := range d.workloads {
-		if w.declared == nil {
+		if w.declared == nil && (w.run == nil || !w.run.followed()) {
 			gone = append(gone, w)
 		}
 	}
