@@ -37,3 +37,13 @@ func Baseline(name string, handled abi.ActionMask) (compiler.Source, error) {
 	}
 	return source, nil
 }
+
+// AddBaseline adds a baseline to the policies of an input, for the actions that it
+// handles.
+func AddBaseline(in *compiler.Input, name string) error {
+	source, err := Baseline(name, in.Handled)
+	if err == nil && source.Text != nil {
+		in.Sources = append(in.Sources, source)
+	}
+	return err
+}

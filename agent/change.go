@@ -134,14 +134,7 @@ func applied(w *workload, p api.Policy) (compiler.Input, error) {
 	if p.Baseline != nil {
 		name = *p.Baseline
 	}
-	baseline, err := Baseline(name, in.Handled)
-	if err != nil {
-		return in, err
-	}
-	if baseline.Text != nil {
-		in.Sources = append(in.Sources, baseline)
-	}
-	return in, nil
+	return in, AddBaseline(&in, name)
 }
 
 // Rollback makes the policy set before the present one that of a workload.

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -186,16 +187,32 @@ func (c *claim) release() error {
 // startTime returns when a process started, which with its pid names it; "" if there is
 // none.
 func startTime(pid string) string {
-	text, err := os.ReadFile("/proc/" + pid + "/stat")
+	fields, err := statOf(pid)
 	if err != nil {
 		return ""
 	}
-	// The second field is the program's name, and may hold anything.
-	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-	if len(fields) < 20 {
-		return ""
+	return fields[statStart]
+}
+
+// Fields of statOf.
+const (
+	statState  = 0
+	statParent = 1
+	statStart  = 19
+)
+
+// statOf returns the fields of /proc/PID/stat from the third on: the second is the
+// program's name, and may hold anything.
+func statOf(pid string) ([]string, error) {
+	text, err := os.ReadFile("/proc/" + pid + "/stat")
+	if err != nil {
+		return nil, err
 	}
-	return fields[19]
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	if len(fields) <= statStart {
+		return nil, fmt.Errorf("/proc/%s/stat: %d fields after the name: it is not known", pid, len(fields))
+	}
+	return fields, nil
 }
 
 // holder returns the pid that a state file names.

@@ -55,13 +55,10 @@ func inputOf(w *config.Workload) (compiler.Input, error) {
 		}
 		in.Sources = append(in.Sources, sources...)
 	}
-	baseline, err := Baseline(w.Baseline, w.Handled)
-	if err != nil {
+	if err := AddBaseline(&in, w.Baseline); err != nil {
 		return in, w.Errorf("baseline", "%w", err)
 	}
-	if baseline.Text != nil {
-		in.Sources = append(in.Sources, baseline)
-	}
+	var err error
 	if w.Entities != "" {
 		if in.Entities, err = os.ReadFile(w.Entities); err != nil {
 			return in, w.Errorf("entities", "entities: %w: nothing is changed; check the path", err)

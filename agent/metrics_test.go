@@ -24,14 +24,7 @@ func scraped(d *Daemon) string {
 }
 
 func TestMetricsSayWhatTheStatusSays(t *testing.T) {
-	y := newYard(t)
-	y.set.real = true
-	d, kill := y.up()
-	defer kill()
-	r, peer := runRequest(t)
-	if _, err := d.StartRun(peer, r); err != nil {
-		t.Fatal(err)
-	}
+	y, d, r := heldByAgent(t)
 	y.set.mu.Lock()
 	*y.set.of(1) = bpf.Workload{ID: 1, Name: "one", Generation: 1, Counters: abi.Counters{Allowed: 11, Denied: 5, Dropped: 1}, Delivered: 3, Lost: 1}
 	y.set.of(2).Counters = abi.Counters{Allowed: 20, Denied: 6}

@@ -300,15 +300,34 @@ func TestQueueOfARunIsBoundedAndOrdered(t *testing.T) {
 	}
 }
 
-func TestDenialsOfARunThatIsGoneAreLogged(t *testing.T) {
+// heldByAgent starts an agent on real cgroups, and has it hold a run.
+func heldByAgent(t *testing.T) (*yard, *Daemon, api.Run) {
+	t.Helper()
 	y := newYard(t)
 	y.set.real = true
-	d, kill := y.up()
-	defer kill()
 	r, peer := runRequest(t)
+	d, kill := y.up()
+	t.Cleanup(kill) // before its group goes
 	if _, err := d.StartRun(peer, r); err != nil {
 		t.Fatal(err)
 	}
+	return y, d, r
+}
+
+// removeGroup ends the empty group of a run.
+func removeGroup(t *testing.T, name string) {
+	t.Helper()
+	group, err := cgroup.Open(name)
+	if err == nil {
+		err = group.Remove()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDenialsOfARunThatIsGoneAreLogged(t *testing.T) {
+	y, d, r := heldByAgent(t)
 	id := d.workloads[r.Name].id
 	event := abi.Event{Workload: id, Generation: 1, Missing: abi.MaskOf(abi.Read), Action: abi.Read, Path: "/k", PathStatus: abi.PathOK}
 	d.deliver(event)
@@ -322,13 +341,7 @@ func TestDenialsOfARunThatIsGoneAreLogged(t *testing.T) {
 	if w := y.set.of(id); w == nil || w.Delivered != 2 {
 		t.Errorf("%+v", w)
 	}
-	group, err := cgroup.Open(r.Name)
-	if err == nil {
-		err = group.Remove()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	removeGroup(t, r.Name)
 	d.sweep()
 	if s := y.status(d); len(s.Workloads) != 1 {
 		t.Errorf("left %+v", s.Workloads)
@@ -338,14 +351,7 @@ func TestDenialsOfARunThatIsGoneAreLogged(t *testing.T) {
 // What is left of a run's denials comes when its group is gone already: its number is
 // not given back before the run has its counts.
 func TestSweepLeavesARunThatTakesItsLastDenials(t *testing.T) {
-	y := newYard(t)
-	y.set.real = true
-	d, kill := y.up()
-	defer kill()
-	r, peer := runRequest(t)
-	if _, err := d.StartRun(peer, r); err != nil {
-		t.Fatal(err)
-	}
+	y, d, r := heldByAgent(t)
 	id := d.workloads[r.Name].id
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -370,13 +376,7 @@ func TestSweepLeavesARunThatTakesItsLastDenials(t *testing.T) {
 			t.Fatal("nobody follows the run")
 		}
 	}
-	group, err := cgroup.Open(r.Name)
-	if err == nil {
-		err = group.Remove()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	removeGroup(t, r.Name)
 	d.sweep()
 	d.deliver(abi.Event{Workload: id, Generation: 1, Missing: abi.MaskOf(abi.Read), Action: abi.Read, Path: "/k", PathStatus: abi.PathOK})
 	if err := d.EndRun(r.Name); err != nil {

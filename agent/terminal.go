@@ -1,12 +1,11 @@
 package agent
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"os/signal"
 	"runtime"
-	"strings"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -77,15 +76,11 @@ func jobOfAShell() bool {
 }
 
 func parentOf(pid int) (int, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	fields, err := statOf(strconv.Itoa(pid))
 	if err != nil {
 		return 0, err
 	}
-	_, rest, _ := strings.Cut(string(text[bytes.LastIndexByte(text, ')')+1:]), " ")
-	var state string
-	var parent int
-	_, err = fmt.Sscan(rest, &state, &parent)
-	return parent, err
+	return strconv.Atoi(fields[statParent])
 }
 
 // end ends that.
@@ -95,9 +90,24 @@ func (s *stops) end() {
 	<-s.done
 }
 
+// ownTerminal opens the terminal that controls this process, and returns the process
+// group in its foreground.
+func ownTerminal() (tty, foreground int, err error) {
+	tty, err = unix.Open("/dev/tty", unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, 0, err
+	}
+	foreground, err = unix.IoctlGetInt(tty, unix.TIOCGPGRP)
+	if err != nil {
+		unix.Close(tty)
+		return -1, 0, err
+	}
+	return tty, foreground, nil
+}
+
 // hasTerminal reports whether a terminal controls this process.
 func hasTerminal() bool {
-	tty, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	tty, _, err := ownTerminal()
 	if err != nil {
 		return false
 	}
@@ -109,13 +119,12 @@ func hasTerminal() bool {
 // good: whoever writes there would wait. A terminal that somebody else has taken by now
 // is left alone.
 func resumeOutput() {
-	tty, err := unix.Open("/dev/tty", unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	tty, owner, err := ownTerminal()
 	if err != nil {
 		return
 	}
 	defer unix.Close(tty)
-	owner, err := unix.IoctlGetInt(tty, unix.TIOCGPGRP)
-	if err != nil || owner != unix.Getpgrp() && unix.Kill(-owner, 0) == nil {
+	if owner != unix.Getpgrp() && unix.Kill(-owner, 0) == nil {
 		return
 	}
 	signal.Ignore(unix.SIGTTOU) // the owner may have been of the workload

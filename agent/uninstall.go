@@ -201,12 +201,8 @@ func (m machine) occupied() (groups []string, pids []int, err error) {
 
 // zombie reports whether a process has ended and waits for its parent.
 func zombie(pid string) bool {
-	text, err := os.ReadFile("/proc/" + pid + "/stat")
-	if err != nil {
-		return true
-	}
-	_, rest, _ := strings.Cut(string(text[strings.LastIndexByte(string(text), ')')+1:]), " ")
-	return strings.HasPrefix(rest, "Z") || strings.HasPrefix(rest, "X")
+	fields, err := statOf(pid)
+	return err != nil || fields[statState] == "Z" || fields[statState] == "X"
 }
 
 // first names the first few processes.

@@ -9,6 +9,18 @@ import (
 	"github.com/stockade-dev/stockade/compiler"
 )
 
+func planOf(t *testing.T, policies string) *compiler.Plan {
+	t.Helper()
+	plan, err := compiler.Compile(compiler.Input{
+		Sources:   []compiler.Source{{Name: "x.cedar", Text: []byte(policies)}},
+		Principal: `User::"a"`,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plan
+}
+
 // explained is a policy set with a forbid for each sort of denial.
 const explained = `
 @id("all") permit (principal, action, resource in file_system::Dir::"/w");
@@ -22,13 +34,7 @@ const explained = `
 `
 
 func TestForbidsAreNamed(t *testing.T) {
-	plan, err := compiler.Compile(compiler.Input{
-		Sources:   []compiler.Source{{Name: "x.cedar", Text: []byte(explained)}},
-		Principal: `User::"a"`,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	plan := planOf(t, explained)
 	cases := []struct {
 		name  string
 		event abi.Event
@@ -67,10 +73,7 @@ func TestForbidsAreNamed(t *testing.T) {
 }
 
 func TestExplanationsAreBounded(t *testing.T) {
-	plan, err := compiler.Compile(compiler.Input{Principal: `User::"a"`})
-	if err != nil {
-		t.Fatal(err)
-	}
+	plan := planOf(t, "")
 	x := New(plan)
 	for i := range maxKnown + 10 {
 		x.Policies(&abi.Event{Missing: 1, PathStatus: abi.PathOK, Path: fmt.Sprintf("/%d", i)})
@@ -93,13 +96,7 @@ const byFacts = `
 `
 
 func TestForbidsOnFactsAreNamed(t *testing.T) {
-	plan, err := compiler.Compile(compiler.Input{
-		Sources:   []compiler.Source{{Name: "x.cedar", Text: []byte(byFacts)}},
-		Principal: `User::"a"`,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	plan := planOf(t, byFacts)
 	class := func(path string) uint16 {
 		return uint16(plan.Table.ClassOf(abi.DimExe, &abi.Request{Facts: abi.Facts{Exe: path}}))
 	}
@@ -143,10 +140,7 @@ func TestForbidsOnFactsAreNamed(t *testing.T) {
 }
 
 func TestExplanationsFollowTheTime(t *testing.T) {
-	plan, err := compiler.Compile(compiler.Input{Sources: []compiler.Source{{Name: "x.cedar", Text: []byte(byFacts)}}, Principal: `User::"a"`})
-	if err != nil {
-		t.Fatal(err)
-	}
+	plan := planOf(t, byFacts)
 	x := New(plan)
 	e := abi.Event{Missing: abi.MaskOf(abi.Delete), PathStatus: abi.PathOK, Path: "/w/x", Now: 1_800_000_000_000}
 	before := len(x.Policies(&e))

@@ -54,13 +54,10 @@ func readInput(c *cli.Context, policies []string) (compiler.Input, error) {
 		}
 		in.Sources = append(in.Sources, sources...)
 	}
-	baseline, err := agent.Baseline(c.String("baseline"), in.Handled)
-	if err != nil {
+	if err := agent.AddBaseline(&in, c.String("baseline")); err != nil {
 		return in, usage(c, "%w", err)
 	}
-	if baseline.Text != nil {
-		in.Sources = append(in.Sources, baseline)
-	}
+	var err error
 	if in.EntitiesName != "" {
 		if in.Entities, err = os.ReadFile(in.EntitiesName); err != nil {
 			return in, fmt.Errorf("entities: %w: nothing is compiled; check the path", err)
