@@ -4,4 +4,4 @@
 package bpf
 
 // objectsSum is the SHA-256 of all objects.
-const objectsSum = "a40a5abb1c700efdaf5676e6103a1648338312c7b6790049a70ad6345ec3943a"
+const objectsSum = "e8edcbb2137f389036f40ad7bbfa32ab0756fef060d3b74b2db7b36de7fa1914"

@@ -4,4 +4,4 @@
 package bpf
 
 // objectsSum is the SHA-256 of all objects.
-const objectsSum = "483fc1313a0e8cf6fa54ba576ffe7424f0aecca44122cee237bb6d100abd059c"
+const objectsSum = "e5357d841a87e9003188b42c784b60d21e461dace8c6515b2b5e513b3e581659"

@@ -195,8 +195,7 @@ static __always_inline u32 forbidden(u32 w, struct dentry *d, struct inode *inod
 static __always_inline bool by_executable(u32 w)
 {
 	u64 mask = arena_mask, *t = arena_base(), plan;
-	u32 key = w & (MAX_WORKLOADS - 1);
-	struct workload *wl = bpf_map_lookup_elem(&workloads, &key);
+	struct workload *wl = workload_of(w);
 
 	if (!wl || !t)
 		return true;

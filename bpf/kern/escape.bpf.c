@@ -131,8 +131,7 @@ int BPF_PROG(move_mount, struct path *from, struct path *to)
 /* at_home: is the task in the mount namespace of the workload's root? */
 static __always_inline bool at_home(u32 w)
 {
-	u32 key = w & (MAX_WORKLOADS - 1);
-	struct workload *wl = bpf_map_lookup_elem(&workloads, &key);
+	struct workload *wl = workload_of(w);
 
 	return !wl || namespace_of(wl->root_mnt) == own_namespace();
 }
@@ -153,9 +152,7 @@ int BPF_PROG(sb_umount, struct vfsmount *mnt, int flags)
 
 	if (!w)
 		return 0;
-	if (flags & MNT_DETACH && carries(mnt))
-		return decide(w, mnt, mnt->mnt_root, KIND_DIR | REFUSE(BOUNDARY_CONTROL), BIT(ACT_UNMOUNT));
-	return on_mountpoint(w, mnt, mnt->mnt_root, 0, BIT(ACT_UNMOUNT));
+	return on_mountpoint(w, mnt, mnt->mnt_root, flags & MNT_DETACH && carries(mnt) ? BOUNDARY_CONTROL : 0, BIT(ACT_UNMOUNT));
 }
 
 SEC("lsm/path_chroot")

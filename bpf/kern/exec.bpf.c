@@ -67,8 +67,7 @@ static __noinline int executed(u32 w)
 	struct task_struct *task = bpf_get_current_task_btf();
 	u64 mask = arena_mask, *t = arena_base(), key = (u64)task, plan, id;
 	struct member *m = bpf_map_lookup_elem(&members, &key);
-	u32 index = w & (MAX_WORKLOADS - 1);
-	struct workload *wl = bpf_map_lookup_elem(&workloads, &index);
+	struct workload *wl = workload_of(w);
 	bool known;
 	struct scratch *s;
 

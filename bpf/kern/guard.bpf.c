@@ -83,14 +83,6 @@ int BPF_PROG(syslog, int type)
 #define USER_MODE_ONLY 1 /* UFFD_USER_MODE_ONLY */
 
 /* By its device it is refused as a command that is not known. */
-static __always_inline bool is_strict(u32 w)
-{
-	u32 key = w & (MAX_WORKLOADS - 1);
-	struct workload *wl = bpf_map_lookup_elem(&workloads, &key);
-
-	return !wl || wl->flags & WORKLOAD_STRICT;
-}
-
 SEC("lsm/inode_init_security_anon")
 int BPF_PROG(inode_init_security_anon, struct inode *inode, struct qstr *name)
 {

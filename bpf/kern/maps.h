@@ -38,6 +38,20 @@ struct {
 	__type(value, struct workload);
 } workloads SEC(".maps");
 
+static __always_inline struct workload *workload_of(u32 w)
+{
+	u32 key = w & (MAX_WORKLOADS - 1);
+
+	return bpf_map_lookup_elem(&workloads, &key);
+}
+
+static __always_inline bool is_strict(u32 w)
+{
+	struct workload *wl = workload_of(w);
+
+	return !wl || wl->flags & WORKLOAD_STRICT;
+}
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, MAX_WORKLOADS);

@@ -171,8 +171,8 @@ static __always_inline int shows(struct scratch *s, u64 plan, struct denial *d)
 static __always_inline u32 link_need(u32 w)
 {
 	u64 mask = arena_mask, *t = arena_base(), plan, all;
-	u32 key = w & (MAX_WORKLOADS - 1), need = BIT(ACT_CREATE) | NEED_WALK;
-	struct workload *wl = bpf_map_lookup_elem(&workloads, &key);
+	u32 need = BIT(ACT_CREATE) | NEED_WALK;
+	struct workload *wl = workload_of(w);
 
 	if (!wl || !t)
 		return need;

@@ -41,8 +41,7 @@ static int look_at_mount(u64 i, struct queue_search *q)
  * just one; else the kernel's own. */
 static __noinline u64 place_of_queue(u32 w, u64 mnt, u64 dentry)
 {
-	u32 key = w & (MAX_WORKLOADS - 1);
-	struct workload *wl = bpf_map_lookup_elem(&workloads, &key);
+	struct workload *wl = workload_of(w);
 	struct super_block *sb = BPF_CORE_READ((struct dentry *)dentry, d_sb);
 	struct queue_search q = { .found = opaque, .many = opaque, .whole = opaque };
 	/* 0, but not to 6.1: it looks at the loop's first turn alone, and would remove what is

@@ -101,8 +101,7 @@ static __always_inline int refuse_kind(u32 w, u32 kind, u32 err)
  * walk in the event is at the depth of calls that the verifier allows. */
 static __always_inline int on_kind(u32 w, u32 kind, u32 err)
 {
-	u32 key = w & (MAX_WORKLOADS - 1);
-	struct workload *wl = bpf_map_lookup_elem(&workloads, &key);
+	struct workload *wl = workload_of(w);
 
 	if (wl && kind > SOCKET_OTHER && wl->sockets >> (kind & 63) & 1)
 		return 0;

@@ -21,13 +21,9 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 /* strict returns the current task's workload if it is a strict one. */
 static __always_inline u32 strict(void)
 {
-	u32 w = who(), key = w & (MAX_WORKLOADS - 1);
-	struct workload *wl;
+	u32 w = who();
 
-	if (!w)
-		return 0;
-	wl = bpf_map_lookup_elem(&workloads, &key);
-	return !wl || wl->flags & WORKLOAD_STRICT ? w : 0;
+	return w && is_strict(w) ? w : 0;
 }
 
 /* memory: does it only look like a file? Whatever the kernel mounts for itself does. */

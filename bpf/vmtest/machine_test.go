@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/bpf/vmtest/probes"
 )
 
 // TestBoundaryMachine changes the machine as a whole, by calls that name no
@@ -157,22 +158,8 @@ func TestBoundaryParentsKeys(t *testing.T) {
 func TestBoundaryCrowds(t *testing.T) {
 	b := newBorder(t, everything)
 	var list []crossing
-	for _, k := range []struct {
-		kind, sysctl, full string
-		make               func() (func(), error)
-	}{
-		{"memory", "shmmni", "4", func() (func(), error) {
-			id, err := unix.SysvShmGet(0, 4096, unix.IPC_CREAT|0o600)
-			return func() { unix.SysvShmCtl(id, unix.IPC_RMID, nil) }, err
-		}},
-		{"queue", "msgmni", "4", func() (func(), error) {
-			id, _, errno := unix.Syscall(unix.SYS_MSGGET, 0, unix.IPC_CREAT|0o600, 0)
-			return func() { unix.Syscall(unix.SYS_MSGCTL, id, 0, 0) }, nilOf(errno)
-		}},
-		{"semaphores", "sem", "32000 1024000000 500 4", func() (func(), error) {
-			id, _, errno := unix.Syscall(unix.SYS_SEMGET, 0, 1, unix.IPC_CREAT|0o600)
-			return func() { unix.Syscall(unix.SYS_SEMCTL, id, 0, 0) }, nilOf(errno)
-		}},
+	for _, k := range []struct{ kind, sysctl, full string }{
+		{"memory", "shmmni", "4"}, {"queue", "msgmni", "4"}, {"semaphores", "sem", "32000 1024000000 500 4"},
 	} {
 		b.cross(crossing{name: k.kind + " of System V is allowed while there is room", probe: words("object", k.kind)})
 		path := "/proc/sys/kernel/" + k.sysctl
@@ -180,20 +167,13 @@ func TestBoundaryCrowds(t *testing.T) {
 		must(t, os.WriteFile(path, []byte(k.full), 0))
 		t.Cleanup(func() { os.WriteFile(path, was, 0) })
 		for range 2 {
-			t.Cleanup(must1(k.make())(t))
+			remove := must1(probes.Object(k.kind))(t)
+			t.Cleanup(func() { must(t, remove()) })
 		}
 		list = append(list, crossing{name: k.kind + " of System V is denied where half of the room is used", free: words("object", k.kind),
 			probe: words("object", k.kind), errno: unix.ENOSPC})
 	}
 	b.cross(forbidden(abi.BoundarySystem, list)...)
-}
-
-// nilOf is a number of an error as an error.
-func nilOf(errno unix.Errno) error {
-	if errno == 0 {
-		return nil
-	}
-	return errno
 }
 
 // TestLimitsOfObjects reaches what is neither a file nor a process: objects that

@@ -117,21 +117,11 @@ var machine = map[string]probe{
 	"givekeys": func(args) error { return childCall(unix.SYS_KEYCTL, unix.KEYCTL_SESSION_TO_PARENT) },
 	// object KIND: one of System V, removed at once
 	"object": func(a args) error {
-		const flags = unix.IPC_CREAT | 0o600
-		kinds := map[string]struct {
-			remove uintptr // IPC_RMID is 0, and so is which semaphore
-			make   []uintptr
-		}{
-			"memory":     {unix.SYS_SHMCTL, []uintptr{unix.SYS_SHMGET, unix.IPC_PRIVATE, 4096, flags}},
-			"queue":      {unix.SYS_MSGCTL, []uintptr{unix.SYS_MSGGET, unix.IPC_PRIVATE, flags, 0}},
-			"semaphores": {unix.SYS_SEMCTL, []uintptr{unix.SYS_SEMGET, unix.IPC_PRIVATE, 1, flags}},
+		remove, err := Object(a.str(0))
+		if err != nil {
+			return err
 		}
-		k := kinds[a.str(0)]
-		id, _, errno := unix.Syscall(k.make[0], k.make[1], k.make[2], k.make[3])
-		if errno != 0 {
-			return errno
-		}
-		return call(k.remove, id, 0, 0)
+		return remove()
 	},
 	// attachmemory ID: of System V
 	"attachmemory": func(a args) error {
@@ -143,6 +133,25 @@ var machine = map[string]probe{
 		_, err := unix.Getxattr(a.str(0), "trusted.old", make([]byte, 8))
 		return err
 	},
+}
+
+// Object makes an object of System V: memory, a queue or semaphores.
+func Object(kind string) (remove func() error, err error) {
+	const flags = unix.IPC_CREAT | 0o600
+	kinds := map[string]struct {
+		remove uintptr // IPC_RMID is 0, and so is which semaphore
+		make   []uintptr
+	}{
+		"memory":     {unix.SYS_SHMCTL, []uintptr{unix.SYS_SHMGET, unix.IPC_PRIVATE, 4096, flags}},
+		"queue":      {unix.SYS_MSGCTL, []uintptr{unix.SYS_MSGGET, unix.IPC_PRIVATE, flags, 0}},
+		"semaphores": {unix.SYS_SEMCTL, []uintptr{unix.SYS_SEMGET, unix.IPC_PRIVATE, 1, flags}},
+	}
+	k := kinds[kind]
+	id, _, errno := unix.Syscall(k.make[0], k.make[1], k.make[2], k.make[3])
+	if errno != 0 {
+		return nil, errno
+	}
+	return func() error { return call(k.remove, id, 0, 0) }, nil
 }
 
 func callPath(trap uintptr, path string) error {
