@@ -38,6 +38,7 @@ var layout = []struct {
 	{"bpf/vmtest/*", []string{"bpf/vmtest/*", "bpf/abi"}}, // small programs for tests
 	{"agent/*", []string{"bpf/abi", "bpf/fault"}},
 	{"agent/explain", []string{"agent/sink", "compiler", "bpf/abi"}},
+	{"agent/delivery", []string{"agent/sink", "bpf/abi"}},
 	{"agent", []string{"agent/*", "compiler", "bpf", "bpf/abi", "bpf/fault", "cgroup", "inotify"}},
 	{"cmd/stockade", []string{"agent", "compiler", "cgroup", "bpf", "bpf/abi"}},
 	{"scripts/*", []string{"*"}},

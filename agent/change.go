@@ -241,7 +241,7 @@ func (d *Daemon) Status() (api.Status, error) {
 			if w.run != nil {
 				one.Cgroups = groupOfRun(k.Name)
 			}
-			one.Origin, one.Error, one.Held = w.memory.Origin, w.err, d.held.status(k.ID)
+			one.Origin, one.Error, one.Held, one.Sinks = w.memory.Origin, w.err, d.held.status(k.ID), w.sinkStatus()
 			if w.plan != nil {
 				one.Digest, one.Principal = "sha256:"+w.plan.Digest, w.plan.Principal
 				for _, a := range w.plan.Handled.Actions() {
@@ -256,7 +256,7 @@ func (d *Daemon) Status() (api.Status, error) {
 }
 
 // Subscribe returns denials as they come.
-func (d *Daemon) Subscribe() (<-chan string, func()) { return d.hub.subscribe() }
+func (d *Daemon) Subscribe() (<-chan string, func()) { return d.hub.Subscribe() }
 
 // folders lists the folders in which something must be watched, for a list of
 // files and folders.

@@ -46,7 +46,7 @@ func CheckConfig(file string) (workloads int, err error) {
 	d := &Daemon{machine: thisMachine, workloads: map[string]*workload{}}
 	list, err := d.stage(cfg)
 	for _, s := range list {
-		s.log.close()
+		s.close()
 	}
 	return len(list), err
 }

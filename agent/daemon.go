@@ -36,15 +36,14 @@ type Daemon struct {
 	adopted bool
 	served  bool // it could be asked
 	groups  *groups
-	hub     hub
+	hub     sink.Hub
 	held    *held
 	tickets tickets
-	spare   *logFile // of denials that no workload is known for
+	spare   *sink.Fan // of denials that no workload is known for
 
-	figures    figures
-	explaining sync.Mutex    // held while a denial is explained
-	quit       chan struct{} // closed when nothing more is read
-	ending     bool          // enforcement was uninstalled
+	figures figures
+	quit    chan struct{} // closed when nothing more is read
+	ending  bool          // enforcement was uninstalled
 
 	change sync.Mutex // held by whoever changes anything
 	over   chan error // why the daemon ends
@@ -86,7 +85,7 @@ func (m machine) open(file string, std io.Writer) (d *Daemon, err error) {
 	}
 	d = &Daemon{machine: m, file: file, std: &lockedWriter{w: std}, started: time.Now(), over: make(chan error, 1), quit: make(chan struct{}),
 		workloads: map[string]*workload{}, byID: map[uint32]*workload{}, told: map[string]bool{}}
-	d.spare = &logFile{w: d.std}
+	d.spare = &sink.Fan{First: sink.NewFile(d.std, false)}
 	lock, err := m.takeLock()
 	if err != nil {
 		return nil, err
@@ -311,7 +310,7 @@ func (d *Daemon) run(ctx context.Context) error {
 	err = errors.Join(err, events.Close(), metrics.Close())
 	reading.Wait()
 	close(d.quit) // runs take what was read; the rest is the next agent's
-	d.hub.close()
+	_ = d.hub.Close()
 	shut, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if server.Shutdown(shut) != nil {
@@ -332,7 +331,18 @@ func (d *Daemon) close() error {
 	if !d.served && !d.adopted {
 		end = d.kernel.Close
 	}
-	return errors.Join(d.held.close(), end(), d.lock.Close())
+	return errors.Join(d.held.close(), d.closeSinks(), end(), d.lock.Close())
+}
+
+// closeSinks hands over what waits for them.
+func (d *Daemon) closeSinks() error {
+	var errs []error
+	for _, w := range d.workloads {
+		if w.sinks != nil {
+			errs = append(errs, w.sinks.Close())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // fail ends the daemon.

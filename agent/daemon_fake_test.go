@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/stockade-dev/stockade/agent/api"
+	"github.com/stockade-dev/stockade/agent/delivery"
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/cgroup"
@@ -157,7 +158,7 @@ func (k *fakeSet) Account(id uint32, delivered bool) {
 	}
 }
 
-func (k *fakeSet) events() (eventReader, error) {
+func (k *fakeSet) events() (delivery.Source, error) {
 	return &fakeEvents{pending: k.pending, flush: make(chan struct{})}, nil
 }
 
@@ -279,3 +280,6 @@ func (y *yard) status(d *Daemon) api.Status {
 	}
 	return s
 }
+
+// deliver has a daemon deliver a denial as if it had been read.
+func deliver(d *Daemon, e abi.Event) { d.deliver(d.known(&e)) }

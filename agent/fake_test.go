@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stockade-dev/stockade/agent/delivery"
 	"github.com/stockade-dev/stockade/agent/sink"
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
@@ -67,8 +68,8 @@ type fakeKernel struct {
 	alive  bool // the workload was, when enforcement ended
 }
 
-func (k *fakeKernel) host() *host {
-	return &host{
+func (k *fakeKernel) host() *runHost {
+	return &runHost{
 		check:  func() error { return nil },
 		load:   func(bpf.Options) (enforcer, error) { return k, k.loadErr },
 		reaper: []string{"/proc/self/exe", "reap"},
@@ -87,7 +88,7 @@ func (k *fakeKernel) Gaps() []string                                     { retur
 
 func (k *fakeKernel) SyncClock() error { return nil }
 func (k *fakeKernel) Abandon() error   { return nil }
-func (k *fakeKernel) events() (eventReader, error) {
+func (k *fakeKernel) events() (delivery.Source, error) {
 	r := &fakeEvents{pending: make(chan abi.Event, len(k.denials)), flush: make(chan struct{})}
 	for _, e := range k.denials {
 		r.pending <- e
@@ -129,18 +130,19 @@ func (r *fakeEvents) Close() error { return r.Flush() }
 
 // recorder keeps what a run tells.
 type recorder struct {
-	denials  []sink.Denial
+	denials  []sink.Event
 	notes    []string
 	summary  *sink.Summary
 	onDenial func()
 	onEnd    func()
 }
 
-func (r *recorder) Denial(d *sink.Denial) {
-	r.denials = append(r.denials, *d)
+func (r *recorder) Event(e *sink.Event) error {
+	r.denials = append(r.denials, *e)
 	if r.onDenial != nil {
 		r.onDenial()
 	}
+	return nil
 }
 func (r *recorder) Note(name, text string) {
 	r.notes = append(r.notes, name+": "+text)

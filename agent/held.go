@@ -48,6 +48,9 @@ type heldCounts struct {
 	settled [isLate + 1]atomic.Uint64
 }
 
+// maxReadErrors bounds how often in a row reading may fail.
+const maxReadErrors = 100
+
 // maxHeals bounds the files that are to be marked.
 const maxHeals = 64
 

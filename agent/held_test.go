@@ -45,7 +45,7 @@ func TestExecutionsThatWaitAreAnsweredByThePolicies(t *testing.T) {
 	}
 	e := y.event()
 	e.Reason, e.Hold = abi.ReasonAnswered, denied.Number
-	d.deliver(e)
+	deliver(d, e)
 	text, err := os.ReadFile(filepath.Join(y.dir, "log"))
 	var line struct {
 		Reason   string
@@ -251,7 +251,7 @@ when { context has user && context.user.username == resource.path };
 		t.Helper()
 		e := y.event()
 		e.Reason, e.Action, e.Missing, e.EUID = abi.ReasonAsk, missing, abi.MaskOf(missing), 987654
-		d.deliver(e)
+		deliver(d, e)
 		list, err := d.Asks()
 		if err != nil || len(list.Asks) == 0 {
 			t.Fatal(list, err)

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"github.com/stockade-dev/stockade/agent/delivery"
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
 )
@@ -18,18 +19,18 @@ type enforcer interface {
 	SyncClock() error
 	Close() error
 	Abandon() error
-	events() (eventReader, error)
+	events() (delivery.Source, error)
 }
 
-// host is the machine that a run is on.
-type host struct {
+// runHost is the machine that a run is on.
+type runHost struct {
 	check  func() error
 	load   func(bpf.Options) (enforcer, error)
 	reaper []string // the command that ends in Reap, less the name
 }
 
 // thisHost is the machine itself.
-var thisHost = host{
+var thisHost = runHost{
 	check: bpf.Ready,
 	load: func(o bpf.Options) (enforcer, error) {
 		e, err := bpf.Load(o)
@@ -48,7 +49,7 @@ func (o own) Close() error { return o.Abandon() }
 
 type loaded struct{ *bpf.Enforcer }
 
-func (l loaded) events() (eventReader, error) { return l.Enforcer.Events() }
+func (l loaded) events() (delivery.Source, error) { return l.Enforcer.Events() }
 
 var _ holdKernel = loaded{}
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stockade-dev/stockade/agent/api"
+	"github.com/stockade-dev/stockade/agent/delivery"
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/cgroup"
@@ -82,7 +83,7 @@ func askAgent(cfg *RunConfig, group *cgroup.Group, note func(string)) (*lease, e
 }
 
 // events makes the lease the source of denials.
-func (l *lease) events() (eventReader, error) { return l, nil }
+func (l *lease) events() (delivery.Source, error) { return l, nil }
 
 // Read returns the next denial. While there is no agent it waits for the next
 // one, which reads on where the last one ended.

@@ -66,6 +66,8 @@ var (
 	descDelivered  = describe("delivered_total", "Denials that were written to a log or shown to their run.", "workload")
 	descDropped    = describe("dropped_total", "Denials whose event found no room in the ring.", "workload")
 	descLost       = describe("lost_total", "Denials that were read and could not be written.", "workload")
+	descTaken      = describe("sink_taken_total", "Denials that a sink beside the log took.", "workload", "sink")
+	descSinkLost   = describe("sink_lost_total", "Denials that a sink beside the log did not take.", "workload", "sink")
 	descTasks      = describe("tasks", "Living tasks.", "workload")
 	descCgroups    = describe("cgroups", "Outermost cgroups.", "workload")
 	descGeneration = describe("generation", "Number of the installed plan.", "workload")
@@ -120,6 +122,10 @@ func (c collector) workloads(to chan<- prometheus.Metric, s api.Status, runs api
 			counts(to, w, len(w.Cgroups))
 			put(to, prometheus.GaugeValue, descGeneration, float64(w.Generation), w.Name)
 			put(to, prometheus.GaugeValue, descWorkload, 1, w.Name, w.Mode, w.Origin, w.Digest)
+			for _, s := range w.Sinks {
+				put(to, prometheus.CounterValue, descTaken, float64(s.Taken), w.Name, s.Name)
+				put(to, prometheus.CounterValue, descSinkLost, float64(s.Lost), w.Name, s.Name)
+			}
 			continue
 		}
 		n++

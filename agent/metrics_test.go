@@ -30,8 +30,8 @@ func TestMetricsSayWhatTheStatusSays(t *testing.T) {
 	y.set.of(2).Counters = abi.Counters{Allowed: 20, Denied: 6}
 	y.set.mu.Unlock()
 	y.set.tasks[1] = 4
-	d.deliver(abi.Event{Workload: 1, Reason: abi.ReasonPolicy, Path: "/secret"})
-	d.deliver(abi.Event{Workload: 2, Reason: abi.ReasonBoundary, Path: "/secret"})
+	deliver(d, abi.Event{Workload: 1, Reason: abi.ReasonPolicy, Path: "/secret"})
+	deliver(d, abi.Event{Workload: 2, Reason: abi.ReasonBoundary, Path: "/secret"})
 	d.reloaded(errors.New("a mistake"))
 	text := scraped(d)
 	for _, want := range []string{

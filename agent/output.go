@@ -7,7 +7,7 @@ import (
 )
 
 // Sink takes the denials and the summary of a run.
-type Sink = sink.Sink
+type Sink = sink.Output
 
 // Output describes a sink that writes.
 type Output struct {
@@ -24,3 +24,14 @@ func (o Output) To(w io.Writer) Sink {
 	}
 	return &sink.Text{W: w, Quiet: o.Quiet}
 }
+
+// SinkQueue is a sink with what waits for it.
+type SinkQueue = sink.Queue
+
+// OpenSink opens a sink of a kind; relative paths in its argument count from a folder.
+func OpenSink(kind, argument, folder string) (*SinkQueue, error) {
+	return sink.Open(kind, argument, folder)
+}
+
+// SinkKinds lists the kinds of sinks.
+func SinkKinds() []string { return sink.Kinds() }

@@ -41,8 +41,10 @@ type RunConfig struct {
 	User string
 	// Stdin, Stdout and Stderr are the command's, untouched.
 	Stdin, Stdout, Stderr *os.File
-	// Sink takes the denials and the summary.
-	Sink Sink
+	// Sink takes the denials and the summary; Sinks get the denials beside it, and are
+	// closed at the end.
+	Sink  Sink
+	Sinks []*SinkQueue
 }
 
 func (cfg *RunConfig) check() error {
@@ -107,7 +109,7 @@ func Run(ctx context.Context, cfg RunConfig) (RunResult, error) {
 	return thisHost.run(ctx, cfg)
 }
 
-func (h *host) run(ctx context.Context, cfg RunConfig) (result RunResult, err error) {
+func (h *runHost) run(ctx context.Context, cfg RunConfig) (result RunResult, err error) {
 	result.ExitCode = ExitFailed
 	if err := cfg.check(); err != nil {
 		return result, &NotStartedError{err}

@@ -229,7 +229,7 @@ func (d *Daemon) stopped() bool {
 // confined until its reaper has killed all of it, and denials go to the log.
 func (d *Daemon) orphaned(w *workload, unsent []abi.Event) {
 	for _, e := range append(unsent, w.run.abandon()...) {
-		d.write(w, e, d.kernel.Count)
+		d.write(w, d.explained(w, &e), d.kernel.Count)
 	}
 	if d.stopped() {
 		d.note(fmt.Sprintf("run %s: it did not take its last denials in time: they are in the log", w.name))

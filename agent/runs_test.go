@@ -22,8 +22,8 @@ import (
 var emptyInput = compiler.Input{Principal: `User::"test"`}
 
 // heldRun is a host whose runs an agent holds: they load nothing.
-func heldRun(t *testing.T) *host {
-	return &host{
+func heldRun(t *testing.T) *runHost {
+	return &runHost{
 		check:  func() error { return nil },
 		load:   func(bpf.Options) (enforcer, error) { t.Error("a set was loaded"); return nil, errors.New("loaded") },
 		reaper: []string{"/proc/self/exe", "reap"},
@@ -330,11 +330,11 @@ func TestDenialsOfARunThatIsGoneAreLogged(t *testing.T) {
 	y, d, r := heldByAgent(t)
 	id := d.workloads[r.Name].id
 	event := abi.Event{Workload: id, Generation: 1, Missing: abi.MaskOf(abi.Read), Action: abi.Read, Path: "/k", PathStatus: abi.PathOK}
-	d.deliver(event)
+	deliver(d, event)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	d.FollowRun(ctx, r.Name, func([]api.RunLine) error { t.Error("written"); return nil })
-	d.deliver(event)
+	deliver(d, event)
 	if n := strings.Count(y.said.String(), "denied read /k by"); n != 2 {
 		t.Errorf("%d of 2 denials in the log:\n%s", n, y.said.String())
 	}
@@ -378,7 +378,7 @@ func TestSweepLeavesARunThatTakesItsLastDenials(t *testing.T) {
 	}
 	removeGroup(t, r.Name)
 	d.sweep()
-	d.deliver(abi.Event{Workload: id, Generation: 1, Missing: abi.MaskOf(abi.Read), Action: abi.Read, Path: "/k", PathStatus: abi.PathOK})
+	deliver(d, abi.Event{Workload: id, Generation: 1, Missing: abi.MaskOf(abi.Read), Action: abi.Read, Path: "/k", PathStatus: abi.PathOK})
 	if err := d.EndRun(r.Name); err != nil {
 		t.Fatal(err)
 	}

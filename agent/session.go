@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"runtime/debug"
 
+	"github.com/stockade-dev/stockade/agent/delivery"
 	"github.com/stockade-dev/stockade/agent/sink"
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
@@ -18,7 +19,7 @@ const workloadID = 1
 
 // session is a run in progress: all that end has to undo.
 type session struct {
-	host       *host
+	host       *runHost
 	cfg        *RunConfig
 	claim      *claim
 	group      *cgroup.Group
@@ -39,7 +40,7 @@ type enforcement interface {
 	Counters(id uint32) (abi.Counters, error)
 	Close() error
 	Abandon() error
-	events() (eventReader, error)
+	events() (delivery.Source, error)
 }
 
 // begin makes everything ready for the command to be started.
@@ -64,7 +65,7 @@ func (s *session) begin() (err error) {
 	if err != nil {
 		return err
 	}
-	s.watch = startWatch(s.cfg.Name, s.cfg.Plan, s.cfg.Sink, events)
+	s.watch = startWatch(s.cfg, events)
 	debug.FreeOSMemory() // loading took several times what running needs
 	return nil
 }

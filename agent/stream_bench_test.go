@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/stockade-dev/stockade/agent/api"
-	"github.com/stockade-dev/stockade/agent/config"
+	"github.com/stockade-dev/stockade/agent/sink"
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
 )
@@ -16,7 +16,7 @@ import (
 func benchDaemon(q *runQueue) *Daemon {
 	set := newFakeSet()
 	set.list = []bpf.Workload{{ID: 1, Name: "one", Generation: 1}}
-	w := &workload{name: "one", id: 1, generation: 1, run: q, log: &logFile{Log: config.Log{JSON: true}, w: io.Discard},
+	w := &workload{name: "one", id: 1, generation: 1, run: q, sinks: &sink.Fan{First: sink.NewFile(io.Discard, true)},
 		installations: map[uint32]*installation{1: newInstallation("one", emptyPlan())}}
 	return &Daemon{kernel: set, std: io.Discard, workloads: map[string]*workload{"one": w}, byID: map[uint32]*workload{1: w},
 		told: map[string]bool{}, quit: make(chan struct{})}
@@ -30,7 +30,7 @@ var benchEvent = abi.Event{Workload: 1, Generation: 1, Missing: abi.MaskOf(abi.O
 func BenchmarkDeliver(b *testing.B) {
 	d := benchDaemon(nil)
 	for b.Loop() {
-		d.deliver(benchEvent)
+		d.deliver(d.known(&benchEvent))
 	}
 }
 
@@ -61,7 +61,7 @@ func BenchmarkDeliverToRun(b *testing.B) {
 				time.Sleep(10 * time.Microsecond)
 			}
 		}
-		d.deliver(benchEvent)
+		d.deliver(d.known(&benchEvent))
 	}
 	if q.finish(abi.Counters{}); q.missed > 0 {
 		b.Errorf("missed %d", q.missed)

@@ -37,13 +37,13 @@ func TestQuestionsAreAnsweredByChangesOfThePlan(t *testing.T) {
 		}
 		return list.Asks
 	}
-	d.deliver(denyAsked("/usr/bin/git"))
-	d.deliver(denyAsked("/usr/bin/hg"))
-	d.deliver(denyAsked("/usr/bin/git")) // the same question
-	d.deliver(denyAsked("/opt/git"))     // none: the policy denies it
+	deliver(d, denyAsked("/usr/bin/git"))
+	deliver(d, denyAsked("/usr/bin/hg"))
+	deliver(d, denyAsked("/usr/bin/git")) // the same question
+	deliver(d, denyAsked("/opt/git"))     // none: the policy denies it
 	plain := denyAsked("/usr/bin/svn")
 	plain.Reason = abi.ReasonPolicy
-	d.deliver(plain)
+	deliver(d, plain)
 	list := asks()
 	if len(list) != 2 || list[1].Path != "/usr/bin/git" || list[1].Count != 2 || len(list[1].Waits) != 1 || list[1].Waits[0].Policy != "push" {
 		t.Fatalf("%+v", list)
@@ -90,7 +90,7 @@ func TestAnswersLapseInTheTable(t *testing.T) {
 	y.write("one.cedar", askingPolicy)
 	d, kill := y.up()
 	defer kill()
-	d.deliver(denyAsked("/usr/bin/git"))
+	deliver(d, denyAsked("/usr/bin/git"))
 	list, err := d.Asks()
 	if err != nil || len(list.Asks) != 1 {
 		t.Fatalf("%+v, %v", list, err)

@@ -36,7 +36,7 @@ type workload struct {
 	generation    uint32
 	mode          abi.Mode
 	installations map[uint32]*installation // by generation
-	log           *logFile
+	sinks         *sink.Fan
 	run           *runQueue // of one that a run asked for, else nil
 	over          time.Time // when its process was found to be gone
 	err           string
@@ -48,7 +48,7 @@ type staged struct {
 	memory   memory
 	plan     *compiler.Plan
 	mode     abi.Mode
-	log      *logFile
+	sinks    *sink.Fan
 	follow   bool // the configuration says something new
 }
 
@@ -94,7 +94,7 @@ func (d *Daemon) stage(cfg *config.Config) ([]*staged, error) {
 	}
 	if len(errs) > 0 {
 		for _, s := range list {
-			s.log.close()
+			s.close()
 		}
 		return nil, errors.Join(errs...)
 	}
@@ -156,11 +156,7 @@ func (d *Daemon) stageOne(declared *config.Workload) (*staged, error) {
 	if err := d.hooksFor(s.plan); err != nil {
 		return nil, declared.Errorf("handle", "%w", err)
 	}
-	s.log, err = openLogFile(declared.Log, d.std)
-	if err != nil {
-		return nil, declared.Errorf("log", "%w", err)
-	}
-	return s, nil
+	return s, s.open(d.std)
 }
 
 // hooksFor refuses a plan whose actions no attached hook decides.
@@ -240,19 +236,19 @@ const unsettled = ^abi.Mode(0)
 
 func (d *Daemon) commitOne(s *staged, start bool) error {
 	if err := fault.At("agent.commit"); err != nil {
-		s.log.close()
+		s.close()
 		return fmt.Errorf("workload %s: %w", s.declared.Name, err)
 	}
 	w, err := d.claimed(s)
 	if err != nil {
-		s.log.close()
+		s.close()
 		return err
 	}
 	changed := w.plan == nil || s.follow || w.generation == 0
 	if start && w.generation > 0 && (!w.known || !s.follow) {
 		same, err := d.installed(w, s.plan)
 		if err != nil {
-			s.log.close()
+			s.close()
 			return err
 		}
 		changed = !same
@@ -262,14 +258,14 @@ func (d *Daemon) commitOne(s *staged, start bool) error {
 		during.BaseMode = unsettled
 	}
 	if err := during.keep(d.memories(), w.name); err != nil {
-		s.log.close()
+		s.close()
 		return err
 	}
 	if changed && s.follow {
 		err = d.held.grants.drop(w.name)
 	}
 	if err != nil {
-		s.log.close()
+		s.close()
 		return err
 	}
 	if changed {
@@ -289,16 +285,16 @@ func (d *Daemon) commitOne(s *staged, start bool) error {
 		}
 	}
 	d.mu.Lock()
-	old := w.log
-	w.log, w.declared = s.log, s.declared
+	old := w.sinks
+	w.sinks, w.declared = s.sinks, s.declared
 	if err == nil {
 		w.plan, w.memory, w.known, w.mode, w.err = s.plan, s.memory, true, s.mode, ""
 	} else {
 		w.err = err.Error()
 	}
 	d.mu.Unlock()
-	if old != nil && old != s.log {
-		old.close()
+	if old != nil {
+		_ = old.Close() // what it lost is counted
 	}
 	return err
 }

@@ -3,6 +3,7 @@ package bpf
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 
@@ -11,7 +12,7 @@ import (
 )
 
 // ErrFlushed is what Read returns after Flush, once nothing is pending.
-var ErrFlushed = errors.New("events: flushed")
+var ErrFlushed = fmt.Errorf("events: flushed: %w", io.EOF)
 
 // Events reads the ring buffer of denials. The place of an event on the ring is
 // given back when the next one is asked for: one that was read by a process that

@@ -43,6 +43,17 @@ type Workload struct {
 	Error    string `json:"error,omitempty"` // why the last change was refused
 	// Held is about asked operations that wait for the agent's answer.
 	Held *Held `json:"held,omitempty"`
+	// Sinks are those beside the log.
+	Sinks []Sink `json:"sinks,omitempty"`
+}
+
+// Sink is a sink beside the log. Of what it was to get, Taken was taken by it, Lost
+// found no room before it or was refused by it; what remains waits.
+type Sink struct {
+	Name  string `json:"name"`
+	Taken uint64 `json:"taken"`
+	Lost  uint64 `json:"lost"`
+	Error string `json:"error,omitempty"` // the last one
 }
 
 // Held counts the asked operations that waited for the agent. Asked are all; of

@@ -78,6 +78,8 @@ type Workload struct {
 	// Grants are what the boundary lets it do beside what every workload may.
 	Grants abi.Grants
 	Log    Log
+	// Sinks get its denials beside the log.
+	Sinks []Sink
 
 	file  string
 	lines map[string]place // of each key
@@ -88,6 +90,12 @@ type Log struct {
 	File string
 	JSON bool
 }
+
+// Sink is one of a kind; what its argument says is its own.
+type Sink struct{ Kind, Argument string }
+
+// Dir is the folder that relative paths count from.
+func (w *Workload) Dir() string { return filepath.Dir(w.file) }
 
 // Errorf is an error about a key of the workload, with its place.
 func (w *Workload) Errorf(key, format string, args ...any) error {
@@ -189,6 +197,20 @@ func (d *decoder) log(n *yaml.Node, l *Log) error {
 	}, nil)
 }
 
+// sinks takes mappings of one kind each to its argument.
+func (d *decoder) sinks(n *yaml.Node, to *[]Sink) error {
+	return d.list(n, "sinks", func(item *yaml.Node) error {
+		if item.Kind != yaml.MappingNode || len(item.Content) != 2 {
+			return d.at(item).errorf(d.file, "sinks: an item that is not KIND: ARGUMENT: nothing is changed; for example json: /var/log/x.jsonl")
+		}
+		s := Sink{Kind: item.Content[0].Value}
+		d.key = s.Kind
+		err := d.text(item.Content[1], &s.Argument)
+		*to = append(*to, s)
+		return err
+	})
+}
+
 func (d *decoder) workload(n *yaml.Node) (Workload, error) {
 	w := Workload{Baseline: "runtime", file: d.file, lines: map[string]place{}}
 	err := d.mapping(n, "a workload", fields{
@@ -204,6 +226,7 @@ func (d *decoder) workload(n *yaml.Node) (Workload, error) {
 		"caps":      func(v *yaml.Node) error { return d.caps(v, &w.Grants.Caps) },
 		"sockets":   func(v *yaml.Node) error { return d.sockets(v, &w.Grants.Sockets) },
 		"log":       func(v *yaml.Node) error { return d.log(v, &w.Log) },
+		"sinks":     func(v *yaml.Node) error { return d.sinks(v, &w.Sinks) },
 	}, w.lines)
 	if err != nil {
 		return w, err

@@ -4,17 +4,19 @@ package explain
 
 import (
 	"slices"
+	"sync"
 
 	"github.com/stockade-dev/stockade/agent/sink"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/compiler"
 )
 
-// Explainer explains the denials of one plan, and remembers answers. It is not for
-// concurrent use.
+// Explainer explains the denials of one plan, and remembers answers.
 type Explainer struct {
 	plan  *compiler.Plan
 	clock bool // the plan tests the time
+
+	mu    sync.Mutex
 	known map[question][]sink.Policy
 }
 
@@ -39,12 +41,25 @@ func New(plan *compiler.Plan) *Explainer {
 // Plan returns the plan.
 func (x *Explainer) Plan() *compiler.Plan { return x.plan }
 
+// Explain adds to an event what it rests on. answered tells that of a denial by the
+// agent's answer.
+func (x *Explainer) Explain(e *sink.Event, answered func(*abi.Event) []sink.Policy) {
+	e.Digest = x.plan.Digest
+	if e.Reason == abi.ReasonAnswered {
+		e.Policies = answered(&e.Event)
+		return
+	}
+	e.Policies = x.Policies(&e.Event)
+}
+
 // Policies returns the forbids that a denial rests on. None means that no
 // policy permits it.
 func (x *Explainer) Policies(e *abi.Event) []sink.Policy {
 	if e.Reason != abi.ReasonPolicy || e.PathStatus != abi.PathOK {
 		return nil
 	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	q := question{e.Missing, e.Mode, e.Kind, e.Path, factsOf(x.plan, e)}
 	if !x.clock {
 		q.facts.Now = 0

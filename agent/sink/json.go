@@ -18,10 +18,11 @@ type JSON struct {
 	Quiet bool
 }
 
-// denialJSON is the wire form of a denial. Text that is not UTF-8 has its
+// eventJSON is the wire form of a denial. Text that is not UTF-8 has its
 // bytes in the field whose name ends in _b64 as well.
-type denialJSON struct {
+type eventJSON struct {
 	Type         string   `json:"type"`
+	Version      int      `json:"version"`
 	Time         string   `json:"time"`
 	Seq          uint64   `json:"seq"`
 	Workload     string   `json:"workload"`
@@ -56,28 +57,28 @@ type denialJSON struct {
 }
 
 // JSON renders the denial as one object, without a line end.
-func (d *Denial) JSON() string {
-	j := denialJSON{
-		Type: "denial", Time: d.Wall.Format(time.RFC3339Nano), Seq: d.Seq,
-		Workload: d.Workload, Mode: d.Mode.String(),
-		Action: d.Action.String(), Actions: names(d.Missing),
-		Path: d.Path, PathB64: raw(d.Path), PathStatus: status(d.PathStatus),
-		Dest: d.Dest, DestB64: raw(d.Dest),
-		Kind: d.Kind.String(), Exe: d.Exe, ExeB64: raw(d.Exe),
-		PID: d.PID, TID: d.TID, UID: d.UID, GID: d.GID,
-		Comm: d.Comm, CommB64: raw(d.Comm),
-		Cgroup: d.Cgroup, Inode: d.Inode, Device: device(d.Device),
-		Reason: d.reason(), Boundary: d.boundary(), Policies: d.Policies,
-		Generation: d.Generation, PolicyDigest: "sha256:" + d.Digest,
+func (e *Event) JSON() string {
+	j := eventJSON{
+		Type: "denial", Version: Version, Time: e.Wall.Format(time.RFC3339Nano), Seq: e.Seq,
+		Workload: e.Workload, Mode: e.Mode.String(),
+		Action: e.Action.String(), Actions: names(e.Missing),
+		Path: e.Path, PathB64: raw(e.Path), PathStatus: status(e.PathStatus),
+		Dest: e.Dest, DestB64: raw(e.Dest),
+		Kind: e.Kind.String(), Exe: e.Exe, ExeB64: raw(e.Exe),
+		PID: e.PID, TID: e.TID, UID: e.UID, GID: e.GID,
+		Comm: e.Comm, CommB64: raw(e.Comm),
+		Cgroup: e.Cgroup, Inode: e.Inode, Device: device(e.Device),
+		Reason: e.reason(), Boundary: e.boundary(), Policies: e.Policies,
+		Generation: e.Generation, PolicyDigest: "sha256:" + e.Digest,
 	}
-	switch d.Boundary {
+	switch e.Boundary {
 	case abi.BoundaryCapability:
-		j.Capability, j.Device = abi.CapabilityName(d.Device), device(0)
+		j.Capability, j.Device = abi.CapabilityName(e.Device), device(0)
 	case abi.BoundaryNetwork:
-		j.SocketKind, j.Device = abi.Socket(d.Device).String(), device(0)
+		j.SocketKind, j.Device = abi.Socket(e.Device).String(), device(0)
 	}
-	if d.DestStatus != abi.PathNone {
-		j.DestStatus = status(d.DestStatus)
+	if e.DestStatus != abi.PathNone {
+		j.DestStatus = status(e.DestStatus)
 	}
 	if j.Policies == nil {
 		j.Policies = []Policy{}
@@ -86,11 +87,11 @@ func (d *Denial) JSON() string {
 }
 
 // reason is the reason alone; the policies have a field of their own.
-func (d *Denial) reason() string {
-	if len(d.Policies) > 0 || d.Reason == abi.ReasonBoundary {
-		return d.Reason.String()
+func (e *Event) reason() string {
+	if len(e.Policies) > 0 || e.Reason == abi.ReasonBoundary {
+		return e.Reason.String()
 	}
-	return d.why()
+	return e.why()
 }
 
 func names(m abi.ActionMask) []string {
@@ -183,11 +184,13 @@ func marshal(v any) string {
 	return escapeJSON(bytes.TrimSuffix(b.Bytes(), []byte("\n")))
 }
 
-// Denial writes one object.
-func (j *JSON) Denial(d *Denial) {
-	if !j.Quiet {
-		fmt.Fprintln(j.W, d.JSON())
+// Event writes one object.
+func (j *JSON) Event(e *Event) error {
+	if j.Quiet {
+		return nil
 	}
+	_, err := fmt.Fprintln(j.W, e.JSON())
+	return err
 }
 
 // Note writes one object.

@@ -25,7 +25,7 @@ type Tally struct {
 }
 
 // Add counts one denial.
-func (t *Tally) Add(d *Denial) {
+func (t *Tally) Add(d *Event) {
 	if t.groups == nil {
 		t.groups = make(map[Group]*uint64)
 	}

@@ -12,11 +12,13 @@ type Text struct {
 	Quiet bool
 }
 
-// Denial writes one line.
-func (t *Text) Denial(d *Denial) {
-	if !t.Quiet {
-		fmt.Fprintln(t.W, d.Line())
+// Event writes one line.
+func (t *Text) Event(e *Event) error {
+	if t.Quiet {
+		return nil
 	}
+	_, err := fmt.Fprintln(t.W, e.Line())
+	return err
 }
 
 // Note writes one line.

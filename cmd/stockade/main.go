@@ -111,7 +111,7 @@ kernel decides every operation; what it refuses is shown as it happens.
 		Commands: []*cli.Command{
 			runVerb(), checkVerb(), diffVerb(), explainVerb(), compileVerb(), decideVerb(), baselineVerb(),
 			agentVerb(), reloadVerb(), psVerb(), policyVerb(), modeVerb(), asksVerb(), approveVerb(), refuseVerb(), eventsVerb(), uninstallVerb(),
-			doctorVerb(), versionVerb(), completionVerb(), reapVerb(),
+			keyVerb(), doctorVerb(), versionVerb(), completionVerb(), reapVerb(),
 		},
 	}
 	plain(app.Commands)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -50,6 +51,7 @@ EXIT CODE:
 			socketFlag(),
 			&cli.StringFlag{Name: "user", Usage: "run the command as `USER`, a name or UID, optionally with :GROUP (default: who runs stockade)"},
 			&cli.StringFlag{Name: "log", TakesFile: true, Usage: "append denials and summary to `FILE`, not standard error"},
+			&cli.StringSliceFlag{Name: "sink", Usage: "hand denials to another sink as well, `KIND=ARGUMENT`: " + strings.Join(agent.SinkKinds(), " or ") + ", and a file; may be given several times"},
 			&cli.BoolFlag{Name: "json", Usage: "print one JSON object a line"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "leave out the denials; the summary stays"},
 		}),
@@ -113,7 +115,25 @@ func runConfig(c *cli.Context) (cfg agent.RunConfig, err error) {
 		return cfg, err
 	}
 	cfg.Sink = agent.Output{JSON: c.Bool("json"), Quiet: c.Bool("quiet")}.To(out)
-	return cfg, nil
+	cfg.Sinks, err = openSinks(c)
+	return cfg, err
+}
+
+// openSinks opens the sinks beside the log.
+func openSinks(c *cli.Context) ([]*agent.SinkQueue, error) {
+	var list []*agent.SinkQueue
+	for _, text := range c.StringSlice("sink") {
+		kind, argument, ok := strings.Cut(text, "=")
+		if !ok || argument == "" {
+			return nil, usage(c, "sink %q: no argument: nothing was started; write KIND=ARGUMENT", text)
+		}
+		q, err := agent.OpenSink(kind, argument, ".")
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, q)
+	}
+	return list, nil
 }
 
 // openLog returns where denials go.

@@ -22,8 +22,13 @@ type Policy struct {
 	Audit bool `json:"audit,omitempty"`
 }
 
-// Denial is one refused operation and what is known about it.
-type Denial struct {
+// Version is that of the form of an event: it grows when a field goes or gets
+// another meaning; more fields do not change it.
+const Version = 1
+
+// Event is one refused operation and what is known about it. Every output renders
+// it; none changes it.
+type Event struct {
 	abi.Event
 	Wall     time.Time
 	Workload string // the name; Event.Workload is a number
@@ -33,37 +38,26 @@ type Denial struct {
 	Policies []Policy
 }
 
-// Sink takes what happens during a run. Calls come from one goroutine at a
-// time.
-type Sink interface {
-	// Denial is called for every event, in order.
-	Denial(*Denial)
-	// Note is called for what else a reader must know.
-	Note(workload, text string)
-	// Summary is called once, at the end.
-	Summary(*Summary)
-}
-
 // Line renders the denial as one line, without its end.
-func (d *Denial) Line() string {
+func (e *Event) Line() string {
 	word := "denied"
-	if d.Mode == abi.Audit {
+	if e.Mode == abi.Audit {
 		word = "would deny"
 	}
 	return fmt.Sprintf("stockade: %s %s %s by %s: %s",
-		d.Wall.Format("15:04:05.000"), word, d.what(), d.who(), d.why())
+		e.Wall.Format("15:04:05.000"), word, e.what(), e.who(), e.why())
 }
 
 // what renders the actions and the paths.
-func (d *Denial) what() string {
-	return strings.TrimSuffix(d.actions()+" "+d.place(), " ")
+func (e *Event) what() string {
+	return strings.TrimSuffix(e.actions()+" "+e.place(), " ")
 }
 
 // actions names what was refused. An open is implied by what it is for; a map
 // would be permitted by execute as well, and lacks both; so does a touch with
 // write or create.
-func (d *Denial) actions() string {
-	m := d.Missing
+func (e *Event) actions() string {
+	m := e.Missing
 	if m.Has(abi.Map) {
 		m &^= abi.MaskOf(abi.Execute)
 	}
@@ -74,78 +68,78 @@ func (d *Denial) actions() string {
 		m = rest
 	}
 	if m == 0 { // no action of Cedar's: the boundary tells
-		switch d.Boundary {
+		switch e.Boundary {
 		case abi.BoundaryCapability:
-			return "the use of " + abi.CapabilityName(d.Device)
+			return "the use of " + abi.CapabilityName(e.Device)
 		case abi.BoundaryNetwork:
-			return "a socket of kind " + abi.Socket(d.Device).String()
+			return "a socket of kind " + abi.Socket(e.Device).String()
 		}
-		return d.Boundary.String()
+		return e.Boundary.String()
 	}
 	return m.String()
 }
 
 // boundary is the boundary as a phrase, which tells what was not granted from what
 // never is.
-func (d *Denial) boundary() string {
+func (e *Event) boundary() string {
 	switch {
-	case d.Boundary == abi.BoundaryCapability && abi.Grantable()>>d.Device&1 == 0:
+	case e.Boundary == abi.BoundaryCapability && abi.Grantable()>>e.Device&1 == 0:
 		return "a capability that is never granted"
-	case d.Boundary == abi.BoundaryNetwork && !abi.Socket(d.Device).Grantable():
+	case e.Boundary == abi.BoundaryNetwork && !abi.Socket(e.Device).Grantable():
 		return "a kind of socket that is never granted"
 	}
-	return d.Boundary.String()
+	return e.Boundary.String()
 }
 
-func (d *Denial) place() string {
+func (e *Event) place() string {
 	switch {
-	case d.DestStatus != abi.PathNone:
-		return Token(d.Path) + " -> " + Token(d.Dest)
-	case d.PathStatus != abi.PathNone:
-		return Token(d.Path)
-	case d.Inode == 0:
+	case e.DestStatus != abi.PathNone:
+		return Token(e.Path) + " -> " + Token(e.Dest)
+	case e.PathStatus != abi.PathNone:
+		return Token(e.Path)
+	case e.Inode == 0:
 		return ""
 	}
-	return fmt.Sprintf("inode %d of device %s", d.Inode, device(d.Device))
+	return fmt.Sprintf("inode %d of device %s", e.Inode, device(e.Device))
 }
 
 // device renders a device as MAJOR:MINOR.
 func device(d uint32) string { return fmt.Sprintf("%d:%d", d>>20, d&0xfffff) }
 
-func (d *Denial) who() string {
+func (e *Event) who() string {
 	exe := "?"
-	if d.ExeStatus != abi.PathNone {
-		exe = Token(d.Exe)
+	if e.ExeStatus != abi.PathNone {
+		exe = Token(e.Exe)
 	}
-	return exe + "[" + strconv.FormatUint(uint64(d.PID), 10) + "]"
+	return exe + "[" + strconv.FormatUint(uint64(e.PID), 10) + "]"
 }
 
-func (d *Denial) why() string {
-	if d.Boundary == abi.BoundaryCapability || d.Boundary == abi.BoundaryNetwork {
-		return d.boundary()
+func (e *Event) why() string {
+	if e.Boundary == abi.BoundaryCapability || e.Boundary == abi.BoundaryNetwork {
+		return e.boundary()
 	}
-	if d.Reason == abi.ReasonBoundary && d.Missing != 0 {
-		return d.Boundary.String() + ": " + d.Reason.String()
+	if e.Reason == abi.ReasonBoundary && e.Missing != 0 {
+		return e.Boundary.String() + ": " + e.Reason.String()
 	}
-	if d.Reason == abi.ReasonAnswered && len(d.Policies) > 0 {
-		return d.Reason.String() + ": " + d.policies()
+	if e.Reason == abi.ReasonAnswered && len(e.Policies) > 0 {
+		return e.Reason.String() + ": " + e.policies()
 	}
-	if d.Reason != abi.ReasonPolicy {
-		return d.Reason.String()
+	if e.Reason != abi.ReasonPolicy {
+		return e.Reason.String()
 	}
-	if len(d.Policies) == 0 {
-		if d.PathStatus != abi.PathOK {
-			return d.Reason.String()
+	if len(e.Policies) == 0 {
+		if e.PathStatus != abi.PathOK {
+			return e.Reason.String()
 		}
 		return "no policy permits it"
 	}
-	return d.policies()
+	return e.policies()
 }
 
 // policies names what the denial rests on.
-func (d *Denial) policies() string {
-	names := make([]string, len(d.Policies))
-	for i, p := range d.Policies {
+func (e *Event) policies() string {
+	names := make([]string, len(e.Policies))
+	for i, p := range e.Policies {
 		names[i] = Token(p.ID)
 		if p.Audit {
 			names[i] += " in audit"

@@ -15,8 +15,8 @@ import (
 )
 
 // sample is a plain denial of reading a key.
-func sample() *Denial {
-	return &Denial{
+func sample() *Event {
+	return &Event{
 		Event: abi.Event{
 			Seq: 7, Workload: 1, Generation: 1, PID: 1234, TID: 1235, UID: 1000, GID: 1000, Cgroup: 99, Inode: 5, Device: 254 << 20,
 			Missing: abi.MaskOf(abi.Open, abi.Read), Action: abi.Open, Comm: "cat",
@@ -33,69 +33,69 @@ const prefix = "stockade: 12:03:04.123 "
 func TestLineNamesWhatWasDeniedAndWhy(t *testing.T) {
 	cases := []struct {
 		name   string
-		change func(*Denial)
+		change func(*Event)
 		want   string
 	}{
-		{"policy with reason", func(*Denial) {},
+		{"policy with reason", func(*Event) {},
 			`denied read /home/u/.ssh/id_rsa by /usr/bin/cat[1234]: policy no-secrets ("keys stay")`},
-		{"policy without reason", func(d *Denial) { d.Policies[0].Reason = "" },
+		{"policy without reason", func(d *Event) { d.Policies[0].Reason = "" },
 			`denied read /home/u/.ssh/id_rsa by /usr/bin/cat[1234]: policy no-secrets`},
-		{"two policies", func(d *Denial) { d.Policies = append(d.Policies, Policy{ID: "p 2"}) },
+		{"two policies", func(d *Event) { d.Policies = append(d.Policies, Policy{ID: "p 2"}) },
 			`denied read /home/u/.ssh/id_rsa by /usr/bin/cat[1234]: policies no-secrets ("keys stay"), "p 2"`},
-		{"no policy", func(d *Denial) { d.Policies = nil },
+		{"no policy", func(d *Event) { d.Policies = nil },
 			`denied read /home/u/.ssh/id_rsa by /usr/bin/cat[1234]: no policy permits it`},
-		{"answered", func(d *Denial) { d.Reason = abi.ReasonAnswered },
+		{"answered", func(d *Event) { d.Reason = abi.ReasonAnswered },
 			`denied read /home/u/.ssh/id_rsa by /usr/bin/cat[1234]: the agent's answer to what the policy asks: policy no-secrets ("keys stay")`},
-		{"answered, no policy", func(d *Denial) { d.Reason, d.Policies = abi.ReasonAnswered, nil },
+		{"answered, no policy", func(d *Event) { d.Reason, d.Policies = abi.ReasonAnswered, nil },
 			`denied read /home/u/.ssh/id_rsa by /usr/bin/cat[1234]: the agent's answer to what the policy asks`},
-		{"audit", func(d *Denial) { d.Mode = abi.Audit },
+		{"audit", func(d *Event) { d.Mode = abi.Audit },
 			`would deny read /home/u/.ssh/id_rsa by /usr/bin/cat[1234]: policy no-secrets ("keys stay")`},
-		{"policy in audit", func(d *Denial) { d.Mode = abi.Audit; d.Policies[0].Audit = true },
+		{"policy in audit", func(d *Event) { d.Mode = abi.Audit; d.Policies[0].Audit = true },
 			`would deny read /home/u/.ssh/id_rsa by /usr/bin/cat[1234]: policy no-secrets in audit ("keys stay")`},
-		{"kind of socket", func(d *Denial) {
+		{"kind of socket", func(d *Event) {
 			d.Reason, d.Boundary, d.Device, d.Missing, d.Policies = abi.ReasonBoundary, abi.BoundaryNetwork, uint32(abi.SocketNetlink)+9, 0, nil
 			d.Path, d.PathStatus, d.Inode = "", abi.PathNone, 0
 		}, `denied a socket of kind netlink-audit by /usr/bin/cat[1234]: a kind of socket that is not permitted`},
-		{"only open", func(d *Denial) { d.Missing = abi.MaskOf(abi.Open) },
+		{"only open", func(d *Event) { d.Missing = abi.MaskOf(abi.Open) },
 			`denied open /home/u/.ssh/id_rsa by /usr/bin/cat[1234]: policy no-secrets ("keys stay")`},
-		{"several actions", func(d *Denial) { d.Missing = abi.MaskOf(abi.Open, abi.Create, abi.Write) },
+		{"several actions", func(d *Event) { d.Missing = abi.MaskOf(abi.Open, abi.Create, abi.Write) },
 			`denied write,create /home/u/.ssh/id_rsa by /usr/bin/cat[1234]: policy no-secrets ("keys stay")`},
-		{"map, which lacks execute too", func(d *Denial) { d.Missing = abi.MaskOf(abi.Execute, abi.Map) },
+		{"map, which lacks execute too", func(d *Event) { d.Missing = abi.MaskOf(abi.Execute, abi.Map) },
 			`denied map /home/u/.ssh/id_rsa by /usr/bin/cat[1234]: policy no-secrets ("keys stay")`},
-		{"rename", func(d *Denial) { d.Missing = abi.MaskOf(abi.Move); d.Dest = "/b c"; d.DestStatus = abi.PathOK },
+		{"rename", func(d *Event) { d.Missing = abi.MaskOf(abi.Move); d.Dest = "/b c"; d.DestStatus = abi.PathOK },
 			`denied move /home/u/.ssh/id_rsa -> "/b c" by /usr/bin/cat[1234]: policy no-secrets ("keys stay")`},
-		{"no gain", func(d *Denial) { d.Reason = abi.ReasonGain; d.Policies = nil },
+		{"no gain", func(d *Event) { d.Reason = abi.ReasonGain; d.Policies = nil },
 			`denied read /home/u/.ssh/id_rsa by /usr/bin/cat[1234]: the new place would grant more than the old one`},
-		{"outside", func(d *Denial) {
+		{"outside", func(d *Event) {
 			d.Reason, d.PathStatus, d.Path, d.Policies = abi.ReasonOutside, abi.PathOutside, "(outside)/key", nil
 		}, `denied read (outside)/key by /usr/bin/cat[1234]: the path does not lead to the workload's root`},
-		{"touch", func(d *Denial) { d.Missing = abi.MaskOf(abi.Touch, abi.Write); d.Policies = nil },
+		{"touch", func(d *Event) { d.Missing = abi.MaskOf(abi.Touch, abi.Write); d.Policies = nil },
 			`denied touch /home/u/.ssh/id_rsa by /usr/bin/cat[1234]: no policy permits it`},
-		{"boundary with an action", func(d *Denial) {
+		{"boundary with an action", func(d *Event) {
 			d.Reason, d.Boundary, d.Missing, d.Policies = abi.ReasonBoundary, abi.BoundaryControl, abi.MaskOf(abi.Open, abi.Write), nil
 			d.Path = "/proc/sys/kernel/core_pattern"
 		}, `denied write /proc/sys/kernel/core_pattern by /usr/bin/cat[1234]: a file that controls the kernel or other workloads: no policy can grant this`},
-		{"capability", func(d *Denial) {
+		{"capability", func(d *Event) {
 			d.Reason, d.Boundary, d.Device, d.Missing, d.Policies = abi.ReasonBoundary, abi.BoundaryCapability, 23, 0, nil
 			d.Path, d.PathStatus, d.Inode = "", abi.PathNone, 0
 		}, `denied the use of SYS_NICE by /usr/bin/cat[1234]: a capability that the workload was not granted`},
-		{"capability that is never granted", func(d *Denial) {
+		{"capability that is never granted", func(d *Event) {
 			d.Reason, d.Boundary, d.Device, d.Missing, d.Policies = abi.ReasonBoundary, abi.BoundaryCapability, 38, 0, nil
 			d.Path, d.PathStatus, d.Inode = "", abi.PathNone, 0
 		}, `denied the use of PERFMON by /usr/bin/cat[1234]: a capability that is never granted`},
-		{"capability of a later kernel", func(d *Denial) {
+		{"capability of a later kernel", func(d *Event) {
 			d.Reason, d.Boundary, d.Device, d.Missing, d.Policies = abi.ReasonBoundary, abi.BoundaryCapability, 41, 0, nil
 			d.Path, d.PathStatus, d.Inode = "", abi.PathNone, 0
 		}, `denied the use of 41 by /usr/bin/cat[1234]: a capability that is never granted`},
-		{"kind of socket that is never granted", func(d *Denial) {
+		{"kind of socket that is never granted", func(d *Event) {
 			d.Reason, d.Boundary, d.Device, d.Missing, d.Policies = abi.ReasonBoundary, abi.BoundaryNetwork, uint32(abi.SocketOther), 0, nil
 			d.Path, d.PathStatus, d.Inode = "", abi.PathNone, 0
 		}, `denied a socket of kind other by /usr/bin/cat[1234]: a kind of socket that is never granted`},
-		{"boundary without action and path", func(d *Denial) {
+		{"boundary without action and path", func(d *Event) {
 			d.Reason, d.Boundary, d.Missing, d.Policies = abi.ReasonBoundary, abi.BoundaryBPF, 0, nil
 			d.PathStatus, d.Inode = abi.PathNone, 0
 		}, `denied bpf(2) by /usr/bin/cat[1234]: no policy can grant this`},
-		{"no path, no executable", func(d *Denial) {
+		{"no path, no executable", func(d *Event) {
 			d.Reason, d.PathStatus, d.ExeStatus, d.Policies = abi.ReasonBusy, abi.PathNone, abi.PathNone, nil
 		}, `denied read inode 5 of device 254:0 by ?[1234]: no scratch memory was free`},
 	}
@@ -170,7 +170,7 @@ func TestJSONRoundTripsHostileNames(t *testing.T) {
 }
 
 func TestJSONHasEveryField(t *testing.T) {
-	want := `{"type":"denial","time":"2026-05-04T12:03:04.123456789Z","seq":7,"workload":"w","mode":"enforce",` +
+	want := `{"type":"denial","version":1,"time":"2026-05-04T12:03:04.123456789Z","seq":7,"workload":"w","mode":"enforce",` +
 		`"action":"open","actions":["open","read"],"path":"/home/u/.ssh/id_rsa","path_status":"ok","kind":"File",` +
 		`"exe":"/usr/bin/cat","pid":1234,"tid":1235,"uid":1000,"gid":1000,"comm":"cat","cgroup":99,"inode":5,"device":"254:0",` +
 		`"reason":"denied by policy","policies":[{"id":"no-secrets","reason":"keys stay","severity":"high","effect":"forbid"}],` +
@@ -247,11 +247,11 @@ func TestTallyIsBounded(t *testing.T) {
 func TestQuietLeavesTheSummary(t *testing.T) {
 	for _, json := range []bool{false, true} {
 		var out bytes.Buffer
-		var s Sink = &Text{W: &out, Quiet: true}
+		var s Output = &Text{W: &out, Quiet: true}
 		if json {
 			s = &JSON{W: &out, Quiet: true}
 		}
-		s.Denial(sample())
+		_ = s.Event(sample())
 		if out.Len() > 0 {
 			t.Errorf("quiet, but: %s", out.String())
 		}

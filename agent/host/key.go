@@ -1,0 +1,126 @@
+package host
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// KeyFile is where the key lies that this host signs with. It outlives a reboot: what
+// was signed can be checked for years.
+const KeyFile = "/var/lib/stockade/host.key"
+
+// maxKey bounds such a file, in bytes.
+const maxKey = 16 << 10
+
+// Key returns the Ed25519 key that this host signs with, from a file (PKCS #8 in PEM)
+// that is made when there is none. One that others can read, or write, is refused.
+func Key(file string) (ed25519.PrivateKey, error) {
+	key, err := readKey(file)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return key, err
+	}
+	if err := makeKey(file); err != nil && !errors.Is(err, fs.ErrExist) { // made by another meanwhile
+		return nil, fmt.Errorf("host key: %w: nothing can be signed; run as root, or make room", err)
+	}
+	return readKey(file)
+}
+
+func readKey(file string) (ed25519.PrivateKey, error) {
+	refuse := func(what string) error {
+		return fmt.Errorf("host key %s: %s: nothing can be signed; look who changed it, then move it away: the next use makes another", file, what)
+	}
+	f, err := os.OpenFile(file, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("host key: %w: nothing can be signed; run as root", err)
+	}
+	defer f.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return nil, refuse(err.Error())
+	}
+	switch {
+	case st.Mode&unix.S_IFMT != unix.S_IFREG:
+		return nil, refuse("no regular file")
+	case st.Mode&0o077 != 0:
+		return nil, refuse(fmt.Sprintf("mode %#o, others than its owner may use it", st.Mode&0o777))
+	case int(st.Uid) != os.Geteuid():
+		return nil, refuse(fmt.Sprintf("belongs to user %d", st.Uid))
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxKey))
+	if err != nil {
+		return nil, refuse(err.Error())
+	}
+	block, _ := pem.Decode(text)
+	if block == nil || block.Type != "PRIVATE KEY" {
+		return nil, refuse("no private key in PEM")
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, refuse(err.Error())
+	}
+	key, ok := parsed.(ed25519.PrivateKey)
+	if !ok {
+		return nil, refuse("no Ed25519 key")
+	}
+	return key, nil
+}
+
+// makeKey makes a key: whole, on the disk, or not at all; and never in the place of
+// one that is there.
+func makeKey(file string) error {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	folder := filepath.Dir(file)
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(folder, ".key-*") // of mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(f.Name(), file); err != nil {
+		return err
+	}
+	return syncFolder(folder)
+}
+
+func syncFolder(folder string) error {
+	dir, err := os.Open(folder)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// PublicKey renders the public half of a key in PEM, and its fingerprint.
+func PublicKey(key ed25519.PrivateKey) (text []byte, fingerprint string) {
+	der, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		panic(err) // it knows Ed25519
+	}
+	sum := sha256.Sum256(der)
+	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), "SHA256:" + base64.RawStdEncoding.EncodeToString(sum[:])
+}
