@@ -39,7 +39,15 @@ var layout = []struct {
 	{"agent/*", []string{"bpf/abi", "bpf/fault"}},
 	{"agent/explain", []string{"agent/sink", "compiler", "bpf/abi"}},
 	{"agent/delivery", []string{"agent/sink", "bpf/abi"}},
-	{"agent", []string{"agent/*", "compiler", "bpf", "bpf/abi", "bpf/fault", "cgroup", "inotify"}},
+	{"agent/policies", []string{"agent/config", "compiler", "bpf/abi"}},
+	{"agent/decide", []string{"compiler", "bpf/abi"}},
+	{"agent/host", []string{"agent/delivery", "bpf", "bpf/abi", "bpf/fault"}},
+	{"agent/host/hosttest", []string{"agent/*", "compiler", "bpf", "bpf/abi", "cgroup"}}, // fakes, for tests
+	{"agent/hold", []string{"agent/host", "agent/explain", "agent/image", "agent/fanotify", "agent/sink", "agent/api", "compiler", "bpf", "bpf/abi", "bpf/fault"}},
+	{"agent/run", []string{"agent/host", "agent/delivery", "agent/explain", "agent/sink", "agent/api", "compiler", "bpf", "bpf/abi", "cgroup"}},
+	{"agent/daemon", []string{"agent/run", "agent/hold", "agent/host", "agent/delivery", "agent/explain", "agent/policies", "agent/sink", "agent/config", "agent/api",
+		"compiler", "bpf", "bpf/abi", "bpf/fault", "cgroup", "inotify"}},
+	{"agent", []string{"agent/daemon", "agent/run", "agent/decide", "agent/policies", "agent/host", "agent/sink", "agent/config", "agent/api", "compiler", "bpf/abi"}},
 	{"cmd/stockade", []string{"agent", "compiler", "cgroup", "bpf", "bpf/abi"}},
 	{"scripts/*", []string{"*"}},
 }
@@ -49,7 +57,13 @@ var layout = []struct {
 var outside = []struct{ from, never string }{
 	{"compiler", "github.com/cilium/ebpf"},
 	{"compiler/*", "github.com/cilium/ebpf"},
-	{"agent/*", "github.com/cilium/ebpf"},
+	{"agent/sink", "github.com/cilium/ebpf"},
+	{"agent/delivery", "github.com/cilium/ebpf"},
+	{"agent/explain", "github.com/cilium/ebpf"},
+	{"agent/policies", "github.com/cilium/ebpf"},
+	{"agent/decide", "github.com/cilium/ebpf"},
+	{"agent/config", "github.com/cilium/ebpf"},
+	{"agent/api", "github.com/cilium/ebpf"},
 }
 
 func matches(pattern, name string) bool {
@@ -164,6 +178,8 @@ func TestPlantedViolationIsFound(t *testing.T) {
 		{"scripts/bench", "compiler", true},
 		{"scripts/vm/guest", "scripts/vm/wire", true},
 
+		{"agent/daemon", "agent/hold", true},
+		{"agent/run", "agent/host", true},
 		{"bpf", "bpf/fault", true},
 		{"agent/api", "bpf/fault", true},
 
@@ -182,6 +198,15 @@ func TestPlantedViolationIsFound(t *testing.T) {
 		{"compiler/table", ebpf + "/btf", false},
 		{"bpf", "compiler", false},
 		{"agent/sink", "agent", false},
+		{"agent/run", "agent/daemon", false},
+		{"agent/hold", "agent/daemon", false},
+		{"agent/hold", "agent/run", false},
+		{"agent/host", "agent/run", false},
+		{"agent/delivery", "bpf", false},
+		{"agent/decide", ebpf, false},
+		{"agent/daemon", "agent", false},
+		{"agent", "bpf", false},
+		{"agent", "agent/host/hosttest", false},
 		{"agent/sink", "bpf", false},
 		{"agent/sink", "agent/api", false},
 		{"agent", "cmd/stockade", false},

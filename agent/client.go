@@ -36,20 +36,5 @@ const DefaultSocket = config.DefaultSocket
 // NewClient returns a client of the agent behind a socket.
 func NewClient(socket string) *Client { return api.NewClient(socket) }
 
-// CheckConfig reads and checks a configuration with all the policies that it
-// names, and returns how many workloads it declares. Nothing is changed.
-func CheckConfig(file string) (workloads int, err error) {
-	cfg, err := config.Read(file)
-	if err != nil {
-		return 0, err
-	}
-	d := &Daemon{machine: thisMachine, workloads: map[string]*workload{}}
-	list, err := d.stage(cfg)
-	for _, s := range list {
-		s.close()
-	}
-	return len(list), err
-}
-
 // Plural counts things, of which word names one.
 func Plural[N int | uint32 | uint64](n N, word string) string { return sink.Plural(n, word) }

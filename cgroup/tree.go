@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -134,3 +135,16 @@ func (t *Tree) Next() (paths []string, all bool, err error) {
 
 // Close ends the watch.
 func (t *Tree) Close() error { return t.changes.Close() }
+
+// ID returns the id of a group, by its path relative to the mount.
+func ID(rel string) (uint64, error) {
+	mount, err := Mountpoint()
+	if err != nil {
+		return 0, err
+	}
+	info, err := os.Stat(path.Join(mount, rel))
+	if err != nil {
+		return 0, fmt.Errorf("cgroup: %w: it has no id", err)
+	}
+	return info.Sys().(*syscall.Stat_t).Ino, nil
+}

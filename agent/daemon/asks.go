@@ -1,0 +1,80 @@
+package daemon
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/stockade-dev/stockade/agent/api"
+	"github.com/stockade-dev/stockade/agent/hold"
+	"github.com/stockade-dev/stockade/bpf/abi"
+)
+
+// answerAsks makes what answers for operations that wait, with the grants that
+// are left.
+func (d *Daemon) answerAsks() error {
+	find := func(e *abi.Event) *hold.Judge {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		w := d.byID[e.Workload]
+		if w == nil || w.installations[e.Generation] == nil {
+			return nil
+		}
+		return w.installations[e.Generation].judge
+	}
+	d.held = hold.New(d.kernel, d.adopted, d.memories(), find, d.noteOnce)
+	for name := range d.workloads {
+		if err := d.held.RecallGrants(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// holdAsks lets wait what the plans ask now.
+func (d *Daemon) holdAsks() {
+	var list []hold.Workload
+	d.mu.Lock()
+	d.held.SetDeadline(d.config.Asks.Deadline)
+	for _, w := range d.workloads {
+		if w.plan != nil {
+			list = append(list, hold.Workload{ID: w.id, Name: w.name, Plan: w.plan, Root: w.memory.Root, Identity: w.memory.RootID})
+		}
+	}
+	d.mu.Unlock()
+	slices.SortFunc(list, func(a, b hold.Workload) int { return cmp.Compare(a.ID, b.ID) })
+	d.held.Apply(list)
+}
+
+// maxTimes bounds how often one grant holds.
+const maxTimes = 1_000_000
+
+// grant answers a ticket for a number of operations. The plan stays.
+func (d *Daemon) grant(a *ask, w *workload, given api.Answer) (api.Change, error) {
+	held := d.held.Waits(w.id)
+	for _, r := range a.requests {
+		switch {
+		case !given.Allow:
+			return api.Change{}, errors.New("a number of times is for approvals: nothing was done; leave it out")
+		case given.Times < 0 || given.Times > maxTimes:
+			return api.Change{}, fmt.Errorf("%d times: not from 1 to %d: nothing was done; choose another number", given.Times, maxTimes)
+		case !held.Has(r.Action):
+			return api.Change{}, fmt.Errorf("%s does not wait for the agent on this kernel, so nobody counts: nothing was done; use --for instead of --times", r.Action)
+		}
+	}
+	now := time.Now()
+	answers, err := a.answers(w.plan, given, now)
+	if err == nil {
+		_, err = a.settle(w, given, now) // would it do what it says?
+	}
+	if err == nil {
+		err = d.held.AddGrant(w.name, newTicketID(), given.Times, answers)
+	}
+	if err != nil {
+		return api.Change{}, err
+	}
+	d.tickets.drop(a.ID)
+	return api.Change{Name: w.name, Generation: w.generation, Digest: "sha256:" + w.plan.Digest}, nil
+}

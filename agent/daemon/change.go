@@ -1,0 +1,273 @@
+package daemon
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/stockade-dev/stockade/agent/api"
+	"github.com/stockade-dev/stockade/agent/config"
+	"github.com/stockade-dev/stockade/agent/policies"
+	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/bpf/fault"
+	"github.com/stockade-dev/stockade/compiler"
+)
+
+// Reload reads the configuration and all policies again. On an error nothing is
+// changed, and the status shows the error.
+func (d *Daemon) Reload() error {
+	d.change.Lock()
+	defer d.change.Unlock()
+	cfg, err := config.Read(d.file)
+	if failed := fault.At("agent.reload"); failed != nil {
+		err = fmt.Errorf("configuration %s: %w: nothing is changed", d.file, failed)
+	}
+	var list []*staged
+	if err == nil {
+		list, err = d.stage(cfg)
+	}
+	if err != nil {
+		d.reloaded(err)
+		return err
+	}
+	if was := d.config; was.Socket != cfg.Socket || was.Limits.Tables != cfg.Limits.Tables || was.Limits.Events != cfg.Limits.Events ||
+		was.Strict != cfg.Strict || was.Metrics != cfg.Metrics {
+		d.note("socket, metrics, tables, events, strict: changed in the configuration: they stay as they are until the agent is started again (tables, events, strict: until `stockade uninstall`)")
+	}
+	err = d.commit(cfg, list, false)
+	d.holdAsks()
+	err = errors.Join(err, d.groups.set(patternsOf(cfg.Workloads)))
+	if d.watchFiles != nil {
+		d.watchFiles(d.watched())
+	}
+	d.reloaded(err)
+	return err
+}
+
+// reloaded notes how a reload ended; the same error is told once.
+func (d *Daemon) reloaded(err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	d.figures.reload(err)
+	d.mu.Lock()
+	news := d.err != text
+	d.err = text
+	d.mu.Unlock()
+	if news && err != nil {
+		d.note("reload: " + text)
+	}
+	notify(d.statusLine())
+}
+
+// watched lists the files and folders that a reload reads.
+func (d *Daemon) watched() []string {
+	list := []string{d.file}
+	for _, w := range d.config.Workloads {
+		list = append(list, w.Policies...)
+		if w.Entities != "" {
+			list = append(list, w.Entities)
+		}
+	}
+	return list
+}
+
+// find returns a workload by its name.
+func (d *Daemon) find(name string) (*workload, error) {
+	if w := d.workloads[name]; w != nil {
+		return w, nil
+	}
+	return nil, fmt.Errorf("workload %q: %w: nothing was done; see `stockade ps`", name, api.ErrNotFound)
+}
+
+// Apply makes a policy set that of a workload, until the configuration says
+// something new.
+func (d *Daemon) Apply(name string, p api.Policy) (api.Change, error) {
+	d.change.Lock()
+	defer d.change.Unlock()
+	w, err := d.find(name)
+	if err != nil {
+		return api.Change{}, err
+	}
+	if w.run != nil {
+		return api.Change{}, errOfRun(name)
+	}
+	if w.declared == nil {
+		return api.Change{}, fmt.Errorf("workload %s: removed from the configuration: nothing was done; declare it again", name)
+	}
+	input, err := applied(w, p)
+	if err != nil {
+		return api.Change{}, err
+	}
+	return d.replace(w, input, fromApply)
+}
+
+// applied merges what is to be applied with what the workload has.
+func applied(w *workload, p api.Policy) (compiler.Input, error) {
+	in := w.memory.Input
+	in.Sources = nil
+	for _, s := range p.Sources {
+		in.Sources = append(in.Sources, compiler.Source{Name: s.Name, Text: []byte(s.Text)})
+	}
+	if len(in.Sources) == 0 {
+		return in, errors.New("policies: none given: nothing was done; name at least one file")
+	}
+	if p.Entities != nil {
+		in.EntitiesName, in.Entities = p.Entities.Name, []byte(p.Entities.Text)
+	}
+	if p.Principal != nil {
+		in.Principal = *p.Principal
+	}
+	for _, action := range p.Handle {
+		a, ok := abi.ParseAction("file_system::Action", action)
+		if !ok || !abi.EnforcedActions.Has(a) {
+			return in, fmt.Errorf("handle %q: no action that can be enforced: nothing was done; use one of %s", action, abi.EnforcedActions)
+		}
+		in.Handled |= abi.MaskOf(a)
+	}
+	name := w.declared.Baseline
+	if p.Baseline != nil {
+		name = *p.Baseline
+	}
+	return in, policies.AddBaseline(&in, name)
+}
+
+// Rollback makes the policy set before the present one that of a workload.
+func (d *Daemon) Rollback(name string) (api.Change, error) {
+	d.change.Lock()
+	defer d.change.Unlock()
+	w, err := d.find(name)
+	if err != nil {
+		return api.Change{}, err
+	}
+	if w.run != nil {
+		return api.Change{}, errOfRun(name)
+	}
+	if w.memory.Previous == nil || w.declared == nil {
+		return api.Change{}, fmt.Errorf("workload %s: has no policy set before the present one: nothing was done; apply one", name)
+	}
+	return d.replace(w, *w.memory.Previous, fromRollback)
+}
+
+// replace compiles an input and installs it; the present one becomes the one
+// before. On an error nothing is changed.
+func (d *Daemon) replace(w *workload, input compiler.Input, origin string) (api.Change, error) {
+	plan, err := compiler.Compile(input)
+	if err == nil {
+		err = d.hooksFor(plan)
+	}
+	if err != nil {
+		return api.Change{}, err
+	}
+	next := w.memory
+	next.Input, next.Previous, next.Origin = input, &w.memory.Input, origin
+	if policies.DigestOf(input) == next.Base {
+		next.Origin = fromConfig
+	}
+	if origin != fromAnswer {
+		if err := d.held.DropGrants(w.name); err != nil {
+			return api.Change{}, err
+		}
+	}
+	before := w.memory
+	next.Previous = &before.Input
+	if err := next.keep(d.memories(), w.name); err != nil {
+		return api.Change{}, err
+	}
+	if err := d.install(w, plan, w.mode); err != nil {
+		return api.Change{}, errors.Join(err, before.keep(d.memories(), w.name))
+	}
+	d.mu.Lock()
+	w.plan, w.memory, w.known, w.err = plan, next, true, ""
+	generation := w.generation
+	d.mu.Unlock()
+	d.holdAsks()
+	return api.Change{Name: w.name, Generation: generation, Digest: "sha256:" + plan.Digest, Warnings: plan.Warnings}, nil
+}
+
+// SetMode changes the mode of a workload, until the configuration says another.
+func (d *Daemon) SetMode(name, text string) (api.Change, error) {
+	d.change.Lock()
+	defer d.change.Unlock()
+	w, err := d.find(name)
+	if err != nil {
+		return api.Change{}, err
+	}
+	mode, ok := map[string]abi.Mode{"enforce": abi.Enforce, "audit": abi.Audit, "lockdown": abi.Lockdown}[text]
+	if !ok {
+		return api.Change{}, fmt.Errorf("mode %q: unknown: nothing was done; use enforce, audit or lockdown", text)
+	}
+	if err := d.kernel.SetMode(w.id, mode); err != nil {
+		return api.Change{}, err
+	}
+	_ = fault.At("agent.mode")
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	w.mode = mode
+	change := api.Change{Name: name, Generation: w.generation}
+	if w.plan != nil {
+		change.Digest = "sha256:" + w.plan.Digest
+	}
+	return change, nil
+}
+
+// Status says what there is.
+func (d *Daemon) Status() (api.Status, error) {
+	list, err := d.kernel.Workloads()
+	if err != nil {
+		return api.Status{}, err
+	}
+	tasks, err := d.kernel.Tasks()
+	if err != nil {
+		return api.Status{}, err
+	}
+	groups := d.groups.of()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := api.Status{PID: os.Getpid(), Started: d.started.UTC(), Adopted: d.adopted, Kernel: d.machine.Identity, Config: d.file,
+		Error: d.err, Notes: slices.Clone(d.notes), Workloads: []api.Workload{}}
+	for _, k := range list {
+		one := api.Workload{Name: k.Name, Mode: k.Mode.String(), Generation: k.Generation, Cgroups: groups[k.Name], Tasks: tasks[k.ID],
+			Allowed: k.Allowed, Denied: k.Denied, Delivered: k.Delivered, Dropped: k.Dropped, Lost: k.Lost, Withheld: k.Withheld}
+		if one.Cgroups == nil {
+			one.Cgroups = []string{}
+		}
+		if w := d.byID[k.ID]; w != nil {
+			if w.run != nil {
+				one.Cgroups = groupOfRun(k.Name)
+			}
+			one.Origin, one.Error, one.Held, one.Sinks = w.memory.Origin, w.err, d.held.Status(k.ID), w.sinkStatus()
+			if w.plan != nil {
+				one.Digest, one.Principal = "sha256:"+w.plan.Digest, w.plan.Principal
+				for _, a := range w.plan.Handled.Actions() {
+					one.Handled = append(one.Handled, a.String())
+				}
+			}
+		}
+		s.Workloads = append(s.Workloads, one)
+	}
+	slices.SortFunc(s.Workloads, func(a, b api.Workload) int { return cmp.Compare(a.Name, b.Name) })
+	return s, nil
+}
+
+// Subscribe returns denials as they come.
+func (d *Daemon) Subscribe() (<-chan string, func()) { return d.hub.Subscribe() }
+
+// folders lists the folders in which something must be watched, for a list of
+// files and folders.
+func folders(paths []string) []string {
+	set := map[string]bool{}
+	for _, path := range paths {
+		set[filepath.Dir(path)] = true
+		if info, err := os.Stat(path); err == nil && info.IsDir() {
+			set[strings.TrimSuffix(path, "/")] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(set))
+}

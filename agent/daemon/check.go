@@ -1,0 +1,18 @@
+package daemon
+
+import "github.com/stockade-dev/stockade/agent/config"
+
+// CheckConfig reads and checks a configuration with all the policies that it
+// names, and returns how many workloads it declares. Nothing is changed.
+func CheckConfig(file string) (workloads int, err error) {
+	cfg, err := config.Read(file)
+	if err != nil {
+		return 0, err
+	}
+	d := &Daemon{machine: thisMachine, workloads: map[string]*workload{}}
+	list, err := d.stage(cfg)
+	for _, s := range list {
+		s.close()
+	}
+	return len(list), err
+}

@@ -1,0 +1,357 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/stockade-dev/stockade/agent/api"
+	"github.com/stockade-dev/stockade/agent/config"
+	"github.com/stockade-dev/stockade/agent/hold"
+	"github.com/stockade-dev/stockade/agent/host"
+	"github.com/stockade-dev/stockade/agent/sink"
+	"github.com/stockade-dev/stockade/bpf"
+	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/bpf/fault"
+	"github.com/stockade-dev/stockade/cgroup"
+)
+
+// Daemon holds the workloads that a configuration declares. What it sets up in
+// the kernel outlives it.
+type Daemon struct {
+	machine machine
+	file    string
+	std     io.Writer
+	started time.Time
+
+	lock    *os.File
+	kernel  host.Kernel
+	adopted bool
+	served  bool // it could be asked
+	groups  *groups
+	hub     sink.Hub
+	held    *hold.Answerer
+	tickets tickets
+	spare   *sink.Fan // of denials that no workload is known for
+
+	figures figures
+	quit    chan struct{} // closed when nothing more is read
+	ending  bool          // enforcement was uninstalled
+
+	change sync.Mutex // held by whoever changes anything
+	over   chan error // why the daemon ends
+	once   sync.Once
+
+	mu        sync.Mutex // what follows
+	config    *config.Config
+	workloads map[string]*workload
+	byID      map[uint32]*workload
+	err       string // of the last reload
+	notes     []string
+	told      map[string]bool
+	// watchFiles changes which files a reload is due for.
+	watchFiles func([]string)
+}
+
+// machine is what the daemon is on.
+type machine struct{ host.Machine }
+
+var thisMachine = machine{host.This}
+
+// Serve runs the agent of a configuration until it is told to stop by ctx or a
+// signal. Enforcement stays when it ends, however it ends. Its own words go to
+// std, and denials for which the configuration names no file.
+func Serve(ctx context.Context, file string, std io.Writer) error {
+	return thisMachine.serve(ctx, file, std)
+}
+
+func (m machine) serve(ctx context.Context, file string, std io.Writer) error {
+	d, err := m.open(file, std)
+	if err != nil {
+		return err
+	}
+	err = d.run(ctx)
+	return errors.Join(err, d.close())
+}
+
+// open does everything up to the point where all that is declared is enforced.
+// On an error nothing is left that was not there before.
+func (m machine) open(file string, std io.Writer) (d *Daemon, err error) {
+	cfg, err := config.Read(file)
+	if err != nil {
+		return nil, err
+	}
+	d = &Daemon{machine: m, file: file, std: &lockedWriter{w: std}, started: time.Now(), over: make(chan error, 1), quit: make(chan struct{}),
+		workloads: map[string]*workload{}, byID: map[uint32]*workload{}, told: map[string]bool{}}
+	d.spare = &sink.Fan{First: sink.NewFile(d.std, false)}
+	lock, err := m.TakeLock()
+	if err != nil {
+		return nil, err
+	}
+	d.lock = lock
+	defer func() {
+		if err != nil {
+			lock.Close()
+		}
+	}()
+	staged, err := d.acquire(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err = d.begin(cfg, staged); err == nil {
+		return d, nil
+	}
+	return nil, errors.Join(err, d.close())
+}
+
+// acquire adopts the kernel side, or loads it once all policies are known to
+// compile.
+func (d *Daemon) acquire(cfg *config.Config) (staged []*staged, err error) {
+	defer debug.FreeOSMemory() // loading took several times what running needs
+	d.kernel, err = d.machine.Adopt(d.machine.Pins)
+	var incomplete *bpf.IncompleteError
+	switch {
+	case err == nil:
+		d.adopted = true
+		if err = d.restore(); err == nil {
+			staged, err = d.stage(cfg)
+		}
+		if err != nil {
+			return nil, errors.Join(err, d.kernel.Abandon())
+		}
+		return staged, nil
+	case errors.As(err, &incomplete) && incomplete.Begun:
+		if err = d.discard(); err != nil {
+			return nil, err
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	}
+	if err = d.machine.Check(); err != nil { // a set that is pinned has proved itself
+		return nil, err
+	}
+	if staged, err = d.stage(cfg); err != nil {
+		return nil, err
+	}
+	handled := abi.DefaultActions
+	for i := range cfg.Workloads {
+		handled |= cfg.Workloads[i].Handled
+	}
+	progress("loading the programs into the kernel")
+	d.kernel, err = d.machine.Load(bpf.Options{PinDir: d.machine.Pins, TableWords: int(cfg.Limits.Tables/8) - 1,
+		EventBytes: int(cfg.Limits.Events), Handled: handled, Strict: cfg.Strict,
+		Clock: true}) // policies to come may test the time
+	return staged, err
+}
+
+// discard removes pins that never became, or no longer are, a whole set.
+func (d *Daemon) discard() error {
+	n, err := bpf.Members(d.machine.Pins)
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		return fmt.Errorf("%s: what is pinned is not whole and confines %s: nothing is changed; end that with `stockade uninstall --force`, then start again", d.machine.Pins, sink.Plural(n, "task"))
+	}
+	d.note(d.machine.Pins + ": left by a start or an uninstall that was interrupted: removed")
+	return bpf.Remove(d.machine.Pins)
+}
+
+// begin installs what was staged and confines what is there.
+func (d *Daemon) begin(cfg *config.Config, staged []*staged) (err error) {
+	if err := fault.At("agent.begin"); err != nil {
+		return fmt.Errorf("workloads: %w: nothing is installed", err)
+	}
+	for _, gap := range d.kernel.Gaps() {
+		d.note("warning: " + gap)
+	}
+	d.limit(cfg)
+	if err = d.answerAsks(); err != nil {
+		return err
+	}
+	if cfg.Strict && !d.kernel.Strict() {
+		d.note("strict: the pinned set has no hooks for it: no run can be strict; run `stockade uninstall` and start again to change it")
+	}
+	if err = d.commit(cfg, staged, true); err != nil {
+		return err
+	}
+	d.holdAsks()
+	if d.groups, err = newGroups(d.confine, d.note); err != nil {
+		return err
+	}
+	if err = d.groups.set(patternsOf(cfg.Workloads)); err != nil {
+		return errors.Join(err, d.groups.tree.Close())
+	}
+	return nil
+}
+
+// oomScore makes the agent one of the last that the kernel kills for memory.
+const oomScore = "-900"
+
+// limit applies the limits on this process.
+func (d *Daemon) limit(cfg *config.Config) {
+	debug.SetMemoryLimit(cfg.Limits.Memory)
+	if err := os.WriteFile("/proc/self/oom_score_adj", []byte(oomScore), 0); err != nil {
+		d.note(fmt.Sprintf("oom_score_adj: %v: short of memory, the kernel may kill the agent before others; enforcement would stay", err))
+	}
+	if words := int(cfg.Limits.Tables / 8); d.adopted && d.kernel.Words() < words {
+		d.note(fmt.Sprintf("limits: tables: %d KiB asked for, %d KiB are pinned: the pinned size stays; run `stockade uninstall` and start again to change it", cfg.Limits.Tables>>10, d.kernel.Words()*8>>10))
+	}
+}
+
+// memories is the folder of the memories.
+func (d *Daemon) memories() string { return filepath.Join(d.machine.State, "agent") }
+
+// confine puts one cgroup under a workload.
+func (d *Daemon) confine(rel, name string) error {
+	d.mu.Lock()
+	w := d.workloads[name]
+	d.mu.Unlock()
+	if w == nil {
+		return fmt.Errorf("cgroup %s: workload %s is gone: it is not confined; reload", rel, name)
+	}
+	id, err := cgroup.ID(rel)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = fault.At("agent.confine")
+	}
+	if err == nil {
+		err = d.kernel.Confine(id, w.id)
+	}
+	if err != nil {
+		text := fmt.Sprintf("cgroup %s: workload %s: %v", rel, name, err)
+		d.mu.Lock()
+		w.err = text
+		d.mu.Unlock()
+		d.noteOnce(rel, text)
+	}
+	return nil // the others are not left out
+}
+
+// run serves until it is told to stop.
+func (d *Daemon) run(ctx context.Context) error {
+	events, err := d.kernel.Events()
+	if err != nil {
+		return err
+	}
+	listener, err := api.Listen(d.config.Socket)
+	if err != nil {
+		return errors.Join(err, events.Close())
+	}
+	server := api.NewServer(d, d.allow)
+	files, err := newFileWatch(func() { _ = d.Reload() }, d.note) // told by note and status
+	if err != nil {
+		return errors.Join(err, events.Close(), listener.Close())
+	}
+	d.served = true
+	d.change.Lock()
+	d.watchFiles = files.set
+	files.set(d.watched())
+	d.change.Unlock()
+
+	metrics := d.serveMetrics()
+
+	var tasks, reading sync.WaitGroup
+	reading.Go(func() { d.read(events) })
+	tasks.Go(d.groups.follow)
+	tasks.Go(files.follow)
+	tasks.Go(func() { _ = server.Serve(listener) })
+	clock := host.StartClock(d.kernel.SyncClock)
+	err = d.wait(ctx)
+	err = errors.Join(err, events.Close(), metrics.Close())
+	reading.Wait()
+	close(d.quit) // runs take what was read; the rest is the next agent's
+	_ = d.hub.Close()
+	shut, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if server.Shutdown(shut) != nil {
+		server.Close()
+	}
+	os.Remove(d.config.Socket)
+	errs := []error{err, clock.Stop(), files.close(), d.groups.tree.Close()}
+	tasks.Wait()
+	return errors.Join(errs...)
+}
+
+// close leaves the kernel side to the next agent, but for one that never served:
+// its start failed.
+func (d *Daemon) close() error {
+	d.change.Lock()
+	defer d.change.Unlock()
+	end := d.kernel.Abandon
+	if !d.served && !d.adopted {
+		end = d.kernel.Close
+	}
+	return errors.Join(d.held.Close(), d.closeSinks(), end(), d.lock.Close())
+}
+
+// closeSinks hands over what waits for them.
+func (d *Daemon) closeSinks() error {
+	var errs []error
+	for _, w := range d.workloads {
+		if w.sinks != nil {
+			errs = append(errs, w.sinks.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// fail ends the daemon.
+func (d *Daemon) fail(err error) { d.once.Do(func() { d.over <- err }) }
+
+// maxNotes bounds the notes that a status shows.
+const maxNotes = 20
+
+// note tells a reader of the log, and of the status.
+func (d *Daemon) note(text string) {
+	d.mu.Lock()
+	d.notes = append(d.notes, time.Now().UTC().Format(time.RFC3339)+" "+text)
+	d.notes = d.notes[max(0, len(d.notes)-maxNotes):]
+	d.mu.Unlock()
+	fmt.Fprintf(d.std, "stockade: agent: %s\n", printable(text))
+}
+
+// noteOnce is note for what would come again and again; key tells it apart.
+func (d *Daemon) noteOnce(key, text string) {
+	d.mu.Lock()
+	told := d.told[key]
+	if len(d.told) < 4096 {
+		d.told[key] = true
+	}
+	d.mu.Unlock()
+	if !told {
+		d.note(text)
+	}
+}
+
+// printable keeps a note on its lines: names in it come from anywhere.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || r >= ' ' && r != 0x7f {
+			return r
+		}
+		return '?'
+	}, text)
+}
+
+// lockedWriter lets several goroutines write whole lines.
+type lockedWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (l *lockedWriter) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
+}

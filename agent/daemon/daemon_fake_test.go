@@ -1,0 +1,287 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stockade-dev/stockade/agent/api"
+	"github.com/stockade-dev/stockade/agent/delivery"
+	"github.com/stockade-dev/stockade/agent/host"
+	"github.com/stockade-dev/stockade/agent/host/hosttest"
+	"github.com/stockade-dev/stockade/bpf"
+	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/cgroup"
+)
+
+// fakeSet stands in for a pinned set: it outlives daemons.
+type fakeSet struct {
+	hosttest.Kernel
+	mu         sync.Mutex
+	loaded     int
+	list       []bpf.Workload
+	tables     map[uint32][]uint64
+	groups     map[uint64]uint32
+	tasks      map[uint32]int
+	confined   map[int]bool
+	installErr error
+	pending    chan abi.Event
+	strict     bool
+	real       bool // groups are those of the host
+}
+
+func newFakeSet() *fakeSet {
+	return &fakeSet{tables: map[uint32][]uint64{}, groups: map[uint64]uint32{}, tasks: map[uint32]int{}, confined: map[int]bool{}, pending: make(chan abi.Event, 100)}
+}
+
+func (k *fakeSet) of(id uint32) *bpf.Workload {
+	for i := range k.list {
+		if k.list[i].ID == id {
+			return &k.list[i]
+		}
+	}
+	return nil
+}
+
+func (k *fakeSet) Claim(name string) (uint32, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	id := uint32(len(k.list) + 1)
+	k.list = append(k.list, bpf.Workload{ID: id, Name: name})
+	return id, nil
+}
+
+func (k *fakeSet) Release(id uint32) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.real {
+		k.forgetGone()
+	}
+	for _, of := range k.groups {
+		if of == id {
+			return bpf.ErrInUse
+		}
+	}
+	k.list = slices.DeleteFunc(k.list, func(w bpf.Workload) bool { return w.ID == id })
+	return nil
+}
+
+// fakeEnded is the number that retired groups get.
+const fakeEnded = 99
+
+func (k *fakeSet) Retire(id uint32) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for group, of := range k.groups {
+		if of == id {
+			k.groups[group] = fakeEnded
+		}
+	}
+	k.list = slices.DeleteFunc(k.list, func(w bpf.Workload) bool { return w.ID == id })
+	return nil
+}
+
+func (k *fakeSet) Install(id uint32, words []uint64, mode abi.Mode) (uint32, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.installErr != nil {
+		return 0, k.installErr
+	}
+	w := k.of(id)
+	k.tables[id] = slices.Clone(words)
+	w.Generation++
+	w.Mode = mode
+	return w.Generation, nil
+}
+
+func (k *fakeSet) SetMode(id uint32, mode abi.Mode) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.of(id).Mode = mode
+	return nil
+}
+
+func (k *fakeSet) Confine(group uint64, id uint32) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.of(id).Generation == 0 {
+		return errors.New("confined before there is a plan")
+	}
+	k.groups[group] = id
+	return nil
+}
+
+func (k *fakeSet) Workloads() ([]bpf.Workload, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Clone(k.list), nil
+}
+
+func (k *fakeSet) Groups() (map[uint64]uint32, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return maps.Clone(k.groups), nil
+}
+
+// forgetGone does what the hook of rmdir does, for groups of runs.
+func (k *fakeSet) forgetGone() {
+	alive := map[uint64]bool{}
+	names, _ := cgroup.Children(cgroup.Parent)
+	for _, rel := range names {
+		id, _ := cgroup.ID(rel)
+		alive[id] = true
+	}
+	maps.DeleteFunc(k.groups, func(id uint64, _ uint32) bool { return !alive[id] })
+}
+
+func (k *fakeSet) Tasks() (map[uint32]int, error)    { return k.tasks, nil }
+func (k *fakeSet) Table(id uint32) ([]uint64, error) { return k.tables[id], nil }
+func (k *fakeSet) Handled() abi.ActionMask           { return abi.DefaultActions }
+func (k *fakeSet) Strict() bool                      { return k.strict }
+func (k *fakeSet) Used() int                         { return 100 }
+func (k *fakeSet) Words() int                        { return 1 << 30 }
+func (k *fakeSet) Confined(pid int) (bool, error)    { return k.confined[pid], nil }
+func (k *fakeSet) Count(id uint32, delivered bool)   { k.Account(id, delivered) }
+
+func (k *fakeSet) Account(id uint32, delivered bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if w := k.of(id); w != nil && delivered {
+		w.Delivered++
+	}
+}
+
+func (k *fakeSet) Events() (delivery.Source, error) {
+	return hosttest.Source(k.pending), nil
+}
+
+// yard is a host for daemons: folders, a configuration and a fake set.
+type yard struct {
+	t   *testing.T
+	set *fakeSet
+	dir string
+	machine
+	said bytes.Buffer
+}
+
+const yardConfig = `
+socket: sock
+log: {file: log, format: json}
+workloads:
+  - name: one
+    match: {cgroup: stockade-test-none}
+    principal: User::"one"
+    policies: one.cedar
+`
+
+const (
+	permitA = `@id("a") permit (principal, action, resource in file_system::Dir::"/a");` + "\n"
+	permitB = `@id("b") permit (principal, action, resource in file_system::Dir::"/b");` + "\n"
+)
+
+func newYard(t *testing.T) *yard {
+	t.Helper()
+	if _, err := cgroup.Mountpoint(); err != nil && os.Getenv("STOCKADE_STRICT") == "" {
+		t.Skip(err)
+	}
+	y := &yard{t: t, set: newFakeSet(), dir: t.TempDir()}
+	y.machine = machine{host.Machine{
+		Check: func() error { return nil },
+		Load:  func(bpf.Options) (host.Kernel, error) { y.set.loaded++; return y.set, nil },
+		Adopt: func(string) (host.Kernel, error) {
+			if y.set.loaded == 0 {
+				return nil, fs.ErrNotExist
+			}
+			return y.set, nil
+		},
+		Pins: filepath.Join(y.dir, "pins"), RunPins: filepath.Join(y.dir, "runs"), State: filepath.Join(y.dir, "state"),
+	}}
+	y.write("agent.yaml", yardConfig)
+	y.write("one.cedar", permitA)
+	return y
+}
+
+func (y *yard) write(name, text string) {
+	y.t.Helper()
+	path := filepath.Join(y.dir, name)
+	if err := os.WriteFile(path+".new", []byte(text), 0o600); err != nil {
+		y.t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		y.t.Fatal(err)
+	}
+}
+
+func (y *yard) config() string { return filepath.Join(y.dir, "agent.yaml") }
+
+// up starts a daemon; the function returned kills it: it leaves no trace but
+// what it wrote.
+func (y *yard) up() (*Daemon, func()) {
+	y.t.Helper()
+	d, err := y.machine.open(y.config(), &y.said)
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	d.served = true
+	return d, func() {
+		if err := errors.Join(d.groups.tree.Close(), d.close()); err != nil {
+			y.t.Error(err)
+		}
+	}
+}
+
+// serving starts a daemon that answers; stop ends it in order.
+func (y *yard) serving() (client *api.Client, stop func() error) {
+	y.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- y.machine.serve(ctx, y.config(), &y.said) }()
+	client = api.NewClient(filepath.Join(y.dir, "sock"))
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if _, err := client.Status(ctx); err == nil {
+			break
+		}
+		select {
+		case err := <-done:
+			y.t.Fatalf("the daemon ended: %v\n%s", err, y.said.String())
+		default:
+		}
+		if time.Now().After(end) {
+			y.t.Fatal("the daemon does not answer")
+		}
+	}
+	return client, func() error { cancel(); return <-done }
+}
+
+// want demands what a daemon's only workload is.
+func (y *yard) want(s api.Status, generation uint32, mode, origin string) {
+	y.t.Helper()
+	if len(s.Workloads) != 1 {
+		y.t.Fatalf("%+v", s)
+	}
+	w := s.Workloads[0]
+	if got := fmt.Sprint(w.Generation, w.Mode, w.Origin); got != fmt.Sprint(generation, mode, origin) {
+		y.t.Errorf("generation, mode and origin: %s, want %d %s %s", got, generation, mode, origin)
+	}
+}
+
+func (y *yard) status(d *Daemon) api.Status {
+	y.t.Helper()
+	s, err := d.Status()
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	return s
+}
+
+// deliver has a daemon deliver a denial as if it had been read.
+func deliver(d *Daemon, e abi.Event) { d.deliver(d.known(&e)) }

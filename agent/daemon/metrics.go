@@ -1,0 +1,179 @@
+package daemon
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/stockade-dev/stockade/agent/api"
+	"github.com/stockade-dev/stockade/bpf/abi"
+)
+
+// Build names the build that metrics tell of; its main sets it.
+var Build = struct{ Version, Commit string }{"unknown", "unknown"}
+
+// allRuns stands for every run in a label: their names are new each time, and
+// there would be no end of them. No workload can have this name.
+const allRuns = "(runs)"
+
+// figures are what the agent counts of itself.
+type figures struct {
+	answered, reloads, refused atomic.Uint64
+	lastReload                 atomic.Int64 // Unix time
+	reasons                    [64]atomic.Uint64
+
+	mu   sync.Mutex
+	runs api.Workload // sums of those that were released
+}
+
+// event counts a denial that was read.
+func (f *figures) event(e *abi.Event) { f.reasons[min(int(e.Reason), len(f.reasons)-1)].Add(1) }
+
+// reload counts one that ended.
+func (f *figures) reload(err error) {
+	if err != nil {
+		f.refused.Add(1)
+		return
+	}
+	f.reloads.Add(1)
+	f.lastReload.Store(time.Now().Unix())
+}
+
+// ended adds what a run came to. Who calls it holds mu.
+func (f *figures) ended(c abi.Counters, q *runQueue) {
+	q.mu.Lock()
+	counted, missed := q.counted, q.missed
+	q.mu.Unlock()
+	f.runs.Allowed += c.Allowed
+	f.runs.Denied += c.Denied
+	f.runs.Dropped += c.Dropped
+	f.runs.Lost += missed
+	f.runs.Delivered += counted - missed
+}
+
+// describe returns the description of a metric.
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("stockade_"+name, help, labels, nil)
+}
+
+// What there is of each workload, and of all runs together.
+var (
+	descAllowed    = describe("allowed_total", "Operations that were allowed.", "workload")
+	descDenied     = describe("denied_total", "Operations that were denied, or would be in audit mode.", "workload")
+	descDelivered  = describe("delivered_total", "Denials that were written to a log or shown to their run.", "workload")
+	descDropped    = describe("dropped_total", "Denials whose event found no room in the ring.", "workload")
+	descLost       = describe("lost_total", "Denials that were read and could not be written.", "workload")
+	descTaken      = describe("sink_taken_total", "Denials that a sink beside the log took.", "workload", "sink")
+	descSinkLost   = describe("sink_lost_total", "Denials that a sink beside the log did not take.", "workload", "sink")
+	descTasks      = describe("tasks", "Living tasks.", "workload")
+	descCgroups    = describe("cgroups", "Outermost cgroups.", "workload")
+	descGeneration = describe("generation", "Number of the installed plan.", "workload")
+	descWorkload   = describe("workload_info", "Always 1.", "workload", "mode", "origin", "policy_digest")
+)
+
+// What there is of the agent.
+var (
+	descBuild     = describe("build_info", "Always 1.", "version", "commit", "goversion", "kernel_side")
+	descStart     = describe("start_time_seconds", "When the agent started, Unix time.")
+	descReloads   = describe("reloads_total", "Reloads of the configuration by result.", "result")
+	descReloaded  = describe("last_reload_success_seconds", "When the configuration was last followed, Unix time.")
+	descConfig    = describe("config_ok", "1 if the last reload was followed, 0 if it changed nothing or not all.")
+	descWaiting   = describe("asks_waiting", "Questions that wait for an answer.")
+	descAnswered  = describe("asks_answered_total", "Questions that were answered.")
+	descForgotten = describe("asks_forgotten_total", "Questions that had to make room.")
+	descTables    = describe("tables_bytes", "Kernel memory for the tables of all workloads, and what of it is used.", "state")
+	descEvents    = describe("events_total", "Denials that were read, by reason.", "reason")
+	descRuns      = describe("runs", "Runs that the agent holds.")
+)
+
+// collector asks the daemon anew at each scrape.
+type collector struct{ d *Daemon }
+
+// Describe describes nothing: what there is depends on the workloads.
+func (collector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect reads everything once.
+func (c collector) Collect(to chan<- prometheus.Metric) {
+	f := &c.d.figures
+	f.mu.Lock() // a run is among the living or among the sums
+	s, err := c.d.Status()
+	runs := f.runs
+	f.mu.Unlock()
+	if err != nil {
+		to <- prometheus.NewInvalidMetric(descWorkload, err)
+		return
+	}
+	c.workloads(to, s, runs)
+	c.agent(to, s)
+}
+
+// put sends one value.
+func put(to chan<- prometheus.Metric, kind prometheus.ValueType, desc *prometheus.Desc, value float64, labels ...string) {
+	to <- prometheus.MustNewConstMetric(desc, kind, value, labels...)
+}
+
+func (c collector) workloads(to chan<- prometheus.Metric, s api.Status, runs api.Workload) {
+	n, groups := 0, 0
+	for _, w := range s.Workloads {
+		if w.Origin != fromRun {
+			counts(to, w, len(w.Cgroups))
+			put(to, prometheus.GaugeValue, descGeneration, float64(w.Generation), w.Name)
+			put(to, prometheus.GaugeValue, descWorkload, 1, w.Name, w.Mode, w.Origin, w.Digest)
+			for _, s := range w.Sinks {
+				put(to, prometheus.CounterValue, descTaken, float64(s.Taken), w.Name, s.Name)
+				put(to, prometheus.CounterValue, descSinkLost, float64(s.Lost), w.Name, s.Name)
+			}
+			continue
+		}
+		n++
+		groups += len(w.Cgroups)
+		runs.Allowed += w.Allowed
+		runs.Denied += w.Denied
+		runs.Delivered += w.Delivered
+		runs.Dropped += w.Dropped
+		runs.Lost += w.Lost
+		runs.Tasks += w.Tasks
+	}
+	runs.Name = allRuns
+	counts(to, runs, groups)
+	put(to, prometheus.GaugeValue, descRuns, float64(n))
+}
+
+// counts sends what is counted of one workload.
+func counts(to chan<- prometheus.Metric, w api.Workload, groups int) {
+	for desc, value := range map[*prometheus.Desc]uint64{descAllowed: w.Allowed, descDenied: w.Denied,
+		descDelivered: w.Delivered, descDropped: w.Dropped, descLost: w.Lost} {
+		put(to, prometheus.CounterValue, desc, float64(value), w.Name)
+	}
+	put(to, prometheus.GaugeValue, descTasks, float64(w.Tasks), w.Name)
+	put(to, prometheus.GaugeValue, descCgroups, float64(groups), w.Name)
+}
+
+func (c collector) agent(to chan<- prometheus.Metric, s api.Status) {
+	f := &c.d.figures
+	put(to, prometheus.GaugeValue, descBuild, 1, Build.Version, Build.Commit, runtime.Version(), s.Kernel)
+	put(to, prometheus.GaugeValue, descStart, float64(s.Started.Unix()))
+	put(to, prometheus.CounterValue, descReloads, float64(f.reloads.Load()), "ok")
+	put(to, prometheus.CounterValue, descReloads, float64(f.refused.Load()), "failed")
+	put(to, prometheus.GaugeValue, descReloaded, float64(max(f.lastReload.Load(), s.Started.Unix())))
+	ok := 0.0
+	if s.Error == "" {
+		ok = 1
+	}
+	put(to, prometheus.GaugeValue, descConfig, ok)
+	if asks, err := c.d.Asks(); err == nil {
+		put(to, prometheus.GaugeValue, descWaiting, float64(len(asks.Asks)))
+		put(to, prometheus.CounterValue, descForgotten, float64(asks.Forgotten))
+	}
+	put(to, prometheus.CounterValue, descAnswered, float64(f.answered.Load()))
+	put(to, prometheus.GaugeValue, descTables, float64(c.d.kernel.Words()*8), "size")
+	put(to, prometheus.GaugeValue, descTables, float64(c.d.kernel.Used()*8), "used")
+	for reason := range f.reasons {
+		if n := f.reasons[reason].Load(); n > 0 {
+			put(to, prometheus.CounterValue, descEvents, float64(n), abi.Reason(reason).String())
+		}
+	}
+}

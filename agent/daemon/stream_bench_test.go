@@ -1,0 +1,71 @@
+package daemon
+
+import (
+	"context"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/stockade-dev/stockade/agent/api"
+	"github.com/stockade-dev/stockade/agent/host/hosttest"
+	"github.com/stockade-dev/stockade/agent/sink"
+	"github.com/stockade-dev/stockade/bpf"
+	"github.com/stockade-dev/stockade/bpf/abi"
+)
+
+// benchDaemon has one workload, a run's or not.
+func benchDaemon(q *runQueue) *Daemon {
+	set := newFakeSet()
+	set.list = []bpf.Workload{{ID: 1, Name: "one", Generation: 1}}
+	w := &workload{name: "one", id: 1, generation: 1, run: q, sinks: &sink.Fan{First: sink.NewFile(io.Discard, true)},
+		installations: map[uint32]*installation{1: newInstallation("one", hosttest.EmptyPlan())}}
+	return &Daemon{kernel: set, std: io.Discard, workloads: map[string]*workload{"one": w}, byID: map[uint32]*workload{1: w},
+		told: map[string]bool{}, quit: make(chan struct{})}
+}
+
+var benchEvent = abi.Event{Workload: 1, Generation: 1, Missing: abi.MaskOf(abi.Open, abi.Read), Action: abi.Open, Comm: "cat",
+	Path: "/home/agent/.ssh/id_rsa", PathStatus: abi.PathOK, Exe: "/usr/bin/cat", ExeStatus: abi.PathOK}
+
+// BenchmarkDeliver is what the agent does for one denial, but for reading the
+// ring and writing to the disk.
+func BenchmarkDeliver(b *testing.B) {
+	d := benchDaemon(nil)
+	for b.Loop() {
+		d.deliver(d.known(&benchEvent))
+	}
+}
+
+// BenchmarkDeliverToRun is the same for one of a run, as far as its socket.
+func BenchmarkDeliverToRun(b *testing.B) {
+	d := benchDaemon(newRunQueue())
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		d.FollowRun(ctx, "one", func(lines []api.RunLine) error {
+			for i := range lines {
+				if err := api.WriteRunLine(io.Discard, &lines[i]); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}()
+	q := d.workloads["one"].run
+	for b.Loop() {
+		for waiting := true; waiting; { // as fast as they are taken
+			q.mu.Lock()
+			waiting = q.bytes > maxQueue/2
+			q.mu.Unlock()
+			if waiting {
+				time.Sleep(10 * time.Microsecond)
+			}
+		}
+		d.deliver(d.known(&benchEvent))
+	}
+	if q.finish(abi.Counters{}); q.missed > 0 {
+		b.Errorf("missed %d", q.missed)
+	}
+	<-done
+}

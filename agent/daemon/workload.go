@@ -1,0 +1,414 @@
+package daemon
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/stockade-dev/stockade/agent/config"
+	"github.com/stockade-dev/stockade/agent/host"
+	"github.com/stockade-dev/stockade/agent/policies"
+	"github.com/stockade-dev/stockade/agent/sink"
+	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/bpf/fault"
+	"github.com/stockade-dev/stockade/compiler"
+)
+
+// Where the policy set of a workload comes from.
+const (
+	fromConfig   = "config"
+	fromApply    = "applied"
+	fromRollback = "rolled back"
+	fromAnswer   = "answered"
+	isRemoved    = "removed" // from the configuration; it stays while it confines
+)
+
+// workload is one that the kernel side has.
+type workload struct {
+	name          string
+	id            uint32
+	declared      *config.Workload // nil: no longer
+	memory        memory
+	known         bool           // memory is that of the installed plan
+	plan          *compiler.Plan // nil: not known
+	generation    uint32
+	mode          abi.Mode
+	installations map[uint32]*installation // by generation
+	sinks         *sink.Fan
+	run           *runQueue // of one that a run asked for, else nil
+	over          time.Time // when its process was found to be gone
+	err           string
+}
+
+// staged is a change that was checked and not made yet.
+type staged struct {
+	declared *config.Workload
+	memory   memory
+	plan     *compiler.Plan
+	mode     abi.Mode
+	sinks    *sink.Fan
+	follow   bool // the configuration says something new
+}
+
+// restore learns what the adopted kernel side has.
+func (d *Daemon) restore() error {
+	list, err := d.kernel.Workloads()
+	if err != nil {
+		return err
+	}
+	for _, k := range list {
+		w := &workload{name: k.Name, id: k.ID, generation: k.Generation, mode: k.Mode}
+		m, err := recall(d.memories(), k.Name)
+		if err != nil {
+			return err
+		}
+		if m != nil {
+			w.memory, w.known = *m, true
+		}
+		d.workloads[w.name], d.byID[w.id] = w, w
+		if w.known && w.memory.Origin == fromRun {
+			w.run = adoptedRunQueue(k.Delivered+k.Lost, k.Lost)
+			if _, err := d.release(w); err != nil { // it may have ended meanwhile
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// stage checks a configuration to the end: every policy set compiles, every log
+// opens. Nothing is changed.
+func (d *Daemon) stage(cfg *config.Config) ([]*staged, error) {
+	var list []*staged
+	var errs []error
+	for i := range cfg.Workloads {
+		progress(fmt.Sprintf("compiling the policies of %s, %d of %d", cfg.Workloads[i].Name, i+1, len(cfg.Workloads)))
+		s, err := d.stageOne(&cfg.Workloads[i])
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		list = append(list, s)
+	}
+	if len(errs) > 0 {
+		for _, s := range list {
+			s.close()
+		}
+		return nil, errors.Join(errs...)
+	}
+	return list, nil
+}
+
+func (d *Daemon) stageOne(declared *config.Workload) (*staged, error) {
+	if err := fault.At("agent.stage"); err != nil {
+		return nil, declared.Errorf("name", "%w", err)
+	}
+	if err := host.CheckName(declared.Name); err != nil {
+		return nil, declared.Errorf("name", "%w", err)
+	}
+	if declared.Root != "" {
+		if _, err := host.RootProcess(declared.Root); err != nil {
+			return nil, declared.Errorf("root", "%w", err)
+		}
+	}
+	input, err := policies.InputOf(declared)
+	if err != nil {
+		return nil, err
+	}
+	base := policies.DigestOf(input)
+	s := &staged{declared: declared, mode: declared.Mode,
+		memory: memory{Base: base, BaseMode: declared.Mode, Root: declared.Root, Origin: fromConfig, Input: input}}
+	w := d.workloads[declared.Name]
+	switch {
+	case w != nil && w.run != nil:
+		return nil, declared.Errorf("name", "name %s: in use by a run: nothing is changed; wait for its end, or choose another", w.name)
+	case w == nil || !w.known:
+		s.follow = true
+		if w != nil && w.mode == abi.Lockdown { // what crashed must not open
+			s.mode = w.mode
+		}
+	case w.memory.Base == base:
+		s.memory.Input, s.memory.Previous, s.memory.Origin = w.memory.Input, w.memory.Previous, w.memory.Origin
+		if s.memory.Origin == isRemoved {
+			s.memory.Origin = fromConfig
+		}
+		s.plan = w.plan
+	default:
+		s.follow = true
+		before := w.memory.Input // a copy: w gets this memory
+		s.memory.Previous = &before
+	}
+	if w != nil && w.known && w.memory.BaseMode == declared.Mode {
+		s.mode = w.mode // changed by hand, or not at all
+	}
+	if w != nil && w.known && w.memory.Root != declared.Root {
+		if err := d.unused(w); err != nil {
+			return nil, declared.Errorf("root", "root: %w: it cannot change while the workload confines anything", err)
+		}
+	}
+	if s.plan == nil {
+		if s.plan, err = compiler.Compile(s.memory.Input); err != nil {
+			return nil, err
+		}
+	}
+	if err := d.hooksFor(s.plan); err != nil {
+		return nil, declared.Errorf("handle", "%w", err)
+	}
+	return s, s.open(d.std)
+}
+
+// hooksFor refuses a plan whose actions no attached hook decides.
+func (d *Daemon) hooksFor(plan *compiler.Plan) error {
+	if d.kernel == nil {
+		return nil // not loaded yet
+	}
+	if lack := plan.Handled &^ d.kernel.Handled(); lack != 0 {
+		return fmt.Errorf("handle %s: the pinned set has no hooks for it: nothing is changed; end the workloads, run `stockade uninstall` and start again", lack)
+	}
+	return nil
+}
+
+// unused returns an error if a workload has tasks or cgroups.
+func (d *Daemon) unused(w *workload) error {
+	tasks, err := d.kernel.Tasks()
+	if err != nil {
+		return err
+	}
+	groups, err := d.kernel.Groups()
+	if err != nil {
+		return err
+	}
+	n := 0
+	for _, id := range groups {
+		if id == w.id {
+			n++
+		}
+	}
+	if n+tasks[w.id] > 0 {
+		return fmt.Errorf("workload %s: has %s and %s", w.name, sink.Plural(tasks[w.id], "task"), sink.Plural(n, "cgroup"))
+	}
+	return nil
+}
+
+// commit makes staged changes. At the start, a plan that is installed already
+// stays, with its generation.
+func (d *Daemon) commit(cfg *config.Config, list []*staged, start bool) error {
+	declared := map[string]bool{}
+	var follow, not []string
+	var errs []error
+	for _, s := range list {
+		declared[s.declared.Name] = true
+		if err := d.commitOne(s, start); err != nil {
+			not, errs = append(not, s.declared.Name), append(errs, err)
+		} else {
+			follow = append(follow, s.declared.Name)
+		}
+	}
+	d.mu.Lock()
+	d.config = cfg
+	for _, w := range d.workloads {
+		if declared[w.name] {
+			continue
+		}
+		w.declared = nil
+		if w.run == nil {
+			w.memory.Origin = isRemoved
+		}
+		if start && w.known { // its denials can still be explained
+			if plan, err := compiler.Compile(w.memory.Input); err == nil {
+				w.plan, w.installations = plan, map[uint32]*installation{w.generation: newInstallation(w.name, plan)}
+			}
+		}
+	}
+	d.mu.Unlock()
+	if len(errs) == 0 {
+		return nil
+	}
+	return fmt.Errorf("configuration: not changed: %s; in force: %s; mend what follows and reload: %w",
+		strings.Join(not, ", "), cmp.Or(strings.Join(follow, ", "), "none"), errors.Join(errs...))
+}
+
+// unsettled is the base mode in the memory of a workload whose mode is about to
+// change: whoever is killed then did not change it by hand.
+const unsettled = ^abi.Mode(0)
+
+func (d *Daemon) commitOne(s *staged, start bool) error {
+	if err := fault.At("agent.commit"); err != nil {
+		s.close()
+		return fmt.Errorf("workload %s: %w", s.declared.Name, err)
+	}
+	w, err := d.claimed(s)
+	if err != nil {
+		s.close()
+		return err
+	}
+	changed := w.plan == nil || s.follow || w.generation == 0
+	if start && w.generation > 0 && (!w.known || !s.follow) {
+		same, err := d.installed(w, s.plan)
+		if err != nil {
+			s.close()
+			return err
+		}
+		changed = !same
+	}
+	during := s.memory
+	if w.mode != s.mode || w.generation == 0 {
+		during.BaseMode = unsettled
+	}
+	if err := during.keep(d.memories(), w.name); err != nil {
+		s.close()
+		return err
+	}
+	if changed && s.follow {
+		err = d.held.DropGrants(w.name)
+	}
+	if err != nil {
+		s.close()
+		return err
+	}
+	if changed {
+		err = d.install(w, s.plan, s.mode)
+	} else {
+		err = d.settle(w, s)
+	}
+	if err == nil {
+		err = d.kernel.Grant(w.id, s.declared.Grants)
+	}
+	if err != nil && w.known { // what is installed is what it was
+		err = errors.Join(err, w.memory.keep(d.memories(), w.name))
+	}
+	if err == nil && during.BaseMode == unsettled {
+		if err := s.memory.keep(d.memories(), w.name); err != nil {
+			d.note(err.Error() + ": its mode is in force; an agent that is started anew will follow the configuration")
+		}
+	}
+	d.mu.Lock()
+	old := w.sinks
+	w.sinks, w.declared = s.sinks, s.declared
+	if err == nil {
+		w.plan, w.memory, w.known, w.mode, w.err = s.plan, s.memory, true, s.mode, ""
+	} else {
+		w.err = err.Error()
+	}
+	d.mu.Unlock()
+	if old != nil {
+		_ = old.Close() // what it lost is counted
+	}
+	return err
+}
+
+// settle applies what is left to apply where the plan stays.
+func (d *Daemon) settle(w *workload, s *staged) error {
+	d.mu.Lock()
+	if w.plan != s.plan {
+		w.installations = map[uint32]*installation{w.generation: newInstallation(w.name, s.plan)}
+	}
+	d.mu.Unlock()
+	if w.mode == s.mode {
+		return nil
+	}
+	return d.kernel.SetMode(w.id, s.mode)
+}
+
+// claimed returns the workload of a change, with its root registered.
+func (d *Daemon) claimed(s *staged) (_ *workload, err error) {
+	w := d.workloads[s.declared.Name]
+	if w == nil {
+		id, err := d.kernel.Claim(s.declared.Name)
+		if err != nil {
+			return nil, err
+		}
+		w = &workload{name: s.declared.Name, id: id}
+		d.mu.Lock()
+		d.workloads[w.name], d.byID[w.id] = w, w
+		d.mu.Unlock()
+	}
+	if w.generation == 0 || w.known && w.memory.Root != s.declared.Root {
+		if err = host.RegisterRoot(d.kernel, w.id, s.declared.Root); err != nil {
+			return nil, s.declared.Errorf("root", "%w", err)
+		}
+		if s.memory.RootID, err = host.RootIdentity(s.declared.Root); err != nil {
+			return nil, s.declared.Errorf("root", "%w", err)
+		}
+	} else {
+		s.memory.RootID = w.memory.RootID
+	}
+	return w, nil
+}
+
+// installed reports whether a plan is what the kernel walks already.
+func (d *Daemon) installed(w *workload, plan *compiler.Plan) (bool, error) {
+	words, err := d.kernel.Table(w.id)
+	return slices.Equal(words, plan.Table.Words()), err
+}
+
+// install makes a plan that of a workload. Who explains the denials of the new
+// generation is there before the first of them.
+func (d *Daemon) install(w *workload, plan *compiler.Plan, mode abi.Mode) error {
+	next := newInstallation(w.name, plan)
+	d.mu.Lock()
+	now := w.generation
+	old := maps.Clone(w.installations)
+	w.installations = map[uint32]*installation{now + 1: next}
+	if e := old[now]; e != nil {
+		w.installations[now] = e
+	}
+	d.mu.Unlock()
+	generation, err := uint32(0), fault.At("agent.install")
+	if err == nil {
+		generation, err = d.kernel.Install(w.id, plan.Table.Words(), mode)
+	}
+	_ = fault.At("agent.installed")
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err != nil {
+		w.installations = old
+		return fmt.Errorf("workload %s: %w", w.name, err)
+	}
+	w.generation = generation
+	return nil
+}
+
+// sweep gives back the numbers of workloads that are no longer declared and
+// confine nothing any more. A run that is followed ends by itself: its last denials and
+// its counts go by its number until then.
+func (d *Daemon) sweep() {
+	d.change.Lock()
+	defer d.change.Unlock()
+	d.mu.Lock()
+	var gone []*workload
+	for _, w := range d.workloads {
+		if w.declared == nil && (w.run == nil || !w.run.followed()) {
+			gone = append(gone, w)
+		}
+	}
+	d.mu.Unlock()
+	for _, w := range gone {
+		gone, err := d.release(w)
+		if gone && w.run == nil {
+			d.note(fmt.Sprintf("workload %s: not declared any more and confines nothing: released", w.name))
+		}
+		if err != nil {
+			d.noteOnce("release "+w.name, err.Error())
+			d.look(w)
+		}
+	}
+}
+
+// look learns what is left of a workload that was not released to the end: its
+// plan may be gone.
+func (d *Daemon) look(w *workload) {
+	list, _ := d.kernel.Workloads()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	w.generation = 0 // declared again, it is installed anew
+	for _, k := range list {
+		if k.ID == w.id {
+			w.generation, w.mode = k.Generation, k.Mode
+		}
+	}
+}

@@ -1,0 +1,63 @@
+package host
+
+import (
+	"github.com/stockade-dev/stockade/agent/delivery"
+	"github.com/stockade-dev/stockade/bpf"
+)
+
+// Places that the run of a workload uses; cgroups lie in cgroup.Parent.
+const (
+	StateRoot = "/run/stockade"
+	PinRoot   = "/sys/fs/bpf/stockade"
+)
+
+// Names that no run can have: theirs begin with a small letter or a digit.
+const (
+	AgentPins = "@agent"
+	AgentLock = "agent.lock"
+)
+
+// Machine is what the daemon is on.
+type Machine struct {
+	Check    func() error
+	Load     func(bpf.Options) (Kernel, error)
+	Adopt    func(dir string) (Kernel, error)
+	Identity string
+	Pins     string // the folder of the pinned set
+	RunPins  string // the folder with that of each run in it
+	State    string // folder of the memories and of the lock
+}
+
+// This is the machine itself.
+var This = Machine{
+	Check: bpf.Ready,
+	Load: func(o bpf.Options) (Kernel, error) {
+		e, err := bpf.Load(o)
+		if err != nil {
+			return nil, err
+		}
+		return Loaded{e}, nil
+	},
+	Adopt: func(dir string) (Kernel, error) {
+		e, err := bpf.Adopt(dir)
+		if err != nil {
+			return nil, err
+		}
+		return Loaded{e}, nil
+	},
+	Identity: bpf.Identity(),
+	Pins:     PinRoot + "/" + AgentPins,
+	RunPins:  PinRoot,
+	State:    StateRoot,
+}
+
+// Loaded is a kernel side that is loaded, or adopted.
+type Loaded struct{ *bpf.Enforcer }
+
+// Events opens the ring of denials.
+func (l Loaded) Events() (delivery.Source, error) { return l.Enforcer.Events() }
+
+var _ HoldKernel = Loaded{}
+
+// Holds opens the ring of operations that wait.
+func (l Loaded) Holds() (HoldReader, error) { return l.Enforcer.Holds() }

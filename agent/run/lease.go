@@ -1,0 +1,227 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/stockade-dev/stockade/agent/api"
+	"github.com/stockade-dev/stockade/agent/delivery"
+	"github.com/stockade-dev/stockade/agent/host"
+	"github.com/stockade-dev/stockade/bpf"
+	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/cgroup"
+)
+
+// How a run takes to an agent.
+const (
+	AgentNever   = "never"   // it loads a set of its own
+	AgentAuto    = "auto"    // it uses the agent if one listens
+	AgentRequire = "require" // it fails without one
+)
+
+// Limits on how long a run waits for its agent.
+const (
+	startLimit  = 30 * time.Second
+	endLimit    = 15 * time.Second
+	attachPause = 200 * time.Millisecond
+)
+
+// lease is the workload of a run that an agent holds. Enforcement does not hang
+// on it: it is pinned, and stays whatever becomes of the agent. What hangs on it
+// is who sees the denials.
+type lease struct {
+	client  *api.Client
+	name    string
+	pins    string
+	group   *cgroup.Group
+	note    func(text string)
+	started api.RunStarted
+	quit    chan struct{} // nobody waits for denials any more
+	once    sync.Once
+
+	policies []string // of the denial that was read last: who reads it explains it
+
+	mu     sync.Mutex
+	stream *api.RunStream // nil while there is no agent
+	over   bool           // nothing of the workload lives
+	broken bool           // an agent ended before the run
+	end    *api.RunEnd
+}
+
+// askAgent asks the agent to hold a run whose group is empty.
+func askAgent(cfg *Config, group *cgroup.Group, note func(string)) (*lease, error) {
+	id, err := group.ID()
+	if err != nil {
+		return nil, err
+	}
+	r := api.Run{Name: cfg.Name, Cgroup: id, Principal: cfg.Input.Principal, Handled: uint32(cfg.Input.Handled),
+		Mode: cfg.Mode.String(), Strict: cfg.Strict, Grants: cfg.Grants, Digest: cfg.Plan.Digest}
+	for _, s := range cfg.Input.Sources {
+		r.Sources = append(r.Sources, api.Text{Name: s.Name, Text: s.Text})
+	}
+	if cfg.Input.Entities != nil {
+		r.Entities = &api.Text{Name: cfg.Input.EntitiesName, Text: cfg.Input.Entities}
+	}
+	l := &lease{client: api.NewClient(cfg.Socket), name: cfg.Name, pins: host.This.Pins, group: group, note: note, quit: make(chan struct{})}
+	ctx, cancel := context.WithCancel(context.Background())
+	late := time.AfterFunc(startLimit, cancel)
+	if l.stream, err = l.client.StartRun(ctx, r); err != nil {
+		if ctx.Err() != nil {
+			err = fmt.Errorf("agent: no answer in %v: nothing was started; look at it, or use --agent=never", startLimit)
+		}
+		cancel()
+		return nil, err
+	}
+	if !late.Stop() {
+		return nil, errors.Join(fmt.Errorf("agent: an answer after %v: nothing was started; try again", startLimit), l.stream.Close())
+	}
+	l.started = l.stream.Started
+	return l, nil
+}
+
+// events makes the lease the source of denials.
+func (l *lease) Events() (delivery.Source, error) { return l, nil }
+
+// Read returns the next denial. While there is no agent it waits for the next
+// one, which reads on where the last one ended.
+func (l *lease) Read() (abi.Event, error) {
+	for {
+		stream := l.current()
+		if stream == nil {
+			select {
+			case <-l.quit:
+				return abi.Event{}, bpf.ErrFlushed
+			case <-time.After(attachPause):
+				l.attach()
+			}
+			continue
+		}
+		line, err := stream.Next()
+		switch {
+		case err != nil:
+			l.lost(stream)
+		case line.Denial != nil:
+			l.policies = line.Denial.Policies
+			return line.Denial.Unpack(), nil
+		case line.End != nil:
+			l.mu.Lock()
+			l.end = line.End
+			l.mu.Unlock()
+			return abi.Event{}, bpf.ErrFlushed
+		}
+	}
+}
+
+// restsOn names the policies that the denial that was read last rests on, if the
+// agent's answer denied it.
+func (l *lease) restsOn() []string { return l.policies }
+
+func (l *lease) current() *api.RunStream {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.stream
+}
+
+// lost notes that the agent ended, unless the run has ended itself.
+func (l *lease) lost(stream *api.RunStream) {
+	stream.Close()
+	l.mu.Lock()
+	l.stream = nil
+	l.broken = true
+	over := l.over
+	l.mu.Unlock()
+	if over {
+		l.once.Do(func() { close(l.quit) }) // what it had to tell is in the pins
+	} else {
+		l.note("warning: the agent ended: the command goes on, confined as before; its denials are shown again once an agent runs")
+	}
+}
+
+// attach looks for the next agent.
+func (l *lease) attach() {
+	stream, err := l.client.AttachRun(context.Background(), l.name)
+	if err != nil {
+		return // there will be another try
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stream = stream
+}
+
+// Flush makes Read return ErrFlushed once everything pending was read. Nothing
+// of the workload lives, and its group is removed.
+func (l *lease) Flush() error {
+	l.mu.Lock()
+	l.over = true
+	l.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), endLimit)
+	defer cancel()
+	for try := 0; try < 3; try++ {
+		if l.current() != nil && l.client.EndRun(ctx, l.name) == nil {
+			return nil // the stream tells the rest
+		}
+		time.Sleep(attachPause) // an agent may just be starting
+	}
+	return l.Close()
+}
+
+// Close ends Read, and what the agent does for the run.
+func (l *lease) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.once.Do(func() { close(l.quit) })
+	if l.stream == nil {
+		return nil
+	}
+	if !l.over && l.group.Remove() == nil { // it failed before the command was started
+		l.over = true
+		ctx, cancel := context.WithTimeout(context.Background(), endLimit)
+		defer cancel()
+		_ = l.client.EndRun(ctx, l.name) // the agent sees the end of the stream as well
+	}
+	return l.stream.Close()
+}
+
+// Abandon closes the connection: the workload stays confined.
+func (l *lease) Abandon() error {
+	if stream := l.current(); stream != nil {
+		return stream.Close()
+	}
+	return nil
+}
+
+// Counters returns the counts of the run: those that the agent told at its end,
+// or, where there is none, those in the pins.
+func (l *lease) Counters(uint32) (abi.Counters, error) {
+	l.mu.Lock()
+	end := l.end
+	l.mu.Unlock()
+	if end != nil {
+		c := end.Counters
+		c.Dropped += end.Missed
+		return c, nil
+	}
+	left, err := bpf.LeftOf(l.pins, l.name)
+	return left.Counters, err
+}
+
+// wasLost reports whether an agent ended before the run.
+func (l *lease) wasLost() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.broken
+}
+
+// agentLives reports whether something listens where the agent does.
+func agentLives(socket string) bool {
+	conn, err := net.Dial("unix", socket)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
+}

@@ -1,0 +1,98 @@
+package run
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/stockade-dev/stockade/agent/delivery"
+	"github.com/stockade-dev/stockade/agent/explain"
+	"github.com/stockade-dev/stockade/agent/sink"
+	"github.com/stockade-dev/stockade/bpf/abi"
+)
+
+// answerReader is a source that knows of the agent's answers.
+type answerReader interface {
+	// restsOn names the policies that the denial that was read last rests on, if
+	// the agent's answer denied it.
+	restsOn() []string
+}
+
+// watch delivers the denials of one run, and counts them.
+type watch struct {
+	name    string
+	explain *explain.Explainer
+	output  sink.Output
+	sinks   []*sink.Queue
+	events  delivery.Source
+	tally   sink.Tally
+	broken  uint64 // records that could not be decoded
+	done    chan struct{}
+}
+
+func startWatch(cfg *Config, events delivery.Source) *watch {
+	w := &watch{name: cfg.Name, explain: explain.New(cfg.Plan), output: cfg.Sink, sinks: cfg.Sinks, events: events, done: make(chan struct{})}
+	path := delivery.Path{Explain: w.explained, Deliver: w.deliver, Failed: w.failed}
+	go func() {
+		defer close(w.done)
+		_ = path.Follow(events) // each failure was told, and is counted
+	}()
+	return w
+}
+
+func (w *watch) explained(e *abi.Event) *sink.Event {
+	event := delivery.Event(e, w.name)
+	w.explain.Explain(event, w.answered)
+	return event
+}
+
+// answered returns what a denial by the agent's answer rests on.
+func (w *watch) answered(e *abi.Event) []sink.Policy {
+	if r, ok := w.events.(answerReader); ok {
+		return explain.Named(w.explain.Plan(), r.restsOn())
+	}
+	return nil
+}
+
+func (w *watch) deliver(e *sink.Event) {
+	w.tally.Add(e)
+	for _, q := range w.sinks {
+		_ = q.Event(e) // counted
+	}
+	_ = w.output.Event(e)
+}
+
+func (w *watch) failed(err error) {
+	w.broken++
+	w.output.Note(w.name, "error: "+err.Error())
+}
+
+// drain reads what is pending and ends the watch. The workload must be dead.
+func (w *watch) drain() error {
+	err := w.events.Flush()
+	if err == nil {
+		<-w.done
+	}
+	if err := errors.Join(err, w.events.Close()); err != nil {
+		return fmt.Errorf("events: %w: the last denials may be missing; see the counters", err)
+	}
+	<-w.done
+	w.closeSinks()
+	return nil
+}
+
+// closeSinks hands over what waits for sinks, and tells what they did not take.
+func (w *watch) closeSinks() {
+	for _, q := range w.sinks {
+		err := q.Close()
+		c := q.Counts()
+		if err == nil && c.Lost > 0 {
+			err = errors.New(c.Error)
+		}
+		if err != nil {
+			w.output.Note(w.name, fmt.Sprintf("warning: sink %s: %v: %s lost there", c.Name, err, sink.Plural(c.Lost, "denial")))
+		}
+	}
+}
+
+// received counts the records that were read.
+func (w *watch) received() uint64 { return w.tally.Total() + w.broken }
