@@ -9,23 +9,23 @@ import (
 
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/hold"
+	"github.com/stockade-dev/stockade/agent/sink"
 	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
 // answerAsks makes what answers for operations that wait, with the grants that
-// are left.
+// are left, and what delivers what is denied.
 func (d *Daemon) answerAsks() error {
 	find := func(e *abi.Event) *hold.Judge {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		w := d.byID[e.Workload]
-		if w == nil || w.installations[e.Generation] == nil {
-			return nil
+		if installed := d.all.installation(d.all.numbered(e.Workload), e.Generation); installed != nil {
+			return installed.judge
 		}
-		return w.installations[e.Generation].judge
+		return nil
 	}
-	d.held = hold.New(d.kernel, d.adopted, d.memories(), find, d.noteOnce)
-	for name := range d.workloads {
+	d.held = hold.New(d.kernel, d.adopted, d.memories(), find, d.book.once)
+	d.out = &deliverer{all: d.all, kernel: d.kernel, held: d.held, tickets: d.tickets, figures: d.figures, book: d.book,
+		spare: &sink.Fan{First: sink.NewFile(d.std, false)}}
+	for _, name := range d.all.names() {
 		if err := d.held.RecallGrants(name); err != nil {
 			return err
 		}
@@ -36,14 +36,14 @@ func (d *Daemon) answerAsks() error {
 // holdAsks lets wait what the plans ask now.
 func (d *Daemon) holdAsks() {
 	var list []hold.Workload
-	d.mu.Lock()
+	d.all.mu.Lock()
 	d.held.SetDeadline(d.config.Asks.Deadline)
-	for _, w := range d.workloads {
+	for _, w := range d.all.byName {
 		if w.plan != nil {
 			list = append(list, hold.Workload{ID: w.id, Name: w.name, Plan: w.plan, Root: w.memory.Root, Identity: w.memory.RootID})
 		}
 	}
-	d.mu.Unlock()
+	d.all.mu.Unlock()
 	slices.SortFunc(list, func(a, b hold.Workload) int { return cmp.Compare(a.ID, b.ID) })
 	d.held.Apply(list)
 }

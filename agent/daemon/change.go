@@ -37,7 +37,7 @@ func (d *Daemon) Reload() error {
 	}
 	if was := d.config; was.Socket != cfg.Socket || was.Limits.Tables != cfg.Limits.Tables || was.Limits.Events != cfg.Limits.Events ||
 		was.Strict != cfg.Strict || was.Metrics != cfg.Metrics {
-		d.note("socket, metrics, tables, events, strict: changed in the configuration: they stay as they are until the agent is started again (tables, events, strict: until `stockade uninstall`)")
+		d.book.note("socket, metrics, tables, events, strict: changed in the configuration: they stay as they are until the agent is started again (tables, events, strict: until `stockade uninstall`)")
 	}
 	err = d.commit(cfg, list, false)
 	d.holdAsks()
@@ -49,20 +49,10 @@ func (d *Daemon) Reload() error {
 	return err
 }
 
-// reloaded notes how a reload ended; the same error is told once.
+// reloaded counts and notes how a reload ended.
 func (d *Daemon) reloaded(err error) {
-	text := ""
-	if err != nil {
-		text = err.Error()
-	}
 	d.figures.reload(err)
-	d.mu.Lock()
-	news := d.err != text
-	d.err = text
-	d.mu.Unlock()
-	if news && err != nil {
-		d.note("reload: " + text)
-	}
+	d.book.reloaded(err)
 	notify(d.statusLine())
 }
 
@@ -80,7 +70,7 @@ func (d *Daemon) watched() []string {
 
 // find returns a workload by its name.
 func (d *Daemon) find(name string) (*workload, error) {
-	if w := d.workloads[name]; w != nil {
+	if w := d.all.byName[name]; w != nil {
 		return w, nil
 	}
 	return nil, fmt.Errorf("workload %q: %w: nothing was done; see `stockade ps`", name, api.ErrNotFound)
@@ -183,10 +173,10 @@ func (d *Daemon) replace(w *workload, input compiler.Input, origin string) (api.
 	if err := d.install(w, plan, w.mode); err != nil {
 		return api.Change{}, errors.Join(err, before.keep(d.memories(), w.name))
 	}
-	d.mu.Lock()
+	d.all.mu.Lock()
 	w.plan, w.memory, w.known, w.err = plan, next, true, ""
 	generation := w.generation
-	d.mu.Unlock()
+	d.all.mu.Unlock()
 	d.holdAsks()
 	return api.Change{Name: w.name, Generation: generation, Digest: "sha256:" + plan.Digest, Warnings: plan.Warnings}, nil
 }
@@ -207,8 +197,8 @@ func (d *Daemon) SetMode(name, text string) (api.Change, error) {
 		return api.Change{}, err
 	}
 	_ = fault.At("agent.mode")
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.all.mu.Lock()
+	defer d.all.mu.Unlock()
 	w.mode = mode
 	change := api.Change{Name: name, Generation: w.generation}
 	if w.plan != nil {
@@ -228,17 +218,18 @@ func (d *Daemon) Status() (api.Status, error) {
 		return api.Status{}, err
 	}
 	groups := d.groups.of()
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	notes, failed := d.book.last()
+	d.all.mu.Lock()
+	defer d.all.mu.Unlock()
 	s := api.Status{PID: os.Getpid(), Started: d.started.UTC(), Adopted: d.adopted, Kernel: d.machine.Identity, Config: d.file,
-		Error: d.err, Notes: slices.Clone(d.notes), Workloads: []api.Workload{}}
+		Error: failed, Notes: notes, Workloads: []api.Workload{}}
 	for _, k := range list {
 		one := api.Workload{Name: k.Name, Mode: k.Mode.String(), Generation: k.Generation, Cgroups: groups[k.Name], Tasks: tasks[k.ID],
 			Allowed: k.Allowed, Denied: k.Denied, Delivered: k.Delivered, Dropped: k.Dropped, Lost: k.Lost, Withheld: k.Withheld}
 		if one.Cgroups == nil {
 			one.Cgroups = []string{}
 		}
-		if w := d.byID[k.ID]; w != nil {
+		if w := d.all.byID[k.ID]; w != nil {
 			if w.run != nil {
 				one.Cgroups = groupOfRun(k.Name)
 			}
@@ -257,7 +248,7 @@ func (d *Daemon) Status() (api.Status, error) {
 }
 
 // Subscribe returns denials as they come.
-func (d *Daemon) Subscribe() (<-chan string, func()) { return d.hub.Subscribe() }
+func (d *Daemon) Subscribe() (<-chan string, func()) { return d.out.hub.Subscribe() }
 
 // folders lists the folders in which something must be watched, for a list of
 // files and folders.

@@ -9,7 +9,7 @@ func CheckConfig(file string) (workloads int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	d := &Daemon{machine: thisMachine, workloads: map[string]*workload{}}
+	d := newDaemon(thisMachine, file, nil)
 	list, err := d.stage(cfg)
 	for _, s := range list {
 		s.close()

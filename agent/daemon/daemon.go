@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"time"
 
@@ -36,27 +35,22 @@ type Daemon struct {
 	kernel  host.Kernel
 	adopted bool
 	served  bool // it could be asked
+
+	all     *registry
+	book    *notebook
+	figures *figures
+	tickets *tickets
 	groups  *groups
-	hub     sink.Hub
-	held    *hold.Answerer
-	tickets tickets
-	spare   *sink.Fan // of denials that no workload is known for
+	held    *hold.Answerer // what waits
+	out     *deliverer     // what is denied
 
-	figures figures
-	quit    chan struct{} // closed when nothing more is read
-	ending  bool          // enforcement was uninstalled
+	quit chan struct{} // closed when nothing more is read
+	over chan error    // why the daemon ends
+	once sync.Once
 
-	change sync.Mutex // held by whoever changes anything
-	over   chan error // why the daemon ends
-	once   sync.Once
-
-	mu        sync.Mutex // what follows
-	config    *config.Config
-	workloads map[string]*workload
-	byID      map[uint32]*workload
-	err       string // of the last reload
-	notes     []string
-	told      map[string]bool
+	change sync.Mutex // held by whoever changes anything, see registry; what follows is under it
+	config *config.Config
+	ending bool // enforcement was uninstalled
 	// watchFiles changes which files a reload is due for.
 	watchFiles func([]string)
 }
@@ -82,6 +76,11 @@ func (m machine) serve(ctx context.Context, file string, std io.Writer) error {
 	return errors.Join(err, d.close())
 }
 
+func newDaemon(m machine, file string, std io.Writer) *Daemon {
+	return &Daemon{machine: m, file: file, std: std, started: time.Now(), over: make(chan error, 1), quit: make(chan struct{}),
+		all: newRegistry(), book: newNotebook(std), figures: &figures{}, tickets: &tickets{}}
+}
+
 // open does everything up to the point where all that is declared is enforced.
 // On an error nothing is left that was not there before.
 func (m machine) open(file string, std io.Writer) (d *Daemon, err error) {
@@ -89,9 +88,7 @@ func (m machine) open(file string, std io.Writer) (d *Daemon, err error) {
 	if err != nil {
 		return nil, err
 	}
-	d = &Daemon{machine: m, file: file, std: &lockedWriter{w: std}, started: time.Now(), over: make(chan error, 1), quit: make(chan struct{}),
-		workloads: map[string]*workload{}, byID: map[uint32]*workload{}, told: map[string]bool{}}
-	d.spare = &sink.Fan{First: sink.NewFile(d.std, false)}
+	d = newDaemon(m, file, &lockedWriter{w: std})
 	lock, err := m.TakeLock()
 	if err != nil {
 		return nil, err
@@ -161,7 +158,7 @@ func (d *Daemon) discard() error {
 	if n > 0 {
 		return fmt.Errorf("%s: what is pinned is not whole and confines %s: nothing is changed; end that with `stockade uninstall --force`, then start again", d.machine.Pins, sink.Plural(n, "task"))
 	}
-	d.note(d.machine.Pins + ": left by a start or an uninstall that was interrupted: removed")
+	d.book.note(d.machine.Pins + ": left by a start or an uninstall that was interrupted: removed")
 	return bpf.Remove(d.machine.Pins)
 }
 
@@ -171,20 +168,20 @@ func (d *Daemon) begin(cfg *config.Config, staged []*staged) (err error) {
 		return fmt.Errorf("workloads: %w: nothing is installed", err)
 	}
 	for _, gap := range d.kernel.Gaps() {
-		d.note("warning: " + gap)
+		d.book.note("warning: " + gap)
 	}
 	d.limit(cfg)
 	if err = d.answerAsks(); err != nil {
 		return err
 	}
 	if cfg.Strict && !d.kernel.Strict() {
-		d.note("strict: the pinned set has no hooks for it: no run can be strict; run `stockade uninstall` and start again to change it")
+		d.book.note("strict: the pinned set has no hooks for it: no run can be strict; run `stockade uninstall` and start again to change it")
 	}
 	if err = d.commit(cfg, staged, true); err != nil {
 		return err
 	}
 	d.holdAsks()
-	if d.groups, err = newGroups(d.confine, d.note); err != nil {
+	if d.groups, err = newGroups(d.confine, d.book.note); err != nil {
 		return err
 	}
 	if err = d.groups.set(patternsOf(cfg.Workloads)); err != nil {
@@ -200,10 +197,10 @@ const oomScore = "-900"
 func (d *Daemon) limit(cfg *config.Config) {
 	debug.SetMemoryLimit(cfg.Limits.Memory)
 	if err := os.WriteFile("/proc/self/oom_score_adj", []byte(oomScore), 0); err != nil {
-		d.note(fmt.Sprintf("oom_score_adj: %v: short of memory, the kernel may kill the agent before others; enforcement would stay", err))
+		d.book.note(fmt.Sprintf("oom_score_adj: %v: short of memory, the kernel may kill the agent before others; enforcement would stay", err))
 	}
 	if words := int(cfg.Limits.Tables / 8); d.adopted && d.kernel.Words() < words {
-		d.note(fmt.Sprintf("limits: tables: %d KiB asked for, %d KiB are pinned: the pinned size stays; run `stockade uninstall` and start again to change it", cfg.Limits.Tables>>10, d.kernel.Words()*8>>10))
+		d.book.note(fmt.Sprintf("limits: tables: %d KiB asked for, %d KiB are pinned: the pinned size stays; run `stockade uninstall` and start again to change it", cfg.Limits.Tables>>10, d.kernel.Words()*8>>10))
 	}
 }
 
@@ -212,9 +209,7 @@ func (d *Daemon) memories() string { return filepath.Join(d.machine.State, "agen
 
 // confine puts one cgroup under a workload.
 func (d *Daemon) confine(rel, name string) error {
-	d.mu.Lock()
-	w := d.workloads[name]
-	d.mu.Unlock()
+	w := d.all.named(name)
 	if w == nil {
 		return fmt.Errorf("cgroup %s: workload %s is gone: it is not confined; reload", rel, name)
 	}
@@ -230,10 +225,10 @@ func (d *Daemon) confine(rel, name string) error {
 	}
 	if err != nil {
 		text := fmt.Sprintf("cgroup %s: workload %s: %v", rel, name, err)
-		d.mu.Lock()
+		d.all.mu.Lock()
 		w.err = text
-		d.mu.Unlock()
-		d.noteOnce(rel, text)
+		d.all.mu.Unlock()
+		d.book.once(rel, text)
 	}
 	return nil // the others are not left out
 }
@@ -244,12 +239,13 @@ func (d *Daemon) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	listener, err := api.Listen(d.config.Socket)
+	socket := d.config.Socket // it stays, whatever a reload says
+	listener, err := api.Listen(socket)
 	if err != nil {
 		return errors.Join(err, events.Close())
 	}
 	server := api.NewServer(d, d.allow)
-	files, err := newFileWatch(func() { _ = d.Reload() }, d.note) // told by note and status
+	files, err := newFileWatch(func() { _ = d.Reload() }, d.book.note) // told by note and status
 	if err != nil {
 		return errors.Join(err, events.Close(), listener.Close())
 	}
@@ -262,7 +258,11 @@ func (d *Daemon) run(ctx context.Context) error {
 	metrics := d.serveMetrics()
 
 	var tasks, reading sync.WaitGroup
-	reading.Go(func() { d.read(events) })
+	reading.Go(func() {
+		if err := d.out.follow(events); err != nil {
+			d.fail(fmt.Errorf("%w: the agent ends, enforcement stays; see its log", err))
+		}
+	})
 	tasks.Go(d.groups.follow)
 	tasks.Go(files.follow)
 	tasks.Go(func() { _ = server.Serve(listener) })
@@ -271,13 +271,13 @@ func (d *Daemon) run(ctx context.Context) error {
 	err = errors.Join(err, events.Close(), metrics.Close())
 	reading.Wait()
 	close(d.quit) // runs take what was read; the rest is the next agent's
-	_ = d.hub.Close()
+	_ = d.out.hub.Close()
 	shut, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if server.Shutdown(shut) != nil {
 		server.Close()
 	}
-	os.Remove(d.config.Socket)
+	os.Remove(socket)
 	errs := []error{err, clock.Stop(), files.close(), d.groups.tree.Close()}
 	tasks.Wait()
 	return errors.Join(errs...)
@@ -298,7 +298,7 @@ func (d *Daemon) close() error {
 // closeSinks hands over what waits for them.
 func (d *Daemon) closeSinks() error {
 	var errs []error
-	for _, w := range d.workloads {
+	for _, w := range d.all.byName {
 		if w.sinks != nil {
 			errs = append(errs, w.sinks.Close())
 		}
@@ -308,50 +308,3 @@ func (d *Daemon) closeSinks() error {
 
 // fail ends the daemon.
 func (d *Daemon) fail(err error) { d.once.Do(func() { d.over <- err }) }
-
-// maxNotes bounds the notes that a status shows.
-const maxNotes = 20
-
-// note tells a reader of the log, and of the status.
-func (d *Daemon) note(text string) {
-	d.mu.Lock()
-	d.notes = append(d.notes, time.Now().UTC().Format(time.RFC3339)+" "+text)
-	d.notes = d.notes[max(0, len(d.notes)-maxNotes):]
-	d.mu.Unlock()
-	fmt.Fprintf(d.std, "stockade: agent: %s\n", printable(text))
-}
-
-// noteOnce is note for what would come again and again; key tells it apart.
-func (d *Daemon) noteOnce(key, text string) {
-	d.mu.Lock()
-	told := d.told[key]
-	if len(d.told) < 4096 {
-		d.told[key] = true
-	}
-	d.mu.Unlock()
-	if !told {
-		d.note(text)
-	}
-}
-
-// printable keeps a note on its lines: names in it come from anywhere.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r == '\n' || r >= ' ' && r != 0x7f {
-			return r
-		}
-		return '?'
-	}, text)
-}
-
-// lockedWriter lets several goroutines write whole lines.
-type lockedWriter struct {
-	mu sync.Mutex
-	w  io.Writer
-}
-
-func (l *lockedWriter) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.w.Write(p)
-}

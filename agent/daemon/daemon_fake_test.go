@@ -284,4 +284,4 @@ func (y *yard) status(d *Daemon) api.Status {
 }
 
 // deliver has a daemon deliver a denial as if it had been read.
-func deliver(d *Daemon, e abi.Event) { d.deliver(d.known(&e)) }
+func deliver(d *Daemon, e abi.Event) { d.out.deliver(d.out.known(&e)) }

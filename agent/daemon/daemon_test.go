@@ -318,7 +318,7 @@ func TestDenialsAreExplainedByTheirGeneration(t *testing.T) {
 	if _, err := d.Apply("one", api.Policy{Sources: []api.Source{{Name: "k", Text: forbid}}}); err != nil {
 		t.Fatal(err)
 	}
-	lines, end := d.hub.Subscribe()
+	lines, end := d.out.hub.Subscribe()
 	defer end()
 	for generation, want := range map[uint32]int{1: 0, 2: 1, 9: 0} {
 		deliver(d, abi.Event{Workload: 1, Generation: generation, Missing: abi.MaskOf(abi.Read), Action: abi.Read, Path: "/k/x", PathStatus: abi.PathOK})

@@ -4,43 +4,46 @@ import (
 	"fmt"
 
 	"github.com/stockade-dev/stockade/agent/delivery"
-	"github.com/stockade-dev/stockade/agent/explain"
-	"github.com/stockade-dev/stockade/agent/hold"
 	"github.com/stockade-dev/stockade/agent/sink"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/bpf/fault"
 	"github.com/stockade-dev/stockade/compiler"
 )
 
-// installation is what answers for one plan of a workload: for its denials, and for
-// what it asks.
-type installation struct {
-	explain *explain.Explainer
-	judge   *hold.Judge
+// accountant counts what became of denials, so that the next agent goes on from there.
+type accountant interface {
+	// Account counts the denial that was read last, Count one that was read before.
+	Account(id uint32, delivered bool)
+	Count(id uint32, delivered bool)
 }
 
-func newInstallation(name string, plan *compiler.Plan) *installation {
-	return &installation{explain.New(plan), hold.NewJudge(name, plan)}
+// waits is what knows of operations that wait: hold.Answerer.
+type waits interface {
+	Missed(e *abi.Event)
+	Policies(e *abi.Event) []sink.Policy
 }
 
-// read delivers denials until the ring is closed.
-func (d *Daemon) read(events delivery.Source) {
-	path := delivery.Path{Explain: d.known, Deliver: d.deliver, Failed: func(err error) { d.note("error: " + err.Error()) }}
-	if err := path.Follow(events); err != nil {
-		d.fail(fmt.Errorf("%w: the agent ends, enforcement stays; see its log", err))
-	}
+// deliverer hands denials to who they are for.
+type deliverer struct {
+	all     *registry
+	kernel  accountant
+	held    waits
+	tickets *tickets
+	figures *figures
+	book    *notebook
+	spare   *sink.Fan // of denials that no workload is known for
+	hub     sink.Hub  // who listens to all
 }
 
-// of returns the workload of an event, which may be unknown.
-func (d *Daemon) of(e *abi.Event) *workload {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.byID[e.Workload]
+// follow delivers denials until the ring is closed.
+func (d *deliverer) follow(events delivery.Source) error {
+	path := delivery.Path{Explain: d.known, Deliver: d.deliver, Failed: func(err error) { d.book.note("error: " + err.Error()) }}
+	return path.Follow(events)
 }
 
 // known says as much of a denial as is wanted of it here: a run explains its own.
-func (d *Daemon) known(e *abi.Event) *sink.Event {
-	w := d.of(e)
+func (d *deliverer) known(e *abi.Event) *sink.Event {
+	w := d.all.numbered(e.Workload)
 	if w != nil && w.run != nil {
 		return delivery.Event(e, w.name)
 	}
@@ -48,15 +51,12 @@ func (d *Daemon) known(e *abi.Event) *sink.Event {
 }
 
 // explained says what is known of a denial of a workload, which may be nil.
-func (d *Daemon) explained(w *workload, e *abi.Event) *sink.Event {
+func (d *deliverer) explained(w *workload, e *abi.Event) *sink.Event {
 	if w == nil {
 		return delivery.Event(e, fmt.Sprintf("#%d", e.Workload))
 	}
 	event := delivery.Event(e, w.name)
-	d.mu.Lock()
-	installed := w.installations[e.Generation]
-	d.mu.Unlock()
-	if installed != nil {
+	if installed := d.all.installation(w, e.Generation); installed != nil {
 		installed.explain.Explain(event, d.held.Policies)
 	}
 	return event
@@ -64,10 +64,10 @@ func (d *Daemon) explained(w *workload, e *abi.Event) *sink.Event {
 
 // deliver hands one denial to its run, or else to the sinks of its workload; and to who
 // listens.
-func (d *Daemon) deliver(e *sink.Event) {
+func (d *deliverer) deliver(e *sink.Event) {
 	d.figures.event(&e.Event)
 	d.held.Missed(&e.Event)
-	w := d.of(&e.Event)
+	w := d.all.numbered(e.Event.Workload)
 	if w == nil || w.run == nil {
 		d.write(w, e, d.kernel.Account)
 		return
@@ -87,19 +87,8 @@ func (d *Daemon) deliver(e *sink.Event) {
 
 // write hands one denial to the sinks of its workload, and to who listens, and counts
 // it.
-func (d *Daemon) write(w *workload, e *sink.Event, count func(id uint32, delivered bool)) {
-	to := d.spare
-	d.mu.Lock()
-	var asks *compiler.Plan
-	if w != nil {
-		if w.sinks != nil {
-			to = w.sinks
-		}
-		if installed := w.installations[e.Generation]; installed != nil && w.run == nil { // who answers for a run is gone with it
-			asks = installed.explain.Plan()
-		}
-	}
-	d.mu.Unlock()
+func (d *deliverer) write(w *workload, e *sink.Event, count func(id uint32, delivered bool)) {
+	to, asks := d.places(w, e.Generation)
 	if asks != nil {
 		d.tickets.add(e.Workload, asks, &e.Event, e.Wall)
 	}
@@ -110,7 +99,24 @@ func (d *Daemon) write(w *workload, e *sink.Event, count func(id uint32, deliver
 	_ = fault.At("agent.logged")
 	count(e.Event.Workload, err == nil)
 	if err != nil {
-		d.noteOnce("log", fmt.Sprintf("log: %v: denials are lost, and counted; make room", err))
+		d.book.once("log", fmt.Sprintf("log: %v: denials are lost, and counted; make room", err))
 	}
 	_ = d.hub.Event(e)
+}
+
+// places returns the sinks of a workload, and the plan whose questions become tickets:
+// nil where there is none, or who answers is gone with its run.
+func (d *deliverer) places(w *workload, generation uint32) (to *sink.Fan, asks *compiler.Plan) {
+	if w == nil {
+		return d.spare, nil
+	}
+	d.all.mu.Lock()
+	defer d.all.mu.Unlock()
+	if to = w.sinks; to == nil {
+		to = d.spare
+	}
+	if installed := w.installations[generation]; installed != nil && w.run == nil {
+		asks = installed.explain.Plan()
+	}
+	return to, asks
 }

@@ -97,7 +97,7 @@ func (collector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect reads everything once.
 func (c collector) Collect(to chan<- prometheus.Metric) {
-	f := &c.d.figures
+	f := c.d.figures
 	f.mu.Lock() // a run is among the living or among the sums
 	s, err := c.d.Status()
 	runs := f.runs
@@ -153,7 +153,7 @@ func counts(to chan<- prometheus.Metric, w api.Workload, groups int) {
 }
 
 func (c collector) agent(to chan<- prometheus.Metric, s api.Status) {
-	f := &c.d.figures
+	f := c.d.figures
 	put(to, prometheus.GaugeValue, descBuild, 1, Build.Version, Build.Commit, runtime.Version(), s.Kernel)
 	put(to, prometheus.GaugeValue, descStart, float64(s.Started.Unix()))
 	put(to, prometheus.CounterValue, descReloads, float64(f.reloads.Load()), "ok")

@@ -60,7 +60,7 @@ func TestMetricsSayWhatTheStatusSays(t *testing.T) {
 	y.set.mu.Lock()
 	clear(y.set.groups)
 	y.set.mu.Unlock()
-	d.workloads[r.Name].run.detach() // its process is gone, too
+	d.all.byName[r.Name].run.detach() // its process is gone, too
 	d.sweep()
 	text = scraped(d)
 	for _, want := range []string{`stockade_allowed_total{workload="(runs)"} 20`, `stockade_denied_total{workload="(runs)"} 6`, `stockade_cgroups{workload="(runs)"} 0`, "stockade_runs 0"} {

@@ -67,9 +67,7 @@ func (d *Daemon) StartRun(peer api.Peer, r api.Run) (started api.RunStarted, err
 	}
 	w := &workload{name: r.Name, id: id, mode: mode, plan: plan, known: true, run: newRunQueue(),
 		memory: memory{Origin: fromRun, Input: input, Process: host.ProcessOf(fmt.Sprint(peer.PID))}}
-	d.mu.Lock()
-	d.workloads[w.name], d.byID[w.id] = w, w
-	d.mu.Unlock()
+	d.all.add(w)
 	if err := d.confineRun(w, peer, r); err != nil {
 		_, failed := d.release(w)
 		return started, errors.Join(err, failed)
@@ -95,13 +93,13 @@ func (d *Daemon) admitRun(r api.Run, plan *compiler.Plan) error {
 	if d.ending {
 		return errors.New("agent: its enforcement was uninstalled: nothing was started; try again")
 	}
-	if w := d.workloads[r.Name]; w != nil {
+	if w := d.all.byName[r.Name]; w != nil {
 		if w.run != nil { // of a run that ended a moment ago, perhaps
 			if _, err := d.release(w); err != nil {
 				return err
 			}
 		}
-		if d.workloads[r.Name] != nil {
+		if d.all.byName[r.Name] != nil {
 			return fmt.Errorf("name %s: in use by a workload of the agent (origin %s): nothing was started; choose another --name", r.Name, w.memory.Origin)
 		}
 	}
@@ -154,9 +152,7 @@ func (d *Daemon) confineRun(w *workload, peer api.Peer, r api.Run) error {
 
 // runOf returns the workload of a run.
 func (d *Daemon) runOf(name string) (*workload, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if w := d.workloads[name]; w != nil && w.run != nil {
+	if w := d.all.named(name); w != nil && w.run != nil {
 		return w, nil
 	}
 	return nil, fmt.Errorf("run %q: %w: nothing was done; see `stockade ps`", name, api.ErrNotFound)
@@ -171,8 +167,8 @@ func (d *Daemon) AttachRun(name string) (api.RunStarted, error) {
 	if !w.run.attach() {
 		return api.RunStarted{}, fmt.Errorf("run %s: somebody takes its denials already: nothing was done", name)
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.all.mu.Lock()
+	defer d.all.mu.Unlock()
 	return api.RunStarted{Generation: w.generation}, nil
 }
 
@@ -231,13 +227,13 @@ func (d *Daemon) stopped() bool {
 // confined until its reaper has killed all of it, and denials go to the log.
 func (d *Daemon) orphaned(w *workload, unsent []abi.Event) {
 	for _, e := range append(unsent, w.run.abandon()...) {
-		d.write(w, d.explained(w, &e), d.kernel.Count)
+		d.out.write(w, d.out.explained(w, &e), d.kernel.Count)
 	}
 	if d.stopped() {
-		d.note(fmt.Sprintf("run %s: it did not take its last denials in time: they are in the log", w.name))
+		d.book.note(fmt.Sprintf("run %s: it did not take its last denials in time: they are in the log", w.name))
 		return
 	}
-	d.note(fmt.Sprintf("run %s: its process is gone: its workload stays confined until none of it lives", w.name))
+	d.book.note(fmt.Sprintf("run %s: its process is gone: its workload stays confined until none of it lives", w.name))
 	go func() {
 		for end := time.Now().Add(run.WipeLimit); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 			d.change.Lock()
@@ -284,7 +280,7 @@ func (d *Daemon) EndRun(name string) error {
 // release gives the number of a workload back if it confines nothing any more.
 // Who calls it holds change.
 func (d *Daemon) release(w *workload) (gone bool, err error) {
-	if d.byID[w.id] != w || d.ending {
+	if d.all.byID[w.id] != w || d.ending {
 		return true, nil
 	}
 	var last abi.Counters
@@ -315,16 +311,13 @@ func (d *Daemon) drop(w *workload, last abi.Counters) error {
 	err := d.kernel.Release(w.id)
 	if errors.Is(err, bpf.ErrInUse) && d.isOver(w) {
 		if err = d.kernel.Retire(w.id); err == nil {
-			d.note(fmt.Sprintf("run %s: over, and not all of it is gone: what is left is denied everything; end its processes and remove its cgroup", w.name))
+			d.book.note(fmt.Sprintf("run %s: over, and not all of it is gone: what is left is denied everything; end its processes and remove its cgroup", w.name))
 		}
 	}
 	if err != nil {
 		return err
 	}
-	d.mu.Lock()
-	delete(d.workloads, w.name)
-	delete(d.byID, w.id)
-	d.mu.Unlock()
+	d.all.remove(w)
 	if w.run != nil {
 		d.figures.ended(last, w.run)
 	}

@@ -334,7 +334,7 @@ func removeGroup(t *testing.T, name string) {
 
 func TestDenialsOfARunThatIsGoneAreLogged(t *testing.T) {
 	y, d, r := heldByAgent(t)
-	id := d.workloads[r.Name].id
+	id := d.all.byName[r.Name].id
 	event := abi.Event{Workload: id, Generation: 1, Missing: abi.MaskOf(abi.Read), Action: abi.Read, Path: "/k", PathStatus: abi.PathOK}
 	deliver(d, event)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -358,7 +358,7 @@ func TestDenialsOfARunThatIsGoneAreLogged(t *testing.T) {
 // not given back before the run has its counts.
 func TestSweepLeavesARunThatTakesItsLastDenials(t *testing.T) {
 	y, d, r := heldByAgent(t)
-	id := d.workloads[r.Name].id
+	id := d.all.byName[r.Name].id
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	var took, ended atomic.Int32
@@ -377,7 +377,7 @@ func TestSweepLeavesARunThatTakesItsLastDenials(t *testing.T) {
 			return nil
 		})
 	}()
-	for end := time.Now().Add(10 * time.Second); !d.workloads[r.Name].run.followed(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(10 * time.Second); !d.all.byName[r.Name].run.followed(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("nobody follows the run")
 		}
@@ -439,7 +439,7 @@ func TestRunThatLeftItsGroupGivesItsNumberBack(t *testing.T) {
 	if _, err := d.StartRun(api.Peer{PID: process.Process.Pid}, r); err != nil {
 		t.Fatal(err)
 	}
-	id := d.workloads[r.Name].id
+	id := d.all.byName[r.Name].id
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	d.FollowRun(ctx, r.Name, func([]api.RunLine) error { return nil })
@@ -448,7 +448,7 @@ func TestRunThatLeftItsGroupGivesItsNumberBack(t *testing.T) {
 	defer kill()
 	look := func(ago time.Duration) (there bool, of uint32) {
 		t.Helper()
-		if w := d.workloads[r.Name]; w != nil && !w.over.IsZero() {
+		if w := d.all.byName[r.Name]; w != nil && !w.over.IsZero() {
 			w.over = time.Now().Add(-ago)
 		}
 		d.sweep()
@@ -456,13 +456,13 @@ func TestRunThatLeftItsGroupGivesItsNumberBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return d.workloads[r.Name] != nil, groups[r.Cgroup]
+		return d.all.byName[r.Name] != nil, groups[r.Cgroup]
 	}
-	if there, of := look(0); !there || of != id || !d.workloads[r.Name].over.IsZero() {
+	if there, of := look(0); !there || of != id || !d.all.byName[r.Name].over.IsZero() {
 		t.Error("a run that lives is over")
 	}
 	end()
-	if there, of := look(0); !there || of != id || d.workloads[r.Name].over.IsZero() {
+	if there, of := look(0); !there || of != id || d.all.byName[r.Name].over.IsZero() {
 		t.Error("it is over at once, or never")
 	}
 	if there, of := look(retireAfter - time.Second); !there || of != id {

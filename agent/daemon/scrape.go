@@ -86,7 +86,7 @@ func (d *Daemon) serveMetrics() io.Closer {
 				_ = server.Serve(&few{Listener: listener, slots: make(chan struct{}, maxScrapes)}) // it was closed
 				return
 			}
-			d.noteOnce("metrics", fmt.Sprintf("metrics: %v: the socket alone has them; free the port, or name another", err))
+			d.book.once("metrics", fmt.Sprintf("metrics: %v: the socket alone has them; free the port, or name another", err))
 			select {
 			case <-d.quit:
 			case <-time.After(rescan):

@@ -66,8 +66,8 @@ func (d *Daemon) wait(ctx context.Context) error {
 // alive reports whether the daemon still gets hold of its own state.
 func (d *Daemon) alive() bool {
 	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if d.mu.TryLock() {
-			d.mu.Unlock()
+		if d.all.mu.TryLock() {
+			d.all.mu.Unlock()
 			return true
 		}
 	}
@@ -88,15 +88,9 @@ func progress(text string) {
 
 // statusLine is what systemctl status shows.
 func (d *Daemon) statusLine() string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	names := make([]string, 0, len(d.workloads))
-	for name := range d.workloads {
-		names = append(names, name)
-	}
-	text := "STATUS=" + sink.Plural(len(names), "workload")
-	if d.err != "" {
-		first, _, _ := strings.Cut(d.err, "\n")
+	text := "STATUS=" + sink.Plural(len(d.all.names()), "workload")
+	if _, failed := d.book.last(); failed != "" {
+		first, _, _ := strings.Cut(failed, "\n")
 		text += "; the last reload failed: " + printable(first)
 	}
 	return text

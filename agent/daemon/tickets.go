@@ -131,7 +131,7 @@ func (d *Daemon) Answer(id string, given api.Answer) (api.Change, error) {
 	if a == nil {
 		return api.Change{}, fmt.Errorf("ticket %q: not among the questions that wait: nothing was done; see `stockade asks`", id)
 	}
-	w := d.byID[a.workload]
+	w := d.all.byID[a.workload]
 	if w == nil || w.plan == nil || w.declared == nil {
 		return api.Change{}, fmt.Errorf("ticket %s: workload %s is gone from the configuration: nothing was done; declare it again", id, a.Workload)
 	}

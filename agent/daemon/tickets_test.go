@@ -27,7 +27,7 @@ func TestQuestionsAreAnsweredByChangesOfThePlan(t *testing.T) {
 	defer kill()
 	decide := func(path string) abi.Verdict {
 		t.Helper()
-		return d.workloads["one"].plan.Decide(abi.Request{Action: abi.Execute, Path: path})
+		return d.all.byName["one"].plan.Decide(abi.Request{Action: abi.Execute, Path: path})
 	}
 	asks := func() []api.Ask {
 		t.Helper()
@@ -98,8 +98,8 @@ func TestAnswersLapseInTheTable(t *testing.T) {
 	if _, err := d.Answer(list.Asks[0].ID, api.Answer{Allow: true, Seconds: 60, Scope: "policy"}); err != nil {
 		t.Fatal(err)
 	}
-	plan := d.workloads["one"].plan
-	answers := d.workloads["one"].memory.Input.Answers
+	plan := d.all.byName["one"].plan
+	answers := d.all.byName["one"].memory.Input.Answers
 	if text, err := json.Marshal(answers); err != nil || len(answers) != 1 {
 		t.Fatalf("%s, %v", text, err)
 	}

@@ -33,11 +33,7 @@ func (d *Daemon) Uninstall(force bool) (api.Removed, error) {
 	defer unlock()
 	d.change.Lock()
 	defer d.change.Unlock()
-	d.mu.Lock()
-	for name := range d.workloads {
-		removed.Workloads = append(removed.Workloads, name)
-	}
-	d.mu.Unlock()
+	removed.Workloads = append(removed.Workloads, d.all.names()...)
 	if removed.Killed, err = d.machine.empty(force); err != nil {
 		return removed, err
 	}
@@ -45,7 +41,7 @@ func (d *Daemon) Uninstall(force bool) (api.Removed, error) {
 		return removed, err
 	}
 	d.ending = true
-	d.note("uninstalled: nothing is enforced any more; the agent ends")
+	d.book.note("uninstalled: nothing is enforced any more; the agent ends")
 	d.fail(nil)
 	return removed, nil
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stockade-dev/stockade/agent/config"
+	"github.com/stockade-dev/stockade/agent/explain"
+	"github.com/stockade-dev/stockade/agent/hold"
 	"github.com/stockade-dev/stockade/agent/host"
 	"github.com/stockade-dev/stockade/agent/policies"
 	"github.com/stockade-dev/stockade/agent/sink"
@@ -26,6 +28,17 @@ const (
 	fromAnswer   = "answered"
 	isRemoved    = "removed" // from the configuration; it stays while it confines
 )
+
+// installation is what answers for one plan of a workload: for its denials, and for
+// what it asks.
+type installation struct {
+	explain *explain.Explainer
+	judge   *hold.Judge
+}
+
+func newInstallation(name string, plan *compiler.Plan) *installation {
+	return &installation{explain.New(plan), hold.NewJudge(name, plan)}
+}
 
 // workload is one that the kernel side has.
 type workload struct {
@@ -69,7 +82,7 @@ func (d *Daemon) restore() error {
 		if m != nil {
 			w.memory, w.known = *m, true
 		}
-		d.workloads[w.name], d.byID[w.id] = w, w
+		d.all.add(w)
 		if w.known && w.memory.Origin == fromRun {
 			w.run = adoptedRunQueue(k.Delivered+k.Lost, k.Lost)
 			if _, err := d.release(w); err != nil { // it may have ended meanwhile
@@ -122,7 +135,7 @@ func (d *Daemon) stageOne(declared *config.Workload) (*staged, error) {
 	base := policies.DigestOf(input)
 	s := &staged{declared: declared, mode: declared.Mode,
 		memory: memory{Base: base, BaseMode: declared.Mode, Root: declared.Root, Origin: fromConfig, Input: input}}
-	w := d.workloads[declared.Name]
+	w := d.all.byName[declared.Name]
 	switch {
 	case w != nil && w.run != nil:
 		return nil, declared.Errorf("name", "name %s: in use by a run: nothing is changed; wait for its end, or choose another", w.name)
@@ -208,9 +221,9 @@ func (d *Daemon) commit(cfg *config.Config, list []*staged, start bool) error {
 			follow = append(follow, s.declared.Name)
 		}
 	}
-	d.mu.Lock()
+	d.all.mu.Lock()
 	d.config = cfg
-	for _, w := range d.workloads {
+	for _, w := range d.all.byName {
 		if declared[w.name] {
 			continue
 		}
@@ -224,7 +237,7 @@ func (d *Daemon) commit(cfg *config.Config, list []*staged, start bool) error {
 			}
 		}
 	}
-	d.mu.Unlock()
+	d.all.mu.Unlock()
 	if len(errs) == 0 {
 		return nil
 	}
@@ -283,10 +296,10 @@ func (d *Daemon) commitOne(s *staged, start bool) error {
 	}
 	if err == nil && during.BaseMode == unsettled {
 		if err := s.memory.keep(d.memories(), w.name); err != nil {
-			d.note(err.Error() + ": its mode is in force; an agent that is started anew will follow the configuration")
+			d.book.note(err.Error() + ": its mode is in force; an agent that is started anew will follow the configuration")
 		}
 	}
-	d.mu.Lock()
+	d.all.mu.Lock()
 	old := w.sinks
 	w.sinks, w.declared = s.sinks, s.declared
 	if err == nil {
@@ -294,7 +307,7 @@ func (d *Daemon) commitOne(s *staged, start bool) error {
 	} else {
 		w.err = err.Error()
 	}
-	d.mu.Unlock()
+	d.all.mu.Unlock()
 	if old != nil {
 		_ = old.Close() // what it lost is counted
 	}
@@ -303,11 +316,11 @@ func (d *Daemon) commitOne(s *staged, start bool) error {
 
 // settle applies what is left to apply where the plan stays.
 func (d *Daemon) settle(w *workload, s *staged) error {
-	d.mu.Lock()
+	d.all.mu.Lock()
 	if w.plan != s.plan {
 		w.installations = map[uint32]*installation{w.generation: newInstallation(w.name, s.plan)}
 	}
-	d.mu.Unlock()
+	d.all.mu.Unlock()
 	if w.mode == s.mode {
 		return nil
 	}
@@ -316,16 +329,14 @@ func (d *Daemon) settle(w *workload, s *staged) error {
 
 // claimed returns the workload of a change, with its root registered.
 func (d *Daemon) claimed(s *staged) (_ *workload, err error) {
-	w := d.workloads[s.declared.Name]
+	w := d.all.byName[s.declared.Name]
 	if w == nil {
 		id, err := d.kernel.Claim(s.declared.Name)
 		if err != nil {
 			return nil, err
 		}
 		w = &workload{name: s.declared.Name, id: id}
-		d.mu.Lock()
-		d.workloads[w.name], d.byID[w.id] = w, w
-		d.mu.Unlock()
+		d.all.add(w)
 	}
 	if w.generation == 0 || w.known && w.memory.Root != s.declared.Root {
 		if err = host.RegisterRoot(d.kernel, w.id, s.declared.Root); err != nil {
@@ -350,21 +361,21 @@ func (d *Daemon) installed(w *workload, plan *compiler.Plan) (bool, error) {
 // generation is there before the first of them.
 func (d *Daemon) install(w *workload, plan *compiler.Plan, mode abi.Mode) error {
 	next := newInstallation(w.name, plan)
-	d.mu.Lock()
+	d.all.mu.Lock()
 	now := w.generation
 	old := maps.Clone(w.installations)
 	w.installations = map[uint32]*installation{now + 1: next}
 	if e := old[now]; e != nil {
 		w.installations[now] = e
 	}
-	d.mu.Unlock()
+	d.all.mu.Unlock()
 	generation, err := uint32(0), fault.At("agent.install")
 	if err == nil {
 		generation, err = d.kernel.Install(w.id, plan.Table.Words(), mode)
 	}
 	_ = fault.At("agent.installed")
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.all.mu.Lock()
+	defer d.all.mu.Unlock()
 	if err != nil {
 		w.installations = old
 		return fmt.Errorf("workload %s: %w", w.name, err)
@@ -379,21 +390,21 @@ func (d *Daemon) install(w *workload, plan *compiler.Plan, mode abi.Mode) error 
 func (d *Daemon) sweep() {
 	d.change.Lock()
 	defer d.change.Unlock()
-	d.mu.Lock()
+	d.all.mu.Lock()
 	var gone []*workload
-	for _, w := range d.workloads {
+	for _, w := range d.all.byName {
 		if w.declared == nil && (w.run == nil || !w.run.followed()) {
 			gone = append(gone, w)
 		}
 	}
-	d.mu.Unlock()
+	d.all.mu.Unlock()
 	for _, w := range gone {
 		gone, err := d.release(w)
 		if gone && w.run == nil {
-			d.note(fmt.Sprintf("workload %s: not declared any more and confines nothing: released", w.name))
+			d.book.note(fmt.Sprintf("workload %s: not declared any more and confines nothing: released", w.name))
 		}
 		if err != nil {
-			d.noteOnce("release "+w.name, err.Error())
+			d.book.once("release "+w.name, err.Error())
 			d.look(w)
 		}
 	}
@@ -403,8 +414,8 @@ func (d *Daemon) sweep() {
 // plan may be gone.
 func (d *Daemon) look(w *workload) {
 	list, _ := d.kernel.Workloads()
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.all.mu.Lock()
+	defer d.all.mu.Unlock()
 	w.generation = 0 // declared again, it is installed anew
 	for _, k := range list {
 		if k.ID == w.id {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stockade-dev/stockade/agent/api"
+	"github.com/stockade-dev/stockade/agent/hold"
 	"github.com/stockade-dev/stockade/agent/host/hosttest"
 	"github.com/stockade-dev/stockade/agent/sink"
 	"github.com/stockade-dev/stockade/bpf"
@@ -19,8 +20,11 @@ func benchDaemon(q *runQueue) *Daemon {
 	set.list = []bpf.Workload{{ID: 1, Name: "one", Generation: 1}}
 	w := &workload{name: "one", id: 1, generation: 1, run: q, sinks: &sink.Fan{First: sink.NewFile(io.Discard, true)},
 		installations: map[uint32]*installation{1: newInstallation("one", hosttest.EmptyPlan())}}
-	return &Daemon{kernel: set, std: io.Discard, workloads: map[string]*workload{"one": w}, byID: map[uint32]*workload{1: w},
-		told: map[string]bool{}, quit: make(chan struct{})}
+	d := newDaemon(machine{}, "", io.Discard)
+	d.kernel = set
+	d.all.add(w)
+	d.out = &deliverer{all: d.all, kernel: set, held: (*hold.Answerer)(nil), tickets: d.tickets, figures: d.figures, book: d.book}
+	return d
 }
 
 var benchEvent = abi.Event{Workload: 1, Generation: 1, Missing: abi.MaskOf(abi.Open, abi.Read), Action: abi.Open, Comm: "cat",
@@ -31,7 +35,7 @@ var benchEvent = abi.Event{Workload: 1, Generation: 1, Missing: abi.MaskOf(abi.O
 func BenchmarkDeliver(b *testing.B) {
 	d := benchDaemon(nil)
 	for b.Loop() {
-		d.deliver(d.known(&benchEvent))
+		d.out.deliver(d.out.known(&benchEvent))
 	}
 }
 
@@ -52,7 +56,7 @@ func BenchmarkDeliverToRun(b *testing.B) {
 			return nil
 		})
 	}()
-	q := d.workloads["one"].run
+	q := d.all.byName["one"].run
 	for b.Loop() {
 		for waiting := true; waiting; { // as fast as they are taken
 			q.mu.Lock()
@@ -62,7 +66,7 @@ func BenchmarkDeliverToRun(b *testing.B) {
 				time.Sleep(10 * time.Microsecond)
 			}
 		}
-		d.deliver(d.known(&benchEvent))
+		d.out.deliver(d.out.known(&benchEvent))
 	}
 	if q.finish(abi.Counters{}); q.missed > 0 {
 		b.Errorf("missed %d", q.missed)
