@@ -15,18 +15,18 @@ import (
 
 // answerAsks makes what answers for operations that wait, with the grants that
 // are left, and what delivers what is denied.
-func (d *Daemon) answerAsks() error {
+func (k *keeper) answerAsks() error {
 	find := func(e *abi.Event) *hold.Judge {
-		if installed := d.all.installation(d.all.numbered(e.Workload), e.Generation); installed != nil {
+		if installed := k.all.installation(k.all.numbered(e.Workload), e.Generation); installed != nil {
 			return installed.judge
 		}
 		return nil
 	}
-	d.held = hold.New(d.kernel, d.adopted, d.memories(), find, d.book.once)
-	d.out = &deliverer{all: d.all, kernel: d.kernel, held: d.held, tickets: d.tickets, figures: d.figures, book: d.book,
-		spare: &sink.Fan{First: sink.NewFile(d.std, false)}}
-	for _, name := range d.all.names() {
-		if err := d.held.RecallGrants(name); err != nil {
+	k.held = hold.New(k.kernel, k.adopted, k.memories(), find, k.book.once)
+	k.out = &deliverer{all: k.all, kernel: k.kernel, held: k.held, tickets: k.tickets, figures: k.figures, book: k.book,
+		spare: &sink.Fan{First: sink.NewFile(k.std, false)}}
+	for _, name := range k.all.names() {
+		if err := k.held.RecallGrants(name); err != nil {
 			return err
 		}
 	}
@@ -34,18 +34,18 @@ func (d *Daemon) answerAsks() error {
 }
 
 // holdAsks lets wait what the plans ask now.
-func (d *Daemon) holdAsks() {
+func (k *keeper) holdAsks() {
 	var list []hold.Workload
-	d.all.mu.Lock()
-	d.held.SetDeadline(d.config.Asks.Deadline)
-	for _, w := range d.all.byName {
+	k.all.mu.Lock()
+	k.held.SetDeadline(k.config.Asks.Deadline)
+	for _, w := range k.all.byName {
 		if w.plan != nil {
 			list = append(list, hold.Workload{ID: w.id, Name: w.name, Plan: w.plan, Root: w.memory.Root, Identity: w.memory.RootID})
 		}
 	}
-	d.all.mu.Unlock()
+	k.all.mu.Unlock()
 	slices.SortFunc(list, func(a, b hold.Workload) int { return cmp.Compare(a.ID, b.ID) })
-	d.held.Apply(list)
+	k.held.Apply(list)
 }
 
 // maxTimes bounds how often one grant holds.

@@ -69,8 +69,8 @@ func (d *Daemon) watched() []string {
 }
 
 // find returns a workload by its name.
-func (d *Daemon) find(name string) (*workload, error) {
-	if w := d.all.byName[name]; w != nil {
+func (k *keeper) find(name string) (*workload, error) {
+	if w := k.all.byName[name]; w != nil {
 		return w, nil
 	}
 	return nil, fmt.Errorf("workload %q: %w: nothing was done; see `stockade ps`", name, api.ErrNotFound)
@@ -147,10 +147,10 @@ func (d *Daemon) Rollback(name string) (api.Change, error) {
 
 // replace compiles an input and installs it; the present one becomes the one
 // before. On an error nothing is changed.
-func (d *Daemon) replace(w *workload, input compiler.Input, origin string) (api.Change, error) {
+func (k *keeper) replace(w *workload, input compiler.Input, origin string) (api.Change, error) {
 	plan, err := compiler.Compile(input)
 	if err == nil {
-		err = d.hooksFor(plan)
+		err = k.hooksFor(plan)
 	}
 	if err != nil {
 		return api.Change{}, err
@@ -161,23 +161,23 @@ func (d *Daemon) replace(w *workload, input compiler.Input, origin string) (api.
 		next.Origin = fromConfig
 	}
 	if origin != fromAnswer {
-		if err := d.held.DropGrants(w.name); err != nil {
+		if err := k.held.DropGrants(w.name); err != nil {
 			return api.Change{}, err
 		}
 	}
 	before := w.memory
 	next.Previous = &before.Input
-	if err := next.keep(d.memories(), w.name); err != nil {
+	if err := next.keep(k.memories(), w.name); err != nil {
 		return api.Change{}, err
 	}
-	if err := d.install(w, plan, w.mode); err != nil {
-		return api.Change{}, errors.Join(err, before.keep(d.memories(), w.name))
+	if err := k.install(w, plan, w.mode); err != nil {
+		return api.Change{}, errors.Join(err, before.keep(k.memories(), w.name))
 	}
-	d.all.mu.Lock()
+	k.all.mu.Lock()
 	w.plan, w.memory, w.known, w.err = plan, next, true, ""
 	generation := w.generation
-	d.all.mu.Unlock()
-	d.holdAsks()
+	k.all.mu.Unlock()
+	k.holdAsks()
 	return api.Change{Name: w.name, Generation: generation, Digest: "sha256:" + plan.Digest, Warnings: plan.Warnings}, nil
 }
 

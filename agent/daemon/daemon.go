@@ -7,51 +7,34 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 	"sync"
 	"time"
 
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/config"
-	"github.com/stockade-dev/stockade/agent/hold"
 	"github.com/stockade-dev/stockade/agent/host"
 	"github.com/stockade-dev/stockade/agent/sink"
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/bpf/fault"
-	"github.com/stockade-dev/stockade/cgroup"
 )
 
 // Daemon holds the workloads that a configuration declares. What it sets up in
 // the kernel outlives it.
 type Daemon struct {
-	machine machine
 	file    string
-	std     io.Writer
 	started time.Time
 
-	lock    *os.File
-	kernel  host.Kernel
-	adopted bool
-	served  bool // it could be asked
+	lock   *os.File
+	served bool // it could be asked
+	*keeper
+	*runs
+	groups *groups
 
-	all     *registry
-	book    *notebook
-	figures *figures
-	tickets *tickets
-	groups  *groups
-	held    *hold.Answerer // what waits
-	out     *deliverer     // what is denied
-
-	quit chan struct{} // closed when nothing more is read
-	over chan error    // why the daemon ends
+	over chan error // why the daemon ends
 	once sync.Once
-
-	change sync.Mutex // held by whoever changes anything, see registry; what follows is under it
-	config *config.Config
-	ending bool // enforcement was uninstalled
-	// watchFiles changes which files a reload is due for.
+	// watchFiles changes which files a reload is due for; it changes under change.
 	watchFiles func([]string)
 }
 
@@ -77,8 +60,8 @@ func (m machine) serve(ctx context.Context, file string, std io.Writer) error {
 }
 
 func newDaemon(m machine, file string, std io.Writer) *Daemon {
-	return &Daemon{machine: m, file: file, std: std, started: time.Now(), over: make(chan error, 1), quit: make(chan struct{}),
-		all: newRegistry(), book: newNotebook(std), figures: &figures{}, tickets: &tickets{}}
+	k := &keeper{machine: m, std: std, all: newRegistry(), book: newNotebook(std), figures: &figures{}, tickets: &tickets{}}
+	return &Daemon{keeper: k, runs: &runs{keeper: k, quit: make(chan struct{})}, file: file, started: time.Now(), over: make(chan error, 1)}
 }
 
 // open does everything up to the point where all that is declared is enforced.
@@ -204,35 +187,6 @@ func (d *Daemon) limit(cfg *config.Config) {
 	}
 }
 
-// memories is the folder of the memories.
-func (d *Daemon) memories() string { return filepath.Join(d.machine.State, "agent") }
-
-// confine puts one cgroup under a workload.
-func (d *Daemon) confine(rel, name string) error {
-	w := d.all.named(name)
-	if w == nil {
-		return fmt.Errorf("cgroup %s: workload %s is gone: it is not confined; reload", rel, name)
-	}
-	id, err := cgroup.ID(rel)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err == nil {
-		err = fault.At("agent.confine")
-	}
-	if err == nil {
-		err = d.kernel.Confine(id, w.id)
-	}
-	if err != nil {
-		text := fmt.Sprintf("cgroup %s: workload %s: %v", rel, name, err)
-		d.all.mu.Lock()
-		w.err = text
-		d.all.mu.Unlock()
-		d.book.once(rel, text)
-	}
-	return nil // the others are not left out
-}
-
 // run serves until it is told to stop.
 func (d *Daemon) run(ctx context.Context) error {
 	events, err := d.kernel.Events()
@@ -293,17 +247,6 @@ func (d *Daemon) close() error {
 		end = d.kernel.Close
 	}
 	return errors.Join(d.held.Close(), d.closeSinks(), end(), d.lock.Close())
-}
-
-// closeSinks hands over what waits for them.
-func (d *Daemon) closeSinks() error {
-	var errs []error
-	for _, w := range d.all.byName {
-		if w.sinks != nil {
-			errs = append(errs, w.sinks.Close())
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // fail ends the daemon.

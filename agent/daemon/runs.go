@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"strings"
 	"time"
 
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/host"
 	"github.com/stockade-dev/stockade/agent/run"
-	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/cgroup"
 	"github.com/stockade-dev/stockade/compiler"
@@ -22,6 +20,12 @@ import (
 // number of agents.
 const fromRun = "run"
 
+// runs holds the workloads of runs for them.
+type runs struct {
+	*keeper
+	quit chan struct{} // closed when nothing more is read
+}
+
 // Limits on the end of a run: how long its last denials may take to be read,
 // and to be taken by it.
 const (
@@ -31,7 +35,7 @@ const (
 
 // StartRun confines the group of a run, which is empty as yet. On an error
 // nothing is left.
-func (d *Daemon) StartRun(peer api.Peer, r api.Run) (started api.RunStarted, err error) {
+func (rs *runs) StartRun(peer api.Peer, r api.Run) (started api.RunStarted, err error) {
 	mode := abi.Enforce
 	switch {
 	case r.Mode == abi.Audit.String():
@@ -56,24 +60,24 @@ func (d *Daemon) StartRun(peer api.Peer, r api.Run) (started api.RunStarted, err
 	if plan.Digest != r.Digest {
 		return started, errors.New("policies: the agent makes another plan of them than this build: nothing was started; use one build for both, or --agent=never")
 	}
-	d.change.Lock()
-	defer d.change.Unlock()
-	if err := d.admitRun(r, plan); err != nil {
+	rs.change.Lock()
+	defer rs.change.Unlock()
+	if err := rs.admitRun(r, plan); err != nil {
 		return started, err
 	}
-	id, err := d.kernel.Claim(r.Name)
+	id, err := rs.kernel.Claim(r.Name)
 	if err != nil {
 		return started, err
 	}
 	w := &workload{name: r.Name, id: id, mode: mode, plan: plan, known: true, run: newRunQueue(),
 		memory: memory{Origin: fromRun, Input: input, Process: host.ProcessOf(fmt.Sprint(peer.PID))}}
-	d.all.add(w)
-	if err := d.confineRun(w, peer, r); err != nil {
-		_, failed := d.release(w)
+	rs.all.add(w)
+	if err := rs.confineRun(w, peer, r); err != nil {
+		_, failed := rs.release(w)
 		return started, errors.Join(err, failed)
 	}
-	d.holdAsks()
-	return api.RunStarted{Generation: w.generation, Gaps: d.kernel.Gaps()}, nil
+	rs.holdAsks()
+	return api.RunStarted{Generation: w.generation, Gaps: rs.kernel.Gaps()}, nil
 }
 
 // inputOfRun returns what a run's plan is compiled from.
@@ -89,24 +93,24 @@ func inputOfRun(r api.Run) compiler.Input {
 }
 
 // admitRun refuses what this agent cannot hold.
-func (d *Daemon) admitRun(r api.Run, plan *compiler.Plan) error {
-	if d.ending {
+func (rs *runs) admitRun(r api.Run, plan *compiler.Plan) error {
+	if rs.ending {
 		return errors.New("agent: its enforcement was uninstalled: nothing was started; try again")
 	}
-	if w := d.all.byName[r.Name]; w != nil {
+	if w := rs.all.byName[r.Name]; w != nil {
 		if w.run != nil { // of a run that ended a moment ago, perhaps
-			if _, err := d.release(w); err != nil {
+			if _, err := rs.release(w); err != nil {
 				return err
 			}
 		}
-		if d.all.byName[r.Name] != nil {
+		if rs.all.byName[r.Name] != nil {
 			return fmt.Errorf("name %s: in use by a workload of the agent (origin %s): nothing was started; choose another --name", r.Name, w.memory.Origin)
 		}
 	}
-	if lack := plan.Handled &^ d.kernel.Handled(); lack != 0 {
+	if lack := plan.Handled &^ rs.kernel.Handled(); lack != 0 {
 		return fmt.Errorf("handle %s: the agent's set has no hooks for it: nothing was started; use --agent=never", lack)
 	}
-	if r.Strict && !d.kernel.Strict() {
+	if r.Strict && !rs.kernel.Strict() {
 		return errors.New("strict: the agent's set has no hooks for it: nothing was started; use --agent=never, or write `strict: true` into its configuration before it first starts")
 	}
 	rel := path.Join(cgroup.Parent, r.Name)
@@ -129,52 +133,52 @@ func (d *Daemon) admitRun(r api.Run, plan *compiler.Plan) error {
 }
 
 // confineRun puts the empty group under the plan.
-func (d *Daemon) confineRun(w *workload, peer api.Peer, r api.Run) error {
-	if err := host.RegisterRoot(d.kernel, w.id, fmt.Sprint(peer.PID)); err != nil {
+func (rs *runs) confineRun(w *workload, peer api.Peer, r api.Run) error {
+	if err := host.RegisterRoot(rs.kernel, w.id, fmt.Sprint(peer.PID)); err != nil {
 		return err
 	}
-	if err := w.memory.keep(d.memories(), w.name); err != nil {
+	if err := w.memory.keep(rs.memories(), w.name); err != nil {
 		return err
 	}
-	if err := d.install(w, w.plan, w.mode); err != nil {
+	if err := rs.install(w, w.plan, w.mode); err != nil {
 		return err
 	}
 	if r.Strict {
-		if err := d.kernel.SetStrict(w.id, true); err != nil {
+		if err := rs.kernel.SetStrict(w.id, true); err != nil {
 			return err
 		}
 	}
-	if err := d.kernel.Grant(w.id, r.Grants); err != nil {
+	if err := rs.kernel.Grant(w.id, r.Grants); err != nil {
 		return err
 	}
-	return d.kernel.Confine(r.Cgroup, w.id)
+	return rs.kernel.Confine(r.Cgroup, w.id)
 }
 
 // runOf returns the workload of a run.
-func (d *Daemon) runOf(name string) (*workload, error) {
-	if w := d.all.named(name); w != nil && w.run != nil {
+func (rs *runs) runOf(name string) (*workload, error) {
+	if w := rs.all.named(name); w != nil && w.run != nil {
 		return w, nil
 	}
 	return nil, fmt.Errorf("run %q: %w: nothing was done; see `stockade ps`", name, api.ErrNotFound)
 }
 
 // AttachRun gives a run whose agent died what this one has for it.
-func (d *Daemon) AttachRun(name string) (api.RunStarted, error) {
-	w, err := d.runOf(name)
+func (rs *runs) AttachRun(name string) (api.RunStarted, error) {
+	w, err := rs.runOf(name)
 	if err != nil {
 		return api.RunStarted{}, err
 	}
 	if !w.run.attach() {
 		return api.RunStarted{}, fmt.Errorf("run %s: somebody takes its denials already: nothing was done", name)
 	}
-	d.all.mu.Lock()
-	defer d.all.mu.Unlock()
+	rs.all.mu.Lock()
+	defer rs.all.mu.Unlock()
 	return api.RunStarted{Generation: w.generation}, nil
 }
 
 // FollowRun hands the denials of a run to write.
-func (d *Daemon) FollowRun(ctx context.Context, name string, write func([]api.RunLine) error) {
-	w, err := d.runOf(name)
+func (rs *runs) FollowRun(ctx context.Context, name string, write func([]api.RunLine) error) {
+	w, err := rs.runOf(name)
 	if err != nil {
 		return
 	}
@@ -185,28 +189,28 @@ func (d *Daemon) FollowRun(ctx context.Context, name string, write func([]api.Ru
 		lines := make([]api.RunLine, 0, len(events)+1)
 		for i := range events {
 			denial := api.NewRunDenial(&events[i])
-			denial.Policies = d.held.RestsOn(&events[i])
+			denial.Policies = rs.held.RestsOn(&events[i])
 			lines = append(lines, api.RunLine{Denial: denial})
 		}
 		if end != nil {
 			lines = append(lines, api.RunLine{End: end})
 		}
 		if len(lines) > 0 && (ctx.Err() != nil || write(lines) != nil) {
-			d.orphaned(w, events)
+			rs.orphaned(w, events)
 			return
 		}
 		for range events {
-			d.kernel.Count(w.id, true)
+			rs.kernel.Count(w.id, true)
 		}
-		if end != nil || len(lines) == 0 && d.stopped() {
+		if end != nil || len(lines) == 0 && rs.stopped() {
 			return
 		}
 		select {
 		case <-q.news:
-		case <-d.quit: // what waits is still handed over
+		case <-rs.quit: // what waits is still handed over
 		case <-ctx.Done():
-			if !d.stopped() {
-				d.orphaned(w, nil)
+			if !rs.stopped() {
+				rs.orphaned(w, nil)
 			}
 			return
 		}
@@ -214,9 +218,9 @@ func (d *Daemon) FollowRun(ctx context.Context, name string, write func([]api.Ru
 }
 
 // stopped reports whether the agent is about to end.
-func (d *Daemon) stopped() bool {
+func (rs *runs) stopped() bool {
 	select {
-	case <-d.quit:
+	case <-rs.quit:
 		return true
 	default:
 		return false
@@ -225,21 +229,21 @@ func (d *Daemon) stopped() bool {
 
 // orphaned is what happens when a run is gone before its end: its workload stays
 // confined until its reaper has killed all of it, and denials go to the log.
-func (d *Daemon) orphaned(w *workload, unsent []abi.Event) {
+func (rs *runs) orphaned(w *workload, unsent []abi.Event) {
 	for _, e := range append(unsent, w.run.abandon()...) {
-		d.out.write(w, d.out.explained(w, &e), d.kernel.Count)
+		rs.out.write(w, rs.out.explained(w, &e), rs.kernel.Count)
 	}
-	if d.stopped() {
-		d.book.note(fmt.Sprintf("run %s: it did not take its last denials in time: they are in the log", w.name))
+	if rs.stopped() {
+		rs.book.note(fmt.Sprintf("run %s: it did not take its last denials in time: they are in the log", w.name))
 		return
 	}
-	d.book.note(fmt.Sprintf("run %s: its process is gone: its workload stays confined until none of it lives", w.name))
+	rs.book.note(fmt.Sprintf("run %s: its process is gone: its workload stays confined until none of it lives", w.name))
 	go func() {
 		for end := time.Now().Add(run.WipeLimit); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-			d.change.Lock()
-			gone, err := d.release(w)
-			d.change.Unlock()
-			if gone || err != nil || d.stopped() {
+			rs.change.Lock()
+			gone, err := rs.release(w)
+			rs.change.Unlock()
+			if gone || err != nil || rs.stopped() {
 				return // an error comes again, and is told, in sweep
 			}
 		}
@@ -248,8 +252,8 @@ func (d *Daemon) orphaned(w *workload, unsent []abi.Event) {
 
 // EndRun tells a run its counts once its last denial was handed over, and gives
 // its number back.
-func (d *Daemon) EndRun(name string) error {
-	w, err := d.runOf(name)
+func (rs *runs) EndRun(name string) error {
+	w, err := rs.runOf(name)
 	if err != nil {
 		return err
 	}
@@ -258,7 +262,7 @@ func (d *Daemon) EndRun(name string) error {
 	}
 	var counters abi.Counters
 	for end := time.Now().Add(drainLimit); ; time.Sleep(2 * time.Millisecond) {
-		if counters, err = d.kernel.Counters(w.id); err != nil {
+		if counters, err = rs.kernel.Counters(w.id); err != nil {
 			return err
 		}
 		if w.run.came()+counters.Dropped >= counters.Denied || time.Now().After(end) {
@@ -271,78 +275,10 @@ func (d *Daemon) EndRun(name string) error {
 		case <-time.After(takeLimit):
 		}
 	}
-	d.change.Lock()
-	defer d.change.Unlock()
-	_, err = d.release(w)
+	rs.change.Lock()
+	defer rs.change.Unlock()
+	_, err = rs.release(w)
 	return err
-}
-
-// release gives the number of a workload back if it confines nothing any more.
-// Who calls it holds change.
-func (d *Daemon) release(w *workload) (gone bool, err error) {
-	if d.all.byID[w.id] != w || d.ending {
-		return true, nil
-	}
-	var last abi.Counters
-	if w.run != nil {
-		if last, err = d.kernel.Counters(w.id); err != nil {
-			return false, err
-		}
-	}
-	if err = d.drop(w, last); err != nil {
-		if errors.Is(err, bpf.ErrInUse) {
-			err = nil
-		}
-		return false, err
-	}
-	err = forget(d.memories(), w.name)
-	if d.held != nil { // not yet, while a start looks at what is left
-		d.holdAsks() // without it
-		err = errors.Join(err, d.held.Forget(w.id, w.name))
-	}
-	return true, err
-}
-
-// drop gives a number back, and counts what a run came to: for who reads the
-// figures both happen at once.
-func (d *Daemon) drop(w *workload, last abi.Counters) error {
-	d.figures.mu.Lock()
-	defer d.figures.mu.Unlock()
-	err := d.kernel.Release(w.id)
-	if errors.Is(err, bpf.ErrInUse) && d.isOver(w) {
-		if err = d.kernel.Retire(w.id); err == nil {
-			d.book.note(fmt.Sprintf("run %s: over, and not all of it is gone: what is left is denied everything; end its processes and remove its cgroup", w.name))
-		}
-	}
-	if err != nil {
-		return err
-	}
-	d.all.remove(w)
-	if w.run != nil {
-		d.figures.ended(last, w.run)
-	}
-	return nil
-}
-
-// retireAfter is how long what a run has left may take to go before its number is given
-// back without.
-const retireAfter = 2 * run.WipeLimit
-
-// isOver reports whether the process of a run is gone for so long. Who calls it holds
-// change.
-func (d *Daemon) isOver(w *workload) bool {
-	if w.run == nil || w.memory.Process == "" {
-		return false
-	}
-	pid, _, _ := strings.Cut(w.memory.Process, " ")
-	if host.ProcessOf(pid) == w.memory.Process && !host.Zombie(pid) {
-		w.over = time.Time{}
-		return false
-	}
-	if w.over.IsZero() {
-		w.over = time.Now()
-	}
-	return time.Since(w.over) >= retireAfter
 }
 
 // errOfRun refuses to change the policies of a run.

@@ -68,24 +68,24 @@ type staged struct {
 }
 
 // restore learns what the adopted kernel side has.
-func (d *Daemon) restore() error {
-	list, err := d.kernel.Workloads()
+func (k *keeper) restore() error {
+	list, err := k.kernel.Workloads()
 	if err != nil {
 		return err
 	}
-	for _, k := range list {
-		w := &workload{name: k.Name, id: k.ID, generation: k.Generation, mode: k.Mode}
-		m, err := recall(d.memories(), k.Name)
+	for _, has := range list {
+		w := &workload{name: has.Name, id: has.ID, generation: has.Generation, mode: has.Mode}
+		m, err := recall(k.memories(), has.Name)
 		if err != nil {
 			return err
 		}
 		if m != nil {
 			w.memory, w.known = *m, true
 		}
-		d.all.add(w)
+		k.all.add(w)
 		if w.known && w.memory.Origin == fromRun {
-			w.run = adoptedRunQueue(k.Delivered+k.Lost, k.Lost)
-			if _, err := d.release(w); err != nil { // it may have ended meanwhile
+			w.run = adoptedRunQueue(has.Delivered+has.Lost, has.Lost)
+			if _, err := k.release(w); err != nil { // it may have ended meanwhile
 				return err
 			}
 		}
@@ -95,12 +95,12 @@ func (d *Daemon) restore() error {
 
 // stage checks a configuration to the end: every policy set compiles, every log
 // opens. Nothing is changed.
-func (d *Daemon) stage(cfg *config.Config) ([]*staged, error) {
+func (k *keeper) stage(cfg *config.Config) ([]*staged, error) {
 	var list []*staged
 	var errs []error
 	for i := range cfg.Workloads {
 		progress(fmt.Sprintf("compiling the policies of %s, %d of %d", cfg.Workloads[i].Name, i+1, len(cfg.Workloads)))
-		s, err := d.stageOne(&cfg.Workloads[i])
+		s, err := k.stageOne(&cfg.Workloads[i])
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -116,7 +116,7 @@ func (d *Daemon) stage(cfg *config.Config) ([]*staged, error) {
 	return list, nil
 }
 
-func (d *Daemon) stageOne(declared *config.Workload) (*staged, error) {
+func (k *keeper) stageOne(declared *config.Workload) (*staged, error) {
 	if err := fault.At("agent.stage"); err != nil {
 		return nil, declared.Errorf("name", "%w", err)
 	}
@@ -135,7 +135,7 @@ func (d *Daemon) stageOne(declared *config.Workload) (*staged, error) {
 	base := policies.DigestOf(input)
 	s := &staged{declared: declared, mode: declared.Mode,
 		memory: memory{Base: base, BaseMode: declared.Mode, Root: declared.Root, Origin: fromConfig, Input: input}}
-	w := d.all.byName[declared.Name]
+	w := k.all.byName[declared.Name]
 	switch {
 	case w != nil && w.run != nil:
 		return nil, declared.Errorf("name", "name %s: in use by a run: nothing is changed; wait for its end, or choose another", w.name)
@@ -159,7 +159,7 @@ func (d *Daemon) stageOne(declared *config.Workload) (*staged, error) {
 		s.mode = w.mode // changed by hand, or not at all
 	}
 	if w != nil && w.known && w.memory.Root != declared.Root {
-		if err := d.unused(w); err != nil {
+		if err := k.unused(w); err != nil {
 			return nil, declared.Errorf("root", "root: %w: it cannot change while the workload confines anything", err)
 		}
 	}
@@ -168,30 +168,30 @@ func (d *Daemon) stageOne(declared *config.Workload) (*staged, error) {
 			return nil, err
 		}
 	}
-	if err := d.hooksFor(s.plan); err != nil {
+	if err := k.hooksFor(s.plan); err != nil {
 		return nil, declared.Errorf("handle", "%w", err)
 	}
-	return s, s.open(d.std)
+	return s, s.open(k.std)
 }
 
 // hooksFor refuses a plan whose actions no attached hook decides.
-func (d *Daemon) hooksFor(plan *compiler.Plan) error {
-	if d.kernel == nil {
+func (k *keeper) hooksFor(plan *compiler.Plan) error {
+	if k.kernel == nil {
 		return nil // not loaded yet
 	}
-	if lack := plan.Handled &^ d.kernel.Handled(); lack != 0 {
+	if lack := plan.Handled &^ k.kernel.Handled(); lack != 0 {
 		return fmt.Errorf("handle %s: the pinned set has no hooks for it: nothing is changed; end the workloads, run `stockade uninstall` and start again", lack)
 	}
 	return nil
 }
 
 // unused returns an error if a workload has tasks or cgroups.
-func (d *Daemon) unused(w *workload) error {
-	tasks, err := d.kernel.Tasks()
+func (k *keeper) unused(w *workload) error {
+	tasks, err := k.kernel.Tasks()
 	if err != nil {
 		return err
 	}
-	groups, err := d.kernel.Groups()
+	groups, err := k.kernel.Groups()
 	if err != nil {
 		return err
 	}
@@ -209,21 +209,21 @@ func (d *Daemon) unused(w *workload) error {
 
 // commit makes staged changes. At the start, a plan that is installed already
 // stays, with its generation.
-func (d *Daemon) commit(cfg *config.Config, list []*staged, start bool) error {
+func (k *keeper) commit(cfg *config.Config, list []*staged, start bool) error {
 	declared := map[string]bool{}
 	var follow, not []string
 	var errs []error
 	for _, s := range list {
 		declared[s.declared.Name] = true
-		if err := d.commitOne(s, start); err != nil {
+		if err := k.commitOne(s, start); err != nil {
 			not, errs = append(not, s.declared.Name), append(errs, err)
 		} else {
 			follow = append(follow, s.declared.Name)
 		}
 	}
-	d.all.mu.Lock()
-	d.config = cfg
-	for _, w := range d.all.byName {
+	k.all.mu.Lock()
+	k.config = cfg
+	for _, w := range k.all.byName {
 		if declared[w.name] {
 			continue
 		}
@@ -237,7 +237,7 @@ func (d *Daemon) commit(cfg *config.Config, list []*staged, start bool) error {
 			}
 		}
 	}
-	d.all.mu.Unlock()
+	k.all.mu.Unlock()
 	if len(errs) == 0 {
 		return nil
 	}
@@ -249,19 +249,19 @@ func (d *Daemon) commit(cfg *config.Config, list []*staged, start bool) error {
 // change: whoever is killed then did not change it by hand.
 const unsettled = ^abi.Mode(0)
 
-func (d *Daemon) commitOne(s *staged, start bool) error {
+func (k *keeper) commitOne(s *staged, start bool) error {
 	if err := fault.At("agent.commit"); err != nil {
 		s.close()
 		return fmt.Errorf("workload %s: %w", s.declared.Name, err)
 	}
-	w, err := d.claimed(s)
+	w, err := k.claimed(s)
 	if err != nil {
 		s.close()
 		return err
 	}
 	changed := w.plan == nil || s.follow || w.generation == 0
 	if start && w.generation > 0 && (!w.known || !s.follow) {
-		same, err := d.installed(w, s.plan)
+		same, err := k.installed(w, s.plan)
 		if err != nil {
 			s.close()
 			return err
@@ -272,34 +272,34 @@ func (d *Daemon) commitOne(s *staged, start bool) error {
 	if w.mode != s.mode || w.generation == 0 {
 		during.BaseMode = unsettled
 	}
-	if err := during.keep(d.memories(), w.name); err != nil {
+	if err := during.keep(k.memories(), w.name); err != nil {
 		s.close()
 		return err
 	}
 	if changed && s.follow {
-		err = d.held.DropGrants(w.name)
+		err = k.held.DropGrants(w.name)
 	}
 	if err != nil {
 		s.close()
 		return err
 	}
 	if changed {
-		err = d.install(w, s.plan, s.mode)
+		err = k.install(w, s.plan, s.mode)
 	} else {
-		err = d.settle(w, s)
+		err = k.settle(w, s)
 	}
 	if err == nil {
-		err = d.kernel.Grant(w.id, s.declared.Grants)
+		err = k.kernel.Grant(w.id, s.declared.Grants)
 	}
 	if err != nil && w.known { // what is installed is what it was
-		err = errors.Join(err, w.memory.keep(d.memories(), w.name))
+		err = errors.Join(err, w.memory.keep(k.memories(), w.name))
 	}
 	if err == nil && during.BaseMode == unsettled {
-		if err := s.memory.keep(d.memories(), w.name); err != nil {
-			d.book.note(err.Error() + ": its mode is in force; an agent that is started anew will follow the configuration")
+		if err := s.memory.keep(k.memories(), w.name); err != nil {
+			k.book.note(err.Error() + ": its mode is in force; an agent that is started anew will follow the configuration")
 		}
 	}
-	d.all.mu.Lock()
+	k.all.mu.Lock()
 	old := w.sinks
 	w.sinks, w.declared = s.sinks, s.declared
 	if err == nil {
@@ -307,7 +307,7 @@ func (d *Daemon) commitOne(s *staged, start bool) error {
 	} else {
 		w.err = err.Error()
 	}
-	d.all.mu.Unlock()
+	k.all.mu.Unlock()
 	if old != nil {
 		_ = old.Close() // what it lost is counted
 	}
@@ -315,31 +315,31 @@ func (d *Daemon) commitOne(s *staged, start bool) error {
 }
 
 // settle applies what is left to apply where the plan stays.
-func (d *Daemon) settle(w *workload, s *staged) error {
-	d.all.mu.Lock()
+func (k *keeper) settle(w *workload, s *staged) error {
+	k.all.mu.Lock()
 	if w.plan != s.plan {
 		w.installations = map[uint32]*installation{w.generation: newInstallation(w.name, s.plan)}
 	}
-	d.all.mu.Unlock()
+	k.all.mu.Unlock()
 	if w.mode == s.mode {
 		return nil
 	}
-	return d.kernel.SetMode(w.id, s.mode)
+	return k.kernel.SetMode(w.id, s.mode)
 }
 
 // claimed returns the workload of a change, with its root registered.
-func (d *Daemon) claimed(s *staged) (_ *workload, err error) {
-	w := d.all.byName[s.declared.Name]
+func (k *keeper) claimed(s *staged) (_ *workload, err error) {
+	w := k.all.byName[s.declared.Name]
 	if w == nil {
-		id, err := d.kernel.Claim(s.declared.Name)
+		id, err := k.kernel.Claim(s.declared.Name)
 		if err != nil {
 			return nil, err
 		}
 		w = &workload{name: s.declared.Name, id: id}
-		d.all.add(w)
+		k.all.add(w)
 	}
 	if w.generation == 0 || w.known && w.memory.Root != s.declared.Root {
-		if err = host.RegisterRoot(d.kernel, w.id, s.declared.Root); err != nil {
+		if err = host.RegisterRoot(k.kernel, w.id, s.declared.Root); err != nil {
 			return nil, s.declared.Errorf("root", "%w", err)
 		}
 		if s.memory.RootID, err = host.RootIdentity(s.declared.Root); err != nil {
@@ -352,30 +352,30 @@ func (d *Daemon) claimed(s *staged) (_ *workload, err error) {
 }
 
 // installed reports whether a plan is what the kernel walks already.
-func (d *Daemon) installed(w *workload, plan *compiler.Plan) (bool, error) {
-	words, err := d.kernel.Table(w.id)
+func (k *keeper) installed(w *workload, plan *compiler.Plan) (bool, error) {
+	words, err := k.kernel.Table(w.id)
 	return slices.Equal(words, plan.Table.Words()), err
 }
 
 // install makes a plan that of a workload. Who explains the denials of the new
 // generation is there before the first of them.
-func (d *Daemon) install(w *workload, plan *compiler.Plan, mode abi.Mode) error {
+func (k *keeper) install(w *workload, plan *compiler.Plan, mode abi.Mode) error {
 	next := newInstallation(w.name, plan)
-	d.all.mu.Lock()
+	k.all.mu.Lock()
 	now := w.generation
 	old := maps.Clone(w.installations)
 	w.installations = map[uint32]*installation{now + 1: next}
 	if e := old[now]; e != nil {
 		w.installations[now] = e
 	}
-	d.all.mu.Unlock()
+	k.all.mu.Unlock()
 	generation, err := uint32(0), fault.At("agent.install")
 	if err == nil {
-		generation, err = d.kernel.Install(w.id, plan.Table.Words(), mode)
+		generation, err = k.kernel.Install(w.id, plan.Table.Words(), mode)
 	}
 	_ = fault.At("agent.installed")
-	d.all.mu.Lock()
-	defer d.all.mu.Unlock()
+	k.all.mu.Lock()
+	defer k.all.mu.Unlock()
 	if err != nil {
 		w.installations = old
 		return fmt.Errorf("workload %s: %w", w.name, err)
@@ -387,39 +387,39 @@ func (d *Daemon) install(w *workload, plan *compiler.Plan, mode abi.Mode) error 
 // sweep gives back the numbers of workloads that are no longer declared and
 // confine nothing any more. A run that is followed ends by itself: its last denials and
 // its counts go by its number until then.
-func (d *Daemon) sweep() {
-	d.change.Lock()
-	defer d.change.Unlock()
-	d.all.mu.Lock()
+func (k *keeper) sweep() {
+	k.change.Lock()
+	defer k.change.Unlock()
+	k.all.mu.Lock()
 	var gone []*workload
-	for _, w := range d.all.byName {
+	for _, w := range k.all.byName {
 		if w.declared == nil && (w.run == nil || !w.run.followed()) {
 			gone = append(gone, w)
 		}
 	}
-	d.all.mu.Unlock()
+	k.all.mu.Unlock()
 	for _, w := range gone {
-		gone, err := d.release(w)
+		gone, err := k.release(w)
 		if gone && w.run == nil {
-			d.book.note(fmt.Sprintf("workload %s: not declared any more and confines nothing: released", w.name))
+			k.book.note(fmt.Sprintf("workload %s: not declared any more and confines nothing: released", w.name))
 		}
 		if err != nil {
-			d.book.once("release "+w.name, err.Error())
-			d.look(w)
+			k.book.once("release "+w.name, err.Error())
+			k.look(w)
 		}
 	}
 }
 
 // look learns what is left of a workload that was not released to the end: its
 // plan may be gone.
-func (d *Daemon) look(w *workload) {
-	list, _ := d.kernel.Workloads()
-	d.all.mu.Lock()
-	defer d.all.mu.Unlock()
+func (k *keeper) look(w *workload) {
+	list, _ := k.kernel.Workloads()
+	k.all.mu.Lock()
+	defer k.all.mu.Unlock()
 	w.generation = 0 // declared again, it is installed anew
-	for _, k := range list {
-		if k.ID == w.id {
-			w.generation, w.mode = k.Generation, k.Mode
+	for _, has := range list {
+		if has.ID == w.id {
+			w.generation, w.mode = has.Generation, has.Mode
 		}
 	}
 }

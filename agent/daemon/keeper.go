@@ -1,0 +1,148 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/stockade-dev/stockade/agent/config"
+	"github.com/stockade-dev/stockade/agent/hold"
+	"github.com/stockade-dev/stockade/agent/host"
+	"github.com/stockade-dev/stockade/agent/run"
+	"github.com/stockade-dev/stockade/bpf"
+	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/bpf/fault"
+	"github.com/stockade-dev/stockade/cgroup"
+)
+
+// keeper makes, changes and gives back the workloads of the kernel side.
+type keeper struct {
+	machine machine
+	std     io.Writer // what the agent says, and denials where no log is named
+	kernel  host.Kernel
+	adopted bool
+
+	all     *registry
+	book    *notebook
+	figures *figures
+	tickets *tickets
+	held    *hold.Answerer // what waits
+	out     *deliverer     // what is denied
+
+	change sync.Mutex // held by whoever changes anything, see registry; what follows is under it
+	config *config.Config
+	ending bool // enforcement was uninstalled
+}
+
+// memories is the folder of the memories.
+func (k *keeper) memories() string { return filepath.Join(k.machine.State, "agent") }
+
+// confine puts one cgroup under a workload.
+func (k *keeper) confine(rel, name string) error {
+	w := k.all.named(name)
+	if w == nil {
+		return fmt.Errorf("cgroup %s: workload %s is gone: it is not confined; reload", rel, name)
+	}
+	id, err := cgroup.ID(rel)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = fault.At("agent.confine")
+	}
+	if err == nil {
+		err = k.kernel.Confine(id, w.id)
+	}
+	if err != nil {
+		text := fmt.Sprintf("cgroup %s: workload %s: %v", rel, name, err)
+		k.all.mu.Lock()
+		w.err = text
+		k.all.mu.Unlock()
+		k.book.once(rel, text)
+	}
+	return nil // the others are not left out
+}
+
+// closeSinks hands over what waits for them.
+func (k *keeper) closeSinks() error {
+	var errs []error
+	for _, w := range k.all.byName {
+		if w.sinks != nil {
+			errs = append(errs, w.sinks.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// release gives the number of a workload back if it confines nothing any more.
+// Who calls it holds change.
+func (k *keeper) release(w *workload) (gone bool, err error) {
+	if k.all.byID[w.id] != w || k.ending {
+		return true, nil
+	}
+	var last abi.Counters
+	if w.run != nil {
+		if last, err = k.kernel.Counters(w.id); err != nil {
+			return false, err
+		}
+	}
+	if err = k.drop(w, last); err != nil {
+		if errors.Is(err, bpf.ErrInUse) {
+			err = nil
+		}
+		return false, err
+	}
+	err = forget(k.memories(), w.name)
+	if k.held != nil { // not yet, while a start looks at what is left
+		k.holdAsks() // without it
+		err = errors.Join(err, k.held.Forget(w.id, w.name))
+	}
+	return true, err
+}
+
+// drop gives a number back, and counts what a run came to: for who reads the
+// figures both happen at once.
+func (k *keeper) drop(w *workload, last abi.Counters) error {
+	k.figures.mu.Lock()
+	defer k.figures.mu.Unlock()
+	err := k.kernel.Release(w.id)
+	if errors.Is(err, bpf.ErrInUse) && k.isOver(w) {
+		if err = k.kernel.Retire(w.id); err == nil {
+			k.book.note(fmt.Sprintf("run %s: over, and not all of it is gone: what is left is denied everything; end its processes and remove its cgroup", w.name))
+		}
+	}
+	if err != nil {
+		return err
+	}
+	k.all.remove(w)
+	if w.run != nil {
+		k.figures.ended(last, w.run)
+	}
+	return nil
+}
+
+// retireAfter is how long what a run has left may take to go before its number is given
+// back without.
+const retireAfter = 2 * run.WipeLimit
+
+// isOver reports whether the process of a run is gone for so long. Who calls it holds
+// change.
+func (k *keeper) isOver(w *workload) bool {
+	if w.run == nil || w.memory.Process == "" {
+		return false
+	}
+	pid, _, _ := strings.Cut(w.memory.Process, " ")
+	if host.ProcessOf(pid) == w.memory.Process && !host.Zombie(pid) {
+		w.over = time.Time{}
+		return false
+	}
+	if w.over.IsZero() {
+		w.over = time.Now()
+	}
+	return time.Since(w.over) >= retireAfter
+}
