@@ -151,5 +151,5 @@ func (h *Host) Run(ctx context.Context, cfg Config) (result Result, err error) {
 		return result, errors.Join(startErr, err)
 	}
 	cfg.Sink.Summary(&result.Summary)
-	return result, startErr
+	return result, errors.Join(startErr, s.watch.unwritten())
 }

@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"os"
 	"strings"
 	"testing"
 
@@ -35,5 +36,19 @@ func TestRunTellsWhatASinkDidNotTake(t *testing.T) {
 	}
 	if !rec.Result.Exact() || len(rec.Denials) != 2 {
 		t.Errorf("%d denials, %+v", len(rec.Denials), rec.Result)
+	}
+}
+
+func TestRunTellsWhatItsLogDidNotTake(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	k := &hosttest.Kernel{Denials: []abi.Event{{Path: "/a", PathStatus: abi.PathOK}, {Path: "/b", PathStatus: abi.PathOK}}, Counts: abi.Counters{Denied: 2}}
+	cfg := Config{Name: hosttest.TestName(t), Plan: hosttest.EmptyPlan(), Args: []string{"/bin/sh", "-c", "exit 3"}, Sink: &sink.JSON{W: full}}
+	result, err := hostOf(k).Run(context.Background(), cfg)
+	if err == nil || !strings.HasSuffix(err.Error(), ": denials: write /dev/full: no space left on device: 2 denials not written, though counted; make room") || result.ExitCode != 3 {
+		t.Errorf("exit %d, %v", result.ExitCode, err)
 	}
 }

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -26,12 +27,14 @@ type watch struct {
 	events  delivery.Source
 	tally   sink.Tally
 	broken  uint64 // records that could not be decoded
+	lost    uint64 // denials that the output did not take
+	failed  error  // why it did not take the first
 	done    chan struct{}
 }
 
 func startWatch(cfg *Config, events delivery.Source) *watch {
 	w := &watch{name: cfg.Name, explain: explain.New(cfg.Plan), output: cfg.Sink, sinks: cfg.Sinks, events: events, done: make(chan struct{})}
-	path := delivery.Path{Explain: w.explained, Deliver: w.deliver, Failed: w.failed}
+	path := delivery.Path{Explain: w.explained, Deliver: w.deliver, Failed: w.unreadable}
 	go func() {
 		defer close(w.done)
 		_ = path.Follow(events) // each failure was told, and is counted
@@ -58,10 +61,21 @@ func (w *watch) deliver(e *sink.Event) {
 	for _, q := range w.sinks {
 		_ = q.Event(e) // counted
 	}
-	_ = w.output.Event(e)
+	if err := w.output.Event(e); err != nil {
+		w.lost++
+		w.failed = cmp.Or(w.failed, err)
+	}
 }
 
-func (w *watch) failed(err error) {
+// unwritten says what the output did not take. The output itself is not asked to tell.
+func (w *watch) unwritten() error {
+	if w.lost == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: denials: %w: %s not written, though counted; make room", w.name, w.failed, sink.Plural(w.lost, "denial"))
+}
+
+func (w *watch) unreadable(err error) {
 	w.broken++
 	w.output.Note(w.name, "error: "+err.Error())
 }
