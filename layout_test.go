@@ -28,7 +28,7 @@ var layout = []struct {
 	{"docs", nil}, // for tests
 	{"inotify", nil},
 	{"cgroup", []string{"inotify"}},
-	{"compiler/rule", nil},
+	{"compiler/rule", []string{"bpf/abi"}},
 	{"compiler/pattern", nil},
 	{"compiler/schema", nil},
 	{"compiler/gen", []string{"bpf/abi"}}, // random cases, for tests
@@ -188,7 +188,8 @@ func TestPlantedViolationIsFound(t *testing.T) {
 		{"cmd/stockade", "bpf/fault", false},
 		{"bpf/abi", "compiler/rule", false},
 		{"cgroup", "bpf/abi", false},
-		{"compiler/rule", "bpf/abi", false},
+		{"compiler/rule", "bpf/abi", true},
+		{"compiler/pattern", "bpf/abi", false},
 		{"compiler/rule", "compiler/table", false},
 		{"compiler/table", "compiler", false},
 		{"compiler/schema", "bpf/abi", false},

@@ -16,8 +16,8 @@ const headerDims = 16
 
 // readsClock reports whether verdicts of a table depend on the time.
 func readsClock(words []uint64) bool {
-	for _, d := range []abi.Dim{abi.DimNow, abi.DimDayTime} {
-		if i := headerDims + int(d); i < len(words) && words[i] != 0 {
+	for d := range abi.NumDims {
+		if i := headerDims + int(d); d.Fact().Of.Fact().Clock && i < len(words) && words[i] != 0 {
 			return true
 		}
 	}

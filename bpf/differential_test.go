@@ -163,8 +163,8 @@ func mustBeSeen() []string {
 			list = append(list, fmt.Sprintf("decision node: dimension %02d %s", d, d))
 		}
 	}
-	for f := range rule.NumFields {
-		list = append(list, "condition: "+f.String())
+	for _, f := range abi.EachFact() {
+		list = append(list, "condition: "+f.Name)
 	}
 	for _, kind := range []string{"dir", "path ==", "path <", "unknown", "not", "and", "or"} {
 		list = append(list, "condition: "+kind)
@@ -348,12 +348,10 @@ func (a *arena) count(v abi.Verdict, settled bool) {
 // where it depends on a residual.
 // With audits, those in audit count as well.
 func verdictOf(set *rule.Set, q abi.Request, audits bool) (v abi.Verdict, unclear bool) {
-	facts := &rule.Request{Dir: q.Kind == abi.Dir, Path: q.Path, Exe: q.Exe, Parent: q.Parent, Dest: q.Dest, Attr: q.Xattr,
-		UID: int64(q.UID), GID: int64(q.GID), Now: q.Now}
 	var came [2][3]bool
 	for i := range set.Rules {
 		if r := &set.Rules[i]; r.Actions>>q.Action&1 == 1 && (audits || !r.Audited) {
-			came[r.Effect][rule.Eval(r.Cond, facts)] = true
+			came[r.Effect][rule.Eval(r.Cond, &q)] = true
 		}
 	}
 	permit, forbid := came[rule.Permit], came[rule.Forbid]

@@ -62,23 +62,23 @@ func factCond(r *rand.Rand, depth int) rule.Cond {
 	case 3, 4:
 		return rule.Like{Field: rule.Path, Pattern: pattern()}
 	case 5, 6:
-		return rule.Like{Field: rule.Field(r.IntN(int(rule.UID))), Pattern: pattern()}
+		return rule.Like{Field: rule.Texts()[r.IntN(len(rule.Texts()))], Pattern: pattern()}
 	case 7:
 		if r.IntN(4) == 0 {
 			return rule.Unknown{}
 		}
 	}
-	field := rule.UID + rule.Field(r.IntN(int(rule.NumFields-rule.UID)))
+	field := rule.Numbers()[r.IntN(len(rule.Numbers()))]
 	return rule.Less{Field: field, Bound: factNumber(r, field)}
 }
 
 // factNumber draws from few values, so that bounds are often met exactly.
 func factNumber(r *rand.Rand, field rule.Field) int64 {
-	switch field {
-	case rule.UID, rule.GID:
-		return int64([]uint32{0, 1, 2, 1000, 65534, 1<<32 - 1}[r.IntN(6)])
-	case rule.DayTime:
+	switch {
+	case field == rule.DayTime:
 		return r.Int64N(4) * rule.Day / 3
+	case !field.Fact().Clock:
+		return int64([]uint32{0, 1, 2, 1000, 65534, 1<<32 - 1}[r.IntN(6)])
 	}
 	return (r.Int64N(9)-4)*rule.Day/3 + 20_000*rule.Day*r.Int64N(2)
 }

@@ -46,7 +46,7 @@ func (a Answer) region() rule.Cond {
 // Covers reports whether the answer is given for a request, whatever policy it is
 // about.
 func (a Answer) Covers(r abi.Request) bool {
-	return (a.Actions == 0 || a.Actions.Has(r.Action)) && rule.Eval(a.region(), ruleRequest(r)) == rule.True
+	return (a.Actions == 0 || a.Actions.Has(r.Action)) && rule.Eval(a.region(), &r) == rule.True
 }
 
 // settle applies answers to lowered rules; of two for one request the first

@@ -2,6 +2,7 @@ package compiler
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/cedar-policy/cedar-go/types"
 
@@ -24,26 +25,12 @@ func (l *lowerer) context() term {
 	if known, ok := l.contexts[l.action]; ok {
 		return known
 	}
-	record := []attribute{
-		{"process", always, certain(recordTerm(textTerm(rule.Exe), "exe", textTerm(rule.Parent), "parent_exe"))},
-		{"user", always, certain(recordTerm(numberTerm(rule.UID, sortLong), "uid", opaqueTerm(reasonUser), "username"))},
-		{"group", always, certain(recordTerm(numberTerm(rule.GID, sortLong), "gid", opaqueTerm(reasonGroup), "groupname"))},
-		{"now", always, certain(numberTerm(rule.Now, sortDatetime))},
-	}
+	a, _ := abi.ParseAction(string(l.action.Type), string(l.action.ID))
+	record := knownOf(a)
 	if l.workload != nil {
 		record = append(record, attribute{"workload", always, certain(valueTerm(l.workload.record()))})
 	}
-	switch a, _ := abi.ParseAction(string(l.action.Type), string(l.action.ID)); a {
-	case abi.Move:
-		record = append(record, attribute{"destination", always, certain(term{kind: termRecord, record: []attribute{
-			{"path", always, certain(textTerm(rule.DestPath))},
-			{"name", always, certain(textTerm(rule.DestName))},
-			{"parent_path", always, certain(textTerm(rule.DestDir))},
-		}})})
-	case abi.SetXattr:
-		record = append(record, attribute{"xattr", always, certain(term{kind: termRecord, record: []attribute{
-			{"name", always, certain(textTerm(rule.Xattr))}}})})
-	case abi.Execute:
+	if a == abi.Execute {
 		arguments, environment := opaqueTerm(reasonArguments), opaqueTerm(reasonEnvironment)
 		arguments.opaque.typ, arguments.opaque.attributes = argumentsUID.Type, []types.String{"keys", "flags", "positional_values"}
 		environment.opaque.typ, environment.opaque.attributes = environmentUID.Type, []types.String{"names"}
@@ -59,14 +46,55 @@ func (l *lowerer) context() term {
 	return l.contexts[l.action]
 }
 
-func recordTerm(a term, nameA types.String, b term, nameB types.String) term {
-	return term{kind: termRecord, record: []attribute{{nameA, always, certain(a)}, {nameB, always, certain(b)}}}
+// knownOf are the attributes that facts fill in, in the order of the table of facts,
+// with the others of their records.
+func knownOf(a abi.Action) []attribute {
+	var list []attribute
+	for _, f := range abi.EachFact() {
+		if f.Attribute != "" && f.Only.Has(a) {
+			list = put(list, f.Attribute, factTerm(f))
+		}
+	}
+	list = put(list, "user.username", opaqueTerm(reasonUser))
+	return put(list, "group.groupname", opaqueTerm(reasonGroup))
+}
+
+// put adds a term at an attribute, or at one of an attribute's record.
+func put(list []attribute, name string, t term) []attribute {
+	outer, inner, nested := strings.Cut(name, ".")
+	if !nested {
+		return append(list, attribute{types.String(outer), always, certain(t)})
+	}
+	i := slices.IndexFunc(list, func(a attribute) bool { return a.name == types.String(outer) })
+	if i < 0 {
+		i = len(list)
+		list = append(list, attribute{types.String(outer), always, certain(term{kind: termRecord})})
+	}
+	record := &list[i].symbol.cases[0].term.record
+	*record = append(*record, attribute{types.String(inner), always, certain(t)})
+	return list
+}
+
+// factTerm is a fact as a term.
+func factTerm(f *abi.Fact) term {
+	switch {
+	case f.Clock:
+		return numberTerm(rule.Field(f.Dim), sortDatetime)
+	case f.Number:
+		return numberTerm(rule.Field(f.Dim), sortLong)
+	}
+	return textTerm(rule.Field(f.Dim))
 }
 
 // contextGroups splits actions by what their context holds.
 func contextGroups(mask abi.ActionMask) []abi.ActionMask {
 	var groups []abi.ActionMask
-	alone := abi.MaskOf(abi.Move, abi.SetXattr, abi.Execute)
+	alone := abi.MaskOf(abi.Execute)
+	for _, f := range abi.EachFact() {
+		if f.Only != ^abi.ActionMask(0) {
+			alone |= f.Only
+		}
+	}
 	if rest := mask &^ alone; rest != 0 {
 		groups = append(groups, rest)
 	}

@@ -266,7 +266,7 @@ func (p *corpusPlan) decide(t *testing.T, resource types.EntityUID) (a answer, o
 	}
 	for i, list := range p.errors {
 		for _, c := range list {
-			if rule.Eval(c, ruleRequest(q)) == rule.True {
+			if rule.Eval(c, &q) == rule.True {
 				errors = append(errors, fmt.Sprintf("policy%d", i))
 			}
 		}

@@ -258,34 +258,34 @@ func RequestText(r abi.Request) string {
 
 // FactNames are the names of the facts that may matter to a verdict, as flags
 // and JSON write them.
-var FactNames = map[abi.Dim]string{abi.DimUID: "uid", abi.DimGID: "gid", abi.DimNow: "now", abi.DimExe: "exe",
-	abi.DimParent: "parent-exe", abi.DimXattr: "xattr", abi.DimDestPath: "dest"}
+var FactNames = func() map[abi.Dim]string {
+	names := map[abi.Dim]string{}
+	for _, f := range abi.EachFact() {
+		if f.Flag != "" {
+			names[f.Dim] = f.Flag
+		}
+	}
+	return names
+}()
 
 // FactValue returns the fact of a dimension.
 func FactValue(d abi.Dim, f abi.Facts) any {
-	switch d {
-	case abi.DimUID:
-		return f.UID
-	case abi.DimGID:
-		return f.GID
-	case abi.DimNow:
-		return time.UnixMilli(f.Now).UTC().Format("2006-01-02T15:04:05.999Z07:00")
-	case abi.DimExe:
-		return f.Exe
-	case abi.DimParent:
-		return f.Parent
-	case abi.DimXattr:
-		return f.Xattr
+	r, fact := abi.Request{Facts: f}, d.Fact()
+	switch {
+	case fact.Clock:
+		return time.UnixMilli(fact.Value(&r)).UTC().Format("2006-01-02T15:04:05.999Z07:00")
+	case fact.Number:
+		return fact.Value(&r)
 	}
-	return f.Dest
+	return fact.Text(&r)
 }
 
 // FactText writes the fact of a dimension.
 func FactText(d abi.Dim, f abi.Facts) string {
 	v := FactValue(d, f)
 	switch {
-	case v == "" && d == abi.DimXattr:
-		return "xattr is empty"
+	case v == "" && !d.Fact().Path:
+		return FactNames[d] + " is empty"
 	case v == "":
 		return FactNames[d] + " is not known"
 	}

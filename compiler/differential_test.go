@@ -65,7 +65,7 @@ func newJudge(c *gen.Case, plan *Plan, oracle *Oracle) *judge {
 // where it depends on a residual.
 // With audits, those in audit count as well.
 func verdictOf(set *rule.Set, q abi.Request, audits bool) (v abi.Verdict, unclear bool) {
-	facts := ruleRequest(q)
+	facts := &q
 	var permit, forbid rule.Truth
 	for _, r := range set.Rules {
 		if r.Actions>>q.Action&1 == 0 || r.Audited && !audits {
@@ -311,12 +311,11 @@ func showCounts(t *testing.T, title string, counts map[string]int, want []string
 // conditionKinds are the kinds of rule.Cond, with their fields.
 var conditionKinds = func() []string {
 	list := []string{"dir", "path ==", "path <", "unknown", "not", "and", "or", "const"}
-	for f := range rule.NumFields {
-		if f < rule.UID {
-			list = append(list, "like "+f.String())
-		} else {
-			list = append(list, "less "+f.String())
-		}
+	for _, f := range rule.Texts() {
+		list = append(list, "like "+f.String())
+	}
+	for _, f := range rule.Numbers() {
+		list = append(list, "less "+f.String())
 	}
 	return list
 }()

@@ -221,7 +221,7 @@ func (g author) told() Told {
 // satisfaction is what the rules of one policy make of a request.
 func satisfaction(rules []rule.Rule, r abi.Request) rule.Truth {
 	value := rule.False
-	facts := ruleRequest(r)
+	facts := &r
 	for _, x := range rules {
 		if x.Actions>>r.Action&1 == 0 {
 			continue

@@ -242,7 +242,7 @@ func compareBool(a, b bool) int {
 // forbidding lists the forbids that hold, or may hold.
 func (m *mender) forbidding() []*policy {
 	return m.policies(func(r *rule.Rule) bool {
-		return r.Effect == rule.Forbid && !r.Audited && r.Actions>>m.request.Action&1 == 1 && rule.Eval(r.Cond, ruleRequest(m.request)) != rule.False
+		return r.Effect == rule.Forbid && !r.Audited && r.Actions>>m.request.Action&1 == 1 && rule.Eval(r.Cond, &m.request) != rule.False
 	})
 }
 
@@ -250,7 +250,7 @@ func (m *mender) forbidding() []*policy {
 // lists the actions.
 func (m *mender) wider() []*policy {
 	list := m.policies(func(r *rule.Rule) bool {
-		return r.Effect == rule.Permit && !r.Audited && rule.Eval(r.Cond, ruleRequest(m.request)) == rule.True
+		return r.Effect == rule.Permit && !r.Audited && rule.Eval(r.Cond, &m.request) == rule.True
 	})
 	list = slices.DeleteFunc(list, func(p *policy) bool {
 		return slices.Contains(m.fixed, p.meta.File) || len(p.listed()) == 0

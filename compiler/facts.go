@@ -67,47 +67,67 @@ var (
 // tokenTag begins the names of the tags that hold the arguments in order.
 const tokenTag = "$ARG"
 
-// maxNow bounds context.now, in milliseconds: far more than a clock that counts
-// nanoseconds in 64 bits can show.
-const maxNow = 1 << 53
+// maxNow bounds context.now, in milliseconds.
+const maxNow = abi.MaxTime
 
-// contextOf returns the context of a request. What is in it for which action
-// is a promise of the schema; lowering has the same (context.go).
+// contextOf returns the context of a request: the facts that have an attribute, and
+// what the agent is told. What is in it for which action is a promise of the
+// schema; lowering has the same (context.go).
 func contextOf(r abi.Request, told *Told, w *Workload) types.Record {
-	m := types.RecordMap{
-		"process": types.NewRecord(types.RecordMap{"exe": types.String(r.Exe), "parent_exe": types.String(r.Parent)}),
-		"user":    types.NewRecord(types.RecordMap{"uid": types.Long(r.UID), "username": types.String(told.Username)}),
-		"group":   types.NewRecord(types.RecordMap{"gid": types.Long(r.GID), "groupname": types.String(told.Groupname)}),
-		"now":     types.NewDatetimeFromMillis(r.Now),
+	c := context{}
+	for _, f := range abi.EachFact() {
+		if f.Attribute != "" && f.Only.Has(r.Action) {
+			c.set(f.Attribute, factValue(f, &r))
+		}
 	}
+	c.set("user.username", types.String(told.Username))
+	c.set("group.groupname", types.String(told.Groupname))
 	if w != nil {
-		m["workload"] = w.record()
+		c.set("workload", w.record())
 	}
-	switch r.Action {
-	case abi.Move:
-		m["destination"] = destination(r.Dest)
-	case abi.SetXattr:
-		m["xattr"] = types.NewRecord(types.RecordMap{"name": types.String(r.Xattr)})
-	case abi.Execute:
-		m["arguments"], m["environment"] = argumentsUID, environmentUID
+	if r.Action == abi.Execute {
+		c.set("arguments", argumentsUID)
+		c.set("environment", environmentUID)
 		if told.TargetProcess != nil {
-			m["namespace"] = types.NewRecord(types.RecordMap{"target_process_id": types.Long(*told.TargetProcess)})
+			c.set("namespace.target_process_id", types.Long(*told.TargetProcess))
+		}
+	}
+	return c.record()
+}
+
+// context is a record of values and of records of values.
+type context map[types.String]types.RecordMap
+
+// set puts a value at an attribute, or at one of an attribute's record.
+func (c context) set(attribute string, v types.Value) {
+	outer, inner, _ := strings.Cut(attribute, ".")
+	if c[types.String(outer)] == nil {
+		c[types.String(outer)] = types.RecordMap{}
+	}
+	c[types.String(outer)][types.String(inner)] = v
+}
+
+func (c context) record() types.Record {
+	m := types.RecordMap{}
+	for name, inner := range c {
+		if v, alone := inner[""]; alone {
+			m[name] = v
+		} else {
+			m[name] = types.NewRecord(inner)
 		}
 	}
 	return types.NewRecord(m)
 }
 
-// destination returns context.destination. The parent of what is directly
-// below the root is "/"; so is the root's own, whose name is empty.
-func destination(p string) types.Record {
-	i := strings.LastIndexByte(p, '/')
-	parent := p[:max(i, 0)]
-	if i == 0 {
-		parent = "/"
+// factValue is a fact in Cedar.
+func factValue(f *abi.Fact, r *abi.Request) types.Value {
+	switch {
+	case f.Clock:
+		return types.NewDatetimeFromMillis(f.Value(r))
+	case f.Number:
+		return types.Long(f.Value(r))
 	}
-	return types.NewRecord(types.RecordMap{
-		"path": types.String(p), "name": types.String(p[i+1:]), "parent_path": types.String(parent),
-	})
+	return types.String(f.Text(r))
 }
 
 // entities returns the entities that the context of an execute refers to.

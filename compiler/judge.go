@@ -32,7 +32,7 @@ func (p *Plan) Uses(request abi.Request) map[int]Uses {
 // decided by open, all else by the plan, answers included. determining are the
 // policies that the verdict rests on.
 func (p *Plan) Judge(request abi.Request, open func(policy int) bool) (allow bool, determining []*rule.Policy) {
-	facts := ruleRequest(request)
+	facts := &request
 	certain, unclear := make(map[int]bool), make(map[int]bool)
 	for r := range p.enforced(request) {
 		switch rule.Eval(r.Cond, facts) {
@@ -61,7 +61,7 @@ func (p *Plan) Judge(request abi.Request, open func(policy int) bool) (allow boo
 // known of it is taken to favour the request, or (favour is false) to be against
 // it: what an Answer does.
 func (p *Plan) Favoured(request abi.Request, policy int, favour bool) bool {
-	facts := ruleRequest(request)
+	facts := &request
 	for r := range p.enforced(request) {
 		up := (r.Effect == rule.Permit) == favour
 		if r.Policy == policy && rule.Eval(bound(r.Cond, up), facts) == rule.True {

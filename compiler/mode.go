@@ -64,7 +64,7 @@ func cedarVerdict(permit, forbid [3]bool) abi.Verdict {
 // audit were enforced. Where that is another one, it names those of them that
 // make it so.
 func (p *Plan) Audited(request abi.Request) (would abi.Verdict, by []*rule.Policy) {
-	facts := ruleRequest(request)
+	facts := &request
 	var enforced, all [2][3]bool
 	var found [2][3][]*rule.Policy
 	for r := range p.applicable(request) {

@@ -62,13 +62,7 @@ func (x *number) equal(y *number) bool {
 // domain returns the least and the greatest value of a field that a request
 // can have.
 func domain(f rule.Field) (lo, hi int64) {
-	switch f {
-	case rule.UID, rule.GID:
-		return 0, math.MaxUint32
-	case rule.DayTime:
-		return 0, rule.Day - 1
-	}
-	return 0, maxNow
+	return f.Fact().Least, f.Fact().Most
 }
 
 // bounds returns the least and the greatest value of a number.
@@ -148,11 +142,11 @@ func quotientAtLeast(c, d *big.Int) *big.Int {
 	return v.Add(v.Sub(v, d), one)
 }
 
-// fieldAtLeast returns where a field is at least c. Of ids the range is known;
-// times are compared as they are.
+// fieldAtLeast returns where a field is at least c. What a clock shows is compared
+// as it is; of other numbers the range is known.
 func fieldAtLeast(f rule.Field, c *big.Int) formula {
 	lo, hi := int64(math.MinInt64), int64(math.MaxInt64)
-	if f != rule.Now {
+	if !f.Fact().Clock {
 		lo, hi = domain(f)
 	}
 	switch {

@@ -68,7 +68,9 @@ func TestDestinationsAreSplitAtTheLastSlash(t *testing.T) {
 		"/a": `{"name":"a", "parent_path":"/", "path":"/a"}`, "/": `{"name":"", "parent_path":"/", "path":"/"}`,
 		"/a/b/c": `{"name":"c", "parent_path":"/a/b", "path":"/a/b/c"}`,
 	} {
-		if got := string(destination(path).MarshalCedar()); got != want {
+		context := contextOf(abi.Request{Action: abi.Move, Facts: abi.Facts{Dest: path}}, &Told{}, nil)
+		destination, _ := context.Get("destination")
+		if got := string(destination.MarshalCedar()); got != want {
 			t.Errorf("%s: %s", path, got)
 		}
 	}

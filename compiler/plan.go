@@ -37,12 +37,6 @@ type Plan struct {
 // (Audited tells of the others). Outside paths cannot be asked here.
 func (p *Plan) Decide(r abi.Request) abi.Verdict { return p.Table.Decide(r) }
 
-// ruleRequest is a request as conditions see it.
-func ruleRequest(r abi.Request) *rule.Request {
-	return &rule.Request{Dir: r.Kind == abi.Dir, Path: r.Path, Exe: r.Exe, Parent: r.Parent, Dest: r.Dest,
-		Attr: r.Xattr, UID: int64(r.UID), GID: int64(r.GID), Now: r.Now}
-}
-
 // candidates yields the numbers of the rules that may hold for a path: all of
 // them if the plan was made without an index.
 func (p *Plan) candidates(path string) iter.Seq[int] {
@@ -86,7 +80,7 @@ func (p *Plan) enforced(request abi.Request) iter.Seq[*rule.Rule] {
 func (p *Plan) Satisfied(request abi.Request) []*rule.Policy {
 	var permits, forbids []*rule.Policy
 	seen := make(map[int]bool)
-	facts := ruleRequest(request)
+	facts := &request
 	for r := range p.enforced(request) {
 		if seen[r.Policy] || rule.Eval(r.Cond, facts) != rule.True {
 			continue
@@ -107,7 +101,7 @@ func (p *Plan) Satisfied(request abi.Request) []*rule.Policy {
 // Asks returns the residuals that the verdict on a request depends on, in order;
 // none if the rules decide it.
 func (p *Plan) Asks(request abi.Request) []rule.Residual {
-	facts := ruleRequest(request)
+	facts := &request
 	open := [2]map[int]bool{rule.Permit: {}, rule.Forbid: {}}
 	permitted := false
 	for r := range p.enforced(request) {

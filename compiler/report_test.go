@@ -154,7 +154,7 @@ func TestTheIndexFindsEveryRuleThatHolds(t *testing.T) {
 			r := g.request()
 			found := index.candidates(r.Path)
 			for i, x := range set.Rules {
-				if rule.Eval(x.Cond, ruleRequest(r)) == rule.False {
+				if rule.Eval(x.Cond, &r) == rule.False {
 					continue
 				}
 				held++

@@ -172,7 +172,7 @@ func (s *idleSearch) matters(i int, q abi.Request) bool {
 	var seen [2][3]bool
 	for r := range s.plan.applicable(q) {
 		if r.Policy != i {
-			seen[r.Effect][rule.Eval(r.Cond, ruleRequest(q))] = true
+			seen[r.Effect][rule.Eval(r.Cond, &q)] = true
 		}
 	}
 	return cedarVerdict(seen[rule.Permit], seen[rule.Forbid]) != s.plan.Decide(q)
@@ -224,7 +224,7 @@ func (s *idleSearch) covered(i int, policy *rule.Policy, holds []table.Differenc
 		for r := range s.plan.applicable(d.Witness) {
 			other := &s.plan.Rules.Policies[r.Policy]
 			switch {
-			case r.Policy == i || rule.Eval(r.Cond, ruleRequest(d.Witness)) != rule.True:
+			case r.Policy == i || rule.Eval(r.Cond, &d.Witness) != rule.True:
 			case r.Effect == rule.Forbid:
 				forbids = append(forbids, other)
 			default:

@@ -52,7 +52,7 @@ func TestIdlePoliciesAreThoseWithoutEffect(t *testing.T) {
 			if x.Empty {
 				empty++
 			} else if idle++; !slices.ContainsFunc(plan.Rules.Rules, func(r rule.Rule) bool {
-				return r.Policy == i && rule.Eval(r.Cond, ruleRequest(x.Witness)) != rule.False
+				return r.Policy == i && rule.Eval(r.Cond, &x.Witness) != rule.False
 			}) {
 				t.Fatalf("policy %s does not hold for its witness %s\n%s", p.ID, gen.Show(x.Witness), c)
 			}

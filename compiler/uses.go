@@ -2,9 +2,11 @@ package compiler
 
 import (
 	"regexp"
+	"strings"
 
 	"github.com/cedar-policy/cedar-go/types"
 
+	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/compiler/rule"
 )
 
@@ -75,31 +77,16 @@ func usesOfChain(chain []types.String) rule.Uses {
 	if len(chain) == 0 {
 		return rule.UsesAll
 	}
+	if uses, ok := usesOfFacts(chain); ok {
+		return uses
+	}
 	inner := types.String("")
 	if len(chain) > 1 {
 		inner = chain[1]
 	}
 	switch chain[0] {
-	case "now", "destination", "xattr", "workload":
+	case "workload":
 		return 0
-	case "user":
-		if inner == "uid" {
-			return 0
-		}
-		return rule.UsesUsername
-	case "group":
-		if inner == "gid" {
-			return 0
-		}
-		return rule.UsesGroupname
-	case "process":
-		switch inner {
-		case "exe":
-			return rule.UsesExe
-		case "parent_exe":
-			return rule.UsesParent
-		}
-		return rule.UsesExe | rule.UsesParent
 	case "namespace":
 		return rule.UsesNamespace
 	case "environment":
@@ -114,6 +101,32 @@ func usesOfChain(chain []types.String) rule.Uses {
 		return rule.UsesArguments | rule.UsesKeys
 	}
 	return rule.UsesAll
+}
+
+// toldUses are the attributes of records with facts that the agent has to find out, or
+// find out exactly.
+var toldUses = map[string]rule.Uses{
+	"user.username": rule.UsesUsername, "group.groupname": rule.UsesGroupname,
+	"process.exe": rule.UsesExe, "process.parent_exe": rule.UsesParent,
+}
+
+// usesOfFacts is what an attribute depends on that is a fact, or a record with
+// facts; ok is false of others.
+func usesOfFacts(chain []types.String) (uses rule.Uses, ok bool) {
+	text := string(chain[0])
+	for _, name := range chain[1:] {
+		text += "." + string(name)
+	}
+	within := func(attribute string) bool { return attribute == text || strings.HasPrefix(attribute, text+".") }
+	for _, f := range abi.EachFact() {
+		ok = ok || within(f.Attribute)
+	}
+	for attribute, x := range toldUses {
+		if within(attribute) {
+			uses, ok = uses|x, true
+		}
+	}
+	return uses, ok
 }
 
 var tokenName = regexp.MustCompile(`^\$ARG[1-9][0-9]{0,8}$`)

@@ -2,7 +2,9 @@ package gen
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/stockade-dev/stockade/bpf/abi"
 )
@@ -105,6 +107,36 @@ var processLeaves = []production{
 	{"exe is parent", func(*generator) string { return hasParent + "context.process.parent_exe == context.process.exe" }},
 }
 
+// written are the facts whose productions are written here; others have those of
+// factLeaves.
+var written = []abi.Dim{abi.DimGlob0, abi.DimUID, abi.DimGID, abi.DimNow, abi.DimExe, abi.DimParent, abi.DimXattr,
+	abi.DimDestPath, abi.DimDestName, abi.DimDestDir}
+
+// factLeaves are productions of the facts that have none of their own.
+func factLeaves() (list []production) {
+	for _, f := range abi.EachFact() {
+		if f.Attribute == "" || slices.Contains(written, f.Dim) {
+			continue
+		}
+		outer, inner, nested := strings.Cut(f.Attribute, ".")
+		guard := "context has " + outer + " && "
+		if nested {
+			guard += "context." + outer + " has " + inner + " && "
+		}
+		draw, op := func(g *generator) string { return g.number(f.Name) }, comparison
+		if !f.Number {
+			draw = func(g *generator) string { return quote(g.attribute()) }
+			op = func(g *generator) string { return pick(g, " == ", " != ") }
+		}
+		list = append(list,
+			production{f.Name, func(g *generator) string { return guard + "context." + f.Attribute + op(g) + draw(g) }},
+			production{"contains(" + f.Name + ")", func(g *generator) string {
+				return guard + g.list(3, func() string { return draw(g) }) + ".contains(context." + f.Attribute + ")"
+			}})
+	}
+	return list
+}
+
 // number draws a bound near zero, usual ids and the ends of 32 bits.
 func (g *generator) number(field string) string {
 	n := pick(g, 0, 1, 2, 999, 1000, 1001, 65534, 1<<31-1, 1<<31, 1<<32-2, 1<<32-1, 1<<32, -1, int64(g.IntN(2000)))
@@ -117,7 +149,7 @@ func (g *generator) gid() string { return g.number("gid") }
 
 func comparison(g *generator) string { return pick(g, " < ", " <= ", " > ", " >= ", " == ", " != ") }
 
-var userLeaves = []production{
+var userLeaves = append(factLeaves(), []production{
 	{"uid", func(g *generator) string { return "context.user.uid" + comparison(g) + g.uid() }},
 	{"uid", func(g *generator) string { return "context.user.uid" + comparison(g) + g.uid() }},
 	{"n uid", func(g *generator) string { return g.uid() + comparison(g) + "context.user.uid" }},
@@ -133,7 +165,7 @@ var userLeaves = []production{
 	{"uid overflow", func(*generator) string { return "context.user.uid + 9223372036854775806 > 0" }},
 	{"uid times gid", func(*generator) string { return "context.user.uid * context.group.gid > 5" }},
 	{"uid is gid", func(*generator) string { return "context.user.uid == context.group.gid" }},
-}
+}...)
 
 var moveLeaves = []production{
 	{"dest.path ==", func(g *generator) string { return "context.destination.path == " + quote(g.destination()) }},

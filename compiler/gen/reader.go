@@ -199,27 +199,14 @@ func size(n int) string {
 	return "9 or more"
 }
 
-// class sorts the request in a dimension.
+// class sorts the request in a dimension: what is a part of another fact as the
+// document says, the others as they are.
 func (r *Reader) class(d abi.Dim, q *abi.Request) int {
 	at := r.low(16 + int(d))
 	slash := strings.LastIndexByte(q.Dest, '/')
 	switch d {
-	case abi.DimUID:
-		return r.number(at, int64(q.UID))
-	case abi.DimGID:
-		return r.number(at, int64(q.GID))
-	case abi.DimNow:
-		return r.number(at, q.Now)
 	case abi.DimDayTime:
 		return r.number(at, (q.Now%day+day)%day)
-	case abi.DimExe:
-		return r.text(at, q.Exe)
-	case abi.DimParent:
-		return r.text(at, q.Parent)
-	case abi.DimXattr:
-		return r.text(at, q.Xattr)
-	case abi.DimDestPath:
-		return r.text(at, q.Dest)
 	case abi.DimDestName:
 		return r.text(at, q.Dest[slash+1:])
 	case abi.DimDestDir:
@@ -228,7 +215,10 @@ func (r *Reader) class(d abi.Dim, q *abi.Request) int {
 		}
 		return r.text(at, q.Dest[:max(slash, 0)])
 	}
-	return r.text(at, q.Path)
+	if d.Numeric() {
+		return r.number(at, d.Fact().Value(q))
+	}
+	return r.text(at, d.Fact().Text(q))
 }
 
 func (r *Reader) number(at int, n int64) int {
@@ -277,7 +267,7 @@ func (r *Reader) Visits(total Visits) {
 		total[name] += n
 	}
 	for d := range abi.NumDims {
-		if at := r.low(16 + int(d)); at != 0 && d != abi.DimParent && (d < abi.DimUID || d > abi.DimDayTime) {
+		if at := r.low(16 + int(d)); at != 0 && d.Leader() == d && !d.Numeric() {
 			total["of: states"] += r.low(at)
 			total["of: transitions"] += r.low(at) * r.high(at)
 		}

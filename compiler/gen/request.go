@@ -14,8 +14,9 @@ func (g *generator) request() abi.Request {
 		Action: pick(g, abi.EnforcedActions.Actions()...),
 		Kind:   abi.Kind(g.IntN(int(abi.NumKinds))),
 		Path:   g.nearPath("path"),
-		Facts: abi.Facts{UID: g.id("uid"), GID: g.id("gid"), Now: g.now(),
-			Exe: g.executable(), Parent: g.executable()},
+	}
+	for _, f := range abi.EachFact() {
+		g.fact(f, &r)
 	}
 	if !g.oneIn(3) {
 		r.Action = pick(g, g.favoured...)
@@ -32,6 +33,21 @@ func (g *generator) request() abi.Request {
 		r.Xattr = r.Xattr[:min(len(r.Xattr), abi.MaxName)] // XATTR_NAME_MAX is the same
 	}
 	return r
+}
+
+// fact draws a fact that every action has.
+func (g *generator) fact(f *abi.Fact, r *abi.Request) {
+	switch {
+	case !f.Whole() || f.Dim == abi.DimGlob0 || f.Only != ^abi.ActionMask(0):
+	case f.Clock:
+		f.SetValue(r, g.now())
+	case f.Number:
+		f.SetValue(r, min(g.id(f.Name), f.Most))
+	case f.Path:
+		f.SetText(r, g.executable())
+	default:
+		f.SetText(r, g.oneOf(f.Name, attributes))
+	}
 }
 
 // oneOf draws a string that policies name for a field, else one of others.
@@ -111,13 +127,13 @@ func (g *generator) target(from string) string {
 	return p
 }
 
-// id draws a user or group id at a bound that policies name, or next to it.
-func (g *generator) id(field string) uint32 {
+// id draws a number of 32 bits at a bound that policies name, or next to it.
+func (g *generator) id(field string) int64 {
 	n := pick(g, 0, 1, 1000, 65534, int64(math.MaxUint32))
 	if list := g.bounds[field]; len(list) > 0 && !g.oneIn(6) {
 		n = list[g.IntN(len(list))] + int64(g.IntN(3)) - 1
 	}
-	return uint32(min(max(n, 0), math.MaxUint32))
+	return min(max(n, 0), math.MaxUint32)
 }
 
 // maxNow is the last time of a request, in milliseconds.

@@ -56,17 +56,13 @@ func (c *Case) String() string {
 func Show(r abi.Request) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s %q", r.Action, r.Kind, r.Path)
-	for _, s := range []struct{ name, value string }{{"exe", r.Exe}, {"parent", r.Parent}, {"dest", r.Dest}, {"xattr", r.Xattr}} {
-		if s.value != "" {
-			fmt.Fprintf(&b, " %s=%q", s.name, s.value)
-		}
-	}
-	for _, n := range []struct {
-		name  string
-		value int64
-	}{{"uid", int64(r.UID)}, {"gid", int64(r.GID)}, {"now", r.Now}} {
-		if n.value != 0 {
-			fmt.Fprintf(&b, " %s=%d", n.name, n.value)
+	for _, f := range abi.EachFact() {
+		switch {
+		case f.Flag == "":
+		case f.Number && f.Value(&r) != 0:
+			fmt.Fprintf(&b, " %s=%d", f.Flag, f.Value(&r))
+		case !f.Number && f.Text(&r) != "":
+			fmt.Fprintf(&b, " %s=%q", f.Flag, f.Text(&r))
 		}
 	}
 	return b.String()

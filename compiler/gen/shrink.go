@@ -156,19 +156,17 @@ func (s *shrinker) entities() {
 // facts takes from requests what does not matter.
 func (s *shrinker) facts() {
 	for i := range s.best.Requests {
-		for _, change := range []func(r *abi.Request){
-			func(r *abi.Request) { r.Facts = abi.Facts{} },
-			func(r *abi.Request) { r.Exe = "" },
-			func(r *abi.Request) { r.Parent = "" },
-			func(r *abi.Request) { r.Dest = "" },
-			func(r *abi.Request) { r.Xattr = "" },
-			func(r *abi.Request) { r.UID = 0 },
-			func(r *abi.Request) { r.GID = 0 },
-			func(r *abi.Request) { r.Now = 0 },
-			func(r *abi.Request) { r.Kind = abi.File },
+		changes := []func(r *abi.Request){func(r *abi.Request) { r.Facts = abi.Facts{} }}
+		for _, f := range abi.EachFact() {
+			if f.Whole() && f.Dim != abi.DimGlob0 {
+				changes = append(changes, f.Clear)
+			}
+		}
+		for _, change := range append(changes,
+			func(r *abi.Request) { r.Kind = 0 },
 			func(r *abi.Request) { r.Path = "/" },
 			func(r *abi.Request) { r.Path = "/a" },
-		} {
+		) {
 			trial := s.best.Requests[i]
 			if change(&trial); trial != s.best.Requests[i] && len(trial.Path) <= len(s.best.Requests[i].Path) {
 				s.try(func(c *Case) { c.Requests[i] = trial })

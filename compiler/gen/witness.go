@@ -20,7 +20,7 @@ func (r *Reader) Witnesses(n int, like []abi.Request, random *rand.Rand) []abi.R
 		at := r.low(16 + int(d))
 		switch {
 		case at == 0:
-		case d >= abi.DimUID && d <= abi.DimDayTime:
+		case d.Numeric():
 			for i := range r.low(at) {
 				bound := int64(r.word(at + 1 + i))
 				numbers[d] = append(numbers[d], bound-1, bound, bound+1)
@@ -51,21 +51,23 @@ func combine(q *abi.Request, texts *[abi.NumDims][]string, numbers *[abi.NumDims
 		return min(max(old, least), most)
 	}
 	text(abi.Dim(random.IntN(abi.NumGlobs)), &q.Path)
-	text(abi.DimExe, &q.Exe)
-	text(abi.DimParent, &q.Parent)
-	q.UID = uint32(number(abi.DimUID, int64(q.UID), 0, 1<<32-1))
-	q.GID = uint32(number(abi.DimGID, int64(q.GID), 0, 1<<32-1))
-	q.Now = number(abi.DimNow, q.Now, 0, maxNow)
+	for _, f := range abi.EachFact() {
+		switch {
+		case !f.Whole() || !f.Only.Has(q.Action) || f.Dim == abi.DimGlob0:
+		case f.Number:
+			f.SetValue(q, number(f.Dim, f.Value(q), f.Least, f.Most))
+		default:
+			s := f.Text(q)
+			text(f.Dim, &s)
+			f.SetText(q, s)
+		}
+	}
 	if t := number(abi.DimDayTime, q.Now%day, 0, day-1); q.Now-q.Now%day+t <= maxNow {
 		q.Now += t - q.Now%day
-	}
-	if q.Action == abi.SetXattr {
-		text(abi.DimXattr, &q.Xattr)
 	}
 	if q.Action != abi.Move {
 		return
 	}
-	text(abi.DimDestPath, &q.Dest)
 	var dir, name string
 	text(abi.DimDestDir, &dir)
 	text(abi.DimDestName, &name)
@@ -122,22 +124,22 @@ func (r *Reader) strings(at int, d abi.Dim, random *rand.Rand) []string {
 
 // begins reports whether what a dimension reads can begin with s.
 func begins(d abi.Dim, s string) bool {
-	switch d {
-	case abi.DimXattr:
-		return len(s) <= abi.MaxName
-	case abi.DimDestName:
+	switch {
+	case d == abi.DimDestName:
 		return len(s) <= abi.MaxName && !strings.Contains(s, "/")
+	case !d.Fact().Path:
+		return len(s) <= abi.MaxName
 	}
 	return s[0] == '/' && !strings.Contains(s, "//")
 }
 
 // whole reports whether a dimension can read s.
 func whole(d abi.Dim, s string) bool {
-	switch d {
-	case abi.DimXattr:
-		return true
-	case abi.DimDestName:
+	switch {
+	case d == abi.DimDestName:
 		return s != "." && s != ".."
+	case !d.Fact().Path:
+		return true
 	}
 	return clean(s) == s
 }

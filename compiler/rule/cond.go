@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
 // Cond is a boolean formula over one request: the resource's kind (File or Dir)
@@ -241,7 +243,7 @@ func Renumber(c Cond, number func(int) int) Cond {
 }
 
 // Known decides what c says of a request, all but its unknowns.
-func Known(c Cond, r *Request) Cond {
+func Known(c Cond, r *abi.Request) Cond {
 	list := func(list []Cond) []Cond {
 		out := make([]Cond, len(list))
 		for i, c := range list {
@@ -298,20 +300,20 @@ func truth(b bool) Truth {
 }
 
 // Eval decides c for one request.
-func Eval(c Cond, r *Request) Truth {
+func Eval(c Cond, r *abi.Request) Truth {
 	switch c := c.(type) {
 	case Const:
 		return truth(bool(c))
 	case IsDir:
-		return truth(r.Dir)
+		return truth(r.Kind == abi.Dir)
 	case PathEq:
 		return truth(r.Path == c.Path)
 	case PathBelow:
 		return truth(Below(r.Path, c.Path))
 	case Like:
-		return truth(MatchLike(c.Pattern, r.text(c.Field)))
+		return truth(MatchLike(c.Pattern, c.Field.Fact().Text(r)))
 	case Less:
-		return truth(r.number(c.Field) < c.Bound)
+		return truth(c.Field.Fact().Value(r) < c.Bound)
 	case Unknown:
 		return Unclear
 	case Not:
@@ -331,7 +333,7 @@ func Eval(c Cond, r *Request) Truth {
 }
 
 // evalAll joins operands: absorbing settles it, Unclear beats the other.
-func evalAll(list []Cond, r *Request, absorbing Truth) Truth {
+func evalAll(list []Cond, r *abi.Request, absorbing Truth) Truth {
 	value := True - absorbing
 	for _, c := range list {
 		switch Eval(c, r) {

@@ -3,6 +3,8 @@ package rule
 import (
 	"math/rand/v2"
 	"testing"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
 func TestComplementsFold(t *testing.T) {
@@ -64,7 +66,8 @@ func folded(c Cond) Cond {
 
 // Folding may know more than Eval, never something else.
 func TestFoldingKeepsTheMeaning(t *testing.T) {
-	requests := []*Request{{Path: "/a"}, {Dir: true, Path: "/a/b", Exe: "/bin", UID: 9}, {Dir: true, Path: "/a", Exe: "/b"}, {Path: "/c", UID: 5}}
+	requests := []*abi.Request{{Path: "/a"}, {Kind: abi.Dir, Path: "/a/b", Facts: abi.Facts{Exe: "/bin", UID: 9}},
+		{Kind: abi.Dir, Path: "/a", Facts: abi.Facts{Exe: "/b"}}, {Path: "/c", Facts: abi.Facts{UID: 5}}}
 	definite := 0
 	for seed := range uint64(20_000) {
 		c := random(rand.New(rand.NewPCG(seed, 1)), int(seed%5))

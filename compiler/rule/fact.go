@@ -1,88 +1,61 @@
 package rule
 
-import "strings"
+import (
+	"strings"
 
-// Field is a fact of a request that a condition tests.
-type Field uint8
-
-// The fields. The first seven are strings, the others numbers.
-const (
-	Path     Field = iota // the resource's path
-	Exe                   // context.process.exe
-	Parent                // context.process.parent_exe
-	DestPath              // context.destination.path
-	DestName              // context.destination.name
-	DestDir               // context.destination.parent_path
-	Xattr                 // context.xattr.name
-	UID                   // context.user.uid
-	GID                   // context.group.gid
-	Now                   // context.now: milliseconds since 1970, UTC
-	DayTime               // context.now.toTime(): milliseconds since midnight, UTC
-
-	NumFields // not a field: how many there are
+	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
-var fieldNames = [NumFields]string{"path", "exe", "parent_exe", "dest.path", "dest.name", "dest.dir", "xattr",
-	"uid", "gid", "now", "daytime"}
+// Field is a fact of a request that a condition tests: a row of the table of
+// facts, numbered as its first dimension.
+type Field abi.Dim
+
+// The fields that the compiler knows by name.
+const (
+	Path     = Field(abi.DimGlob0)    // the resource's path
+	Exe      = Field(abi.DimExe)      // context.process.exe
+	Parent   = Field(abi.DimParent)   // context.process.parent_exe
+	DestPath = Field(abi.DimDestPath) // context.destination.path
+	DestName = Field(abi.DimDestName) // context.destination.name
+	DestDir  = Field(abi.DimDestDir)  // context.destination.parent_path
+	Xattr    = Field(abi.DimXattr)    // context.xattr.name
+	UID      = Field(abi.DimUID)      // context.user.uid
+	GID      = Field(abi.DimGID)      // context.group.gid
+	Now      = Field(abi.DimNow)      // context.now: milliseconds since 1970, UTC
+	DayTime  = Field(abi.DimDayTime)  // context.now.toTime(): milliseconds since midnight, UTC
+
+	NumFields = Field(abi.NumDims) // not a field: more than any
+)
+
+// Fact returns the field's row.
+func (f Field) Fact() *abi.Fact { return abi.Dim(f).Fact() }
 
 // String names the field, for example "exe".
 func (f Field) String() string {
 	if f < NumFields {
-		return fieldNames[f]
+		return f.Fact().Name
 	}
 	return "unknown"
 }
 
-// Day is a day in milliseconds.
-const Day = 24 * 60 * 60 * 1000
+// Texts and Numbers list the fields that are strings and those that are numbers.
+func Texts() []Field { return fields(false) }
 
-// Request is what conditions are about.
-type Request struct {
-	Dir bool
-	// Path is absolute, normalised, without a trailing slash ("/" for the root).
-	Path                    string
-	Exe, Parent, Dest, Attr string
-	UID, GID, Now           int64
-}
+// Numbers lists the fields that are numbers.
+func Numbers() []Field { return fields(true) }
 
-// text returns a string field.
-func (r *Request) text(f Field) string {
-	switch f {
-	case Path:
-		return r.Path
-	case Exe:
-		return r.Exe
-	case Parent:
-		return r.Parent
-	case DestPath:
-		return r.Dest
-	case DestName:
-		return r.Dest[strings.LastIndexByte(r.Dest, '/')+1:]
-	case DestDir:
-		if i := strings.LastIndexByte(r.Dest, '/'); i > 0 {
-			return r.Dest[:i]
+func fields(numbers bool) []Field {
+	var list []Field
+	for _, f := range abi.EachFact() {
+		if f.Number == numbers {
+			list = append(list, Field(f.Dim))
 		}
-		return r.Dest[:min(1, len(r.Dest))]
-	case Xattr:
-		return r.Attr
 	}
-	return ""
+	return list
 }
 
-// number returns a number field.
-func (r *Request) number(f Field) int64 {
-	switch f {
-	case UID:
-		return r.UID
-	case GID:
-		return r.GID
-	case Now:
-		return r.Now
-	case DayTime:
-		return ((r.Now % Day) + Day) % Day
-	}
-	return 0
-}
+// Day is a day in milliseconds.
+const Day = abi.Day
 
 // MatchLike matches a like pattern: * stands for any bytes, \* for a star, \\
 // for a backslash, and every other byte for itself.

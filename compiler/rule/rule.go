@@ -1,6 +1,7 @@
 // Package rule is the intermediate representation between Cedar text and
 // tables: one Rule a policy, its condition a boolean formula over the type and
-// the path of the resource. It is pure data and imports nothing of ours.
+// the path of the resource and the facts of the context. It is pure data; kinds,
+// actions and facts are those of package abi.
 package rule
 
 import "fmt"

@@ -76,14 +76,18 @@ func (t *Table) Branch(class int) (d abi.Dim, kids []int, ok bool) {
 func (t *Table) Classes(d abi.Dim) int { return hi(t.words[hdrDims+int(d)]) }
 
 // ReadsClock reports whether verdicts depend on the time.
-func (t *Table) ReadsClock() bool { return t.Classes(abi.DimNow) > 0 || t.Classes(abi.DimDayTime) > 0 }
-
-// numeric reports the dimensions that have thresholds; the others have automata.
-func numeric(d abi.Dim) bool { return d >= abi.DimUID && d <= abi.DimDayTime }
+func (t *Table) ReadsClock() bool {
+	for d := range abi.NumDims {
+		if d.Fact().Of.Fact().Clock && t.Classes(d) > 0 {
+			return true
+		}
+	}
+	return false
+}
 
 // Thresholds returns the bounds of a number's dimension, ascending.
 func (t *Table) Thresholds(d abi.Dim) []int64 {
-	if t.Classes(d) == 0 || !numeric(d) {
+	if t.Classes(d) == 0 || !d.Numeric() {
 		return nil
 	}
 	w := t.words[lo(t.words[hdrDims+int(d)]):]
@@ -93,7 +97,7 @@ func (t *Table) Thresholds(d abi.Dim) []int64 {
 // Automaton returns the automaton of a string's dimension; its outputs are the
 // dimension's classes. It is nil where the dimension is not used.
 func (t *Table) Automaton(d abi.Dim) *pattern.Automaton {
-	if t.Classes(d) == 0 || numeric(d) {
+	if t.Classes(d) == 0 || d.Numeric() {
 		return nil
 	}
 	from := t.automaton(d)
@@ -127,7 +131,7 @@ func (t *Table) Matters(q abi.Request) []abi.Dim {
 		switch {
 		case known:
 			return r
-		case d == abi.DimXattr && q.Action != abi.SetXattr, d >= abi.DimDestPath && q.Action != abi.Move:
+		case !d.Fact().Only.Has(q.Action):
 			r = project(kids[t.ClassOf(d, &q)]) // no such fact
 		default:
 			refs := make([]ref, len(kids))
@@ -147,7 +151,7 @@ func (t *Table) Matters(q abi.Request) []abi.Dim {
 			return
 		}
 		seen[r] = true
-		dims = append(dims, leadOf(g.vertices[r].dim))
+		dims = append(dims, g.vertices[r].dim.Fact().Of)
 		for _, k := range g.vertices[r].kids {
 			collect(k)
 		}
@@ -179,14 +183,4 @@ func (r Row) verdict(q abi.Request) abi.Verdict {
 		return abi.Allow
 	}
 	return abi.Deny
-}
-
-// leadOf returns the first dimension of the fact that d reads.
-func leadOf(d abi.Dim) abi.Dim {
-	for _, dims := range domainDims {
-		if slices.Contains(dims, d) {
-			return dims[0]
-		}
-	}
-	return d
 }

@@ -119,11 +119,8 @@ func (c *comparer) compare(i, a, b int) ref {
 	for class := range kids {
 		kids[class] = c.compare(i+1, c.follow(0, a, d, class), c.follow(1, b, d, class))
 	}
-	switch d.lead {
-	case abi.DimXattr:
-		c.only(abi.MaskOf(abi.SetXattr), kids, d.empty)
-	case abi.DimDestPath:
-		c.only(abi.MaskOf(abi.Move), kids, d.empty)
+	if only := d.lead.Fact().Only; only != ^abi.ActionMask(0) {
+		c.only(only, kids, d.empty)
 	}
 	r := c.graph.pick(d.lead, kids)
 	c.memo[key] = r
@@ -371,9 +368,23 @@ func compareDifferences(a, b Difference) int {
 	return cmp.Or(rank(a)-rank(b), slices.Index(answers[:], a.Old)-slices.Index(answers[:], b.Old),
 		slices.Index(answers[:], a.New)-slices.Index(answers[:], b.New), cmp.Compare(a.Places[0].Path, b.Places[0].Path),
 		cmp.Compare(len(a.Places), len(b.Places)), cmp.Compare(a.Actions[0], b.Actions[0]), cmp.Compare(a.Actions[1], b.Actions[1]),
-		cmp.Compare(a.Witness.Path, b.Witness.Path), cmp.Compare(a.Witness.UID, b.Witness.UID), cmp.Compare(a.Witness.GID, b.Witness.GID),
-		cmp.Compare(a.Witness.Now, b.Witness.Now), cmp.Compare(a.Witness.Exe, b.Witness.Exe), cmp.Compare(a.Witness.Parent, b.Witness.Parent),
-		cmp.Compare(a.Witness.Xattr, b.Witness.Xattr), cmp.Compare(a.Witness.Dest, b.Witness.Dest))
+		compareFacts(&a.Witness, &b.Witness))
+}
+
+// compareFacts orders requests by their paths, then by the other facts.
+func compareFacts(a, b *abi.Request) int {
+	for _, f := range abi.EachFact() {
+		var c int
+		if f.Number {
+			c = cmp.Compare(f.Value(a), f.Value(b))
+		} else {
+			c = cmp.Compare(f.Text(a), f.Text(b))
+		}
+		if c != 0 && f.Whole() {
+			return c
+		}
+	}
+	return 0
 }
 
 // complete fills places, facts and witness.
@@ -449,20 +460,9 @@ func (c *comparer) assign(facts ref, q *abi.Request) []abi.Dim {
 
 // put sets the fact of a request to a value of a class.
 func (d *domain) put(class int, q *abi.Request) {
-	switch d.lead {
-	case abi.DimUID:
-		q.UID = uint32(d.numbers[class])
-	case abi.DimGID:
-		q.GID = uint32(d.numbers[class])
-	case abi.DimNow:
-		q.Now = d.numbers[class]
-	case abi.DimExe:
-		q.Exe = d.texts[class]
-	case abi.DimParent:
-		q.Parent = d.texts[class]
-	case abi.DimXattr:
-		q.Xattr = d.texts[class]
-	case abi.DimDestPath:
-		q.Dest = d.texts[class]
+	if fact := d.lead.Fact(); fact.Number {
+		fact.SetValue(q, d.numbers[class])
+	} else {
+		fact.SetText(q, d.texts[class])
 	}
 }

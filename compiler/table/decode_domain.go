@@ -32,24 +32,31 @@ type domain struct {
 // classes is how many classes the domain has.
 func (d *domain) classes() int { return len(d.of[0]) }
 
-// domainDims lists the dimensions of each domain, in the order of dimensions.
-var domainDims = [][]abi.Dim{
-	{abi.DimGlob0, abi.DimGlob1, abi.DimGlob2, abi.DimGlob3},
-	{abi.DimUID}, {abi.DimGID}, {abi.DimNow, abi.DimDayTime}, {abi.DimExe}, {abi.DimParent}, {abi.DimXattr},
-	{abi.DimDestPath, abi.DimDestName, abi.DimDestDir},
+// domainDims lists the dimensions of a fact and of its parts.
+func domainDims(whole *abi.Fact) []abi.Dim {
+	var dims []abi.Dim
+	for _, f := range abi.EachFact() {
+		if f.Of == whole.Dim {
+			dims = append(dims, f.Dims()...)
+		}
+	}
+	return dims
 }
 
 // domains sorts the values of every fact by all tables at once.
 func domains(tables ...*Table) ([]*domain, error) {
 	var list []*domain
-	for _, dims := range domainDims {
-		d := &domain{lead: dims[0], dims: dims}
+	for _, fact := range abi.EachFact() {
+		if !fact.Whole() {
+			continue
+		}
+		d := &domain{lead: fact.Dim, dims: domainDims(fact)}
 		var err error
-		switch dims[0] {
-		case abi.DimUID, abi.DimGID:
-			d.ids(tables)
-		case abi.DimNow:
+		switch {
+		case fact.Clock:
 			d.times(tables)
+		case fact.Number:
+			d.ids(tables)
 		default:
 			err = d.strings(tables)
 		}
@@ -82,12 +89,13 @@ func (d *domain) add(classes [][]int) {
 	}
 }
 
-// ids are the classes of user or group ids.
+// ids are the classes of a number that is no time.
 func (d *domain) ids(tables []*Table) {
-	cuts := []int64{0}
+	fact := d.lead.Fact()
+	cuts := []int64{fact.Least}
 	for _, t := range tables {
 		for _, c := range t.Thresholds(d.lead) {
-			if c > 0 && c < 1<<32 {
+			if c > fact.Least && c <= fact.Most {
 				cuts = append(cuts, c)
 			}
 		}
@@ -95,7 +103,9 @@ func (d *domain) ids(tables []*Table) {
 	slices.Sort(cuts)
 	for _, id := range slices.Compact(cuts) {
 		d.numbers = append(d.numbers, id)
-		d.add(classesOf(tables, d.dims, &abi.Request{Facts: abi.Facts{UID: uint32(id), GID: uint32(id)}}))
+		var value abi.Request
+		fact.SetValue(&value, id)
+		d.add(classesOf(tables, d.dims, &value))
 	}
 }
 
@@ -110,16 +120,14 @@ func classesOf(tables []*Table, dims []abi.Dim, value *abi.Request) [][]int {
 	return out
 }
 
-// maxTime bounds the times of a comparison, in milliseconds: no clock that
-// counts nanoseconds in 64 bits shows a later one.
-const maxTime = 1 << 53
+const day = abi.Day
 
 // times are the classes of moments: spans of time, cut by the time of day.
 func (d *domain) times(tables []*Table) {
-	cuts, hours := []int64{-maxTime}, []int64{0}
+	cuts, hours := []int64{-abi.MaxTime}, []int64{0}
 	for _, t := range tables {
 		for _, c := range t.Thresholds(abi.DimNow) {
-			if c > -maxTime && c <= maxTime {
+			if c > -abi.MaxTime && c <= abi.MaxTime {
 				cuts = append(cuts, c)
 			}
 		}
@@ -133,7 +141,7 @@ func (d *domain) times(tables []*Table) {
 	slices.Sort(hours)
 	cuts, hours = slices.Compact(cuts), slices.Compact(hours)
 	for i, from := range cuts {
-		last := int64(maxTime)
+		last := int64(abi.MaxTime)
 		if i+1 < len(cuts) {
 			last = cuts[i+1] - 1
 		}
@@ -177,12 +185,12 @@ func moment(from, last, first, until int64) (int64, bool) {
 // strings are the classes of strings, by all automata at once.
 func (d *domain) strings(tables []*Table) error {
 	joint := pattern.Paths()
-	switch d.lead {
-	case abi.DimGlob0:
-	case abi.DimXattr:
-		joint = noNUL()
-	default:
+	switch {
+	case d.lead == abi.DimGlob0:
+	case d.lead.Fact().Path:
 		joint = orEmpty(joint)
+	default:
+		joint = noNUL()
 	}
 	// parts[o] are the outputs that output o of joint stands for: validity, then
 	// the class in each dimension of each table.

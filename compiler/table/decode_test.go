@@ -246,7 +246,7 @@ func TestDecodedTableAnswersAlike(t *testing.T) {
 				}
 				by := tab.ClassOf(d, &q)
 				if a := tab.Automaton(d); a != nil {
-					by = a.Class(stringOf(d, &q))
+					by = a.Class(d.Fact().Text(&q))
 				}
 				class = kids[by]
 			}

@@ -24,8 +24,8 @@ type dims struct {
 	thresholds [abi.NumDims][]int64
 	classes    [abi.NumDims]int
 
-	// languages numbers the languages of a group of fields, and holds tells for
-	// each automaton of the group which outputs are in which language.
+	// languages numbers the languages of a field and those that it leads, and holds
+	// tells for each of its automata which outputs are in which language.
 	languages [rule.NumFields]map[string]int
 	// owners are the policies that ask for each language.
 	owners [rule.NumFields][][]int
@@ -33,35 +33,21 @@ type dims struct {
 }
 
 // dimsOf lists the dimensions that read a field.
-func dimsOf(f rule.Field) []abi.Dim {
-	switch f {
-	case rule.Path:
-		return []abi.Dim{abi.DimGlob0, abi.DimGlob1, abi.DimGlob2, abi.DimGlob3}
-	case rule.Exe:
-		return []abi.Dim{abi.DimExe}
-	case rule.Parent:
-		return []abi.Dim{abi.DimParent}
-	case rule.DestPath:
-		return []abi.Dim{abi.DimDestPath}
-	case rule.DestName:
-		return []abi.Dim{abi.DimDestName}
-	case rule.DestDir:
-		return []abi.Dim{abi.DimDestDir}
-	case rule.Xattr:
-		return []abi.Dim{abi.DimXattr}
-	case rule.UID:
-		return []abi.Dim{abi.DimUID}
-	case rule.GID:
-		return []abi.Dim{abi.DimGID}
-	case rule.Now:
-		return []abi.Dim{abi.DimNow}
-	}
-	return []abi.Dim{abi.DimDayTime}
-}
+func dimsOf(f rule.Field) []abi.Dim { return f.Fact().Dims() }
 
-// groups are the fields that share automata: an executable's class stays with
-// the task when it becomes the parent's.
-var groups = [][]rule.Field{{rule.Path}, {rule.Exe, rule.Parent}, {rule.DestPath}, {rule.DestName}, {rule.DestDir}, {rule.Xattr}}
+// leader is the field whose automata read a field.
+func leader(f rule.Field) rule.Field { return rule.Field(f.Fact().Automaton) }
+
+// followers lists the other dimensions that a dimension's automaton reads.
+func followers(d abi.Dim) []abi.Dim {
+	var list []abi.Dim
+	for _, f := range abi.EachFact() {
+		if f.Automaton == d && f.Dim != d {
+			list = append(list, f.Dim)
+		}
+	}
+	return list
+}
 
 // newDims builds the dimensions that clauses ask for.
 func newDims(list []clause) (*dims, error) {
@@ -73,8 +59,8 @@ func newDims(list []clause) (*dims, error) {
 	for i := range list {
 		d.collect(&list[i].formula, list[i].policies, &byField)
 	}
-	for f := range rule.NumFields {
-		dim := dimsOf(f)[0]
+	for _, f := range rule.Numbers() {
+		dim := abi.Dim(f)
 		slices.Sort(d.thresholds[dim])
 		d.thresholds[dim] = slices.Compact(d.thresholds[dim])
 		if n := len(d.thresholds[dim]); n > abi.MaxThresholds {
@@ -83,8 +69,11 @@ func newDims(list []clause) (*dims, error) {
 			d.classes[dim] = n + 1
 		}
 	}
-	for _, group := range groups {
-		if err := d.build(group, &byField); err != nil {
+	for _, f := range rule.Texts() {
+		if leader(f) != f {
+			continue
+		}
+		if err := d.build(f, byField[f]); err != nil {
 			return nil, err
 		}
 	}
@@ -105,7 +94,7 @@ func (d *dims) collect(f *formula, policies []int, byField *[rule.NumFields][]pa
 		i := d.languages[group][key]
 		d.owners[group][i] = append(d.owners[group][i], policies...)
 	case opLess:
-		dim := dimsOf(f.field)[0]
+		dim := abi.Dim(f.field)
 		d.thresholds[dim] = append(d.thresholds[dim], f.bound)
 	}
 	for i := range f.args {
@@ -113,35 +102,26 @@ func (d *dims) collect(f *formula, policies []int, byField *[rule.NumFields][]pa
 	}
 }
 
-// leader is the first field of a field's group.
-func leader(f rule.Field) rule.Field {
-	if f == rule.Parent {
-		return rule.Exe
-	}
-	return f
-}
-
-// build makes the automata of a group.
-func (d *dims) build(group []rule.Field, byField *[rule.NumFields][]pattern.Language) error {
-	languages := byField[group[0]]
+// build makes the automata of a field, and of those that it leads.
+func (d *dims) build(f rule.Field, languages []pattern.Language) error {
 	if len(languages) == 0 {
 		return nil
 	}
-	set, err := pattern.Build(languages, pattern.Options{Automata: len(dimsOf(group[0])), States: maxStates})
+	set, err := pattern.Build(languages, pattern.Options{Automata: len(dimsOf(f)), States: maxStates})
 	var large *pattern.TooLargeError
 	if errors.As(err, &large) {
-		e := &GlobsError{Field: group[0], States: large.States}
+		e := &GlobsError{Field: f, States: large.States}
 		for _, l := range large.Languages {
-			e.Policies = append(e.Policies, d.owners[group[0]][l]...)
+			e.Policies = append(e.Policies, d.owners[f][l]...)
 		}
 		return e
 	}
 	if err != nil {
 		return err
 	}
-	for _, f := range group {
-		for i, a := range set.Automata {
-			dim := dimsOf(f)[i]
+	for i, a := range set.Automata {
+		dim := dimsOf(f)[i]
+		for _, dim := range append(followers(dim), dim) {
 			d.automata[dim], d.holds[dim], d.classes[dim] = a, set.Holds[i], a.Outputs
 		}
 	}
@@ -198,7 +178,7 @@ func starsOf(c rule.Cond, f rule.Field) int {
 // than its bound.
 func (d *dims) diagram(l *logic, f *formula) ref {
 	if f.op == opLess {
-		dim := dimsOf(f.field)[0]
+		dim := abi.Dim(f.field)
 		at, _ := slices.BinarySearch(d.thresholds[dim], f.bound)
 		return l.member(dim, d.classes[dim], func(class int) bool { return class <= at })
 	}
@@ -218,8 +198,8 @@ func (d *dims) encode() (words []uint64, at [abi.NumDims]int) {
 		at[dim] = len(words)
 		switch {
 		case d.classes[dim] == 0:
-		case dim == abi.DimParent:
-			at[dim] = at[abi.DimExe]
+		case dim.Leader() != dim:
+			at[dim] = at[dim.Leader()]
 		case d.automata[dim] != nil:
 			words = append(words, automatonWords(d.automata[dim])...)
 		default:
@@ -252,7 +232,7 @@ func automatonWords(a *pattern.Automaton) []uint64 {
 // count returns the automata and their states in all.
 func (d *dims) count() (automata, states int) {
 	for dim, a := range d.automata {
-		if a != nil && abi.Dim(dim) != abi.DimParent {
+		if a != nil && abi.Dim(dim).Leader() == abi.Dim(dim) {
 			automata++
 			states += a.States()
 		}

@@ -54,17 +54,12 @@ func (t *Table) dumpDims(out io.Writer) error {
 	for d := range abi.NumDims {
 		classes := hi(t.words[hdrDims+int(d)])
 		var err error
-		switch d {
-		case abi.DimParent:
-		case abi.DimUID, abi.DimGID, abi.DimNow, abi.DimDayTime:
-			if classes > 0 {
-				w := t.words[lo(t.words[hdrDims+int(d)]):]
-				_, err = fmt.Fprintf(out, "%s: %d classes, from %d\n", d, classes, asSigned(w[1:classes]))
-			}
+		switch {
+		case classes == 0 || d.Leader() != d:
+		case d.Numeric():
+			_, err = fmt.Fprintf(out, "%s: %d classes, from %d\n", d, classes, t.Thresholds(d))
 		default:
-			if classes > 0 {
-				err = t.dumpAutomaton(out, d)
-			}
+			err = t.dumpAutomaton(out, d)
 		}
 		if err != nil {
 			return err

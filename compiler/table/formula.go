@@ -2,6 +2,7 @@ package table
 
 import (
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/stockade-dev/stockade/compiler/pattern"
@@ -76,17 +77,12 @@ func parse(c rule.Cond) formula {
 
 // less folds bounds that the field cannot pass.
 func less(c rule.Less) formula {
-	lowest, highest := int64(0), int64(1<<32-1)
-	switch c.Field {
-	case rule.Now:
-		lowest, highest = -1<<63, 1<<63-1
-	case rule.DayTime:
-		highest = rule.Day - 1
-	}
+	f := c.Field.Fact()
 	switch {
-	case c.Bound <= lowest:
+	case f.Clock && c.Bound > math.MinInt64:
+	case c.Bound <= f.Least:
 		return formula{diagram: isFalse}
-	case c.Bound > highest:
+	case c.Bound > f.Most:
 		return formula{diagram: isTrue}
 	}
 	return formula{op: opLess, field: c.Field, bound: c.Bound}
@@ -167,7 +163,7 @@ func clauses(rules []rule.Rule) []clause {
 	for i, r := range rules {
 		list[i] = clause{[]int{r.Policy}, r.Effect == rule.Forbid, r.Audited, r.Actions, parse(r.Cond)}
 	}
-	for field := range rule.NumFields {
+	for _, field := range rule.Texts() {
 		list = mergeBy(field, list)
 	}
 	return list

@@ -12,13 +12,14 @@ func (b *builder) merge(root *node) *dims {
 	d := &dims{}
 	var renumber [abi.NumDims][]int
 	for dim := range abi.NumDims {
-		if b.dims.classes[dim] == 0 || dim == abi.DimParent {
+		if b.dims.classes[dim] == 0 || dim.Leader() != dim {
 			continue
 		}
-		columns := newColumns(b.verdicts, b.dims.classes[dim], used[dim])
-		if dim == abi.DimExe {
-			columns = newColumns(b.verdicts, b.dims.classes[dim], append(used[dim], used[abi.DimParent]...))
+		all := used[dim]
+		for _, other := range followers(dim) {
+			all = append(all, used[other]...)
 		}
+		columns := newColumns(b.verdicts, b.dims.classes[dim], all)
 		if b.dims.automata[dim] != nil {
 			merged, output := b.dims.automata[dim].Merge(columns.group())
 			d.automata[dim], d.classes[dim], renumber[dim] = merged, merged.Outputs, output
@@ -35,7 +36,9 @@ func (b *builder) merge(root *node) *dims {
 			d.automata[dim], d.classes[dim] = nil, 0
 		}
 	}
-	d.automata[abi.DimParent], d.classes[abi.DimParent], renumber[abi.DimParent] = d.automata[abi.DimExe], d.classes[abi.DimExe], renumber[abi.DimExe]
+	for dim := range abi.NumDims {
+		d.automata[dim], d.classes[dim], renumber[dim] = d.automata[dim.Leader()], d.classes[dim.Leader()], renumber[dim.Leader()]
+	}
 	r := &renumberer{from: b.verdicts, to: newGraph[verdict](), output: renumber, memo: map[ref]ref{}}
 	r.trie(root)
 	b.verdicts = r.to

@@ -30,7 +30,7 @@ var texts = []string{"", "/", "/a", "/a/b", "/etc/a", "a", "ab", "/b/b", "user.a
 func randomFact(r *rand.Rand) rule.Cond {
 	switch r.IntN(5) {
 	case 0:
-		return rule.Less{Field: rule.UID + rule.Field(r.IntN(4)), Bound: int64(r.IntN(6)) - 1}
+		return rule.Less{Field: rule.Numbers()[r.IntN(len(rule.Numbers()))], Bound: int64(r.IntN(6)) - 1}
 	case 1:
 		if r.IntN(3) == 0 {
 			return rule.Unknown{}
@@ -38,7 +38,7 @@ func randomFact(r *rand.Rand) rule.Cond {
 	case 2, 3:
 		return rule.Like{Field: rule.Path, Pattern: patterns[r.IntN(len(patterns))]}
 	}
-	return rule.Like{Field: rule.Field(r.IntN(int(rule.UID))), Pattern: patterns[r.IntN(len(patterns))]}
+	return rule.Like{Field: rule.Texts()[r.IntN(len(rule.Texts()))], Pattern: patterns[r.IntN(len(patterns))]}
 }
 
 func randomCond(r *rand.Rand, depth int) rule.Cond {
@@ -95,12 +95,10 @@ func answer(s *rule.Set, q abi.Request) Answer {
 }
 
 func decideBy(s *rule.Set, q abi.Request, audits bool) abi.Verdict {
-	facts := &rule.Request{Dir: q.Kind == abi.Dir, Path: q.Path, Exe: q.Exe, Parent: q.Parent, Dest: q.Dest, Attr: q.Xattr,
-		UID: int64(q.UID), GID: int64(q.GID), Now: q.Now}
 	var seen [2][3]bool
 	for _, r := range s.Rules {
 		if r.Actions>>q.Action&1 == 1 && (audits || !r.Audited) {
-			seen[r.Effect][rule.Eval(r.Cond, facts)] = true
+			seen[r.Effect][rule.Eval(r.Cond, &q)] = true
 		}
 	}
 	permit, forbid := seen[rule.Permit], seen[rule.Forbid]

@@ -1,10 +1,6 @@
 package table
 
-import (
-	"strings"
-
-	"github.com/stockade-dev/stockade/bpf/abi"
-)
+import "github.com/stockade-dev/stockade/bpf/abi"
 
 // Decide answers one request.
 func (t *Table) Decide(q abi.Request) abi.Verdict {
@@ -59,43 +55,10 @@ func (t *Table) ClassOf(d abi.Dim, q *abi.Request) int {
 	if hi(t.words[hdrDims+int(d)]) == 0 {
 		return 0
 	}
-	switch d {
-	case abi.DimUID:
-		return t.number(d, int64(q.UID))
-	case abi.DimGID:
-		return t.number(d, int64(q.GID))
-	case abi.DimNow:
-		return t.number(d, q.Now)
-	case abi.DimDayTime:
-		return t.number(d, ((q.Now%day)+day)%day)
+	if f := d.Fact(); f.Number {
+		return t.number(d, f.Value(q))
 	}
-	return t.text(d, stringOf(d, q))
-}
-
-// day is a day in milliseconds.
-const day = 24 * 60 * 60 * 1000
-
-// stringOf returns what a dimension's automaton reads.
-func stringOf(d abi.Dim, q *abi.Request) string {
-	slash := strings.LastIndexByte(q.Dest, '/')
-	switch d {
-	case abi.DimExe:
-		return q.Exe
-	case abi.DimParent:
-		return q.Parent
-	case abi.DimXattr:
-		return q.Xattr
-	case abi.DimDestPath:
-		return q.Dest
-	case abi.DimDestName:
-		return q.Dest[slash+1:]
-	case abi.DimDestDir:
-		if slash == 0 {
-			return "/"
-		}
-		return q.Dest[:max(slash, 0)]
-	}
-	return q.Path
+	return t.text(d, d.Fact().Text(q))
 }
 
 // number is the class of a number: how many thresholds it has reached.

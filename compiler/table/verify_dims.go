@@ -14,9 +14,9 @@ func verifyDims(w []uint64) error {
 	at := lo(w[hdrData])
 	for d := range abi.NumDims {
 		begin, classes := lo(w[hdrDims+int(d)]), hi(w[hdrDims+int(d)])
-		if d == abi.DimParent {
-			if w[hdrDims+int(d)] != w[hdrDims+int(abi.DimExe)] {
-				return bad("dimensions %s and %s differ", abi.DimExe, d)
+		if lead := d.Leader(); lead != d {
+			if w[hdrDims+int(d)] != w[hdrDims+int(lead)] {
+				return bad("dimensions %s and %s differ", lead, d)
 			}
 			continue
 		}
@@ -31,10 +31,9 @@ func verifyDims(w []uint64) error {
 		}
 		var used int
 		var err error
-		switch d {
-		case abi.DimUID, abi.DimGID, abi.DimNow, abi.DimDayTime:
+		if d.Numeric() {
 			used, err = verifyThresholds(w[at:], classes)
-		default:
+		} else {
 			used, err = verifyAutomaton(w[at:], classes)
 		}
 		if err != nil {
