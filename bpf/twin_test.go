@@ -4,6 +4,7 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -111,6 +112,34 @@ func TestCodesAreTwins(t *testing.T) {
 	}
 }
 
+// The dimensions are compared by name, and which of them are numbers.
+func TestDimensionsAreTwins(t *testing.T) {
+	src, err := os.ReadFile("kern/abi.h")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var numbers []string
+	for d := range abi.NumDims {
+		name := "DIM_" + strings.ToUpper(d.String())
+		if got := enumerator(t, src, "dim", int(d)); got != name {
+			t.Errorf("dimension %d is %s in C, %s in Go", d, got, name)
+		}
+		if d.Numeric() {
+			numbers = append(numbers, name)
+		}
+	}
+	if n := len(enumerators(t, src, "dim")); n != int(abi.NumDims)+1 { // and NUM_DIMS
+		t.Errorf("enum dim has %d values in C, %d in Go", n-1, abi.NumDims)
+	}
+	line := regexp.MustCompile(`#define NUMBERS (.*) /\*`).FindSubmatch(src)
+	if line == nil {
+		t.Fatal("no NUMBERS in kern/abi.h")
+	}
+	if got := regexp.MustCompile(`DIM_[A-Z0-9_]+`).FindAllString(string(line[1]), -1); !slices.Equal(got, numbers) {
+		t.Errorf("numbers are %q in C, %q in Go", got, numbers)
+	}
+}
+
 func enumerators(t *testing.T, src []byte, enum string) []string {
 	t.Helper()
 	m := regexp.MustCompile(`(?s)enum ` + enum + ` \{(.*?)\}`).FindSubmatch(src)
@@ -118,7 +147,7 @@ func enumerators(t *testing.T, src []byte, enum string) []string {
 		t.Fatalf("no enum %s in kern/abi.h", enum)
 	}
 	body := regexp.MustCompile(`(?s)/\*.*?\*/`).ReplaceAllString(string(m[1]), "")
-	return regexp.MustCompile(`[A-Z_]+`).FindAllString(body, -1)
+	return regexp.MustCompile(`[A-Z_][A-Z0-9_]*`).FindAllString(body, -1)
 }
 
 func enumerator(t *testing.T, src []byte, enum string, i int) string {

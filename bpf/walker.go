@@ -31,13 +31,15 @@ type walkInput struct {
 	need                       uint32
 	missing, denied            uint32
 	gains, walked              uint32
-	uid, gid                   uint32
 	xattrLen                   uint32
 	guarded, destGuarded       uint32
-	now                        int64
+	number                     [maxDims]int64
 	path, dest, exe, parent    inputPath
 	xattr                      [256]byte
 }
+
+// maxDims is the twin of MAX_DIMS.
+const maxDims = 16
 
 // noPath as a number of components: there is no path, or it is not known.
 const noPath = ^uint64(0)
@@ -139,7 +141,11 @@ func (w *Walker) Lacks(need abi.ActionMask, r abi.Request) (missing, denied, rep
 		return need, need, 0, fmt.Errorf("walker: name of an extended attribute of %d bytes", len(r.Xattr))
 	}
 	w.in.kind, w.in.repeat, w.in.need = uint32(r.Kind), 0, uint32(need)
-	w.in.uid, w.in.gid, w.in.now = r.UID, r.GID, r.Now
+	for _, f := range abi.EachFact() {
+		if f.Number {
+			w.in.number[f.Dim] = f.Value(&r)
+		}
+	}
 	w.in.xattrLen = uint32(copy(w.in.xattr[:], r.Xattr))
 	err = errors.Join(w.in.path.set(r.Path), w.in.dest.set(r.Dest), w.in.exe.set(r.Exe), w.in.parent.set(r.Parent))
 	if err == nil {

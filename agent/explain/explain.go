@@ -154,13 +154,7 @@ func Subject(plan *compiler.Plan, e *abi.Event, a abi.Action) string {
 
 // factsOf returns the facts that the verdict behind an event knew.
 func factsOf(plan *compiler.Plan, e *abi.Event) abi.Facts {
-	f := abi.Facts{UID: e.EUID, GID: e.EGID, Now: e.Now, Xattr: e.Xattr}
-	if e.DestStatus == abi.PathOK {
-		f.Dest = e.Dest
-	}
-	if e.ExeStatus == abi.PathOK {
-		f.Exe = e.Exe
-	}
+	f := e.Facts()
 	if e.Automaton == 0 || e.Automaton != plan.Table.ExeIdentity() {
 		return f
 	}

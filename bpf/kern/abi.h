@@ -101,10 +101,14 @@ enum socket_kind {
 	SOCKET_NETLINK = 32, /* and the number of its protocol */
 };
 
-/* Ways in which requests for one path differ; see docs/table-format.md. */
+/* Ways in which requests for one path differ; see docs/table-format.md. A fact of the
+ * request is a row of facts in bpf/abi/fact.go and, here, a dimension. */
 enum dim {
 	DIM_GLOB0,
-	DIM_UID = 4,
+	DIM_GLOB1,
+	DIM_GLOB2,
+	DIM_GLOB3,
+	DIM_UID,
 	DIM_GID,
 	DIM_NOW,
 	DIM_DAYTIME,
@@ -116,6 +120,8 @@ enum dim {
 	DIM_DEST_DIR,
 	NUM_DIMS,
 };
+#define MAX_DIMS 16 /* for which tables have room; power of two */
+#define NUMBERS (1U << DIM_UID | 1U << DIM_GID | 1U << DIM_NOW | 1U << DIM_DAYTIME) /* the others are strings */
 
 enum path_status { PATH_NONE, PATH_OK, PATH_OUTSIDE, PATH_TOO_DEEP, PATH_TORN, PATH_CUT, PATH_FOLDED };
 

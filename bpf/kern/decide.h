@@ -42,21 +42,6 @@ static __always_inline bool settles(u32 allowed, u32 need)
 	return !(need & ~allowed);
 }
 
-#define DAY_MS 86400000
-
-static __always_inline s64 number_of(struct facts *f, u32 dim)
-{
-	if (dim <= DIM_GID) {
-		know_user(f);
-		return dim == DIM_UID ? f->uid : f->gid;
-	}
-	know_now(f);
-	if (dim == DIM_NOW)
-		return f->now;
-	/* No signed division here. */
-	return f->now < 0 ? DAY_MS - 1 - (u64)(-1 - f->now) % DAY_MS : (u64)f->now % DAY_MS;
-}
-
 /* feed_dest takes what a dimension tests of a destination. */
 static __always_inline void feed_dest(struct feed *ctx, u32 which, u32 dim)
 {
@@ -81,7 +66,7 @@ static __always_inline u32 class_in(struct feed *ctx, u32 dim)
 			s->at_node.failed = 1;
 		return dim == DIM_EXE ? s->facts.exe : s->facts.parent;
 	}
-	if (dim >= DIM_UID && dim <= DIM_DAYTIME)
+	if (NUMBERS >> dim & 1)
 		return count(ctx, at, number_of(&s->facts, dim));
 	set_up(t, s, at);
 	/* A move's destination is the path that is not its resource. */

@@ -133,7 +133,7 @@ static __always_inline void fill_facts(struct event_buf *e, struct scratch *s, s
 		ev->exe_class = s->facts.exe;
 		ev->parent_class = s->facts.parent;
 	}
-	ev->now = s && s->facts.known & KNOWN_NOW ? s->facts.now : now_ms();
+	ev->now = s && s->facts.known & KNOWN_NOW ? s->facts.number[DIM_NOW] : now_ms();
 }
 
 /* pack_xattr appends the name of the extended attribute. */

@@ -34,8 +34,8 @@ static __always_inline void know_user(struct facts *f)
 	if (f->known & KNOWN_USER)
 		return;
 	cred = cred_of(bpf_get_current_task_btf());
-	f->uid = BPF_CORE_READ(cred, euid.val);
-	f->gid = BPF_CORE_READ(cred, egid.val);
+	f->number[DIM_UID] = BPF_CORE_READ(cred, euid.val);
+	f->number[DIM_GID] = BPF_CORE_READ(cred, egid.val);
 	f->known |= KNOWN_USER;
 }
 
@@ -43,8 +43,28 @@ static __always_inline void know_now(struct facts *f)
 {
 	if (f->known & KNOWN_NOW)
 		return;
-	f->now = now_ms();
+	f->number[DIM_NOW] = now_ms();
 	f->known |= KNOWN_NOW;
+}
+
+#define DAY_MS 86400000
+
+/* time_of_day divides without signs: there is no signed division here. */
+static __always_inline s64 time_of_day(s64 now)
+{
+	return now < 0 ? DAY_MS - 1 - (u64)(-1 - now) % DAY_MS : (u64)now % DAY_MS;
+}
+
+/* number_of returns the fact of a dimension that is one of NUMBERS. */
+static __always_inline s64 number_of(struct facts *f, u32 dim)
+{
+	if (dim == DIM_NOW || dim == DIM_DAYTIME)
+		know_now(f);
+	else
+		know_user(f);
+	if (dim == DIM_DAYTIME)
+		return time_of_day(f->number[DIM_NOW]);
+	return f->number[dim & (MAX_DIMS - 1)];
 }
 
 static __always_inline void walk_exe(struct walked *w, struct task_struct *task, const struct workload *wl)

@@ -157,9 +157,8 @@ struct matched {
 /* What is known of a request besides its paths; see facts.h. */
 struct facts {
 	u32 known;
-	u32 uid, gid;
 	u16 exe, parent; /* classes */
-	s64 now;	 /* milliseconds since 1970 */
+	s64 number[MAX_DIMS]; /* by dimension, but for the time of day */
 	u64 automaton;
 	u32 xattr_len;
 	u32 before; /* exec is not over: exe is what it was before */

@@ -29,10 +29,9 @@ struct input {
 	u32 need;
 	u32 missing, denied; /* see short_of; denied has what is reported if nothing is missing */
 	u32 gains, walked;
-	u32 uid, gid;
 	u32 xattr_len;
 	u32 guarded, dest_guarded; /* are they places that policy sets apart, for need? */
-	s64 now;
+	s64 number[MAX_DIMS];	   /* facts, as in struct facts */
 	struct input_path path, dest, exe, parent;
 	char xattr[256];
 };
@@ -81,9 +80,7 @@ static __always_inline void load_facts(const u64 *t, struct input *in, struct sc
 	struct facts *f = &s->facts;
 
 	f->known = KNOWN_USER | KNOWN_NOW;
-	f->uid = in->uid;
-	f->gid = in->gid;
-	f->now = in->now;
+	__builtin_memcpy(f->number, in->number, sizeof(f->number));
 	f->xattr_len = in->xattr_len;
 	bpf_probe_read_kernel(s->xattr, sizeof(s->xattr), in->xattr);
 	if (!W(plan + HDR_EXE))
