@@ -10,14 +10,10 @@ import (
 	"github.com/stockade-dev/stockade/bpf/fault"
 )
 
-// headerDims is the word of a table's header where the dimensions begin; see
-// docs/table-format.md.
-const headerDims = 16
-
 // readsClock reports whether verdicts of a table depend on the time.
 func readsClock(words []uint64) bool {
 	for d := range abi.NumDims {
-		if i := headerDims + int(d); d.Fact().Of.Fact().Clock && i < len(words) && words[i] != 0 {
+		if i := abi.HdrDims + int(d); d.Fact().Of.Fact().Clock && i < len(words) && words[i] != 0 {
 			return true
 		}
 	}

@@ -411,7 +411,7 @@ func countCondition(c rule.Cond, seen gen.Visits) {
 	kind := "constant"
 	var parts []rule.Cond
 	switch c := c.(type) {
-	case rule.IsDir:
+	case rule.Is:
 		kind = "dir"
 	case rule.PathEq:
 		kind = "path =="

@@ -15,7 +15,7 @@ import (
 var factSets = flag.Int("factsets", 3000, "random rule sets over globs and facts on which the Go walker and the BPF walker must agree")
 
 // needAny is NEED_ANY in kern/decide.h: one of the actions suffices.
-const needAny = abi.ActionMask(1) << 31
+const needAny = abi.ActionMask(1) << 63
 
 // handledByFacts are few actions, so that random rules often meet.
 var handledByFacts = abi.MaskOf(abi.Open, abi.Read, abi.Write, abi.Create)
@@ -58,7 +58,7 @@ func factCond(r *rand.Rand, depth int) rule.Cond {
 	case 1:
 		return rule.PathEq{Path: factPath(r)}
 	case 2:
-		return rule.IsDir{}
+		return rule.Is{Kind: abi.Dir}
 	case 3, 4:
 		return rule.Like{Field: rule.Path, Pattern: pattern()}
 	case 5, 6:
@@ -87,7 +87,7 @@ func factSet(r *rand.Rand) *rule.Set {
 	s := &rule.Set{}
 	for i := range 1 + r.IntN(7) {
 		s.Rules = append(s.Rules, rule.Rule{Policy: i, Effect: rule.Effect(r.IntN(4) / 3),
-			Actions: r.Uint32() & uint32(handledByFacts), Cond: factCond(r, 3), Audited: r.IntN(4) == 0})
+			Actions: abi.ActionMask(r.Uint32()) & handledByFacts, Cond: factCond(r, 3), Audited: r.IntN(4) == 0})
 	}
 	return s
 }
@@ -133,7 +133,7 @@ func TestWalkersAgreeOnFacts(t *testing.T) {
 			t.Fatal(err)
 		}
 		for d := range abi.NumDims {
-			if tab.Words()[headerDims+int(d)] != 0 {
+			if tab.Words()[abi.HdrDims+int(d)] != 0 {
 				dims[d]++
 			}
 		}

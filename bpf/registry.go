@@ -23,12 +23,13 @@ const registryName = "registry"
 // header is entry 0.
 type header struct {
 	Identity [32]byte // see identity
-	Handled  uint32   // the actions for which hooks are attached
-	Links    uint32   // how many
-	Clock    uint64   // 1: plans may test the time
-	Strict   uint64   // 1: the hooks of strict workloads are attached
-	Account  entry    // see Account
-	_        [48]byte
+	_        uint32
+	Links    uint32 // how many
+	Clock    uint64 // 1: plans may test the time
+	Strict   uint64 // 1: the hooks of strict workloads are attached
+	Account  entry  // see Account
+	Handled  uint64 // the actions for which hooks are attached
+	_        [40]byte
 }
 
 // record is what there is to tell of one workload.
@@ -61,7 +62,7 @@ func newRegistry() (*ebpf.Map, error) {
 // describe fills in the header.
 func (e *Enforcer) describe(o Options) {
 	h := e.store.header()
-	h.Identity, h.Handled, h.Links = identity(), uint32(o.Handled), uint32(len(e.links))
+	h.Identity, h.Handled, h.Links = identity(), uint64(o.Handled), uint32(len(e.links))
 	if o.Clock {
 		h.Clock = 1
 	}

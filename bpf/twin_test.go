@@ -87,7 +87,12 @@ func TestCodesAreTwins(t *testing.T) {
 			t.Errorf("action %d is %s in C, %s in Go", a, got, a)
 		}
 	}
-	for enum, count := range map[string]int{"action": int(abi.NumActions), "reason": int(abi.ReasonHolds) + 1,
+	for k := range abi.NumKinds {
+		if got := enumerator(t, src, "kind", int(k)); got != "KIND_"+strings.ToUpper(k.String()) {
+			t.Errorf("kind %d is %s in C, %s in Go", k, got, k)
+		}
+	}
+	for enum, count := range map[string]int{"action": int(abi.NumActions), "kind": int(abi.NumKinds) + 1, "reason": int(abi.ReasonHolds) + 1,
 		"path_status": int(abi.PathFolded) + 1, "mode": int(abi.Lockdown) + 1, "boundary": int(abi.BoundaryNetwork) + 1} {
 		if n := len(enumerators(t, src, enum)); n != count {
 			t.Errorf("enum %s has %d values in C, %d in Go", enum, n, count)
@@ -97,13 +102,16 @@ func TestCodesAreTwins(t *testing.T) {
 		"reason": {"REASON_POLICY", "REASON_GAIN", "REASON_OUTSIDE", "REASON_TOO_DEEP", "REASON_TORN", "REASON_BUSY",
 			"REASON_NO_PLAN", "REASON_LOCKDOWN", "REASON_BOUNDARY", "REASON_ASK",
 			"REASON_FOLDED", "REASON_HELD", "REASON_ANSWERED", "REASON_CHANGED", "REASON_LOSS", "REASON_HOLDS"},
-		"path_status": {"PATH_NONE", "PATH_OK", "PATH_OUTSIDE", "PATH_TOO_DEEP", "PATH_TORN", "PATH_CUT"},
+		"path_status": {"PATH_NONE", "PATH_OK", "PATH_OUTSIDE", "PATH_TOO_DEEP", "PATH_TORN", "PATH_CUT", "PATH_FOLDED"},
 		"mode":        {"MODE_ENFORCE", "MODE_AUDIT", "MODE_LOCKDOWN"},
 		"boundary": {"BOUNDARY_NONE", "BOUNDARY_BPF", "BOUNDARY_PERF", "BOUNDARY_MODULE", "BOUNDARY_CONTROL",
 			"BOUNDARY_DEVICE", "BOUNDARY_PROCESS", "BOUNDARY_SIGNAL", "BOUNDARY_URING", "BOUNDARY_SOCKET", "BOUNDARY_TERMINAL", "BOUNDARY_WATCH",
 			"BOUNDARY_CLOCK", "BOUNDARY_IDENTITY", "BOUNDARY_SYSTEM", "BOUNDARY_MEMORY", "BOUNDARY_CAPABILITY",
 			"BOUNDARY_COMMAND", "BOUNDARY_LEASE", "BOUNDARY_NETWORK"},
 	} {
+		if n := len(enumerators(t, src, enum)); n != len(values) {
+			t.Errorf("enum %s has %d values in C, %d here", enum, n, len(values))
+		}
 		for i, want := range values {
 			if got := enumerator(t, src, enum, i); got != want {
 				t.Errorf("enum %s: value %d is %s in C, Go has %s's place there", enum, i, got, want)
@@ -156,6 +164,68 @@ func enumerator(t *testing.T, src []byte, enum string, i int) string {
 		return "nothing"
 	}
 	return list[i]
+}
+
+// constants finds what the C side defines, but for macros with arguments.
+func constants(t *testing.T, file string) map[string]string {
+	t.Helper()
+	src, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]string{}
+	for _, m := range regexp.MustCompile(`(?m)^#define ([A-Z0-9_]+) +([^/\n]*)`).FindAllStringSubmatch(string(src), -1) {
+		found[m[1]] = strings.TrimSpace(m[2])
+	}
+	return found
+}
+
+// TestTablesAreTwins compares the words of tables by name: every word of the header
+// that the C side knows, and where rows and sums have what.
+func TestTablesAreTwins(t *testing.T) {
+	n := 0
+	for name, value := range constants(t, "kern/match.h") {
+		word, header := strings.CutPrefix(name, "HDR_")
+		if !header {
+			continue
+		}
+		n++
+		if want, ok := abi.HdrNames[word]; !ok || value != strconv.Itoa(want) {
+			t.Errorf("%s is %s in C, %d in Go (known: %v)", name, value, want, ok)
+		}
+	}
+	if n < 10 {
+		t.Errorf("%d names of header words in C: too few to be all", n)
+	}
+	kinds := func(s string) string {
+		switch s {
+		case "NUM_KINDS":
+			return strconv.Itoa(int(abi.NumKinds))
+		case "(2 * NUM_KINDS)":
+			return strconv.Itoa(2 * int(abi.NumKinds))
+		case "(3 * NUM_KINDS)":
+			return strconv.Itoa(3 * int(abi.NumKinds))
+		}
+		return s
+	}
+	words := map[string]int{"ROW_GRANTED": abi.RowGranted, "ROW_ASKED": abi.RowAsked, "ROW_REPORTED": abi.RowReported, "ROW_WORDS": abi.RowWords,
+		"SUM_ALL": abi.SumAll, "SUM_ANY": abi.SumAny, "SUM_WORDS": abi.SumWords}
+	for name, value := range constants(t, "kern/decide.h") {
+		if !strings.HasPrefix(name, "ROW_") && !strings.HasPrefix(name, "SUM_") {
+			continue
+		}
+		if want, ok := words[name]; !ok || kinds(value) != strconv.Itoa(want) {
+			t.Errorf("%s is %s in C, %d in Go (known: %v)", name, value, want, ok)
+		}
+		delete(words, name)
+	}
+	for name := range words {
+		t.Errorf("no %s in kern/decide.h", name)
+	}
+	own := constants(t, "kern/abi.h")
+	if own["MAX_DIMS"] != strconv.Itoa(abi.MaxDims) || own["NUM_PATHS"] != "(KIND_"+strings.ToUpper((abi.NumPaths-1).String())+" + 1)" {
+		t.Errorf("MAX_DIMS is %s in C, %d in Go; NUM_PATHS is %s, %d", own["MAX_DIMS"], abi.MaxDims, own["NUM_PATHS"], abi.NumPaths)
+	}
 }
 
 func TestLimitsAreTwins(t *testing.T) {

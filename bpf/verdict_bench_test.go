@@ -15,7 +15,7 @@ import (
 func benchRules(n int) *rule.Set {
 	s := &rule.Set{}
 	for i := range n {
-		s.Rules = append(s.Rules, rule.Rule{Policy: i, Actions: uint32(abi.EnforcedActions), Cond: rule.PathEq{Path: benchPath(i)}})
+		s.Rules = append(s.Rules, rule.Rule{Policy: i, Actions: abi.EnforcedActions, Cond: rule.PathEq{Path: benchPath(i)}})
 	}
 	return s
 }

@@ -28,18 +28,14 @@ type walkInput struct {
 	plan, kind, repeat, status uint32
 	class, destClass           uint32
 	sub, destSub               int32
-	need                       uint32
-	missing, denied            uint32
 	gains, walked              uint32
 	xattrLen                   uint32
 	guarded, destGuarded       uint32
-	number                     [maxDims]int64
+	need, missing, denied      uint64
+	number                     [abi.MaxDims]int64
 	path, dest, exe, parent    inputPath
 	xattr                      [256]byte
 }
-
-// maxDims is the twin of MAX_DIMS.
-const maxDims = 16
 
 // noPath as a number of components: there is no path, or it is not known.
 const noPath = ^uint64(0)
@@ -140,7 +136,7 @@ func (w *Walker) Lacks(need abi.ActionMask, r abi.Request) (missing, denied, rep
 	if len(r.Xattr) >= len(w.in.xattr) {
 		return need, need, 0, fmt.Errorf("walker: name of an extended attribute of %d bytes", len(r.Xattr))
 	}
-	w.in.kind, w.in.repeat, w.in.need = uint32(r.Kind), 0, uint32(need)
+	w.in.kind, w.in.repeat, w.in.need = uint32(r.Kind), 0, uint64(need)
 	for _, f := range abi.EachFact() {
 		if f.Number {
 			w.in.number[f.Dim] = f.Value(&r)
@@ -174,7 +170,7 @@ const (
 
 // Move asks the no-gain and the no-loss rule, and whether need guards the places.
 func (w *Walker) Move(k abi.Kind, from, to string, need abi.ActionMask) (Moved, error) {
-	w.in.kind, w.in.repeat, w.in.need = uint32(k), 0, uint32(need)
+	w.in.kind, w.in.repeat, w.in.need = uint32(k), 0, uint64(need)
 	w.in.exe.n, w.in.parent.n = noPath, noPath
 	if err := errors.Join(w.in.path.set(from), w.in.dest.set(to)); err != nil {
 		return Moved{}, err

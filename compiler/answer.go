@@ -57,7 +57,7 @@ func settle(set *rule.Set, answers []Answer) {
 		for _, r := range set.Rules {
 			open := false
 			rule.Unknowns(r.Cond, func(int) { open = true })
-			actions := abi.ActionMask(r.Actions)
+			actions := r.Actions
 			if a.Actions != 0 {
 				actions &= a.Actions
 			}
@@ -65,12 +65,12 @@ func settle(set *rule.Set, answers []Answer) {
 				rules = append(rules, r)
 				continue
 			}
-			if rest := r.Actions &^ uint32(actions); rest != 0 {
+			if rest := r.Actions &^ actions; rest != 0 {
 				other := r
 				other.Actions = rest
 				rules = append(rules, other)
 			}
-			r.Actions = uint32(actions)
+			r.Actions = actions
 			r.Cond = settled(r.Cond, a.region(), (r.Effect == rule.Permit) == a.Allow)
 			rules = append(rules, r)
 		}

@@ -160,7 +160,7 @@ func build(set *rule.Set, handled abi.ActionMask) (*table.Table, error) {
 func aliases(t *table.Table) []string {
 	var list []string
 	some := t.SubOf(t.Find("/")).Any
-	if mask := (some[abi.File] | some[abi.Dir]) & abi.MaskOf(abi.Mount); mask != 0 {
+	if mask := some.Any() & abi.MaskOf(abi.Mount); mask != 0 {
 		list = append(list, "policies: mount is permitted somewhere: a bind mount shows a directory under another path, and policies see that path only; permit mount nowhere if anything is forbidden by path")
 	}
 	return list

@@ -175,16 +175,17 @@ func past(a table.Answer) string {
 func (p *Plan) answers(r abi.Request) table.Answer { return p.Table.Answer(r) }
 
 // actionsText lists actions, and kinds where they matter.
-func actionsText(m [abi.NumKinds]abi.ActionMask) string {
-	both := m[abi.File] & m[abi.Dir]
+func actionsText(m abi.Masks) string {
+	all := m.All()
 	var parts []string
-	for _, p := range []struct {
-		mask abi.ActionMask
-		kind string
-	}{{both, ""}, {m[abi.File] &^ both, " (files)"}, {m[abi.Dir] &^ both, " (directories)"}} {
-		if p.mask != 0 {
-			parts = append(parts, strings.ReplaceAll(p.mask.String(), ",", ", ")+p.kind)
+	add := func(mask abi.ActionMask, kind string) {
+		if mask != 0 {
+			parts = append(parts, strings.ReplaceAll(mask.String(), ",", ", ")+kind)
 		}
+	}
+	add(all, "")
+	for k := range abi.NumKinds {
+		add(m[k]&^all, " ("+k.Plural()+")")
 	}
 	return strings.Join(parts, "; ")
 }

@@ -334,7 +334,7 @@ func countCondition(c rule.Cond, counts map[string]int) {
 	switch c := c.(type) {
 	case rule.Const:
 		counts["const"]++
-	case rule.IsDir:
+	case rule.Is:
 		counts["dir"]++
 	case rule.PathEq:
 		counts["path =="]++

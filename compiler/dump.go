@@ -5,8 +5,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-
-	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
 // Stages are the stages of a compile that Dump can show, in order.
@@ -37,7 +35,7 @@ func Dump(stage string, in Input, w io.Writer) error {
 		return t.Dump(w)
 	}
 	for _, r := range set.Rules {
-		if _, err := fmt.Fprintf(w, "%s %q %s when %s\n", r.Does(), set.Policies[r.Policy].ID, abi.ActionMask(r.Actions), r.Cond); err != nil {
+		if _, err := fmt.Fprintf(w, "%s %q %s when %s\n", r.Does(), set.Policies[r.Policy].ID, r.Actions, r.Cond); err != nil {
 			return err
 		}
 	}

@@ -349,7 +349,7 @@ func (m *mender) edited(edits []Edit) Input {
 // only reports that nothing but the request changes, with any facts.
 func (m *mender) only(changes []Change) bool {
 	for _, c := range changes {
-		var mask [abi.NumKinds]abi.ActionMask
+		var mask abi.Masks
 		mask[m.request.Kind] = abi.MaskOf(m.request.Action)
 		if c.New.Verdict != abi.Allow || c.Actions != mask || len(c.Places) != 1 || c.Places[0].Beneath || c.Places[0].Path != m.request.Path {
 			return false

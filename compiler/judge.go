@@ -97,7 +97,7 @@ func (p *Plan) AskPlaces(actions abi.ActionMask) (paths []string, wide bool) {
 		return nil, false
 	}
 	for _, r := range p.Rules.Rules {
-		if r.Audited || abi.ActionMask(r.Actions)&actions == 0 {
+		if r.Audited || r.Actions&actions == 0 {
 			continue
 		}
 		at := asksAt(r.Cond)

@@ -122,11 +122,11 @@ func (l *lowerer) rules(index int, p *policy) (rules []rule.Rule, errors []rule.
 				key = cond.String()
 			}
 			if i, ok := at[key]; ok && len(groups) > 1 {
-				rules[i].Actions |= uint32(group)
+				rules[i].Actions |= group
 				continue
 			}
 			at[key] = len(rules)
-			rules = append(rules, rule.Rule{Policy: index, Effect: p.meta.Effect, Audited: p.meta.Audited(), Actions: uint32(group), Cond: cond})
+			rules = append(rules, rule.Rule{Policy: index, Effect: p.meta.Effect, Audited: p.meta.Audited(), Actions: group, Cond: cond})
 		}
 	}
 	return rules, errors

@@ -189,7 +189,7 @@ func TestActionsWithEqualFormulasShareARule(t *testing.T) {
 		when { if action == file_system::Action::"write" then resource.path == "/w" else ["/a", "/b", "/a"].contains(resource.path) };`)
 	var got []string
 	for _, r := range set.Rules {
-		got = append(got, abi.ActionMask(r.Actions).String()+" "+r.Cond.String())
+		got = append(got, r.Actions.String()+" "+r.Cond.String())
 	}
 	want := []string{`open,read path=="/a"`, `open,read path=="/b"`, `write path=="/w"`}
 	if !slices.Equal(got, want) {
@@ -224,7 +224,7 @@ func TestActionsThatNoHookDecidesAreListedAndNeverRefused(t *testing.T) {
 	if !slices.Equal(set.Unenforced, want) {
 		t.Errorf("%q", set.Unenforced)
 	}
-	if len(set.Rules) != 2 || set.Rules[1].Effect != rule.Forbid || set.Rules[1].Actions != uint32(abi.MaskOf(abi.Read)) {
+	if len(set.Rules) != 2 || set.Rules[1].Effect != rule.Forbid || set.Rules[1].Actions != abi.MaskOf(abi.Read) {
 		t.Errorf("%v", set.Rules)
 	}
 }

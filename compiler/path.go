@@ -46,11 +46,16 @@ func PathProblem(p string) (problem, mend string) {
 func isPath(t types.EntityType) bool { return t == schema.File || t == schema.Dir }
 
 // resourceType returns the Cedar type of a kind.
-func resourceType(k abi.Kind) types.EntityType {
-	if k == abi.Dir {
-		return schema.Dir
+func resourceType(k abi.Kind) types.EntityType { return types.EntityType(k.Type()) }
+
+// kindOf finds the kind of a Cedar type.
+func kindOf(t types.EntityType) (abi.Kind, bool) {
+	for k := range abi.NumKinds {
+		if resourceType(k) == t {
+			return k, true
+		}
 	}
-	return schema.File
+	return 0, false
 }
 
 // world is what Cedar may know: the entities file, the actions of the schema,

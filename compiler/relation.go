@@ -18,19 +18,17 @@ func possible(path types.String) bool {
 	return problem == ""
 }
 
-func isDir(dir bool) formula {
-	if dir {
-		return simple(rule.IsDir{})
-	}
-	return formula{rule.Neg(rule.IsDir{}), 2}
-}
-
 // isType is `resource is T`.
 func isType(t types.EntityType) formula {
-	if !isPath(t) {
+	k, ok := kindOf(t)
+	if !ok {
 		return never
 	}
-	return isDir(t == schema.Dir)
+	size := 1
+	if k == 0 {
+		size = 2
+	}
+	return formula{rule.OfKind(k), size}
 }
 
 // isEntity is `resource == uid`.

@@ -138,13 +138,13 @@ func (p *Plan) Reports() []Report {
 		var residuals []int
 		rule.Unknowns(r.Cond, func(i int) { residuals = append(residuals, i) })
 		if residuals == nil {
-			exact[r.Policy] |= abi.ActionMask(r.Actions)
+			exact[r.Policy] |= r.Actions
 			continue
 		}
 		if asked[r.Policy] == nil {
 			asked[r.Policy] = make(map[abi.ActionMask][]int)
 		}
-		asked[r.Policy][abi.ActionMask(r.Actions)] = append(asked[r.Policy][abi.ActionMask(r.Actions)], residuals...)
+		asked[r.Policy][r.Actions] = append(asked[r.Policy][r.Actions], residuals...)
 	}
 	for i := range reports {
 		reports[i].Policy = &p.Rules.Policies[i]

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 
+	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/compiler/rule"
 )
 
@@ -23,8 +24,8 @@ func satisfiable(cond rule.Cond) bool {
 		return holdsSomewhere(cond, &tries)
 	}
 	for _, p := range witnesses(cond) {
-		for _, dir := range []bool{false, true} {
-			if holdsSomewhere(rule.Bind(cond, dir, p), &tries) {
+		for k := range abi.NumKinds {
+			if holdsSomewhere(rule.Bind(cond, k, p), &tries) {
 				return true
 			}
 		}

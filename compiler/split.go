@@ -1,6 +1,11 @@
 package compiler
 
-import "github.com/stockade-dev/stockade/compiler/rule"
+import (
+	"slices"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/compiler/rule"
+)
 
 // maxSplit bounds the work of distributing a conjunction over its largest
 // disjunction.
@@ -93,13 +98,12 @@ func narrow(cond rule.Cond) rule.Cond {
 		if !ok {
 			continue
 		}
-		file, dir := rule.Bind(and, false, eq.Path), rule.Bind(and, true, eq.Path)
-		if file.String() == dir.String() {
-			return rule.Conj(eq, file)
+		of := abi.Each(func(k abi.Kind) rule.Cond { return rule.Bind(and, k, eq.Path) })
+		if !slices.ContainsFunc(of[:], func(c rule.Cond) bool { return c.String() != of[0].String() }) {
+			return rule.Conj(eq, of[0])
 		}
-		return rule.Disj(
-			rule.Conj(rule.Not{X: rule.IsDir{}}, eq, file),
-			rule.Conj(rule.IsDir{}, eq, dir))
+		each := abi.Each(func(k abi.Kind) rule.Cond { return rule.Conj(rule.OfKind(k), eq, of[k]) })
+		return rule.Disj(each[:]...)
 	}
 	return cond
 }

@@ -21,7 +21,7 @@ type Run struct {
 	Sources   []Text     `json:"sources"`
 	Entities  *Text      `json:"entities,omitempty"`
 	Principal string     `json:"principal"`
-	Handled   uint32     `json:"handled"`
+	Handled   uint64     `json:"handled"`
 	Mode      string     `json:"mode"`
 	Strict    bool       `json:"strict,omitempty"`
 	Grants    abi.Grants `json:"grants,omitzero"`

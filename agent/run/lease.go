@@ -58,7 +58,7 @@ func askAgent(cfg *Config, group *cgroup.Group, note func(string)) (*lease, erro
 	if err != nil {
 		return nil, err
 	}
-	r := api.Run{Name: cfg.Name, Cgroup: id, Principal: cfg.Input.Principal, Handled: uint32(cfg.Input.Handled),
+	r := api.Run{Name: cfg.Name, Cgroup: id, Principal: cfg.Input.Principal, Handled: uint64(cfg.Input.Handled),
 		Mode: cfg.Mode.String(), Strict: cfg.Strict, Grants: cfg.Grants, Digest: cfg.Plan.Digest}
 	for _, s := range cfg.Input.Sources {
 		r.Sources = append(r.Sources, api.Text{Name: s.Name, Text: s.Text})

@@ -37,7 +37,7 @@ const (
 	Kill
 	ConnectUnix
 
-	NumActions // not an action: how many there are (at most 32)
+	NumActions // not an action: how many there are (at most MaxActions)
 )
 
 var actionNames = [NumActions]string{
@@ -81,7 +81,10 @@ func ParseAction(typ, id string) (Action, bool) {
 }
 
 // ActionMask is a set of actions, one bit each.
-type ActionMask uint32
+type ActionMask uint64
+
+// MaxActions is how many actions a mask has room for, beside what hooks ask with them.
+const MaxActions = 60
 
 // Masks used by the compiler and the hooks.
 const (
@@ -113,7 +116,7 @@ func (m ActionMask) Has(a Action) bool { return m>>a&1 == 1 }
 
 // Actions lists the set in code order.
 func (m ActionMask) Actions() []Action {
-	list := make([]Action, 0, bits.OnesCount32(uint32(m)))
+	list := make([]Action, 0, bits.OnesCount64(uint64(m)))
 	for a := Action(0); a < NumActions; a++ {
 		if m.Has(a) {
 			list = append(list, a)
@@ -129,25 +132,6 @@ func (m ActionMask) String() string {
 		names = append(names, a.String())
 	}
 	return strings.Join(names, ",")
-}
-
-// Kind is the Cedar type of a path resource.
-type Kind uint8
-
-// File is file_system::File, Dir is file_system::Dir.
-const (
-	File Kind = iota
-	Dir
-
-	NumKinds
-)
-
-// String returns "File" or "Dir".
-func (k Kind) String() string {
-	if k == Dir {
-		return "Dir"
-	}
-	return "File"
 }
 
 // Verdict is the answer to one request.

@@ -203,23 +203,37 @@ type Event struct {
 	ExeClass, ParentClass uint16
 }
 
+// Facts returns those facts of the event's requests that it holds as they are; of
+// executables see Automaton.
+func (e *Event) Facts() Facts {
+	f := Facts{UID: e.EUID, GID: e.EGID, Now: e.Now, Xattr: e.Xattr}
+	if e.DestStatus == PathOK {
+		f.Dest = e.Dest
+	}
+	if e.ExeStatus == PathOK {
+		f.Exe = e.Exe
+	}
+	return f
+}
+
 // wireEvent is the fixed part. Twin: struct event in bpf/kern/abi.h.
 type wireEvent struct {
 	Seq, Time, Cgroup, Inode          uint64
+	Missing                           uint64
 	Device, Workload, Generation      uint32
 	PID, TID, UID, GID                uint32
-	Missing                           uint32
 	Action, Kind, Reason, Mode        uint8
 	PathStatus, DestStatus, ExeStatus uint8
 	Boundary                          uint8
 	PathLen, DestLen, ExeLen          uint32
+	XattrLen                          uint32
 	Hold                              uint32
 	Comm                              [16]byte
 	Now                               int64
 	Automaton                         uint64
 	EUID, EGID                        uint32
 	ExeClass, ParentClass             uint16
-	XattrLen                          uint32
+	_                                 uint32
 }
 
 // WireEvent is the type of an event's fixed part, for comparison with its twin.

@@ -25,7 +25,13 @@ enum action {
 	ACT_KILL,
 	ACT_CONNECT_UNIX,
 };
-#define BIT(a) (1U << (a))
+#define BIT(a) (1ULL << (a))
+
+/* Kinds of resources; those with a path come first. */
+enum kind { KIND_FILE, KIND_DIR, NUM_KINDS };
+#define NUM_PATHS (KIND_DIR + 1)
+#define KIND_MASK 1U /* in a kind that carries flags, the kind itself */
+_Static_assert(NUM_KINDS - 1 <= KIND_MASK, "a kind does not fit beside the flags");
 
 enum mode { MODE_ENFORCE, MODE_AUDIT, MODE_LOCKDOWN };
 
@@ -157,24 +163,24 @@ struct event {
 	u64 time; /* nanoseconds, CLOCK_MONOTONIC */
 	u64 cgroup;
 	u64 inode;
+	u64 missing; /* mask of the actions that were refused */
 	u32 device; /* kernel's encoding: major << 20 | minor */
 	u32 workload;
 	u32 generation;
 	u32 pid, tid;
 	u32 uid, gid;
-	u32 missing; /* mask of the actions that were refused */
 	u8 action;   /* the first of them */
-	u8 kind;     /* 1: directory */
+	u8 kind;     /* enum kind */
 	u8 reason;
 	u8 mode;
 	u8 path_status, dest_status, exe_status;
 	u8 boundary; /* enum boundary, for REASON_BOUNDARY */
-	u32 path_len, dest_len, exe_len;
+	u32 path_len, dest_len, exe_len, xattr_len;
 	u32 hold; /* number of the hold that this ends; of REASON_HELD, its own */
 	char comm[16];
 	s64 now;       /* CLOCK_REALTIME in milliseconds, as the verdict saw it */
 	u64 automaton; /* whose exe_class and parent_class are; 0: not classified */
 	u32 euid, egid;
 	u16 exe_class, parent_class;
-	u32 xattr_len;
+	u32 pad;
 };

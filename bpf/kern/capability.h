@@ -132,7 +132,7 @@ static __always_inline bool sure(u32 cap, u32 nr, u32 class)
 
 /* everywhere: is an action permitted on every directory there is? For what
  * changes a place that the hook does not tell. */
-static __noinline int decide_everywhere(u32 w, u32 kind, u32 need)
+static __noinline int decide_everywhere(u32 w, u32 kind, u64 need)
 {
 	struct workload *wl = NULL;
 	struct denial d = {};

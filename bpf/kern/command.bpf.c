@@ -26,7 +26,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 /* answer refuses a command with err where what is a boundary, and else judges what
  * it needs by the file's path. What has no name is the task's own. Inlined,
  * as its callers are: 6.1 has room for one more frame on the stack, not for two. */
-static __always_inline int answer(u32 w, struct file *file, u32 what, u32 need, int err)
+static __always_inline int answer(u32 w, struct file *file, u32 what, u64 need, int err)
 {
 	struct dentry *dentry = file->f_path.dentry;
 	int verdict;
@@ -37,7 +37,7 @@ static __always_inline int answer(u32 w, struct file *file, u32 what, u32 need, 
 		return what ? refuse_as(w, what, need, err) : 0;
 	if (is_queue(dentry))
 		return what ? refuse_as(w, what, need, err) : decide_queue(w, (u64)file->f_path.mnt, (u64)dentry, need);
-	verdict = decide(w, file->f_path.mnt, dentry, kind_of(file->f_inode) | REFUSE(what), need + opaque);
+	verdict = decide(w, file->f_path.mnt, dentry, kind_of(file->f_inode) | REFUSE(what), need + opaque_mask);
 	return verdict && what ? negative(err) : verdict;
 }
 
@@ -89,7 +89,7 @@ static __always_inline bool owned_by_other(struct file *file)
 
 /* change_of returns what a change of a file or of its filesystem asks, 0 for
  * other commands. */
-static __always_inline u32 change_of(u32 cmd)
+static __always_inline u64 change_of(u32 cmd)
 {
 	switch (cmd) {
 	case FS_IOC_SETFLAGS:
@@ -155,7 +155,8 @@ static __always_inline bool reaches(struct file *file, u32 cmd)
 
 static __always_inline int on_ioctl(struct file *file, u32 cmd)
 {
-	u32 type, w, what = 0, need = 0;
+	u32 type, w, what = 0;
+	u64 need = 0;
 	int err = EPERM;
 
 	if (cmd == TIOCSPTLCK)
@@ -286,7 +287,8 @@ static __always_inline bool owns(struct file *file, u32 cmd, unsigned long arg)
 SEC("lsm/file_fcntl")
 int BPF_PROG(file_fcntl, struct file *file, unsigned int cmd, unsigned long arg)
 {
-	u32 w, what = 0, need = 0;
+	u32 w, what = 0;
+	u64 need = 0;
 	int err = EPERM;
 
 	if (harmless(cmd, arg))
@@ -325,7 +327,8 @@ int BPF_PROG(file_fcntl, struct file *file, unsigned int cmd, unsigned long arg)
 SEC("lsm/file_lock")
 int BPF_PROG(file_lock, struct file *file, unsigned int cmd)
 {
-	u32 mode = file->f_mode, need, w;
+	u32 mode = file->f_mode, w;
+	u64 need;
 
 	if (cmd == F_UNLCK || mode & (cmd == F_RDLCK ? FMODE_READ : FMODE_WRITE))
 		return 0;

@@ -5,7 +5,6 @@
 
 #include "facts.h"
 
-#define KIND_DIR 1U
 #define OF_DEST 2U /* in a kind: the resource is s->dest, not s->path */
 #define BEFORE 8U  /* in a kind: exec is not over: the executable is the one before */
 #define MAY_HOLD 16U  /* in a kind: what is asked may go on, to be confirmed */
@@ -14,19 +13,28 @@
 #define SETS_ID 128U  /* in a kind: set_x_attr is about a set-user-ID or set-group-ID bit */
 #define HOLD_FLAGS (MAY_HOLD | MUST_HOLD | IS_MAPPED)
 #define MOVING 4U  /* in a kind: the other path is the destination of a move */
-#define NEED_ANY (1U << 31)  /* in need: one of the actions suffices */
-#define NEED_WALK (1U << 30) /* in need: walk, whatever is allowed everywhere */
+#define NEED_ANY (1ULL << 63)  /* in need: one of the actions suffices */
+#define NEED_WALK (1ULL << 62) /* in need: walk, whatever is allowed everywhere */
 #define NEED_FLAGS (NEED_ANY | NEED_WALK)
+
+/* Words of a row, and of a sum of many: each for all kinds. */
+#define ROW_GRANTED 0
+#define ROW_ASKED NUM_KINDS
+#define ROW_REPORTED (2 * NUM_KINDS)
+#define ROW_WORDS (3 * NUM_KINDS)
+#define SUM_ALL 0
+#define SUM_ANY NUM_KINDS
+#define SUM_WORDS (2 * NUM_KINDS)
 
 static __always_inline u32 rows_of(const u64 *t, u64 mask, u64 plan)
 {
 	return W(plan + HDR_ROWS) >> 32;
 }
 
-/* row returns allow (low) and ask (high) of a row for a kind. */
-static __always_inline u64 row(const u64 *t, u64 mask, u64 plan, u32 class, u32 kind)
+/* row_at returns the word at which a row stands, for a kind. */
+static __always_inline u64 row_at(const u64 *t, u64 mask, u64 plan, u32 class, u32 kind)
 {
-	return W(plan + (u32)W(plan + HDR_ROWS) + class * 2 + kind);
+	return plan + (u32)W(plan + HDR_ROWS) + class * ROW_WORDS + kind;
 }
 
 /* node_at returns the word at which a class that is no row stands. */
@@ -35,7 +43,7 @@ static __always_inline u64 node_at(const u64 *t, u64 mask, u64 plan, u32 class)
 	return plan + W(plan + (u32)W(plan + HDR_NODES) + class - rows_of(t, mask, plan));
 }
 
-static __always_inline bool settles(u32 allowed, u32 need)
+static __always_inline bool settles(u64 allowed, u64 need)
 {
 	if (need & NEED_ANY)
 		return allowed & need;
@@ -94,7 +102,7 @@ static int follow(u64 i, struct feed *ctx)
 	dim = head;
 	if (dim >= s->at_node.upto)
 		return 1;
-	if (settles(W(at + 1 + (s->at_node.kind & 1)) >> 32, s->at_node.need)) {
+	if (settles(W(at + 1 + SUM_ALL + s->at_node.kind), s->at_node.need)) {
 		s->at_node.settled = 1;
 		return 1;
 	}
@@ -103,7 +111,7 @@ static int follow(u64 i, struct feed *ctx)
 		s->at_node.failed = 1;
 	if (s->at_node.failed)
 		return 1;
-	s->at_node.class = W(at + 3 + (child >> 2)) >> (child & 3) * 16 & 0xffff;
+	s->at_node.class = W(at + 1 + SUM_WORDS + (child >> 2)) >> (child & 3) * 16 & 0xffff;
 	return 0;
 }
 
@@ -127,38 +135,42 @@ __noinline int resolve(struct scratch *s)
 }
 
 /* ask sets up what resolve is asked. */
-static __always_inline void ask(const u64 *t, struct scratch *s, u64 plan, u32 class, u32 kind, u32 need, u32 upto)
+static __always_inline void ask(const u64 *t, struct scratch *s, u64 plan, u32 class, u32 kind, u64 need, u32 upto)
 {
 	u64 mask = arena_mask;
 
 	s->at_node.plan = plan;
 	s->at_node.class = class;
 	s->at_node.rows = rows_of(t, mask, plan);
-	s->at_node.kind = kind & KIND_DIR;
+	s->at_node.kind = kind & KIND_MASK;
 	s->at_node.view = kind;
 	s->at_node.need = need;
 	s->at_node.upto = upto;
 }
 
-/* short_of returns the actions of need that a row does not allow (low), and of
- * these those that it denies, rather than asks of the agent (high). What a row
+/* short_of returns the actions of need that the row at a word does not allow; what of
+ * these it denies, rather than asks of the agent, it adds to s->denied. What a row
  * allows and reports it notes. */
-static __always_inline u64 short_of(struct scratch *s, u64 r, u32 need)
+static __always_inline u64 short_of(const u64 *t, struct scratch *s, u64 at, u64 need)
 {
-	u32 allow = r, ask = r >> 32, missing;
+	u64 mask = arena_mask, granted = W(at + ROW_GRANTED), asked, reported, missing;
 
-	if (settles(allow & ~ask, need))
+	if (settles(granted, need))
 		return 0;
+	asked = W(at + ROW_ASKED);
+	reported = W(at + ROW_REPORTED);
 	missing = need & ~NEED_FLAGS;
-	if (settles(allow, need)) {
-		s->reported |= need & NEED_ANY ? missing : missing & ask;
+	if (settles(granted | reported, need)) {
+		s->reported |= need & NEED_ANY ? missing : missing & reported;
 		return 0;
 	}
-	ask &= ~allow;
-	if (need & NEED_ANY)
-		return missing | (u64)(ask & need ? 0 : missing) << 32;
-	missing &= ~allow;
-	return missing | (u64)(missing & ~ask) << 32;
+	if (need & NEED_ANY) {
+		s->denied |= asked & need ? 0 : missing;
+		return missing;
+	}
+	missing &= ~(granted | reported);
+	s->denied |= missing & ~asked;
+	return missing;
 }
 
 /* lacks_resolved is lacks for a decision node: what ask noted. */
@@ -169,15 +181,17 @@ __noinline u64 lacks_resolved(struct scratch *s)
 	if (!s)
 		return ~0ULL;
 	all = s->at_node.need & ~NEED_FLAGS;
-	if (!t || resolve(s))
-		return all | all << 32;
+	if (!t || resolve(s)) {
+		s->denied |= all;
+		return all;
+	}
 	if (s->at_node.settled)
 		return 0;
-	return short_of(s, row(t, mask, s->at_node.plan, s->at_node.class, s->at_node.kind), s->at_node.need);
+	return short_of(t, s, row_at(t, mask, s->at_node.plan, s->at_node.class, s->at_node.kind), s->at_node.need);
 }
 
 /* lacks returns what short_of does, for the row to which class leads. */
-static __always_inline u64 lacks(const u64 *t, struct scratch *s, u64 plan, u32 class, u32 kind, u32 need)
+static __always_inline u64 lacks(const u64 *t, struct scratch *s, u64 plan, u32 class, u32 kind, u64 need)
 {
 	u64 mask = arena_mask;
 
@@ -185,10 +199,10 @@ static __always_inline u64 lacks(const u64 *t, struct scratch *s, u64 plan, u32 
 		ask(t, s, plan, class, kind, need, NUM_DIMS);
 		return lacks_resolved(s);
 	}
-	return short_of(s, row(t, mask, plan, class, kind & KIND_DIR), need);
+	return short_of(t, s, row_at(t, mask, plan, class, kind & KIND_MASK), need);
 }
 
-static __always_inline u32 reason_of(u64 lack)
+static __always_inline u32 reason_of(const struct scratch *s, u64 lack)
 {
-	return lack && !(lack >> 32) ? REASON_ASK : REASON_POLICY;
+	return lack && !s->denied ? REASON_ASK : REASON_POLICY;
 }

@@ -391,7 +391,7 @@ static __noinline u32 forbids(u32 w, struct dentry *d, struct inode *inode, bool
 }
 
 /* held_need is what holding a file asks. */
-static __always_inline u32 held_need(struct file *file)
+static __always_inline u64 held_need(struct file *file)
 {
 	u32 mode = file->f_mode;
 
@@ -415,8 +415,8 @@ static __noinline u64 peer_of(u32 w, u64 file)
 SEC("lsm/file_receive")
 int BPF_PROG(file_receive, struct file *file)
 {
-	u32 w = who(), need, what;
-	u64 peer, mnt, dentry;
+	u32 w = who(), what;
+	u64 peer, mnt, dentry, need;
 	struct dentry *d;
 	int err;
 
@@ -437,7 +437,7 @@ int BPF_PROG(file_receive, struct file *file)
 		mnt = (u64)BPF_CORE_READ((struct unix_sock *)peer, path.mnt);
 		if (!dentry)
 			return refuse(w, BOUNDARY_SOCKET, 0);
-		need = BIT(ACT_CONNECT_UNIX) + opaque;
+		need = BIT(ACT_CONNECT_UNIX) + opaque_mask;
 		goto there;
 	case ANON_INODE_FS_MAGIC:
 		what = power_of(d);
@@ -447,7 +447,7 @@ int BPF_PROG(file_receive, struct file *file)
 	 * that open would not ask for. */
 	if (nameless(d) || file->f_mode & FMODE_PATH)
 		return 0;
-	need = held_need(file) + opaque;
+	need = held_need(file) + opaque_mask;
 	if (!is_queue(d)) {
 		what = forbids(w, d, file->f_inode, file->f_mode & FMODE_WRITE);
 		return decide(w, file->f_path.mnt, d, kind_of(file->f_inode) | REFUSE_ONE(what), need);

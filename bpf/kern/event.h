@@ -9,14 +9,14 @@
 
 struct denial {
 	u64 plan;
+	u64 missing;
+	struct inode *inode; /* or NULL */
 	u32 workload;
-	u32 missing;
 	u8 kind : 1, has_dest : 1, late : 1; /* small: all stacks of a call chain together have 512 bytes */
 	u8 reason;
 	u8 mode;
 	u8 boundary;
 	u32 hold; /* or the number of a capability, or of a kind of socket */
-	struct inode *inode; /* or NULL */
 };
 
 static __always_inline struct event_buf *claim_buf(u32 w)
@@ -97,7 +97,7 @@ static __always_inline void fill(struct event *ev, const struct denial *d, struc
 	ev->gid = ids >> 32;
 	ev->missing = d->missing;
 	ev->action = 255;
-	for (u32 i = 0; i < 32; i++) {
+	for (u32 i = 0; i < 64; i++) {
 		if (d->missing >> i & 1) {
 			ev->action = i;
 			break;

@@ -40,7 +40,8 @@ static __always_inline void found(struct file *file)
 SEC("lsm/file_open")
 int BPF_PROG(file_open, struct file *file)
 {
-	u32 w = who(), need, what;
+	u32 w = who(), what;
+	u64 need;
 	struct dentry *dentry;
 
 	if (!w)

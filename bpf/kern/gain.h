@@ -5,30 +5,44 @@
 
 #include "decide.h"
 
-/* bounds returns the actions that a class allows or asks somewhere (low) and
- * those that it allows everywhere (high). */
-static __always_inline u64 bounds(const u64 *t, u64 mask, u64 plan, u32 class, u32 kind)
+/* What a place offers: actions that are allowed or asked somewhere, and those that are
+ * allowed everywhere. */
+struct bounds {
+	u64 any, all;
+};
+
+static __always_inline struct bounds sum_at(const u64 *t, u64 mask, u64 at)
 {
-	u64 r;
+	return (struct bounds){ .any = W(at + SUM_ANY), .all = W(at + SUM_ALL) };
+}
+
+/* bounds_of returns what a class offers. */
+static __always_inline struct bounds bounds_of(const u64 *t, u64 mask, u64 plan, u32 class, u32 kind)
+{
+	struct bounds b;
+	u64 at;
 
 	if (class >= rows_of(t, mask, plan))
-		return W(node_at(t, mask, plan, class) + 1 + kind);
-	r = row(t, mask, plan, class, kind);
-	return (u32)(r | r >> 32) | r << 32;
+		return sum_at(t, mask, node_at(t, mask, plan, class) + 1 + kind);
+	at = row_at(t, mask, plan, class, kind);
+	b.all = W(at + ROW_GRANTED);
+	b.any = b.all | W(at + ROW_ASKED) | W(at + ROW_REPORTED);
+	return b;
 }
 
-/* sub_bounds is bounds for a match and everything beneath it. */
-static __always_inline u64 sub_bounds(const u64 *t, u64 mask, u64 plan, const struct matched *m, u32 kind)
+/* sub_bounds is bounds_of for a match and everything beneath it. */
+static __always_inline struct bounds sub_bounds(const u64 *t, u64 mask, u64 plan, const struct matched *m, u32 kind)
 {
 	if (m->sub >= 0)
-		return W(plan + (u32)W(plan + HDR_SUBS) + (u32)m->sub * 2 + kind);
-	return bounds(t, mask, plan, m->class, kind);
+		return sum_at(t, mask, plan + (u32)W(plan + HDR_SUBS) + (u32)m->sub * SUM_WORDS + kind);
+	return bounds_of(t, mask, plan, m->class, kind);
 }
 
-/* exceeds: does one place offer what the other does not grant everywhere? */
-static __always_inline bool exceeds(u64 now, u64 old)
+/* exceeds: which of some actions does one place offer that the other does not grant
+ * everywhere? */
+static __always_inline u64 exceeds(struct bounds now, struct bounds old, u64 of)
 {
-	return (u32)now & ~(u32)(old >> 32);
+	return now.any & ~old.all & of;
 }
 
 /* after returns the state of a path's automaton after s->path (or s->dest) and
@@ -69,8 +83,8 @@ static __noinline bool same_states(struct scratch *s, u64 plan)
 }
 
 #define GAIN_BENEATH 1U
-#define LOST_BENEATH 8U
-#define GAIN_ITSELF(kind) (2U << ((kind) & KIND_DIR))
+#define GAIN_ITSELF(kind) (2U << ((kind) & KIND_MASK))
+#define LOST_BENEATH (2U << NUM_PATHS)
 
 /* gain returns the bits of a pair of the gain matrix. */
 static __always_inline u64 gain(const u64 *t, u64 mask, u64 plan, u32 old, u32 now)
@@ -91,7 +105,9 @@ static __noinline bool gains_itself(u64 plan, u32 kind, u32 old, u32 now)
 	subs = W(plan + HDR_SUBS) >> 32;
 	if (W(plan + HDR_GAINS))
 		return gain(t, mask, plan, subs + old, subs + now) & GAIN_ITSELF(kind);
-	return (old != now || W(plan + HDR_HANDLED) >> 32) && exceeds(bounds(t, mask, plan, now, kind & KIND_DIR), bounds(t, mask, plan, old, kind & KIND_DIR));
+	kind &= KIND_MASK;
+	return (old != now || W(plan + HDR_WANDERS)) &&
+	       exceeds(bounds_of(t, mask, plan, now, kind), bounds_of(t, mask, plan, old, kind), ~0ULL);
 }
 
 static __always_inline u32 shape_of(u64 subs, const struct matched *m)
@@ -104,9 +120,9 @@ static __always_inline u32 shape_of(u64 subs, const struct matched *m)
 #define LOST (BIT(ACT_CREATE) | BIT(ACT_WRITE))
 
 /* differ compares the bounds of two places for a kind. */
-static __always_inline u32 differ(u64 old, u64 now)
+static __always_inline u32 differ(struct bounds old, struct bounds now)
 {
-	return (exceeds(now, old) ? GAIN_BENEATH : 0) | (exceeds(old & LOST, now) ? LOST_BENEATH : 0);
+	return (exceeds(now, old, ~0ULL) ? GAIN_BENEATH : 0) | (exceeds(old, now, LOST) ? LOST_BENEATH : 0);
 }
 
 /* beneath judges what is beneath a directory; same: in equal states. Returns
@@ -115,6 +131,7 @@ static __noinline u32 beneath(struct scratch *s, u64 plan, u32 kind, bool same)
 {
 	const struct matched *old = kind & OF_DEST ? &s->new : &s->old, *now = kind & OF_DEST ? &s->old : &s->new;
 	u64 mask = arena_mask, *t = arena_base(), subs;
+	u32 found = 0;
 
 	if (!t)
 		return GAIN_BENEATH | LOST_BENEATH;
@@ -122,11 +139,13 @@ static __noinline u32 beneath(struct scratch *s, u64 plan, u32 kind, bool same)
 	if (same) {
 		if (W(plan + HDR_GAINS))
 			return gain(t, mask, plan, shape_of(subs, old), shape_of(subs, now)) & (GAIN_BENEATH | LOST_BENEATH);
-		if (old->sub < 0 && now->sub < 0 && old->class == now->class && !(W(plan + HDR_HANDLED) >> 32))
+		if (old->sub < 0 && now->sub < 0 && old->class == now->class && !W(plan + HDR_WANDERS))
 			return 0;
 	}
-	return differ(sub_bounds(t, mask, plan, old, 0), sub_bounds(t, mask, plan, now, 0)) |
-	       differ(sub_bounds(t, mask, plan, old, 1), sub_bounds(t, mask, plan, now, 1));
+#pragma unroll
+	for (u32 k = 0; k < NUM_PATHS; k++)
+		found |= differ(sub_bounds(t, mask, plan, old, k), sub_bounds(t, mask, plan, now, k));
+	return found;
 }
 
 /* bind follows the nodes of a class that ask for the path alone. Returns a
@@ -210,20 +229,26 @@ static __noinline bool named(struct scratch *s, u64 plan, u32 of_dest)
  * allowed, and that is for its own name, or so for everything there. What patterns
  * forbid under any name does not count: in that, no place differs from another beside
  * it. */
-__noinline int guards(struct scratch *s, u32 plan, u32 of_dest, u32 need)
+__noinline int guards(struct scratch *s, u32 plan, u32 of_dest, u64 need)
 {
-	u64 mask = arena_mask, *t = arena_base(), files, dirs;
+	u64 mask = arena_mask, *t = arena_base(), all, any;
 	const struct matched *m;
 
 	if (!s || !t)
 		return true;
 	m = of_dest ? &s->new : &s->old;
 	need &= W(plan + HDR_HANDLED);
-	files = sub_bounds(t, mask, plan, m, 0);
-	dirs = sub_bounds(t, mask, plan, m, 1);
-	if (!(need & ~(u32)((files & dirs) >> 32)))
+	all = any = need;
+#pragma unroll
+	for (u32 k = 0; k < NUM_PATHS; k++) {
+		struct bounds b = sub_bounds(t, mask, plan, m, k);
+
+		all &= b.all;
+		any &= b.any;
+	}
+	if (all == need)
 		return false;
-	if (m->sub >= 0 || need & ~(u32)(files & dirs))
+	if (m->sub >= 0 || any != need)
 		return true;
 	return named(s, plan, of_dest);
 }

@@ -31,7 +31,7 @@ struct {
 
 /* confirm_open judges an open again. What file_open allowed or reported is not
  * looked at twice: only what is asked can have been held. */
-static __noinline int confirm_open(u32 w, struct vfsmount *mnt, struct dentry *dentry, u32 kind, u32 need)
+static __noinline int confirm_open(u32 w, struct vfsmount *mnt, struct dentry *dentry, u32 kind, u64 need)
 {
 	struct hold *h = hold_of_current();
 	struct decision c = {};
@@ -39,7 +39,7 @@ static __noinline int confirm_open(u32 w, struct vfsmount *mnt, struct dentry *d
 	u32 image;
 	int err;
 
-	c.need = need + opaque;
+	c.need = need + opaque_mask;
 	if (enter(w, kind + opaque, c.need, &c.wl, &c.d) > 0)
 		return 0;
 	if (!c.wl)

@@ -35,7 +35,7 @@ static __always_inline struct hold *make_hold(void)
 }
 
 /* may_hold: does the agent take part in this operation of the workload? */
-static __always_inline bool may_hold(const struct workload *wl, u32 need)
+static __always_inline bool may_hold(const struct workload *wl, u64 need)
 {
 	u32 call = current_call();
 
@@ -46,7 +46,7 @@ static __always_inline bool may_hold(const struct workload *wl, u32 need)
 }
 
 /* begin_hold notes what the current task is to wait for. Returns its number, or 0. */
-static __noinline u32 begin_hold(const struct denial *d, const struct workload *wl, u32 need)
+static __noinline u32 begin_hold(const struct denial *d, const struct workload *wl, u64 need)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	u32 tid = task->pid, zero = 0, number;
@@ -85,7 +85,7 @@ static __noinline int end_hold(bool told)
 /* hold asks the agent. Returns 0 if the operation may go on, to be confirmed. Its
  * stack is small: below it emit needs what is left. Not static: the verifier looks
  * at it once, whatever the verdict came from. */
-__noinline int hold(struct denial *d, struct scratch *s, const struct workload *wl, u32 need)
+__noinline int hold(struct denial *d, struct scratch *s, const struct workload *wl, u64 need)
 {
 	u32 number;
 

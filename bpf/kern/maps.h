@@ -15,6 +15,7 @@ const volatile u64 arena_mask = ARENA_WORDS - 1;
 /* Always 0, but the verifier does not know: adding it makes branches that
  * differ by a constant one state again, and halves what there is to verify. */
 volatile u32 opaque;
+volatile u64 opaque_mask; /* the same, for what has 64 bits: of the sum with 32 it would know the least */
 
 struct arena {
 	u64 w[ARENA_WORDS];
@@ -179,10 +180,11 @@ struct scratch {
 	struct facts facts;
 	struct matched old, new; /* what path and dest match */
 	struct move move;
-	u32 reported;            /* actions that are allowed, and that policies in audit would deny */
+	u64 reported;		 /* actions that are allowed, and that policies in audit would deny */
+	u64 denied;		 /* of those that are not allowed, what is not asked of the agent either */
 	struct { /* what resolve is asked, and where it is */
-		u64 plan;
-		u32 class, rows, kind, need, view, upto;
+		u64 plan, need;
+		u32 class, rows, kind, view, upto;
 		u32 settled, failed;
 	} at_node;
 	struct { /* where an automaton is, or a search among thresholds */

@@ -13,12 +13,13 @@
 #define HDR_SUBS 5
 #define HDR_ROOT 6
 #define HDR_HANDLED 7
-#define HDR_FILE 8
-#define HDR_NODES 9
-#define HDR_EXE 12
-#define HDR_GAINS 13
-#define HDR_ENFORCED 14 /* where the table of the enforced policies alone stands, or 0 */
-#define HDR_DIMS 16
+#define HDR_EVERYWHERE 8 /* a word for each kind */
+#define HDR_WANDERS 16
+#define HDR_NODES 17
+#define HDR_EXE 20
+#define HDR_GAINS 21
+#define HDR_ENFORCED 22 /* where the table of the enforced policies alone stands, or 0 */
+#define HDR_DIMS 24	/* a word for each dimension */
 #define ROOT_NODE 1
 #define SLOT_CHILDREN (1ULL << 56)
 #define HASH_MUL 0x9E3779B97F4A7C15ULL

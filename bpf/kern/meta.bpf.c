@@ -124,7 +124,7 @@ static __always_inline int know_xattr(struct scratch *s, u64 name)
 
 /* decide_dentry judges an operation on a dentry without a mount, and on one of
  * its extended attributes if name is an address. */
-static __noinline int decide_dentry(u32 w, u64 address, u32 need, u64 name)
+static __noinline int decide_dentry(u32 w, u64 address, u64 need, u64 name)
 {
 	struct dentry *dentry = (struct dentry *)address;
 	struct inode *inode = BPF_CORE_READ(dentry, d_inode);

@@ -14,9 +14,8 @@ static __always_inline u64 missing_of(const u64 *t, struct scratch *s, u64 plan)
 {
 	const struct move *mv = &s->move;
 	u32 old = s->old.class, new = s->new.class;
-	u64 mask = arena_mask, missing;
-	u32 handled = W(plan + HDR_HANDLED);
-	u32 move = handled & BIT(ACT_MOVE), create = handled & BIT(ACT_CREATE), del = handled & BIT(ACT_DELETE);
+	u64 mask = arena_mask, missing, handled = W(plan + HDR_HANDLED);
+	u64 move = handled & BIT(ACT_MOVE), create = handled & BIT(ACT_CREATE), del = handled & BIT(ACT_DELETE);
 
 	missing = lacks(t, s, plan, new, mv->kind | OF_DEST, create);
 	if (mv->op == OP_LINK)
@@ -36,15 +35,14 @@ static __always_inline u64 missing_of(const u64 *t, struct scratch *s, u64 plan)
 static __always_inline int against(struct scratch *s, u64 full)
 {
 	const struct move *mv = &s->move;
-	u64 mask = arena_mask, *t = arena_base(), plan, lack;
-	u32 create;
+	u64 mask = arena_mask, *t = arena_base(), plan, lack, create;
 	int bits;
 
 	if (!t)
 		return GAINS;
 	create = W(full + HDR_HANDLED) & BIT(ACT_CREATE);
-	lack = lacks(t, s, full, s->new.class, KIND_DIR | OF_DEST, create & -(mv->links & 1)) |
-	       lacks(t, s, full, s->old.class, KIND_DIR, create & -(mv->links >> 1));
+	lack = lacks(t, s, full, s->new.class, KIND_DIR | OF_DEST, create & -(u64)(mv->links & 1)) |
+	       lacks(t, s, full, s->old.class, KIND_DIR, create & -(u64)(mv->links >> 1));
 	if (lack)
 		return LEADS;
 	plan = enforced(t, s, full);
@@ -74,9 +72,10 @@ static __always_inline int judge_move(struct scratch *s, const struct workload *
 		return EACCES;
 	if (ready(t, s, wl, plan, s->old.class > s->new.class ? s->old.class : s->new.class, d))
 		return EACCES;
+	s->denied = 0;
 	lack = missing_of(t, s, plan);
 	d->missing = lack;
-	d->reason = reason_of(lack);
+	d->reason = reason_of(s, lack);
 	if (lack)
 		return EACCES;
 	bits = against(s, plan);
@@ -118,7 +117,7 @@ static __noinline int note_move(struct move *mv, struct dentry *old, struct dent
  * a kind, op may hold REFUSE. */
 static __noinline int decide_move(u32 w, struct vfsmount *mnt, struct dentry *old, struct dentry *new, u32 op)
 {
-	u32 need = BIT(ACT_CREATE);
+	u64 need = BIT(ACT_CREATE);
 	struct decision c = {};
 	int err;
 
@@ -150,11 +149,12 @@ static __always_inline int shows(struct scratch *s, u64 plan, struct denial *d)
 
 	if (!t)
 		return EACCES;
+	s->denied = 0;
 	lack = lacks(t, s, plan, s->old.class, KIND_DIR, W(plan + HDR_HANDLED) & BIT(ACT_CREATE));
 	if (lack) {
 		d->kind = KIND_DIR;
 		d->missing = lack;
-		d->reason = reason_of(lack);
+		d->reason = reason_of(s, lack);
 		return EACCES;
 	}
 	at = W(plan + HDR_ENFORCED);
@@ -168,17 +168,18 @@ static __always_inline int shows(struct scratch *s, u64 plan, struct denial *d)
 }
 
 /* link_need returns what a symbolic link asks: no walk, where everything may be filled. */
-static __always_inline u32 link_need(u32 w)
+static __always_inline u64 link_need(u32 w)
 {
 	u64 mask = arena_mask, *t = arena_base(), plan, all;
-	u32 need = BIT(ACT_CREATE) | NEED_WALK;
+	u64 need = BIT(ACT_CREATE) | NEED_WALK;
 	struct workload *wl = workload_of(w);
 
 	if (!wl || !t)
 		return need;
 	plan = (u32)wl->plan;
-	all = W(plan + W(plan + HDR_ENFORCED) + HDR_FILE);
-	return LOST & W(plan + HDR_HANDLED) & ~(all & all >> 32) ? need : BIT(ACT_CREATE);
+	all = plan + W(plan + HDR_ENFORCED) + HDR_EVERYWHERE;
+	all = W(all + KIND_FILE) & W(all + KIND_DIR);
+	return LOST & W(plan + HDR_HANDLED) & ~all ? need : BIT(ACT_CREATE);
 }
 
 /* decide_link judges a new symbolic link. */

@@ -69,7 +69,7 @@ static __always_inline bool is_queue(struct dentry *d)
 }
 
 /* decide_queue is decide for a queue that mq_open may have opened. */
-static __always_inline int decide_queue(u32 w, u64 mnt, u64 dentry, u32 need)
+static __always_inline int decide_queue(u32 w, u64 mnt, u64 dentry, u64 need)
 {
 	return decide_at(w, place_of_queue(w, mnt, dentry), dentry, need);
 }

@@ -35,7 +35,7 @@ static __always_inline bool memory(u64 file)
 /* on_use judges a file that somebody opened. Pipes, sockets and their like have
  * no path; the workload's own terminals need none. What exec reads was judged as
  * execute; what overlayfs reads of its layers, as the overlay's. */
-static __always_inline int on_use(u32 w, struct file *file, u32 need)
+static __always_inline int on_use(u32 w, struct file *file, u64 need)
 {
 	struct dentry *dentry = file->f_path.dentry;
 
@@ -54,7 +54,8 @@ static __always_inline int on_use(u32 w, struct file *file, u32 need)
 SEC("lsm/file_permission")
 int BPF_PROG(strict_file_permission, struct file *file, int mask)
 {
-	u32 need = 0, w;
+	u64 need = 0;
+	u32 w;
 
 	if (mask & MAY_READ)
 		need |= BIT(ACT_READ);
@@ -69,7 +70,8 @@ int BPF_PROG(strict_file_permission, struct file *file, int mask)
 /* as_opened judges what may read or write, by how the file was opened. */
 static __always_inline int as_opened(struct file *file)
 {
-	u32 need = 0, mode = file->f_mode, w;
+	u32 mode = file->f_mode, w;
+	u64 need = 0;
 
 	if (mode & FMODE_READ)
 		need |= BIT(ACT_READ);
@@ -98,8 +100,8 @@ AS_OPENED(file_lock)
 SEC("lsm/mmap_file")
 int BPF_PROG(strict_mmap_file, struct file *file, unsigned long reqprot, unsigned long prot, unsigned long flags)
 {
-	u32 w = strict(), need = 0;
-	u64 raw = 0;
+	u64 raw = 0, need = 0;
+	u32 w = strict();
 
 	if (!w)
 		return 0;

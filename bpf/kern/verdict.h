@@ -169,7 +169,7 @@ static __always_inline int ready(const u64 *t, struct scratch *s, const struct w
 
 /* judge decides a path that s->path holds. Returns 0 or the denial's errno,
  * and fills in what the event needs. */
-static __always_inline int judge(struct scratch *s, const struct workload *wl, u64 plan, u32 need, struct denial *d)
+static __always_inline int judge(struct scratch *s, const struct workload *wl, u64 plan, u64 need, struct denial *d)
 {
 	u64 *t = arena_base(), lack;
 
@@ -179,23 +179,24 @@ static __always_inline int judge(struct scratch *s, const struct workload *wl, u
 		d->reason = status_reason(s->path.status);
 		return EACCES;
 	}
+	s->denied = 0;
 	if (!t || match(s, plan, false) || ready(t, s, wl, plan, s->old.class, d))
 		return EACCES;
 	lack = lacks(t, s, plan, s->old.class, d->kind, need);
 	d->missing = lack;
-	d->reason = reason_of(lack);
+	d->reason = reason_of(s, lack);
 	return lack ? EACCES : 0;
 }
 
 /* enter reads what a decision about w needs. Returns 0 to go on, 1 when the
  * operation is allowed whatever its path, -1 when nothing can allow it. */
-static __always_inline int enter(u32 w, u32 kind, u32 need, struct workload **wl, struct denial *d)
+static __always_inline int enter(u32 w, u32 kind, u64 need, struct workload **wl, struct denial *d)
 {
-	u64 mask = arena_mask, *t = arena_base(), plan;
-	u32 key = w & (MAX_WORKLOADS - 1), handled;
+	u64 mask = arena_mask, *t = arena_base(), plan, handled;
+	u32 key = w & (MAX_WORKLOADS - 1);
 
 	d->workload = key;
-	d->kind = kind & 1;
+	d->kind = kind & KIND_MASK;
 	d->boundary = kind >> 8;
 	d->late = kind / LATE;
 	d->missing = need & ~NEED_FLAGS;
@@ -220,12 +221,12 @@ static __always_inline int enter(u32 w, u32 kind, u32 need, struct workload **wl
 		return 0;
 	}
 	need &= handled | NEED_FLAGS;
-	if (!(need & NEED_WALK) && settles(W(plan + HDR_FILE) >> 32 * d->kind, need))
+	if (!(need & NEED_WALK) && settles(W(plan + HDR_EVERYWHERE + d->kind), need))
 		return 1;
 	return 0;
 }
 
-static __always_inline u32 handled_of(u64 need, u64 plan)
+static __always_inline u64 handled_of(u64 need, u64 plan)
 {
 	u64 mask = arena_mask, *t = arena_base();
 
@@ -236,7 +237,7 @@ static __always_inline u32 handled_of(u64 need, u64 plan)
 struct decision {
 	struct workload *wl;
 	struct scratch *s;
-	u32 need;
+	u64 need;
 	struct denial d;
 };
 
@@ -249,16 +250,16 @@ static __noinline bool lifted(const struct decision *c)
 	if (!t || c->d.boundary || c->d.mode != MODE_ENFORCE || c->need & NEED_WALK)
 		return false;
 	at = W(plan + HDR_ENFORCED);
-	return at && settles(W(plan + at + HDR_FILE) >> 32 * c->d.kind, handled_of(c->need, plan));
+	return at && settles(W(plan + at + HDR_EVERYWHERE + c->d.kind), handled_of(c->need, plan));
 }
 
 /* admit begins a decision. Returns 1 when there is a path to judge, with
  * scratch memory claimed; else 0 or the negative errno that settles it. */
-static __always_inline int admit(struct decision *c, u32 w, u32 kind, u32 need, struct inode *inode)
+static __always_inline int admit(struct decision *c, u32 w, u32 kind, u64 need, struct inode *inode)
 {
 	int state;
 
-	c->need = need + opaque;
+	c->need = need + opaque_mask;
 	state = enter(w, kind + opaque, c->need, &c->wl, &c->d);
 
 	if (state > 0)
@@ -329,7 +330,7 @@ static __always_inline void name_set_id(struct scratch *s)
 }
 
 /* decide judges one operation on one path. */
-static __noinline int decide(u32 w, struct vfsmount *mnt, struct dentry *dentry, u32 kind, u32 need)
+static __noinline int decide(u32 w, struct vfsmount *mnt, struct dentry *dentry, u32 kind, u64 need)
 {
 	struct decision c = {};
 	int err = admit(&c, w, kind, need, dentry->d_inode);
@@ -357,7 +358,7 @@ static __noinline int decide(u32 w, struct vfsmount *mnt, struct dentry *dentry,
 }
 
 /* decide_at is decide for a path known by its addresses. */
-static __noinline int decide_at(u32 w, u64 mnt, u64 dentry, u32 need)
+static __noinline int decide_at(u32 w, u64 mnt, u64 dentry, u64 need)
 {
 	struct decision c = {};
 	int err = admit(&c, w, 0, need, BPF_CORE_READ((struct dentry *)dentry, d_inode));
@@ -370,7 +371,7 @@ static __noinline int decide_at(u32 w, u64 mnt, u64 dentry, u32 need)
 
 /* decide_file is decide for a file that may be overlayfs's inner one: its path
  * is then the one the user opened. */
-static __always_inline int decide_file(u32 w, struct file *file, u32 need)
+static __always_inline int decide_file(u32 w, struct file *file, u64 need)
 {
 	u64 mnt = (u64)file->f_path.mnt, dentry = (u64)file->f_path.dentry;
 
@@ -385,7 +386,7 @@ static __always_inline int decide_file(u32 w, struct file *file, u32 need)
 
 /* decide_exe judges an operation that has no path of its own: its resource is
  * the executable that asks for it. */
-static __noinline int decide_exe(u32 w, u32 need)
+static __noinline int decide_exe(u32 w, u64 need)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct decision c = {};
@@ -400,7 +401,7 @@ static __noinline int decide_exe(u32 w, u32 need)
 /* refuse_number denies what no policy can grant and has no path, with an errno
  * after which programs fall back; the event tells the number of what would have to
  * be granted. */
-static __noinline int refuse_number(u32 w, u32 what, u32 actions, u32 number, int err)
+static __noinline int refuse_number(u32 w, u32 what, u64 actions, u32 number, int err)
 {
 	struct workload *wl = NULL;
 	struct denial d = {};
@@ -411,21 +412,22 @@ static __noinline int refuse_number(u32 w, u32 what, u32 actions, u32 number, in
 	return deny(&d, NULL, wl, err) ? negative(err) : 0;
 }
 
-static __always_inline int refuse_as(u32 w, u32 what, u32 actions, int err)
+static __always_inline int refuse_as(u32 w, u32 what, u64 actions, int err)
 {
 	return refuse_number(w, what, actions, 0, err);
 }
 
 /* refuse denies what would end or bypass enforcement and has no path. */
-static __always_inline int refuse(u32 w, u32 what, u32 actions)
+static __always_inline int refuse(u32 w, u32 what, u64 actions)
 {
 	return refuse_number(w, what, actions, 0, EPERM);
 }
 
 /* open_need returns what an open asks. */
-static __always_inline u32 open_need(struct file *file)
+static __always_inline u64 open_need(struct file *file)
 {
-	u32 flags = file->f_flags, mode = file->f_mode, need = BIT(ACT_OPEN);
+	u32 flags = file->f_flags, mode = file->f_mode;
+	u64 need = BIT(ACT_OPEN);
 
 	if (flags & FMODE_EXEC)
 		return BIT(ACT_EXECUTE);

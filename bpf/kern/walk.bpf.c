@@ -26,11 +26,11 @@ struct input {
 	u32 status; /* 1: path matched, 2: both */
 	u32 class, dest_class;
 	s32 sub, dest_sub;
-	u32 need;
-	u32 missing, denied; /* see short_of; denied has what is reported if nothing is missing */
 	u32 gains, walked;
 	u32 xattr_len;
 	u32 guarded, dest_guarded; /* are they places that policy sets apart, for need? */
+	u64 need;
+	u64 missing, denied; /* see short_of; denied has what is reported if nothing is missing */
 	s64 number[MAX_DIMS];	   /* facts, as in struct facts */
 	struct input_path path, dest, exe, parent;
 	char xattr[256];
@@ -96,7 +96,7 @@ static __always_inline int match_input(struct input *in, struct scratch *s)
 {
 	struct again a = { .s = s, .plan = in->plan };
 	u64 *t = arena_base(), lack, plan = in->plan;
-	u32 kind = in->kind & KIND_DIR;
+	u32 kind = in->kind & KIND_MASK;
 
 	load_path(&s->path, &in->path);
 	if (in->repeat)
@@ -107,9 +107,10 @@ static __always_inline int match_input(struct input *in, struct scratch *s)
 	in->sub = s->old.sub;
 	load_facts(t, in, s);
 	load_path(&s->dest, &in->dest);
+	s->denied = 0;
 	lack = lacks(t, s, in->plan, s->old.class, in->dest.n == NO_PATH ? kind : kind | MOVING, in->need);
 	in->missing = lack;
-	in->denied = lack ? lack >> 32 : s->reported; /* Lacks in bpf/walker.go tells them apart */
+	in->denied = lack ? s->denied : s->reported; /* Lacks in bpf/walker.go tells them apart */
 	in->status = 1;
 	if (in->dest.n == NO_PATH || match(s, in->plan, true))
 		return 0;

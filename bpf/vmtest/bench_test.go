@@ -229,7 +229,7 @@ func printVerified(t *testing.T) (total, largest uint32) {
 
 func benchPlan(t *testing.T, rules int) *table.Table {
 	set := &rule.Set{Rules: []rule.Rule{
-		{Actions: uint32(abi.EnforcedActions), Cond: rule.Disj(rule.PathBelow{Path: "/proc"}, rule.PathBelow{Path: "/sys"})},
+		{Actions: abi.EnforcedActions, Cond: rule.Disj(rule.PathBelow{Path: "/proc"}, rule.PathBelow{Path: "/sys"})},
 		{Actions: 1<<abi.Execute | 1<<abi.Open | 1<<abi.Read, Cond: rule.Neg(rule.Disj(rule.PathBelow{Path: "/b"}, rule.PathBelow{Path: "/etc"}))},
 	}}
 	for i := range rules {

@@ -27,7 +27,7 @@ type Visits map[string]int
 // NewReader makes a reader of a table.
 func NewReader(words []uint64) *Reader {
 	r := &Reader{w: words, seen: Visits{}, states: map[int][]bool{}, steps: map[int][]bool{}, kids: map[int][]bool{}}
-	r.nodes = make([]bool, r.high(9))
+	r.nodes = make([]bool, r.high(17))
 	return r
 }
 
@@ -66,18 +66,18 @@ func (r *Reader) Answer(q abi.Request) (v abi.Verdict, reported bool, err error)
 		}
 		class = r.decide(class-rows, &q)
 	}
-	row := r.word(r.low(4) + class*2 + int(q.Kind))
-	if r.failure != nil {
-		return abi.Deny, false, r.failure
-	}
-	low, high := row>>q.Action&1 == 1, row>>32>>q.Action&1 == 1
+	row := r.low(4) + class*6 + int(q.Kind)
+	says := func(word int) bool { return r.word(word)>>q.Action&1 == 1 }
+	granted, asked, reported := says(row), says(row+2), says(row+4)
 	switch {
-	case low && high:
+	case r.failure != nil:
+		return abi.Deny, false, r.failure
+	case reported:
 		r.seen["row: allowed and reported"]++
 		return abi.Allow, true, nil
-	case low:
+	case granted:
 		return abi.Allow, false, nil
-	case high:
+	case asked:
 		return abi.Ask, false, nil
 	}
 	return abi.Deny, false, nil
@@ -129,7 +129,7 @@ func (r *Reader) buckets(parent int, name string) [2]int {
 func (r *Reader) edge(parent int, name string) (id int, meta uint64, ok bool) {
 	list := words(name)
 	for i, b := range r.buckets(parent, name) {
-		for _, at := range []int{32 + b*8, 32 + b*8 + 4} {
+		for _, at := range []int{40 + b*8, 40 + b*8 + 4} {
 			if r.low(at) != parent || int(r.word(at+1)>>48&0xff) != len(name) || r.word(at+2) != list[0] {
 				continue
 			}
@@ -162,7 +162,7 @@ func (r *Reader) decide(number int, q *abi.Request) int {
 		r.failure = fmt.Errorf("decision node %d of %d", number, len(r.nodes))
 		return 0
 	}
-	at := r.low(r.low(9) + number)
+	at := r.low(r.low(17) + number)
 	dim, fan := abi.Dim(r.low(at)), r.high(at)
 	if dim >= abi.NumDims {
 		r.failure = fmt.Errorf("dimension %d", dim)
@@ -181,10 +181,10 @@ func (r *Reader) decide(number int, q *abi.Request) int {
 	r.kids[number][class] = true
 	r.seen[fmt.Sprintf("decision node: dimension %02d %s", dim, dim)]++
 	r.seen["decision node: "+size(fan)+" children"]++
-	if r.high(at+1+int(q.Kind))>>q.Action&1 == 1 {
+	if r.word(at+1+int(q.Kind))>>q.Action&1 == 1 {
 		r.seen["decision node: early stop"]++
 	}
-	return r.packed(at+3, class)
+	return r.packed(at+5, class)
 }
 
 func size(n int) string {
@@ -202,7 +202,7 @@ func size(n int) string {
 // class sorts the request in a dimension: what is a part of another fact as the
 // document says, the others as they are.
 func (r *Reader) class(d abi.Dim, q *abi.Request) int {
-	at := r.low(16 + int(d))
+	at := r.low(24 + int(d))
 	slash := strings.LastIndexByte(q.Dest, '/')
 	switch d {
 	case abi.DimDayTime:
@@ -267,7 +267,7 @@ func (r *Reader) Visits(total Visits) {
 		total[name] += n
 	}
 	for d := range abi.NumDims {
-		if at := r.low(16 + int(d)); at != 0 && d.Leader() == d && !d.Numeric() {
+		if at := r.low(24 + int(d)); at != 0 && d.Leader() == d && !d.Numeric() {
 			total["of: states"] += r.low(at)
 			total["of: transitions"] += r.low(at) * r.high(at)
 		}
@@ -279,7 +279,7 @@ func (r *Reader) Visits(total Visits) {
 	total["of: decision nodes"] += len(r.nodes)
 	total["visited: decision nodes"] += trues(r.nodes)
 	for i := range r.nodes {
-		total["of: children of decision nodes"] += r.high(r.low(r.low(9) + i))
+		total["of: children of decision nodes"] += r.high(r.low(r.low(17) + i))
 		total["visited: children of decision nodes"] += trues(r.kids[i])
 	}
 	if r.evicts() {
@@ -288,7 +288,7 @@ func (r *Reader) Visits(total Visits) {
 	if r.high(5) > 1 {
 		total["table with several subtree rows"]++
 	}
-	if r.low(14) != 0 {
+	if r.low(22) != 0 {
 		total["table that reports"]++
 	}
 	total["table"]++
@@ -313,7 +313,7 @@ func (r *Reader) evicts() bool {
 	}
 	byID := map[int]slot{}
 	last := 1
-	for at := 32; at < 32+8*r.high(1); at += 4 {
+	for at := 40; at < 40+8*r.high(1); at += 4 {
 		if id := r.high(at); id != 0 {
 			byID[id] = slot{r.low(at), r.name(at)}
 			last = max(last, id)

@@ -17,7 +17,7 @@ func (r *Reader) Witnesses(n int, like []abi.Request, random *rand.Rand) []abi.R
 	var texts [abi.NumDims][]string
 	var numbers [abi.NumDims][]int64
 	for d := range abi.NumDims {
-		at := r.low(16 + int(d))
+		at := r.low(24 + int(d))
 		switch {
 		case at == 0:
 		case d.Numeric():

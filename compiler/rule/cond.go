@@ -19,8 +19,9 @@ type Cond interface {
 // Const is true or false.
 type Const bool
 
-// IsDir holds for directories; files are Not{IsDir}.
-type IsDir struct{}
+// Is holds for resources of a kind. Of two kinds the first is written as not the
+// second (OfKind).
+type Is struct{ Kind abi.Kind }
 
 // PathEq holds where the resource's path equals Path, byte for byte.
 type PathEq struct{ Path string }
@@ -54,7 +55,7 @@ type (
 )
 
 func (Const) isCond()     {}
-func (IsDir) isCond()     {}
+func (Is) isCond()        {}
 func (PathEq) isCond()    {}
 func (PathBelow) isCond() {}
 func (Like) isCond()      {}
@@ -65,7 +66,7 @@ func (And) isCond()       {}
 func (Or) isCond()        {}
 
 func (c Const) String() string     { return strconv.FormatBool(bool(c)) }
-func (IsDir) String() string       { return "dir" }
+func (c Is) String() string        { return strings.ToLower(c.Kind.String()) }
 func (c PathEq) String() string    { return "path==" + strconv.Quote(c.Path) }
 func (c PathBelow) String() string { return "path<" + strconv.Quote(c.Path) }
 func (c Like) String() string      { return c.Field.String() + " like " + strconv.Quote(c.Pattern) }
@@ -84,6 +85,19 @@ func join(list []Cond, op, empty string) string {
 		parts[i] = c.String()
 	}
 	return "(" + strings.Join(parts, op) + ")"
+}
+
+// OfKind is where the resource is of a kind. Every kind but the first is tested for;
+// the first is none of the others, so that both say the same in one way.
+func OfKind(k abi.Kind) Cond {
+	if k != 0 {
+		return Is{k}
+	}
+	var none []Cond
+	for other := abi.Kind(1); other < abi.NumKinds; other++ {
+		none = append(none, Not{Is{other}})
+	}
+	return Conj(none...)
 }
 
 // Conj, Disj and Neg build formulas and fold constants.
@@ -140,7 +154,7 @@ func complements(list []Cond) (out []Cond, ok bool) {
 		}
 		var key any
 		switch atom.(type) {
-		case IsDir, Unknown:
+		case Is, Unknown:
 			key = atom
 		case And, Or:
 			if formulas {
@@ -304,8 +318,8 @@ func Eval(c Cond, r *abi.Request) Truth {
 	switch c := c.(type) {
 	case Const:
 		return truth(bool(c))
-	case IsDir:
-		return truth(r.Kind == abi.Dir)
+	case Is:
+		return truth(r.Kind == c.Kind)
 	case PathEq:
 		return truth(r.Path == c.Path)
 	case PathBelow:
@@ -347,10 +361,10 @@ func evalAll(list []Cond, r *abi.Request, absorbing Truth) Truth {
 }
 
 // Bind decides what c says of the kind and the path, and leaves the rest.
-func Bind(c Cond, dir bool, path string) Cond {
+func Bind(c Cond, kind abi.Kind, path string) Cond {
 	switch c := c.(type) {
-	case IsDir:
-		return Const(dir)
+	case Is:
+		return Const(kind == c.Kind)
 	case PathEq:
 		return Const(path == c.Path)
 	case PathBelow:
@@ -360,19 +374,19 @@ func Bind(c Cond, dir bool, path string) Cond {
 			return Const(MatchLike(c.Pattern, path))
 		}
 	case Not:
-		return Neg(Bind(c.X, dir, path))
+		return Neg(Bind(c.X, kind, path))
 	case And:
-		return Conj(bindAll(c, dir, path)...)
+		return Conj(bindAll(c, kind, path)...)
 	case Or:
-		return Disj(bindAll(c, dir, path)...)
+		return Disj(bindAll(c, kind, path)...)
 	}
 	return c
 }
 
-func bindAll(list []Cond, dir bool, path string) []Cond {
+func bindAll(list []Cond, kind abi.Kind, path string) []Cond {
 	out := make([]Cond, len(list))
 	for i, c := range list {
-		out[i] = Bind(c, dir, path)
+		out[i] = Bind(c, kind, path)
 	}
 	return out
 }

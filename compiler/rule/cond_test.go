@@ -12,8 +12,8 @@ func TestComplementsFold(t *testing.T) {
 	for _, c := range []struct{ got, want Cond }{
 		{Disj(Unknown{1}, Not{Unknown{1}}), Const(true)},
 		{Conj(Unknown{1}, PathEq{"/a"}, Not{Unknown{1}}), Const(false)},
-		{Conj(IsDir{}, IsDir{}), IsDir{}},
-		{Conj(IsDir{}, Not{IsDir{}}), Const(false)},
+		{Conj(Is{abi.Dir}, Is{abi.Dir}), Is{abi.Dir}},
+		{Conj(Is{abi.Dir}, Not{Is{abi.Dir}}), Const(false)},
 		{Disj(a, Not{a}), Const(true)},
 		{Disj(PathEq{"/b"}, Not{a}, a), Const(true)},
 	} {
@@ -29,7 +29,7 @@ func TestComplementsFold(t *testing.T) {
 // random writes a formula without folding it.
 func random(g *rand.Rand, depth int) Cond {
 	if depth == 0 {
-		return []Cond{IsDir{}, PathEq{"/a"}, PathBelow{"/a"}, Like{Exe, "/b*"}, Less{UID, 5}, Unknown{g.IntN(2)}, Const(g.IntN(2) == 0)}[g.IntN(7)]
+		return []Cond{Is{abi.Dir}, PathEq{"/a"}, PathBelow{"/a"}, Like{Exe, "/b*"}, Less{UID, 5}, Unknown{g.IntN(2)}, Const(g.IntN(2) == 0)}[g.IntN(7)]
 	}
 	x, y := random(g, depth-1), random(g, depth-1)
 	switch g.IntN(4) {

@@ -4,7 +4,11 @@
 // actions and facts are those of package abi.
 package rule
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
+)
 
 // Effect is what a policy does when its condition holds.
 type Effect uint8
@@ -55,7 +59,7 @@ type Rule struct {
 	// allow and it would forbid, that is reported.
 	Audited bool
 	// Actions has bit N set for the action with code N.
-	Actions uint32
+	Actions abi.ActionMask
 	// Cond holds where the policy is satisfied. Where evaluation of the
 	// policy errors, Cond is false: such a policy does not apply. Where it
 	// depends on an Unknown, the agent has to be asked.
@@ -64,7 +68,7 @@ type Rule struct {
 
 // String renders the rule for a dump.
 func (r Rule) String() string {
-	return fmt.Sprintf("%s policy=%d actions=%08x when %s", r.Does(), r.Policy, r.Actions, r.Cond)
+	return fmt.Sprintf("%s policy=%d actions=%08x when %s", r.Does(), r.Policy, uint64(r.Actions), r.Cond)
 }
 
 // Does is the effect of the rule, with a word before it where it is audited.

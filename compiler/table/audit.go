@@ -42,7 +42,7 @@ func (b *builder) reports(root *node) bool {
 		}
 		seen[r] = true
 		if r < 0 {
-			found = b.verdicts.value(r).Report != [abi.NumKinds]abi.ActionMask{}
+			found = b.verdicts.value(r).Report != abi.Masks{}
 			return
 		}
 		for _, k := range b.verdicts.vertices[r].kids {

@@ -63,7 +63,7 @@ func wandering(set *rule.Set) abi.ActionMask {
 		}
 		rule.Unknowns(r.Cond, func(i int) {
 			if i < len(set.Residuals) && set.Residuals[i].Resource {
-				mask |= abi.ActionMask(r.Actions)
+				mask |= r.Actions
 			}
 		})
 	}
@@ -74,12 +74,12 @@ func wandering(set *rule.Set) abi.ActionMask {
 // permit or forbid is about, for certain or perhaps; audit is what forbids in
 // audit are about, certain or not.
 type tally struct {
-	permit, perhaps, forbid, maybe, audit [abi.NumKinds]uint32
+	permit, perhaps, forbid, maybe, audit abi.Masks
 }
 
 // plain is what the other clauses say.
 type plain struct {
-	permit, forbid, audit [abi.NumKinds]uint32
+	permit, forbid, audit abi.Masks
 }
 
 // verdict is a leaf of a verdict diagram. No request comes to a free one.
@@ -108,9 +108,9 @@ type builder struct {
 	verdicts  *graph[verdict]
 
 	truth   [][abi.NumKinds]ref
-	permits [abi.NumKinds][32]int32
-	forbids [abi.NumKinds][32]int32
-	audits  [abi.NumKinds][32]int32
+	permits [abi.NumKinds][abi.NumActions]int32
+	forbids [abi.NumKinds][abi.NumActions]int32
+	audits  [abi.NumKinds][abi.NumActions]int32
 	// everywhere are the diagrams of the clauses that no path changes; local
 	// are the other clauses whose diagram is no constant here.
 	everywhere ref
@@ -128,7 +128,7 @@ func (b *builder) decide(root *node) {
 	b.everywhere = b.tallies.leaf(tally{})
 	all := make([]int, 0, len(b.clauses))
 	for i := range b.clauses {
-		b.truth[i] = [abi.NumKinds]ref{isFalse, isFalse}
+		b.truth[i] = abi.Each(func(abi.Kind) ref { return isFalse })
 		if b.clauses[i].formula.placed() {
 			all = append(all, i)
 		} else {
@@ -160,7 +160,7 @@ func (f *formula) placed() bool {
 // setEverywhere takes account of a clause that no path changes.
 func (b *builder) setEverywhere(i int) {
 	for k := range abi.NumKinds {
-		b.put(i, k, b.clauses[i].formula.holds(b.logic, place{}, k == abi.Dir))
+		b.put(i, k, b.clauses[i].formula.holds(b.logic, place{}, k))
 	}
 	delete(b.local, i)
 	b.everywhere = b.add(b.everywhere, i)
@@ -183,7 +183,7 @@ func (b *builder) visit(n *node) {
 func (b *builder) set(list []int, p place) {
 	for _, i := range list {
 		for k := range abi.NumKinds {
-			b.put(i, k, b.clauses[i].formula.holds(b.logic, p, k == abi.Dir))
+			b.put(i, k, b.clauses[i].formula.holds(b.logic, p, k))
 		}
 	}
 }
@@ -201,10 +201,10 @@ func (b *builder) put(i int, k abi.Kind, now ref) {
 	if now == isTrue {
 		b.count(i, k, 1)
 	}
-	if t := b.truth[i]; constant(t[abi.File]) && constant(t[abi.Dir]) {
-		delete(b.local, i)
-	} else {
+	if slices.ContainsFunc(b.truth[i][:], func(r ref) bool { return !constant(r) }) {
 		b.local[i] = true
+	} else {
+		delete(b.local, i)
 	}
 }
 
@@ -220,14 +220,14 @@ func (b *builder) count(i int, k abi.Kind, step int32) {
 		count = &b.forbids[k]
 	}
 	for m := b.clauses[i].actions; m != 0; m &= m - 1 {
-		count[bits.TrailingZeros32(m)] += step
+		count[bits.TrailingZeros64(uint64(m))] += step
 	}
 }
 
 // add extends a tally by what clause i says beyond the counts.
 func (b *builder) add(sum ref, i int) ref {
 	c := &b.clauses[i]
-	actions := c.actions & uint32(b.handled)
+	actions := c.actions & b.handled
 	for k := range abi.NumKinds {
 		r := b.truth[i][k]
 		if constant(r) {
@@ -295,8 +295,8 @@ func (b *builder) tally() ref {
 func (b *builder) plain() plain {
 	var p plain
 	for k := range abi.NumKinds {
-		for m := uint32(b.handled); m != 0; m &= m - 1 {
-			a := bits.TrailingZeros32(m)
+		for m := b.handled; m != 0; m &= m - 1 {
+			a := bits.TrailingZeros64(uint64(m))
 			if b.permits[k][a] > 0 {
 				p.permit[k] |= 1 << a
 			}
@@ -319,9 +319,9 @@ func (b *builder) row(t *tally, p *plain) Row {
 	for k := range abi.NumKinds {
 		permit, forbid := p.permit[k]|t.permit[k], p.forbid[k]|t.forbid[k]
 		allow := permit &^ forbid &^ t.maybe[k]
-		r.Allow[k] = abi.ActionMask(allow)
-		r.Ask[k] = abi.ActionMask((permit | t.perhaps[k]) &^ forbid &^ allow)
-		r.Report[k] = abi.ActionMask(allow & (p.audit[k] | t.audit[k]))
+		r.Allow[k] = allow
+		r.Ask[k] = (permit | t.perhaps[k]) &^ forbid &^ allow
+		r.Report[k] = allow & (p.audit[k] | t.audit[k])
 	}
 	return r
 }

@@ -20,7 +20,7 @@ func smallSets() map[string]*rule.Set {
 	return map[string]*rule.Set{
 		"nothing":     {},
 		"everything":  {Rules: []rule.Rule{permit(rule.Const(true))}},
-		"paths":       {Rules: []rule.Rule{permit(rule.PathBelow{Path: "/a/b"}), forbid(rule.PathEq{Path: "/a/b/c"}), permit(rule.IsDir{})}},
+		"paths":       {Rules: []rule.Rule{permit(rule.PathBelow{Path: "/a/b"}), forbid(rule.PathEq{Path: "/a/b/c"}), permit(rule.Is{Kind: abi.Dir})}},
 		"long names":  {Rules: []rule.Rule{permit(rule.PathBelow{Path: long}), forbid(rule.PathEq{Path: "/d/" + names[9]})}},
 		"globs":       {Rules: []rule.Rule{permit(rule.Like{Field: rule.Path, Pattern: "*a"}), permit(rule.PathEq{Path: "/b"})}},
 		"executables": {Rules: []rule.Rule{permit(rule.Like{Field: rule.Exe, Pattern: "/a*"}), forbid(rule.Like{Field: rule.Parent, Pattern: "/b"})}},

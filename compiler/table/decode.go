@@ -26,14 +26,14 @@ func (t *Table) Trie() *Node {
 		slot       []uint64
 	}
 	var list []entry
-	for i := range hi(w[hdrSize]) * bucketSlots {
-		slot := w[lo(w[hdrEdges])+i*slotWords:][:slotWords]
+	for i := range hi(w[abi.HdrSize]) * bucketSlots {
+		slot := w[lo(w[abi.HdrEdges])+i*slotWords:][:slotWords]
 		if slot[0] != 0 {
 			list = append(list, entry{lo(slot[0]), hi(slot[0]), slot})
 		}
 	}
 	slices.SortFunc(list, func(a, b entry) int { return a.id - b.id }) // parents first
-	root := newNode("/", w[hdrRoot])
+	root := newNode("/", w[abi.HdrRoot])
 	nodes := map[int]*Node{RootNode: root}
 	for _, e := range list {
 		name, err := verifySlot(w, e.slot)
@@ -73,7 +73,7 @@ func (t *Table) Branch(class int) (d abi.Dim, kids []int, ok bool) {
 }
 
 // Classes is the number of classes of a dimension, 0 where it is not used.
-func (t *Table) Classes(d abi.Dim) int { return hi(t.words[hdrDims+int(d)]) }
+func (t *Table) Classes(d abi.Dim) int { return hi(t.words[abi.HdrDims+int(d)]) }
 
 // ReadsClock reports whether verdicts depend on the time.
 func (t *Table) ReadsClock() bool {
@@ -90,7 +90,7 @@ func (t *Table) Thresholds(d abi.Dim) []int64 {
 	if t.Classes(d) == 0 || !d.Numeric() {
 		return nil
 	}
-	w := t.words[lo(t.words[hdrDims+int(d)]):]
+	w := t.words[lo(t.words[abi.HdrDims+int(d)]):]
 	return asSigned(w[1 : 1+w[0]])
 }
 

@@ -14,7 +14,7 @@ import (
 type Difference struct {
 	Old, New Answer
 	// Actions are the actions, for each kind of resource.
-	Actions [abi.NumKinds]abi.ActionMask
+	Actions abi.Masks
 	// Places are where.
 	Places []Place
 	// Needs lists the dimensions of the facts that matter: none of them, if the
@@ -367,7 +367,7 @@ func compareDifferences(a, b Difference) int {
 	}
 	return cmp.Or(rank(a)-rank(b), slices.Index(answers[:], a.Old)-slices.Index(answers[:], b.Old),
 		slices.Index(answers[:], a.New)-slices.Index(answers[:], b.New), cmp.Compare(a.Places[0].Path, b.Places[0].Path),
-		cmp.Compare(len(a.Places), len(b.Places)), cmp.Compare(a.Actions[0], b.Actions[0]), cmp.Compare(a.Actions[1], b.Actions[1]),
+		cmp.Compare(len(a.Places), len(b.Places)), slices.Compare(a.Actions[:], b.Actions[:]),
 		compareFacts(&a.Witness, &b.Witness))
 }
 

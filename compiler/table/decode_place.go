@@ -31,8 +31,8 @@ func (p *Place) Contains(k abi.Kind, path string) bool {
 	return !slices.ContainsFunc(p.Except, func(x Place) bool { return x.Contains(k, path) })
 }
 
-// itself is Self of a place that is the same for both kinds.
-func itself(in bool) [abi.NumKinds]bool { return [abi.NumKinds]bool{in, in} }
+// itself is Self of a place that is the same for all kinds.
+func itself(in bool) [abi.NumKinds]bool { return abi.Each(func(abi.Kind) bool { return in }) }
 
 // mergePlaces joins the places of files with those of directories, if they
 // differ in the paths themselves alone: files cannot be in themselves, so what

@@ -137,7 +137,7 @@ func TestCompareOfEqualMeaningIsEmpty(t *testing.T) {
 		s := randomSet(r, handled)
 		twin := &rule.Set{}
 		for _, x := range s.Rules {
-			x.Cond = rule.Not{X: rule.Or{rule.Not{X: x.Cond}, rule.And{rule.IsDir{}, rule.Not{X: rule.IsDir{}}}}}
+			x.Cond = rule.Not{X: rule.Or{rule.Not{X: x.Cond}, rule.And{rule.Is{Kind: abi.Dir}, rule.Not{X: rule.Is{Kind: abi.Dir}}}}}
 			twin.Rules = append(twin.Rules, x)
 		}
 		slices.Reverse(twin.Rules)
@@ -148,7 +148,7 @@ func TestCompareOfEqualMeaningIsEmpty(t *testing.T) {
 }
 
 func one(effect rule.Effect, actions abi.ActionMask, c rule.Cond) rule.Rule {
-	return rule.Rule{Effect: effect, Actions: uint32(actions), Cond: c}
+	return rule.Rule{Effect: effect, Actions: actions, Cond: c}
 }
 
 func TestCompareWritesPlacesAsAReaderWould(t *testing.T) {
@@ -159,8 +159,8 @@ func TestCompareWritesPlacesAsAReaderWould(t *testing.T) {
 		want     string
 	}{
 		"a tree": {nil, []rule.Rule{one(rule.Permit, 2, rule.Disj(srv, rule.PathEq{Path: "/srv"}))}, "deny→allow read/read /srv{,/**}"},
-		"Cedar's in": {nil, []rule.Rule{one(rule.Permit, 2, rule.Disj(srv, rule.Conj(rule.IsDir{}, rule.PathEq{Path: "/srv"}))),
-			one(rule.Forbid, 2, rule.Conj(rule.Neg(rule.IsDir{}), rule.PathEq{Path: "/srv/x"}))}, "deny→allow read/read /srv{dir,/**} -/srv/x"},
+		"Cedar's in": {nil, []rule.Rule{one(rule.Permit, 2, rule.Disj(srv, rule.Conj(rule.Is{Kind: abi.Dir}, rule.PathEq{Path: "/srv"}))),
+			one(rule.Forbid, 2, rule.Conj(rule.Neg(rule.Is{Kind: abi.Dir}), rule.PathEq{Path: "/srv/x"}))}, "deny→allow read/read /srv{dir,/**} -/srv/x"},
 		"beneath, but one": {nil, []rule.Rule{one(rule.Permit, 2, rule.Conj(srv, rule.Neg(tmp)))},
 			"deny→allow read/read /srv/** -/srv/tmp"},
 		"a glob": {nil, []rule.Rule{one(rule.Permit, 2, rule.Like{Field: rule.Path, Pattern: "*.env"})},

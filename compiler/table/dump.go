@@ -12,18 +12,19 @@ import (
 // every node with its path and classes.
 func (t *Table) Dump(out io.Writer) error {
 	w := t.words
-	_, err := fmt.Fprintf(out, "table: %d bytes, %d nodes, %d buckets, %d long names, %d rows, %d subtree rows, %d decision nodes, %d automata of %d states\nhandled: %s\neverywhere: files %s; directories %s\n",
-		len(w)*8, t.Nodes, t.Buckets, t.LongNames, t.Rows, t.Subs, t.Decisions, t.Automata, t.States, t.Handled(), list(t.Everywhere(0).String()), list(t.Everywhere(1).String()))
+	everywhere := byKind(func(k abi.Kind) string { return k.Plural() + " " + list(t.Everywhere(k).String()) })
+	_, err := fmt.Fprintf(out, "table: %d bytes, %d nodes, %d buckets, %d long names, %d rows, %d subtree rows, %d decision nodes, %d automata of %d states\nhandled: %s\neverywhere:%s\n",
+		len(w)*8, t.Nodes, t.Buckets, t.LongNames, t.Rows, t.Subs, t.Decisions, t.Automata, t.States, t.Handled(), everywhere)
 	if err != nil {
 		return err
 	}
 	for i := range t.Rows {
 		r := t.Row(i)
-		if _, err := fmt.Fprintf(out, "class %d: file %s; dir %s\n", i, r.text(abi.File), r.text(abi.Dir)); err != nil {
+		if _, err := fmt.Fprintf(out, "class %d:%s\n", i, byKind(func(k abi.Kind) string { return strings.ToLower(k.String()) + " " + r.text(k) })); err != nil {
 			return err
 		}
 	}
-	if at := t.words[hdrEnforced]; at != 0 {
+	if at := t.words[abi.HdrEnforced]; at != 0 {
 		if _, err := fmt.Fprintf(out, "enforced policies: a table of their own of %d bytes, from word %d\n", len(t.Enforced().words)*8, at); err != nil {
 			return err
 		}
@@ -52,7 +53,7 @@ func (t *Table) Dump(out io.Writer) error {
 // outputs and what they read on the way to others.
 func (t *Table) dumpDims(out io.Writer) error {
 	for d := range abi.NumDims {
-		classes := hi(t.words[hdrDims+int(d)])
+		classes := hi(t.words[abi.HdrDims+int(d)])
 		var err error
 		switch {
 		case classes == 0 || d.Leader() != d:
@@ -79,7 +80,7 @@ func asSigned(w []uint64) []int64 {
 func (t *Table) dumpAutomaton(out io.Writer, d abi.Dim) error {
 	a := t.automaton(d)
 	if _, err := fmt.Fprintf(out, "%s: %d classes, automaton of %d states, %d byte classes\n",
-		d, hi(t.words[hdrDims+int(d)]), a.states(), hi(a[0])); err != nil {
+		d, hi(t.words[abi.HdrDims+int(d)]), a.states(), hi(a[0])); err != nil {
 		return err
 	}
 	for s := range a.states() {
@@ -113,9 +114,9 @@ func (t *Table) dumpNodes(out io.Writer) error {
 		meta   uint64
 	}
 	nodes := make([]entry, t.Nodes+RootNode)
-	nodes[RootNode] = entry{meta: w[hdrRoot]}
+	nodes[RootNode] = entry{meta: w[abi.HdrRoot]}
 	for i := range t.Buckets * bucketSlots {
-		slot := w[lo(w[hdrEdges])+i*slotWords:][:slotWords]
+		slot := w[lo(w[abi.HdrEdges])+i*slotWords:][:slotWords]
 		if slot[0] == 0 {
 			continue
 		}
@@ -137,6 +138,12 @@ func (t *Table) dumpNodes(out io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// byKind writes something of each kind, with a space before it.
+func byKind(text func(abi.Kind) string) string {
+	texts := abi.Each(text)
+	return " " + strings.Join(texts[:], "; ")
 }
 
 // text writes a row for a kind.

@@ -26,11 +26,11 @@ func (b *builder) encode(root *node, enforced *Table) (*Table, error) {
 	}
 	data, dims := b.dims.encode()
 	vertices := l.vertexWords()
-	edges := headerWords
+	edges := abi.HdrWords
 	pool := edges + cuckoo.buckets*bucketWords
 	rows := pool + len(names.words)
-	subs := rows + len(l.rows)*rowWords
-	gainsAt := subs + len(l.subs)*rowWords
+	subs := rows + len(l.rows)*abi.RowWords
+	gainsAt := subs + len(l.subs)*abi.SumWords
 	index := gainsAt + len(l.gains)
 	bodies := index + len(l.vertices)
 	dataAt := bodies + vertices
@@ -43,24 +43,26 @@ func (b *builder) encode(root *node, enforced *Table) (*Table, error) {
 		return nil, fmt.Errorf("policy set: its table needs %d MiB, of at most %d: nothing is installed; name directories in place of files, or use fewer patterns", size>>17, maxWords>>17)
 	}
 	w := make([]uint64, size)
-	w[hdrMagic] = Magic
-	w[hdrSize] = pair(size, cuckoo.buckets)
-	w[hdrSeed] = cuckoo.seed
-	w[hdrEdges] = pair(edges, pool)
-	w[hdrRows] = pair(rows, len(l.rows))
-	w[hdrSubs] = pair(subs, len(l.subs))
-	w[hdrRoot] = meta(root)
-	w[hdrHandled] = pair(int(b.handled), int(b.wandering))
-	w[hdrFile] = uint64(root.sub.All[abi.File]) | uint64(root.sub.All[abi.Dir])<<32
-	if len(l.gains) > 0 {
-		w[hdrGains] = pair(gainsAt, len(l.subs)+len(l.class))
+	w[abi.HdrMagic] = abi.TableMagic
+	w[abi.HdrSize] = pair(size, cuckoo.buckets)
+	w[abi.HdrSeed] = cuckoo.seed
+	w[abi.HdrEdges] = pair(edges, pool)
+	w[abi.HdrRows] = pair(rows, len(l.rows))
+	w[abi.HdrSubs] = pair(subs, len(l.subs))
+	w[abi.HdrRoot] = meta(root)
+	w[abi.HdrHandled], w[abi.HdrWanders], w[abi.HdrKinds] = uint64(b.handled), uint64(b.wandering), uint64(abi.NumKinds)
+	for k, all := range root.sub.All {
+		w[abi.HdrEverywhere+k] = uint64(all)
 	}
-	w[hdrIndex] = pair(index, len(l.vertices))
-	w[hdrVertex] = pair(bodies, vertices)
-	w[hdrData] = pair(dataAt, len(data))
+	if len(l.gains) > 0 {
+		w[abi.HdrGains] = pair(gainsAt, len(l.subs)+len(l.class))
+	}
+	w[abi.HdrNodes] = pair(index, len(l.vertices))
+	w[abi.HdrBodies] = pair(bodies, vertices)
+	w[abi.HdrData] = pair(dataAt, len(data))
 	for d, at := range dims {
 		if b.dims.classes[d] > 0 {
-			w[hdrDims+d] = pair(dataAt+at, b.dims.classes[d])
+			w[abi.HdrDims+d] = pair(dataAt+at, b.dims.classes[d])
 		}
 	}
 	for i, n := range cuckoo.slots {
@@ -70,28 +72,24 @@ func (b *builder) encode(root *node, enforced *Table) (*Table, error) {
 	}
 	copy(w[pool:], names.words)
 	for i, r := range l.rows {
-		w[rows+i*rowWords], w[rows+i*rowWords+1] = r.word(abi.File), r.word(abi.Dir)
+		words := r.words()
+		copy(w[rows+i*abi.RowWords:], words[:])
 	}
 	for i, s := range l.subs {
-		putSub(w[subs+i*rowWords:], s)
+		putSub(w[subs+i*abi.SumWords:], s)
 	}
 	copy(w[gainsAt:], l.gains)
 	l.putVertices(w, index, bodies)
 	copy(w[dataAt:], data)
-	w[hdrExe] = exeIdentity(w)
+	w[abi.HdrExe] = exeIdentity(w)
 	if enforced != nil {
-		w[hdrEnforced] = uint64(end)
+		w[abi.HdrEnforced] = uint64(end)
 		copy(w[end:], enforced.words)
 	}
 	t := &Table{words: w, Nodes: len(l.order), Rows: len(l.rows), Subs: len(l.subs),
 		Buckets: cuckoo.buckets, LongNames: len(names.at), Decisions: len(l.vertices)}
 	t.Automata, t.States = b.dims.count()
 	return t, nil
-}
-
-func putSub(w []uint64, s Sub) {
-	w[0] = uint64(s.Any[abi.File]) | uint64(s.All[abi.File])<<32
-	w[1] = uint64(s.Any[abi.Dir]) | uint64(s.All[abi.Dir])<<32
 }
 
 // layout numbers what a table holds: nodes breadth first, children by name;
@@ -118,7 +116,8 @@ func (l *layout) number(root *node) error {
 		l.visit(n.beneath)
 	}
 	slices.SortFunc(l.rows, func(a, b Row) int {
-		return cmp.Or(slices.Compare(a.Allow[:], b.Allow[:]), cmp.Compare(a.word(abi.File), b.word(abi.File)), cmp.Compare(a.word(abi.Dir), b.word(abi.Dir)))
+		one, two := a.words(), b.words()
+		return slices.Compare(one[:], two[:])
 	})
 	for i, r := range l.rows {
 		l.class[l.verdicts.leaf(verdict{Row: r})] = i

@@ -5,6 +5,7 @@ import (
 	"math"
 	"strings"
 
+	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/compiler/pattern"
 	"github.com/stockade-dev/stockade/compiler/rule"
 )
@@ -14,6 +15,8 @@ import (
 type formula struct {
 	op   opcode
 	args []formula
+
+	kind abi.Kind // opKind
 
 	path string // opEq, opBelow
 	at   *node  // the same, linked
@@ -29,7 +32,7 @@ type opcode uint8
 
 const (
 	opDiagram opcode = iota // decided by the dimensions alone, or constant
-	opDir
+	opKind
 	opEq
 	opBelow
 	opLanguage
@@ -50,8 +53,8 @@ func parse(c rule.Cond) formula {
 		}
 	case rule.Unknown:
 		return formula{diagram: isUnclear}
-	case rule.IsDir:
-		return formula{op: opDir}
+	case rule.Is:
+		return formula{op: opKind, kind: c.Kind}
 	case rule.PathEq:
 		return formula{op: opEq, path: c.Path}
 	case rule.PathBelow:
@@ -135,6 +138,8 @@ func (f *formula) key(b *strings.Builder) {
 	switch f.op {
 	case opDiagram:
 		fmt.Fprint(b, f.diagram)
+	case opKind:
+		fmt.Fprint(b, uint8(f.kind))
 	case opEq, opBelow:
 		fmt.Fprintf(b, "%q", f.path)
 	case opLanguage:
@@ -152,7 +157,7 @@ func (f *formula) key(b *strings.Builder) {
 type clause struct {
 	policies        []int
 	forbid, audited bool
-	actions         uint32
+	actions         abi.ActionMask
 	formula         formula
 }
 
@@ -186,7 +191,7 @@ func mergeBy(field rule.Field, list []clause) []clause {
 		language := conjuncts[mine].language
 		conjuncts[mine].language = pattern.Or()
 		var key strings.Builder
-		fmt.Fprint(&key, c.forbid, c.audited, c.actions)
+		fmt.Fprint(&key, c.forbid, c.audited, uint64(c.actions))
 		for i := range conjuncts {
 			conjuncts[i].key(&key)
 		}
@@ -235,13 +240,13 @@ type place struct {
 	below bool
 }
 
-// holds decides f at a place for one kind of resource.
-func (f *formula) holds(l *logic, p place, dir bool) ref {
+// holds decides f at a place for a kind of resource.
+func (f *formula) holds(l *logic, p place, k abi.Kind) ref {
 	switch f.op {
 	case opDiagram:
 		return f.diagram
-	case opDir:
-		return truthOf(dir)
+	case opKind:
+		return truthOf(k == f.kind)
 	case opEq:
 		return truthOf(!p.below && f.at == p.at)
 	case opBelow:
@@ -250,11 +255,11 @@ func (f *formula) holds(l *logic, p place, dir bool) ref {
 		}
 		return truthOf(f.at.pre < p.at.pre && p.at.pre <= f.at.post)
 	case opNot:
-		return l.not(f.args[0].holds(l, p, dir))
+		return l.not(f.args[0].holds(l, p, k))
 	case opAnd:
 		r := isTrue
 		for i := range f.args {
-			if r = l.and(r, f.args[i].holds(l, p, dir)); r == isFalse {
+			if r = l.and(r, f.args[i].holds(l, p, k)); r == isFalse {
 				break
 			}
 		}
@@ -262,7 +267,7 @@ func (f *formula) holds(l *logic, p place, dir bool) ref {
 	case opOr:
 		r := isFalse
 		for i := range f.args {
-			if r = l.or(r, f.args[i].holds(l, p, dir)); r == isTrue {
+			if r = l.or(r, f.args[i].holds(l, p, k)); r == isTrue {
 				break
 			}
 		}

@@ -13,12 +13,10 @@ const maxShapes = 512
 
 // Bits of a pair in the gain matrix.
 const (
-	gainBeneath = 1 << iota // something strictly beneath a directory gains
-	gainFile                // a file gains by going from one class to the other
-	gainDir                 // so does a directory by itself
-	lostBeneath             // something strictly beneath a directory may no longer be made or written
-
-	gainBits = 4 // of a pair
+	gainBeneath = 1                          // something strictly beneath a directory gains
+	gainItself  = 2                          // a file gains by going from one class to the other; the next: so does a directory by itself
+	lostBeneath = gainItself << abi.NumPaths // something strictly beneath a directory may no longer be made or written
+	gainBits    = 4                          // of a pair
 )
 
 // lost are the actions that fill a directory: what may be had beneath the old place,
@@ -137,11 +135,10 @@ func gainMatrix(graph *graph[verdict], wandering abi.ActionMask, shapes []shape,
 			}
 			if old >= nodes && now >= nodes {
 				by := g.ref(g.shapes[old].exactly, g.shapes[now].exactly)
-				if by[abi.File] {
-					bits |= gainFile
-				}
-				if by[abi.Dir] {
-					bits |= gainDir
+				for k := range abi.NumPaths {
+					if by[k] {
+						bits |= gainItself << k
+					}
 				}
 			}
 			pair := (old*m + now) * gainBits
@@ -196,7 +193,7 @@ func (g *gains) beneath(old, now int, uniform map[ref]int) bool {
 		return gain
 	}
 	a, b := g.shapes[old], g.shapes[now]
-	gain := any2(g.ref(a.beneath, b.beneath))
+	gain := anyPath(g.ref(a.beneath, b.beneath))
 	for i, j := 0, 0; !gain && (i < len(a.kids) || j < len(b.kids)); {
 		from, to := uniform[a.beneath], uniform[b.beneath]
 		order := -1
@@ -214,10 +211,11 @@ func (g *gains) beneath(old, now int, uniform map[ref]int) bool {
 			to = b.kids[j].shape
 			j++
 		}
-		gain = any2(g.ref(g.shapes[from].exactly, g.shapes[to].exactly)) || g.beneath(from, to, uniform)
+		gain = anyPath(g.ref(g.shapes[from].exactly, g.shapes[to].exactly)) || g.beneath(from, to, uniform)
 	}
 	g.pairs[key] = gain
 	return gain
 }
 
-func any2(by [abi.NumKinds]bool) bool { return by[abi.File] || by[abi.Dir] }
+// anyPath reports that something with a path gains.
+func anyPath(by [abi.NumKinds]bool) bool { return slices.Contains(by[:abi.NumPaths], true) }

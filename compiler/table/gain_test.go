@@ -41,11 +41,11 @@ func smallSet(r *rand.Rand) *rule.Set {
 		case n < 8:
 			return rule.Conj(cond(depth-1), cond(depth-1))
 		}
-		return rule.Disj(cond(depth-1), rule.IsDir{})
+		return rule.Disj(cond(depth-1), rule.Is{Kind: abi.Dir})
 	}
 	s := &rule.Set{}
 	for i := range 1 + r.IntN(5) {
-		s.Rules = append(s.Rules, rule.Rule{Policy: i, Effect: rule.Effect(r.IntN(3) / 2), Actions: 1 + r.Uint32N(3), Cond: cond(2)})
+		s.Rules = append(s.Rules, rule.Rule{Policy: i, Effect: rule.Effect(r.IntN(3) / 2), Actions: abi.ActionMask(1 + r.Uint32N(3)), Cond: cond(2)})
 	}
 	return s
 }
@@ -195,10 +195,10 @@ func TestNoLossIsExact(t *testing.T) {
 		s := smallSet(r)
 		for i := range s.Rules {
 			bits := s.Rules[i].Actions
-			s.Rules[i].Actions = uint32(abi.MaskOf(abi.Read))
+			s.Rules[i].Actions = abi.MaskOf(abi.Read)
 			for a := range fills {
 				if bits>>a&1 == 1 {
-					s.Rules[i].Actions |= uint32(abi.MaskOf(fills[a]))
+					s.Rules[i].Actions |= abi.MaskOf(fills[a])
 				}
 			}
 		}
@@ -227,13 +227,13 @@ func TestNoLossIsExact(t *testing.T) {
 
 // A place is guarded for its own name, not for what is forbidden everywhere.
 func TestGuardedPlaces(t *testing.T) {
-	all := uint32(abi.MaskOf(abi.Create, abi.Write))
+	all := abi.MaskOf(abi.Create, abi.Write)
 	set := &rule.Set{Rules: []rule.Rule{
 		{Policy: 0, Effect: rule.Permit, Actions: all, Cond: rule.PathBelow{Path: "/w"}},
 		{Policy: 1, Effect: rule.Forbid, Actions: all, Cond: rule.Disj(
 			rule.Like{Field: rule.Path, Pattern: "*/.git/hooks/*"}, rule.PathBelow{Path: "/w/.ssh"}, rule.PathEq{Path: "/w/app/settings"})},
 	}}
-	tab, err := Build(set, abi.ActionMask(all))
+	tab, err := Build(set, all)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,7 +242,7 @@ func TestGuardedPlaces(t *testing.T) {
 		"/w/.git": true, "/w/x/.git": true, "/w/.git/hooks": true, "/w/.ssh": true, "/w/app": true, "/w": true, "/": true, "/v": true,
 		"/w/.git/hooks/a": false, // create there is refused
 	} {
-		if got := tab.Guards(path, abi.ActionMask(all)); got != want {
+		if got := tab.Guards(path, all); got != want {
 			t.Errorf("%q is guarded: %v", path, got)
 		}
 	}

@@ -29,19 +29,19 @@ func (t *Table) Loses(from, to string) bool {
 
 // gainsItself judges the resource without what is beneath it.
 func (t *Table) gainsItself(k abi.Kind, old, now int) bool {
-	if subs := hi(t.words[hdrSubs]); t.words[hdrGains] != 0 {
-		return t.gain(subs+old, subs+now)&(gainFile<<k) != 0
+	if subs := hi(t.words[abi.HdrSubs]); t.words[abi.HdrGains] != 0 {
+		return t.gain(subs+old, subs+now)&(gainItself<<k) != 0
 	}
 	return (old != now || t.wanders()) && t.sumOf(now).Any[k]&^t.sumOf(old).All[k] != 0
 }
 
 // wanders reports that what is asked may depend on the path.
-func (t *Table) wanders() bool { return t.words[hdrHandled]>>32 != 0 }
+func (t *Table) wanders() bool { return t.words[abi.HdrWanders] != 0 }
 
 // beneath judges what is beneath a directory: gainBeneath and lostBeneath.
 func (t *Table) beneath(old, now Match, from, to string) (bits uint64) {
 	if t.sameStates(from, to) {
-		if t.words[hdrGains] != 0 {
+		if t.words[abi.HdrGains] != 0 {
 			return t.gain(t.shape(old), t.shape(now))
 		}
 		if old.Sub < 0 && now.Sub < 0 && old.Class == now.Class && !t.wanders() {
@@ -49,7 +49,7 @@ func (t *Table) beneath(old, now Match, from, to string) (bits uint64) {
 		}
 	}
 	a, b := t.SubOf(old), t.SubOf(now)
-	for k := range abi.NumKinds {
+	for k := range abi.NumPaths {
 		if b.Any[k]&^a.All[k] != 0 {
 			bits |= gainBeneath
 		}
@@ -69,10 +69,10 @@ func (t *Table) Guards(path string, need abi.ActionMask) bool {
 	need &= t.Handled()
 	m := t.Find(path)
 	s := t.SubOf(m)
-	if need&^(s.All[abi.File]&s.All[abi.Dir]) == 0 {
+	if need&^s.All.All() == 0 {
 		return false
 	}
-	if m.Sub >= 0 || need&^(s.Any[abi.File]&s.Any[abi.Dir]) != 0 {
+	if m.Sub >= 0 || need&^s.Any.All() != 0 {
 		return true
 	}
 	return !t.sameStates(path, path[:strings.LastIndexByte(path, '/')+1]+nameless)
@@ -86,20 +86,20 @@ func (t *Table) shape(m Match) int {
 	if m.Sub >= 0 {
 		return m.Sub
 	}
-	return hi(t.words[hdrSubs]) + m.Class
+	return hi(t.words[abi.HdrSubs]) + m.Class
 }
 
 // gain returns the bits of a pair of the gain matrix.
 func (t *Table) gain(old, now int) uint64 {
-	at := (old*hi(t.words[hdrGains]) + now) * gainBits
-	return t.words[lo(t.words[hdrGains])+at/64] >> (at % 64)
+	at := (old*hi(t.words[abi.HdrGains]) + now) * gainBits
+	return t.words[lo(t.words[abi.HdrGains])+at/64] >> (at % 64)
 }
 
 // sameStates reports that the automata which read paths have the same to come
 // beneath two directories.
 func (t *Table) sameStates(from, to string) bool {
 	for d := range abi.DimUID {
-		if hi(t.words[hdrDims+int(d)]) > 0 {
+		if hi(t.words[abi.HdrDims+int(d)]) > 0 {
 			a := t.automaton(d)
 			if a.run(0, slashed(from)) != a.run(0, slashed(to)) {
 				return false

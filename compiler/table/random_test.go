@@ -48,7 +48,7 @@ func randomCond(r *rand.Rand, depth int) rule.Cond {
 	case n < 5:
 		return rule.PathEq{Path: randomPath(r)}
 	case n < 6:
-		return rule.IsDir{}
+		return rule.Is{Kind: abi.Dir}
 	case n < 8:
 		return randomFact(r)
 	case n < 9:
@@ -65,7 +65,7 @@ func randomSet(r *rand.Rand, handled abi.ActionMask) *rule.Set {
 	s := &rule.Set{}
 	for i := range 1 + r.IntN(8) {
 		s.Rules = append(s.Rules, rule.Rule{Policy: i, Effect: rule.Effect(r.IntN(4) / 3),
-			Actions: r.Uint32() & uint32(handled), Cond: randomCond(r, 3), Audited: r.IntN(4) == 0})
+			Actions: abi.ActionMask(r.Uint32()) & handled, Cond: randomCond(r, 3), Audited: r.IntN(4) == 0})
 	}
 	return s
 }

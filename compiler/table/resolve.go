@@ -34,13 +34,13 @@ func (t *Table) bind(class int, path string) int {
 	return class
 }
 
-func (t *Table) rows() int { return hi(t.words[hdrRows]) }
+func (t *Table) rows() int { return hi(t.words[abi.HdrRows]) }
 
 // decision is the words of a decision node, from its first on.
 type decision []uint64
 
 func (t *Table) vertex(class int) decision {
-	return t.words[t.words[lo(t.words[hdrIndex])+class-t.rows()]:]
+	return t.words[t.words[lo(t.words[abi.HdrNodes])+class-t.rows()]:]
 }
 
 func (v decision) dim() abi.Dim { return abi.Dim(v[0]) }
@@ -52,7 +52,7 @@ func (t *Table) child(v decision, i int) int { return int(get16(v[vertexWords:],
 // ClassOf returns the class of a request in a dimension; 0 if the table does
 // not use it.
 func (t *Table) ClassOf(d abi.Dim, q *abi.Request) int {
-	if hi(t.words[hdrDims+int(d)]) == 0 {
+	if hi(t.words[abi.HdrDims+int(d)]) == 0 {
 		return 0
 	}
 	if f := d.Fact(); f.Number {
@@ -63,7 +63,7 @@ func (t *Table) ClassOf(d abi.Dim, q *abi.Request) int {
 
 // number is the class of a number: how many thresholds it has reached.
 func (t *Table) number(d abi.Dim, v int64) int {
-	w := t.words[lo(t.words[hdrDims+int(d)]):]
+	w := t.words[lo(t.words[abi.HdrDims+int(d)]):]
 	low, high := 0, int(w[0])
 	for low < high {
 		if mid := (low + high) / 2; int64(w[1+mid]) <= v {
@@ -84,7 +84,7 @@ func (t *Table) text(d abi.Dim, s string) int {
 // automaton is the words of an automaton, from its first on.
 type automaton []uint64
 
-func (t *Table) automaton(d abi.Dim) automaton { return t.words[lo(t.words[hdrDims+int(d)]):] }
+func (t *Table) automaton(d abi.Dim) automaton { return t.words[lo(t.words[abi.HdrDims+int(d)]):] }
 
 func (a automaton) states() int { return lo(a[0]) }
 
@@ -103,18 +103,24 @@ func (a automaton) output(state int) int { return int(get16(a[automatonHead:], s
 
 // Row returns the verdicts of a class that is a row.
 func (t *Table) Row(class int) Row {
-	r := t.words[lo(t.words[hdrRows])+class*rowWords:]
-	var row Row
+	w := t.words[lo(t.words[abi.HdrRows])+class*abi.RowWords:]
+	var r Row
 	for k := range abi.NumKinds {
-		low, high := abi.ActionMask(r[k]), abi.ActionMask(r[k]>>32)
-		row.Allow[k], row.Ask[k], row.Report[k] = low, high&^low, high&low
+		r.Report[k] = abi.ActionMask(w[abi.RowReported+int(k)])
+		r.Allow[k] = abi.ActionMask(w[abi.RowGranted+int(k)]) | r.Report[k]
+		r.Ask[k] = abi.ActionMask(w[abi.RowAsked+int(k)])
 	}
-	return row
+	return r
 }
 
-// word is the row's word for a kind.
-func (r *Row) word(k abi.Kind) uint64 {
-	return uint64(r.Allow[k]) | uint64(r.Ask[k]|r.Report[k])<<32
+// words are the row as it stands in a table.
+func (r *Row) words() (w [abi.RowWords]uint64) {
+	for k := range abi.NumKinds {
+		w[abi.RowGranted+int(k)] = uint64(r.Allow[k] &^ r.Report[k])
+		w[abi.RowAsked+int(k)] = uint64(r.Ask[k])
+		w[abi.RowReported+int(k)] = uint64(r.Report[k])
+	}
+	return w
 }
 
 // sumOf sums up all that a class can come to.
@@ -125,10 +131,16 @@ func (t *Table) sumOf(class int) Sub {
 	return getSub(t.vertex(class)[1:])
 }
 
-func getSub(w []uint64) Sub {
-	return Sub{
-		Any: [abi.NumKinds]abi.ActionMask{abi.ActionMask(w[0]), abi.ActionMask(w[1])},
-		All: [abi.NumKinds]abi.ActionMask{abi.ActionMask(w[0] >> 32), abi.ActionMask(w[1] >> 32)},
+func getSub(w []uint64) (s Sub) {
+	for k := range abi.NumKinds {
+		s.All[k], s.Any[k] = abi.ActionMask(w[abi.SumAll+int(k)]), abi.ActionMask(w[abi.SumAny+int(k)])
+	}
+	return s
+}
+
+func putSub(w []uint64, s Sub) {
+	for k := range abi.NumKinds {
+		w[abi.SumAll+int(k)], w[abi.SumAny+int(k)] = uint64(s.All[k]), uint64(s.Any[k])
 	}
 }
 
@@ -137,5 +149,5 @@ func (t *Table) SubOf(m Match) Sub {
 	if m.Sub < 0 {
 		return t.sumOf(m.Class)
 	}
-	return getSub(t.words[lo(t.words[hdrSubs])+m.Sub*rowWords:])
+	return getSub(t.words[lo(t.words[abi.HdrSubs])+m.Sub*abi.SumWords:])
 }

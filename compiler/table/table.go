@@ -15,46 +15,14 @@ import (
 	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
-// Magic is the first word of every table: "STKDTBL" and the format's version.
-const Magic = 0x03_4c_42_54_44_4b_54_53
-
-// Word positions in the header. Sizes and offsets count 64-bit words from the
-// table's first word.
-const (
-	hdrMagic   = 0 // Magic
-	hdrSize    = 1 // words in all (low 32 bits) | buckets (high 32 bits)
-	hdrSeed    = 2 // hash seed
-	hdrEdges   = 3 // offset of the buckets (low) | offset of the long names (high)
-	hdrRows    = 4 // offset of the rows (low) | number of rows (high)
-	hdrSubs    = 5 // offset of the subtree rows (low) | number of rows (high)
-	hdrRoot    = 6 // slot word 1 of the root
-	hdrHandled = 7 // handled actions (low) | those whose asks depend on the path (high)
-	hdrFile    = 8 // actions allowed on every file (low) and on every directory (high)
-
-	hdrIndex  = 9  // offset of the node index (low) | number of decision nodes (high)
-	hdrVertex = 10 // offset of the decision nodes (low) | their words (high)
-	hdrData   = 11 // offset of the dimension data (low) | its words (high)
-	hdrExe    = 12 // identity of the automaton of executables, or 0
-	hdrGains  = 13 // offset of the gain matrix (low) | its side (high), or 0
-
-	// hdrEnforced is the offset of the table of the enforced policies alone, or 0:
-	// nothing is reported.
-	hdrEnforced = 14
-
-	hdrDims = 16 // for each dimension: offset of its data (low) | classes (high)
-
-	headerWords = 32
-)
-
 // Sizes of the parts, in words.
 const (
 	slotWords   = 4
 	bucketSlots = 2
 	bucketWords = slotWords * bucketSlots
-	rowWords    = 2
 
-	vertexWords   = 3  // of a decision node without its children
-	automatonHead = 33 // of an automaton without its outputs and transitions
+	vertexWords   = 1 + abi.SumWords // of a decision node without its children
+	automatonHead = 33               // of an automaton without its outputs and transitions
 )
 
 // Bits of slot word 1.
@@ -73,14 +41,14 @@ const RootNode = 1
 // code A. An action in neither mask is denied. Report has the allowed actions
 // that policies in audit would deny.
 type Row struct {
-	Allow, Ask, Report [abi.NumKinds]abi.ActionMask
+	Allow, Ask, Report abi.Masks
 }
 
 // Sub sums up a whole subtree, its root included: Any has the actions that are
 // allowed or asked somewhere in it, All those that are allowed everywhere and
 // reported nowhere.
 type Sub struct {
-	Any, All [abi.NumKinds]abi.ActionMask
+	Any, All abi.Masks
 }
 
 // Table is one compiled and verified policy table.
@@ -106,19 +74,19 @@ func (t *Table) Bytes() []byte {
 }
 
 // Handled returns the actions that the table decides.
-func (t *Table) Handled() abi.ActionMask { return abi.ActionMask(t.words[hdrHandled]) }
+func (t *Table) Handled() abi.ActionMask { return abi.ActionMask(t.words[abi.HdrHandled]) }
 
 // Everywhere returns the actions that are allowed on every path of a kind: the
 // hooks grant nothing else to a path that does not lead to the workload's root,
 // and answer those of them that are reported nowhere before the path is walked.
 func (t *Table) Everywhere(k abi.Kind) abi.ActionMask {
-	return abi.ActionMask(t.Enforced().words[hdrFile] >> (32 * uint(k)))
+	return abi.ActionMask(t.Enforced().words[abi.HdrEverywhere+int(k)])
 }
 
 // Enforced returns the table of the enforced policies alone. Its counts are not
 // filled in, unless it is the table itself.
 func (t *Table) Enforced() *Table {
-	if at := t.words[hdrEnforced]; at != 0 {
+	if at := t.words[abi.HdrEnforced]; at != 0 {
 		return &Table{words: t.words[at:]}
 	}
 	return t

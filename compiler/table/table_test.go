@@ -103,7 +103,7 @@ func TestEqualMeaningGivesEqualBytes(t *testing.T) {
 				twin.Rules = append(twin.Rules, y)
 			} else {
 				// De Morgan: c = !(!c | false-by-contradiction)
-				contradiction := rule.And{rule.IsDir{}, rule.Not{X: rule.IsDir{}}}
+				contradiction := rule.And{rule.Is{Kind: abi.Dir}, rule.Not{X: rule.Is{Kind: abi.Dir}}}
 				twin.Rules[i].Cond = rule.Not{X: rule.Or{rule.Not{X: x.Cond}, contradiction}}
 			}
 		}

@@ -90,7 +90,7 @@ func (t *trie) link(f *formula, i int, d *dims, l *logic) {
 		free = free && f.args[j].op == opDiagram
 	}
 	if free {
-		*f = formula{diagram: f.holds(l, place{}, false)}
+		*f = formula{diagram: f.holds(l, place{}, 0)}
 	}
 }
 

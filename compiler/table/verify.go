@@ -11,18 +11,18 @@ import (
 // that each edge stands in a bucket where the walker looks, under a parent that
 // exists and has a smaller id. A table that reports ends with another one.
 func Verify(w []uint64) error {
-	if len(w) < headerWords || w[hdrMagic] != Magic || lo(w[hdrSize]) != len(w) || len(w) > maxWords {
+	if len(w) < abi.HdrWords || w[abi.HdrMagic] != abi.TableMagic || lo(w[abi.HdrSize]) != len(w) || len(w) > maxWords {
 		return bad("no header, or of another format or of another size than %d words", len(w))
 	}
-	at := w[hdrEnforced]
+	at := w[abi.HdrEnforced]
 	if at == 0 {
 		return verifyOne(w)
 	}
-	if at < headerWords || at > uint64(len(w)-headerWords) {
+	if at < abi.HdrWords || at > uint64(len(w)-abi.HdrWords) {
 		return bad("the table of enforced policies stands at word %d of %d", at, len(w))
 	}
 	enforced := w[at:]
-	if enforced[hdrEnforced] != 0 || enforced[hdrHandled] != w[hdrHandled] || w[hdrGains] != 0 {
+	if enforced[abi.HdrEnforced] != 0 || enforced[abi.HdrHandled] != w[abi.HdrHandled] || enforced[abi.HdrWanders] != w[abi.HdrWanders] || w[abi.HdrGains] != 0 {
 		return bad("the table of enforced policies is of another kind")
 	}
 	if err := Verify(enforced); err != nil {
@@ -36,8 +36,8 @@ func verifyOne(w []uint64) error {
 	if err := verifyHeader(w); err != nil {
 		return err
 	}
-	edges, buckets := lo(w[hdrEdges]), hi(w[hdrSize])
-	meta := map[int]uint64{RootNode: w[hdrRoot]}
+	edges, buckets := lo(w[abi.HdrEdges]), hi(w[abi.HdrSize])
+	meta := map[int]uint64{RootNode: w[abi.HdrRoot]}
 	type edge struct {
 		parent int
 		slot   []uint64
@@ -69,7 +69,7 @@ func verifyOne(w []uint64) error {
 		if err != nil {
 			return err
 		}
-		one, two := bucketsOf(hash(w[hdrSeed], e.parent, len(name), nameWords(name)), buckets)
+		one, two := bucketsOf(hash(w[abi.HdrSeed], e.parent, len(name), nameWords(name)), buckets)
 		if e.bucket != one && e.bucket != two {
 			return bad("node %d stands where no walk looks", hi(e.slot[0]))
 		}
@@ -83,32 +83,36 @@ func verifyOne(w []uint64) error {
 }
 
 func verifyHeader(w []uint64) error {
-	size, buckets := len(w), hi(w[hdrSize])
-	edges, names := lo(w[hdrEdges]), hi(w[hdrEdges])
-	rows, nrows := lo(w[hdrRows]), hi(w[hdrRows])
-	subs, nsubs := lo(w[hdrSubs]), hi(w[hdrSubs])
-	index, vertices := lo(w[hdrIndex]), hi(w[hdrIndex])
-	bodies, data := lo(w[hdrVertex]), lo(w[hdrData])
-	matrix, side := lo(w[hdrGains]), hi(w[hdrGains])
+	size, buckets := len(w), hi(w[abi.HdrSize])
+	edges, names := lo(w[abi.HdrEdges]), hi(w[abi.HdrEdges])
+	rows, nrows := lo(w[abi.HdrRows]), hi(w[abi.HdrRows])
+	subs, nsubs := lo(w[abi.HdrSubs]), hi(w[abi.HdrSubs])
+	index, vertices := lo(w[abi.HdrNodes]), hi(w[abi.HdrNodes])
+	bodies, data := lo(w[abi.HdrBodies]), lo(w[abi.HdrData])
+	matrix, side := lo(w[abi.HdrGains]), hi(w[abi.HdrGains])
 	switch {
-	case buckets < 1 || buckets > maxWords/bucketWords || edges != headerWords:
+	case buckets < 1 || buckets > maxWords/bucketWords || edges != abi.HdrWords:
 		return bad("%d buckets at word %d", buckets, edges)
 	case names != edges+buckets*bucketWords || rows < names:
 		return bad("long names at word %d, rows at %d", names, rows)
-	case nrows < 1 || nrows+vertices > abi.MaxClasses || subs != rows+nrows*rowWords:
+	case nrows < 1 || nrows+vertices > abi.MaxClasses || subs != rows+nrows*abi.RowWords:
 		return bad("%d rows at word %d, %d decision nodes", nrows, rows, vertices)
-	case w[hdrGains] != 0 && (matrix != subs+nsubs*rowWords || side != nsubs+nrows+vertices || side > maxShapes):
+	case w[abi.HdrGains] != 0 && (matrix != subs+nsubs*abi.SumWords || side != nsubs+nrows+vertices || side > maxShapes):
 		return bad("a gain matrix of side %d at word %d", side, matrix)
-	case nsubs < 1 || nsubs > abi.MaxClasses || index != subs+nsubs*rowWords+(side*side*gainBits+63)/64:
+	case nsubs < 1 || nsubs > abi.MaxClasses || index != subs+nsubs*abi.SumWords+(side*side*gainBits+63)/64:
 		return bad("%d subtree rows at word %d", nsubs, subs)
-	case bodies != index+vertices || data != bodies+hi(w[hdrVertex]) || size != data+hi(w[hdrData]):
+	case bodies != index+vertices || data != bodies+hi(w[abi.HdrBodies]) || size != data+hi(w[abi.HdrData]):
 		return bad("decision nodes at word %d, dimensions at %d", bodies, data)
-	case w[hdrHandled]>>32&^(w[hdrHandled]&0xffffffff) != 0:
-		return bad("handled actions %#x", w[hdrHandled])
+	case w[abi.HdrHandled]>>abi.MaxActions != 0 || w[abi.HdrWanders]&^w[abi.HdrHandled] != 0:
+		return bad("handled actions %#x, and %#x that depend on the path", w[abi.HdrHandled], w[abi.HdrWanders])
+	case w[abi.HdrKinds] != uint64(abi.NumKinds):
+		return bad("%d kinds of resources of %d", w[abi.HdrKinds], abi.NumKinds)
 	}
-	for i := hdrGains + 1; i < headerWords; i++ {
-		if w[i] != 0 && i != hdrEnforced && (i < hdrDims || i >= hdrDims+int(abi.NumDims)) {
-			return bad("reserved word %d is %#x", i, w[i])
+	for _, reserved := range [][2]int{{abi.HdrEverywhere + int(abi.NumKinds), abi.HdrWanders}, {abi.HdrDims + int(abi.NumDims), abi.HdrWords}} {
+		for i := reserved[0]; i < reserved[1]; i++ {
+			if w[i] != 0 {
+				return bad("reserved word %d is %#x", i, w[i])
+			}
 		}
 	}
 	if err := verifyDims(w); err != nil {
@@ -120,37 +124,43 @@ func verifyHeader(w []uint64) error {
 	if err := verifyRows(w); err != nil {
 		return err
 	}
-	return verifyMeta(w, w[hdrRoot])
+	return verifyMeta(w, w[abi.HdrRoot])
 }
 
-// verifyRows checks that no row grants what is not handled, and that the
-// everywhere word is what the root's subtree says.
+// verifyRows checks that no row grants what is not handled, or says two things of an
+// action, and that what is allowed everywhere is what the root's subtree says.
 func verifyRows(w []uint64) error {
-	rows, nrows, subs, nsubs := lo(w[hdrRows]), hi(w[hdrRows]), lo(w[hdrSubs]), hi(w[hdrSubs])
-	handled := w[hdrHandled]&0xffffffff | w[hdrHandled]<<32
-	for i := rows; i < subs+nsubs*rowWords; i++ {
-		if w[i]&^handled != 0 {
+	rows, nrows, subs, nsubs := lo(w[abi.HdrRows]), hi(w[abi.HdrRows]), lo(w[abi.HdrSubs]), hi(w[abi.HdrSubs])
+	for i := rows; i < subs+nsubs*abi.SumWords; i++ {
+		if w[i]&^w[abi.HdrHandled] != 0 {
 			return bad("word %d grants actions that are not handled", i)
 		}
 	}
-	for i := rows; i < rows+nrows*rowWords; i++ {
-		if uint32(w[i])&uint32(w[i]>>32) != 0 && w[hdrEnforced] == 0 {
-			return bad("word %d reports, and there is no table of enforced policies", i)
+	for i := range nrows * int(abi.NumKinds) {
+		row := w[rows+i/int(abi.NumKinds)*abi.RowWords+i%int(abi.NumKinds):]
+		granted, asked, reported := row[abi.RowGranted], row[abi.RowAsked], row[abi.RowReported]
+		if granted&asked|granted&reported|asked&reported != 0 {
+			return bad("row %d says two things of an action", i/int(abi.NumKinds))
+		}
+		if reported != 0 && w[abi.HdrEnforced] == 0 {
+			return bad("row %d reports, and there is no table of enforced policies", i/int(abi.NumKinds))
 		}
 	}
-	root := int(w[hdrRoot] >> slotSub & 0xffff)
+	root := int(w[abi.HdrRoot] >> slotSub & 0xffff)
 	if root >= nsubs {
 		return bad("root has subtree row %d of %d", root, nsubs)
 	}
-	row := w[subs+root*rowWords:]
-	if w[hdrFile] != row[0]>>32|row[1]>>32<<32 {
-		return bad("word %d disagrees with the root's subtree", hdrFile)
+	sum := w[subs+root*abi.SumWords:]
+	for k := range int(abi.NumKinds) {
+		if w[abi.HdrEverywhere+k] != sum[abi.SumAll+k] {
+			return bad("word %d disagrees with the root's subtree", abi.HdrEverywhere+k)
+		}
 	}
 	return nil
 }
 
 func verifyMeta(w []uint64, m uint64) error {
-	nclasses, nsubs := uint64(hi(w[hdrRows])+hi(w[hdrIndex])), uint64(hi(w[hdrSubs]))
+	nclasses, nsubs := uint64(hi(w[abi.HdrRows])+hi(w[abi.HdrNodes])), uint64(hi(w[abi.HdrSubs]))
 	if m&0xffff >= nclasses || m>>slotBelow&0xffff >= nclasses || m>>slotSub&0xffff >= nsubs || m>>57 != 0 {
 		return bad("meta word %#x is out of range", m)
 	}
@@ -166,7 +176,7 @@ func verifySlot(w, slot []uint64) (string, error) {
 	words := []uint64{slot[2], slot[3]}
 	if length > abi.InlineName {
 		rest := (length+7)/8 - 1
-		names, end := hi(w[hdrEdges]), lo(w[hdrRows])
+		names, end := hi(w[abi.HdrEdges]), lo(w[abi.HdrRows])
 		if slot[3] > uint64(end-names-rest) || end-names < rest {
 			return "", bad("long name at %d runs out of %d words", slot[3], end-names)
 		}

@@ -11,11 +11,11 @@ import (
 // other, that automata stay within their states and outputs within their
 // classes, and that thresholds ascend.
 func verifyDims(w []uint64) error {
-	at := lo(w[hdrData])
+	at := lo(w[abi.HdrData])
 	for d := range abi.NumDims {
-		begin, classes := lo(w[hdrDims+int(d)]), hi(w[hdrDims+int(d)])
+		begin, classes := lo(w[abi.HdrDims+int(d)]), hi(w[abi.HdrDims+int(d)])
 		if lead := d.Leader(); lead != d {
-			if w[hdrDims+int(d)] != w[hdrDims+int(lead)] {
+			if w[abi.HdrDims+int(d)] != w[abi.HdrDims+int(lead)] {
 				return bad("dimensions %s and %s differ", lead, d)
 			}
 			continue
@@ -44,8 +44,8 @@ func verifyDims(w []uint64) error {
 	switch {
 	case at != len(w):
 		return bad("dimensions end at word %d of %d", at, len(w))
-	case w[hdrExe] != exeIdentity(w):
-		return bad("word %d is not the identity of the automaton of executables", hdrExe)
+	case w[abi.HdrExe] != exeIdentity(w):
+		return bad("word %d is not the identity of the automaton of executables", abi.HdrExe)
 	}
 	return nil
 }
@@ -96,7 +96,7 @@ func packed(w []uint64, n, limit int) bool {
 
 // exeIdentity tells the automata of executables of two tables apart.
 func exeIdentity(w []uint64) uint64 {
-	begin := lo(w[hdrDims+int(abi.DimExe)])
+	begin := lo(w[abi.HdrDims+int(abi.DimExe)])
 	if begin == 0 {
 		return 0
 	}
@@ -116,18 +116,18 @@ func exeIdentity(w []uint64) uint64 {
 // that its sums are right.
 func verifyVertices(w []uint64) error {
 	t := &Table{words: w}
-	index, n := lo(w[hdrIndex]), hi(w[hdrIndex])
-	at, end := lo(w[hdrVertex]), lo(w[hdrData])
+	index, n := lo(w[abi.HdrNodes]), hi(w[abi.HdrNodes])
+	at, end := lo(w[abi.HdrBodies]), lo(w[abi.HdrData])
 	for i := range n {
 		if w[index+i] != uint64(at) || at+vertexWords > end {
 			return bad("decision node %d stands at word %d", i, w[index+i])
 		}
 		v := decision(w[at:end])
-		if d := v.dim(); uint32(v[0]) >= uint32(abi.NumDims) || hi(w[hdrDims+int(d)]) != v.kids() || v.kids() < 2 {
+		if d := v.dim(); uint32(v[0]) >= uint32(abi.NumDims) || hi(w[abi.HdrDims+int(d)]) != v.kids() || v.kids() < 2 {
 			return bad("decision node %d has %d children in dimension %d", i, v.kids(), uint32(v[0]))
 		}
 		used := vertexWords + (v.kids()+3)/4
-		if used > len(v) || !packed(v[vertexWords:used], v.kids(), hi(w[hdrRows])+n) {
+		if used > len(v) || !packed(v[vertexWords:used], v.kids(), hi(w[abi.HdrRows])+n) {
 			return bad("decision node %d leads out of the table", i)
 		}
 		at += used

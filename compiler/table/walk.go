@@ -19,7 +19,7 @@ type Match struct {
 // path is absolute and normalised.
 func (t *Table) Find(path string) Match {
 	w := t.words
-	parent, slot := RootNode, w[hdrRoot]
+	parent, slot := RootNode, w[abi.HdrRoot]
 	for rest := strings.TrimPrefix(path, "/"); rest != ""; {
 		var name string
 		name, rest, _ = strings.Cut(rest, "/")
@@ -39,10 +39,10 @@ func (t *Table) Find(path string) Match {
 func (t *Table) edge(parent int, name string) (child int, meta uint64, ok bool) {
 	w := t.words
 	words := nameWords(name)
-	one, two := bucketsOf(hash(w[hdrSeed], parent, len(name), words), hi(w[hdrSize]))
+	one, two := bucketsOf(hash(w[abi.HdrSeed], parent, len(name), words), hi(w[abi.HdrSize]))
 	for _, b := range [2]int{one, two} {
 		for s := range bucketSlots {
-			slot := w[lo(w[hdrEdges])+b*bucketWords+s*slotWords:][:slotWords]
+			slot := w[lo(w[abi.HdrEdges])+b*bucketWords+s*slotWords:][:slotWords]
 			if lo(slot[0]) == parent && int(slot[1]>>slotLen&0xff) == len(name) && t.sameName(slot, words, len(name)) {
 				return hi(slot[0]), slot[1], true
 			}
@@ -58,7 +58,7 @@ func (t *Table) sameName(slot, words []uint64, length int) bool {
 	if length <= abi.InlineName {
 		return slot[3] == words[1]
 	}
-	at := hi(t.words[hdrEdges]) + int(slot[3])
+	at := hi(t.words[abi.HdrEdges]) + int(slot[3])
 	for i, word := range words[1:] {
 		if t.words[at+i] != word {
 			return false
