@@ -3,5 +3,5 @@
 
 package bpf
 
-// objectsSum is the SHA-256 of all objects.
-const objectsSum = "e8edcbb2137f389036f40ad7bbfa32ab0756fef060d3b74b2db7b36de7fa1914"
+// objectSum is the SHA-256 of the object.
+const objectSum = "97ade4668e0b3e4a2c06080c3e09ac643d20fbb4489c2472a2a615af4e1dc06a"

@@ -3,5 +3,5 @@
 
 package bpf
 
-// objectsSum is the SHA-256 of all objects.
-const objectsSum = "e5357d841a87e9003188b42c784b60d21e461dace8c6515b2b5e513b3e581659"
+// objectSum is the SHA-256 of the object.
+const objectSum = "6557779bc3266029a325f6b279e6f507da4ad9d288d7cb29070e6523765051db"

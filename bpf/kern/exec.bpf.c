@@ -11,8 +11,6 @@
  */
 #include "verdict.h"
 
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
 /* before_exec makes sure that the running executable is classified, for it will
  * be the parent, and that the task is marked itself: a thread that was known by
  * its process's leader takes the leader's place. */
@@ -31,20 +29,20 @@ static __noinline int before_exec(u32 w)
 	d.plan = wl->plan;
 	d.mode = wl->mode;
 	if (!m && mark(task, w))
-		return deny(&d, NULL, wl, EACCES);
+		return deny(&d, NULL, wl, -EACCES);
 	if (!(u32)d.plan || !W((u32)d.plan + HDR_EXE))
 		return 0;
 	if (m && m->automaton == W((u32)d.plan + HDR_EXE) && !m->unread)
 		return 0;
 	s = claim(w);
 	if (!s)
-		return deny(&d, NULL, wl, EACCES);
+		return deny(&d, NULL, wl, -EACCES);
 	status = know_exe(s, wl, (u32)d.plan);
 	release(s);
 	if (status == PATH_OK)
 		return 0;
 	d.reason = status_reason(status);
-	return deny(&d, NULL, wl, EACCES);
+	return deny(&d, NULL, wl, -EACCES);
 }
 
 SEC("lsm/bprm_check_security")

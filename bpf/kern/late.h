@@ -12,14 +12,10 @@
 
 #include "share.h"
 
-#define LATE (1U << 16) /* in a kind: the call need not fail by this */
-#define FIRM (1U << 17) /* in a kind: what is denied is denied in audit mode, too */
-
 /* Set by the loader: the kernel has the functions in which opens and signals end. */
 const volatile u32 late_opens, late_signals;
 
-/* Events kept by the programs of this object: while there are none, who ends a call
- * pays one load. */
+/* Events kept: while there are none, who ends a call pays one load. */
 volatile u32 undecided;
 
 /* struct task_struct * → the event of the call that it is in. */
@@ -101,7 +97,7 @@ static __noinline u32 ended(s64 ret)
 	if (!k)
 		return 0;
 	w = k->event.workload;
-	if (ret == -(s64)k->err) {
+	if (ret == k->err) {
 		publish(w, k);
 		w = 0;
 	}
@@ -140,7 +136,7 @@ static __noinline int open_failed(void)
 	struct kept *k = bpf_map_lookup_elem(&lates, &key);
 
 	if (k)
-		ended(k->event.mode == MODE_AUDIT || exists(k) ? 0 : -(s64)k->err);
+		ended(k->event.mode == MODE_AUDIT || exists(k) ? 0 : k->err);
 	return 0;
 }
 

@@ -17,15 +17,13 @@
 #include "boundary.h"
 #include "call.h"
 
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
-struct search {
+struct mount_search {
 	struct decision *c;
 };
 
-/* first and following read the chain of a superblock's mounts: a list until
+/* first_mount and next_mount read the chain of a superblock's mounts: a list until
  * 6.16, single links since. */
-static __noinline int first(struct scratch *s, u64 address)
+static __noinline int first_mount(struct scratch *s, u64 address)
 {
 	struct super_block *sb = (struct super_block *)address;
 	u64 at, next = 0;
@@ -45,7 +43,7 @@ static __noinline int first(struct scratch *s, u64 address)
 	return 0;
 }
 
-static __always_inline struct mount *following(struct scratch *s)
+static __always_inline struct mount *next_mount(struct scratch *s)
 {
 	u64 this = s->mounts.next, next = 0;
 	struct mount *m;
@@ -65,30 +63,30 @@ static __always_inline struct mount *following(struct scratch *s)
 	return m;
 }
 
-/* begin goes to the first mount of the dentry's superblock. */
-static __always_inline int begin(struct scratch *s)
+/* begin_mounts goes to the first mount of the dentry's superblock. */
+static __always_inline int begin_mounts(struct scratch *s)
 {
 	struct dentry *dentry = (struct dentry *)s->mounts.dentry;
 
 	s->mounts.seen = 0;
 	s->mounts.reported = 0;
-	return first(s, (u64)BPF_CORE_READ(dentry, d_sb));
+	return first_mount(s, (u64)BPF_CORE_READ(dentry, d_sb));
 }
 
 /* judge_on judges the dentry as seen through one mount. State in the map: see
  * step in path.h. */
-static int judge_on(u64 i, struct search *ctx)
+static int judge_on(u64 i, struct mount_search *ctx)
 {
 	struct decision *c = ctx->c;
 	struct scratch *s = c->s;
-	struct mount *m = following(s);
+	struct mount *m = next_mount(s);
 	u64 mnt;
 
 	if (!m) {
 		/* A mount that was just removed from a list leads nowhere. */
 		if (s->mounts.next != s->mounts.end)
-			return begin(s);
-		s->mounts.err = s->mounts.seen ? 0 : EACCES;
+			return begin_mounts(s);
+		s->mounts.err = s->mounts.seen ? 0 : -EACCES;
 		return 1;
 	}
 	mnt = (u64)m + bpf_core_field_offset(struct mount, mnt);
@@ -104,7 +102,7 @@ static int judge_on(u64 i, struct search *ctx)
 			s->mounts.reported = s->mounts.at;
 		return 0;
 	}
-	s->mounts.err = EACCES;
+	s->mounts.err = -EACCES;
 	return 1;
 }
 
@@ -117,7 +115,7 @@ static __always_inline int know_xattr(struct scratch *s, u64 name)
 		return 0;
 	n = bpf_probe_read_kernel_str(s->xattr, sizeof(s->xattr), (void *)name);
 	if (n <= 0)
-		return EACCES;
+		return -EACCES;
 	s->facts.xattr_len = n - 1;
 	return 0;
 }
@@ -130,7 +128,7 @@ static __noinline int decide_dentry(u32 w, u64 address, u64 need, u64 name)
 	struct inode *inode = BPF_CORE_READ(dentry, d_inode);
 	u32 kind = dir_kind(BPF_CORE_READ(inode, i_mode));
 	struct decision c = {};
-	struct search ctx = { .c = &c };
+	struct mount_search ctx = { .c = &c };
 	int err;
 
 	if (need == (NEED_ANY | BIT(ACT_TOUCH)))
@@ -139,18 +137,18 @@ static __noinline int decide_dentry(u32 w, u64 address, u64 need, u64 name)
 	if (err <= 0)
 		return err;
 	if (know_xattr(c.s, name))
-		return conclude(&c, EACCES);
+		return conclude(&c, -EACCES);
 	c.d.reason = REASON_OUTSIDE;
 	c.s->mounts.dentry = address;
 	c.s->mounts.ns = namespace_of(c.wl->root_mnt);
-	c.s->mounts.err = EACCES;
+	c.s->mounts.err = -EACCES;
 	c.s->path.status = PATH_OUTSIDE; /* not that of who had the memory before */
 	c.s->path.n = 0;
-	begin(c.s);
+	begin_mounts(c.s);
 	bpf_loop(MAX_SB_MOUNTS, judge_on, &ctx, 0);
 	if (!c.s->mounts.err && c.s->mounts.reported)
 		walk_addr(&c.s->path, c.s->mounts.reported, address, c.wl); /* again, for the event */
-	return conclude(&c, c.s->mounts.err ? EACCES : 0);
+	return conclude(&c, c.s->mounts.err ? -EACCES : 0);
 }
 
 SEC("lsm/inode_setattr")

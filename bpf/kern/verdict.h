@@ -6,14 +6,9 @@
 #include "identity.h"
 #include "path.h"
 #include "decide.h"
+#include "how.h"
 #include "event.h"
 #include "hold.h"
-
-#define REFUSE(what) ((what) << 8) /* in kind: refuse, whatever policy says */
-
-/* REFUSE_ONE is REFUSE for one of several: of constants the verifier would follow
- * each through the whole decision. */
-#define REFUSE_ONE(what) REFUSE((what) + opaque)
 
 /* claim takes a slot of this processor for the workload w, out of its share: whoever
  * is preempted in many verdicts at once leaves the others theirs. */
@@ -50,11 +45,11 @@ static __always_inline int count_allowed(u32 w)
 	return 0;
 }
 
-/* negative returns what a hook answers for err, an errno below 128 and never 0. It
- * is subtracted: of constants the verifier would follow each by itself. */
-static __always_inline int negative(int err)
+/* bounded returns err as a hook may answer it: above -128 and never 0. It is
+ * subtracted: of constants the verifier would follow each by itself. */
+static __always_inline int bounded(int err)
 {
-	u64 errno = err & 127;
+	u64 errno = -err & 127;
 	s64 answer;
 
 	if (!errno)
@@ -78,7 +73,7 @@ static __noinline int deny(const struct denial *d, struct scratch *s, const stru
 	emit(d, s, wl);
 	if (mode_of(d) == MODE_AUDIT)
 		return 0;
-	return negative(err);
+	return bounded(err);
 }
 
 /* dir_kind is KIND_DIR of a directory's mode, and 0 of others: by the bits of the type,
@@ -164,7 +159,7 @@ static __always_inline int ready(const u64 *t, struct scratch *s, const struct w
 	if (status == PATH_OK)
 		return 0;
 	d->reason = status_reason(status);
-	return EACCES;
+	return -EACCES;
 }
 
 /* judge decides a path that s->path holds. Returns 0 or the denial's errno,
@@ -177,35 +172,35 @@ static __always_inline int judge(struct scratch *s, const struct workload *wl, u
 	d->reason = REASON_POLICY;
 	if (s->path.status != PATH_OK) {
 		d->reason = status_reason(s->path.status);
-		return EACCES;
+		return -EACCES;
 	}
 	s->denied = 0;
 	if (!t || match(s, plan, false) || ready(t, s, wl, plan, s->old.class, d))
-		return EACCES;
+		return -EACCES;
 	lack = lacks(t, s, plan, s->old.class, d->kind, need);
 	d->missing = lack;
 	d->reason = reason_of(s, lack);
-	return lack ? EACCES : 0;
+	return lack ? -EACCES : 0;
 }
 
 /* enter reads what a decision about w needs. Returns 0 to go on, 1 when the
  * operation is allowed whatever its path, -1 when nothing can allow it. */
-static __always_inline int enter(u32 w, u32 kind, u64 need, struct workload **wl, struct denial *d)
+static __always_inline int enter(u32 w, u32 how, u64 need, struct workload **wl, struct denial *d)
 {
 	u64 mask = arena_mask, *t = arena_base(), plan, handled;
 	u32 key = w & (MAX_WORKLOADS - 1);
 
 	d->workload = key;
-	d->kind = kind & KIND_MASK;
-	d->boundary = kind >> 8;
-	d->late = kind / LATE;
+	d->kind = how & KIND_MASK;
+	d->boundary = how >> 8;
+	d->late = how / LATE;
 	d->missing = need & ~NEED_FLAGS;
 	d->reason = REASON_NO_PLAN;
 	*wl = bpf_map_lookup_elem(&workloads, &key);
 	if (!*wl || !t)
 		return -1;
 	d->plan = (*wl)->plan;
-	d->mode = (*wl)->mode & ~(kind / FIRM & MODE_AUDIT); /* no branch, for the verifier */
+	d->mode = (*wl)->mode & ~(how / FIRM & MODE_AUDIT); /* no branch, for the verifier */
 	plan = (u32)d->plan;
 	if (!plan)
 		return -1;
@@ -254,13 +249,13 @@ static __noinline bool lifted(const struct decision *c)
 }
 
 /* admit begins a decision. Returns 1 when there is a path to judge, with
- * scratch memory claimed; else 0 or the negative errno that settles it. */
-static __always_inline int admit(struct decision *c, u32 w, u32 kind, u64 need, struct inode *inode)
+ * scratch memory claimed; else 0 or the errno that settles it. */
+static __always_inline int admit(struct decision *c, u32 w, u32 how, u64 need, struct inode *inode)
 {
 	int state;
 
 	c->need = need + opaque_mask;
-	state = enter(w, kind + opaque, c->need, &c->wl, &c->d);
+	state = enter(w, how + opaque, c->need, &c->wl, &c->d);
 
 	if (state > 0)
 		return count_allowed(w);
@@ -268,17 +263,17 @@ static __always_inline int admit(struct decision *c, u32 w, u32 kind, u64 need, 
 		return -EACCES;
 	c->d.inode = inode;
 	if (state < 0)
-		return deny(&c->d, NULL, c->wl, EACCES);
+		return deny(&c->d, NULL, c->wl, -EACCES);
 	c->s = claim(c->d.workload);
 	if (c->s)
 		return 1;
 	c->d.reason = REASON_BUSY;
 	if (lifted(c))
 		c->d.mode = MODE_AUDIT;
-	return deny(&c->d, NULL, c->wl, EACCES);
+	return deny(&c->d, NULL, c->wl, -EACCES);
 }
 
-/* conclude ends a decision: err is 0 or a positive errno. */
+/* conclude ends a decision: err is 0 or the denial's errno. */
 static __always_inline int conclude(struct decision *c, int err)
 {
 	if (err ? lifted(c) : c->s->reported)
@@ -286,22 +281,22 @@ static __always_inline int conclude(struct decision *c, int err)
 	if (!err && c->s->reported) {
 		c->d.missing = c->s->reported;
 		c->d.reason = REASON_POLICY;
-		err = EACCES; /* which audit lifts */
+		err = -EACCES; /* which audit lifts */
 	}
 	if (err)
 		err = deny(&c->d, c->s, c->wl, err);
 	else
 		count_allowed(c->d.workload);
 	release(c->s);
-	return err ? negative(-err) : 0;
+	return err ? bounded(err) : 0;
 }
 
 static __always_inline int judge_walked(struct decision *c)
 {
 	if (c->d.boundary)
-		return EPERM;
+		return -EPERM;
 	if (c->d.mode == MODE_LOCKDOWN)
-		return EACCES;
+		return -EACCES;
 	return judge(c->s, c->wl, (u32)c->d.plan, handled_of(c->need, c->d.plan), &c->d);
 }
 
@@ -320,7 +315,7 @@ static __always_inline u32 set_id(u32 mode, u32 before, u32 kind)
 }
 _Static_assert(S_ISUID >> 4 == SETS_ID && S_ISGID >> 3 == SETS_ID && KIND_DIR << 7 == SETS_ID, "bits of set_id");
 
-#define NEED_OF(what) (((what) & SETS_ID) << 1)
+#define NEED_OF(how) (((how) & SETS_ID) << 1)
 _Static_assert(SETS_ID << 1 == BIT(ACT_SET_X_ATTR), "action of set_id");
 
 static __always_inline void name_set_id(struct scratch *s)
@@ -330,29 +325,29 @@ static __always_inline void name_set_id(struct scratch *s)
 }
 
 /* decide judges one operation on one path. */
-static __noinline int decide(u32 w, struct vfsmount *mnt, struct dentry *dentry, u32 kind, u64 need)
+static __noinline int decide(u32 w, struct vfsmount *mnt, struct dentry *dentry, u32 how, u64 need)
 {
 	struct decision c = {};
-	int err = admit(&c, w, kind, need, dentry->d_inode);
+	int err = admit(&c, w, how, need, dentry->d_inode);
 
 	if (err <= 0)
 		return err;
-	c.s->facts.before = kind & BEFORE;
-	if (kind & SETS_ID)
+	c.s->facts.before = how & BEFORE;
+	if (how & SETS_ID)
 		name_set_id(c.s);
 	walk(&c.s->path, mnt, dentry, c.wl);
 	err = judge_walked(&c);
 	if (err && c.d.reason == REASON_OUTSIDE && layer((u64)mnt))
 		err = 0;
-	if (err && c.d.reason == REASON_ASK && kind & HOLD_FLAGS) {
-		if (kind & MAY_HOLD && !hold(&c.d, c.s, c.wl, need)) {
+	if (err && c.d.reason == REASON_ASK && how & HOLD_FLAGS) {
+		if (how & MAY_HOLD && !hold(&c.d, c.s, c.wl, need)) {
 			release(c.s);
 			return 0;
 		}
-		if (kind & MUST_HOLD)
+		if (how & MUST_HOLD)
 			err = confirm(&c.d);
-		else if (kind & IS_MAPPED)
-			err = proven(c.d.inode) ? 0 : EACCES;
+		else if (how & IS_MAPPED)
+			err = proven(c.d.inode) ? 0 : -EACCES;
 	}
 	return conclude(&c, err);
 }
@@ -407,9 +402,9 @@ static __noinline int refuse_number(u32 w, u32 what, u64 actions, u32 number, in
 	struct denial d = {};
 
 	if (enter(w, what << 8, actions, &wl, &d) || !wl)
-		return negative(err);
+		return bounded(err);
 	d.hold = number;
-	return deny(&d, NULL, wl, err) ? negative(err) : 0;
+	return deny(&d, NULL, wl, err) ? bounded(err) : 0;
 }
 
 static __always_inline int refuse_as(u32 w, u32 what, u64 actions, int err)
@@ -420,7 +415,7 @@ static __always_inline int refuse_as(u32 w, u32 what, u64 actions, int err)
 /* refuse denies what would end or bypass enforcement and has no path. */
 static __always_inline int refuse(u32 w, u32 what, u64 actions)
 {
-	return refuse_number(w, what, actions, 0, EPERM);
+	return refuse_number(w, what, actions, 0, -EPERM);
 }
 
 /* open_need returns what an open asks. */
