@@ -30,7 +30,7 @@ enum action {
 /* Kinds of resources; those with a path come first. */
 enum kind { KIND_FILE, KIND_DIR, NUM_KINDS };
 #define NUM_PATHS (KIND_DIR + 1)
-#define KIND_MASK 1U /* in a kind that carries flags, the kind itself */
+#define KIND_MASK 7U /* of how and of a view, the kind: as many as a table has room for */
 _Static_assert(NUM_KINDS - 1 <= KIND_MASK, "a kind does not fit beside the flags");
 
 enum mode { MODE_ENFORCE, MODE_AUDIT, MODE_LOCKDOWN };

@@ -6,8 +6,8 @@
 #include "facts.h"
 
 /* In a view, beside the kind of the resource: */
-#define OF_DEST 2U /* the resource is s->dest, not s->path */
-#define MOVING 4U  /* the other path is the destination of a move */
+#define OF_DEST 8U /* the resource is s->dest, not s->path */
+#define MOVING 16U /* the other path is the destination of a move */
 
 #define NEED_ANY (1ULL << 63)  /* in need: one of the actions suffices */
 #define NEED_WALK (1ULL << 62) /* in need: walk, whatever is allowed everywhere */

@@ -12,7 +12,7 @@ struct denial {
 	u64 missing;
 	struct inode *inode; /* or NULL */
 	u32 workload;
-	u8 kind : 1, has_dest : 1, late : 1; /* small: all stacks of a call chain together have 512 bytes */
+	u8 kind : 3, has_dest : 1, late : 1; /* small: all stacks of a call chain together have 512 bytes */
 	u8 reason;
 	u8 mode;
 	u8 boundary;

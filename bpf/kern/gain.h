@@ -190,7 +190,7 @@ __noinline int gains(struct scratch *s, u32 plan, u32 view)
 	to = bind(s, plan, view & OF_DEST ? s->old.class : s->new.class, view ^ OF_DEST);
 	if (from < 0 || to < 0)
 		return GAINS | LOSES;
-	if (view & KIND_DIR) {
+	if ((view & KIND_MASK) == KIND_DIR) {
 		found = beneath(s, plan, view, same_states(s, plan));
 		bits = (found & GAIN_BENEATH ? GAINS : 0) | (found & LOST_BENEATH ? LOSES : 0);
 	}

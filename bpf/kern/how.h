@@ -2,8 +2,7 @@
 /* What a decision is told of an operation, beside the actions that it asks for: one
  * word, how, for the verifier allows five arguments.
  *
- *   bit  0      the kind of the resource
- *   bits 1, 2   none: in a view (decide.h) they tell which path of a move is meant
+ *   bits 0..2   the kind of the resource: KIND_MASK
  *   bits 3..7   flags
  *   bits 8..15  REFUSE: the boundary that is crossed
  *   bits 16, 17 LATE, FIRM */

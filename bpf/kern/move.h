@@ -53,7 +53,7 @@ static __always_inline int against(struct scratch *s, u64 full)
 		bits |= gains(s, plan, mv->target | OF_DEST);
 	if ((mv->links & 1 && guards(s, plan, true, LOST)) || (mv->links & 2 && guards(s, plan, false, LOST)))
 		bits |= LEADS;
-	if (bits && mv->op == OP_RENAME && mv->kind & KIND_DIR && guards(s, plan, false, BIT(ACT_MOVE) | BIT(ACT_DELETE)))
+	if (bits && mv->op == OP_RENAME && mv->kind == KIND_DIR && guards(s, plan, false, BIT(ACT_MOVE) | BIT(ACT_DELETE)))
 		bits |= HOLDS;
 	return bits;
 }

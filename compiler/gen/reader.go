@@ -66,9 +66,10 @@ func (r *Reader) Answer(q abi.Request) (v abi.Verdict, reported bool, err error)
 		}
 		class = r.decide(class-rows, &q)
 	}
-	row := r.low(4) + class*6 + int(q.Kind)
+	kinds := r.low(23)
+	row := r.low(4) + class*3*kinds + int(q.Kind)
 	says := func(word int) bool { return r.word(word)>>q.Action&1 == 1 }
-	granted, asked, reported := says(row), says(row+2), says(row+4)
+	granted, asked, reported := says(row), says(row+kinds), says(row+2*kinds)
 	switch {
 	case r.failure != nil:
 		return abi.Deny, false, r.failure
@@ -184,7 +185,7 @@ func (r *Reader) decide(number int, q *abi.Request) int {
 	if r.word(at+1+int(q.Kind))>>q.Action&1 == 1 {
 		r.seen["decision node: early stop"]++
 	}
-	return r.packed(at+5, class)
+	return r.packed(at+1+2*r.low(23), class)
 }
 
 func size(n int) string {
