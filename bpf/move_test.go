@@ -18,6 +18,7 @@ func (a *arena) move(r abi.Request, to string) error {
 	if len(r.Path)%2 == 0 {
 		need = abi.MaskOf(abi.Move, abi.Delete)
 	}
+	r.Kind %= abi.NumPaths // no other moves
 	m, err := bpf.SameMove(a.walker, a.plan.Table, r, to, need)
 	if err != nil {
 		return err

@@ -43,20 +43,16 @@ func PathProblem(p string) (problem, mend string) {
 }
 
 // isPath reports the entity types whose ids are paths.
-func isPath(t types.EntityType) bool { return t == schema.File || t == schema.Dir }
+func isPath(t types.EntityType) bool {
+	_, ok := kindOf(t)
+	return ok
+}
 
 // resourceType returns the Cedar type of a kind.
 func resourceType(k abi.Kind) types.EntityType { return types.EntityType(k.Type()) }
 
 // kindOf finds the kind of a Cedar type.
-func kindOf(t types.EntityType) (abi.Kind, bool) {
-	for k := range abi.NumKinds {
-		if resourceType(k) == t {
-			return k, true
-		}
-	}
-	return 0, false
-}
+func kindOf(t types.EntityType) (abi.Kind, bool) { return abi.ParseKind(string(t)) }
 
 // world is what Cedar may know: the entities file, the actions of the schema,
 // and a File and a Dir for every possible path, whether it exists or not: a

@@ -185,12 +185,8 @@ func (r *request) resource() (abi.Kind, string, error) {
 	if r.Resource == nil {
 		return 0, "", fmt.Errorf("resource: missing: it is not decided; add {\"type\":\"file_system::File\",\"path\":…}")
 	}
-	var kind abi.Kind
-	switch r.Resource.typ {
-	case "file_system::File":
-	case "file_system::Dir":
-		kind = abi.Dir
-	default:
+	kind, ok := abi.ParseKind(r.Resource.typ)
+	if !ok || kind >= abi.NumPaths {
 		return 0, "", fmt.Errorf("resource type %q: not decided here; use file_system::File or file_system::Dir", r.Resource.typ)
 	}
 	if problem, mend := compiler.PathProblem(r.Resource.id); problem != "" {

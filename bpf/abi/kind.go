@@ -33,6 +33,16 @@ func (k Kind) String() string {
 // Type returns the Cedar entity type, for example "file_system::File".
 func (k Kind) Type() string { return kinds[k].namespace + "::" + kinds[k].name }
 
+// ParseKind finds the kind with a Cedar entity type.
+func ParseKind(typ string) (Kind, bool) {
+	for k := range NumKinds {
+		if k.Type() == typ {
+			return k, true
+		}
+	}
+	return 0, false
+}
+
 // Plural names several, for example "files".
 func (k Kind) Plural() string { return kinds[k].plural }
 

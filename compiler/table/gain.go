@@ -19,6 +19,9 @@ const (
 	gainBits    = 4                          // of a pair
 )
 
+// Each kind with a path has a bit.
+const _ = uint(gainBits - 2 - abi.NumPaths)
+
 // lost are the actions that fill a directory: what may be had beneath the old place,
 // and not beneath the new one, would come along with a move.
 const lost = abi.ActionMask(1<<abi.Create | 1<<abi.Write)
