@@ -87,20 +87,29 @@ func (t *Table) dumpAutomaton(out io.Writer, d abi.Dim) error {
 		d, hi(t.words[hdrDims+int(d)]), a.states(), hi(a[0])); err != nil {
 		return err
 	}
-	for s := range a.states() {
+	var err error
+	dumpStates(a.states(), a.output, func(s int, c byte) int { return a.run(s, string([]byte{c})) }, func(line string) {
+		if err == nil {
+			_, err = fmt.Fprintln(out, line)
+		}
+	})
+	return err
+}
+
+// dumpStates writes the states of an automaton, a line each, with their outputs
+// and what they read on the way to others.
+func dumpStates(states int, output func(int) int, step func(int, byte) int, line func(string)) {
+	for s := range states {
 		var steps strings.Builder
 		for c := 0; c < 256; {
-			first, to := c, a.run(s, string([]byte{byte(c)}))
-			for c < 256 && a.run(s, string([]byte{byte(c)})) == to {
+			first, to := c, step(s, byte(c))
+			for c < 256 && step(s, byte(c)) == to {
 				c++
 			}
 			fmt.Fprintf(&steps, " %s→%d", span(first, c-1), to)
 		}
-		if _, err := fmt.Fprintf(out, "  state %d: class %d,%s\n", s, a.output(s), steps.String()); err != nil {
-			return err
-		}
+		line(fmt.Sprintf("  state %d: class %d,%s", s, output(s), steps.String()))
 	}
-	return nil
 }
 
 func span(first, last int) string {
