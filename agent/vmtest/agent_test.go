@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -81,7 +82,7 @@ func startAgent(t *testing.T) *agentProcess {
 	must(a.cmd.Start())
 	go func() { a.done <- a.cmd.Wait() }()
 	for end := time.Now().Add(4 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
-		if r := stockade(t, "ps"); r.code == 0 {
+		if listens() && stockade(t, "ps").code == 0 {
 			return a
 		}
 		select {
@@ -95,6 +96,16 @@ func startAgent(t *testing.T) *agentProcess {
 			t.Fatalf("the agent does not answer\n%s", a.said)
 		}
 	}
+}
+
+// listens reports whether somebody listens at the agent's socket: to ask so is cheap,
+// and leaves an agent that loads its programs the processor.
+func listens() bool {
+	conn, err := net.Dial("unix", agent.DefaultSocket)
+	if err == nil {
+		conn.Close()
+	}
+	return err == nil
 }
 
 // retireAgent lets the agent give up all workloads and end. What is loaded stays

@@ -153,7 +153,7 @@ func TestReadOnlyTree(t *testing.T) {
 }
 
 func TestReadWriteTree(t *testing.T) {
-	inVM(t)
+	byAgent(t)
 	confined(t, "read-write-tree.cedar", `cd `+tree+` && echo a > new && mv new newer && cat newer && rm newer`).want(t, 0)
 	confined(t, "read-write-tree.cedar", `rm -f `+tree+`/originals/file`).want(t, 1, `policy keep-originals ("the originals are never changed")`)
 }
@@ -199,11 +199,12 @@ func TestAPolicyInAuditIsReported(t *testing.T) {
 }
 
 func TestStatIsEnforcedWhereHandled(t *testing.T) {
-	inVM(t)
+	byAgent(t)
 	must(os.WriteFile("/policy/stat.cedar", []byte(`// what programs start with is the baseline's
 permit (principal, action == file_system::Action::"stat", resource)
 when { resource == file_system::File::"/etc/hostname" || resource == file_system::Dir::"/vmtest" };`), 0o644))
 	confined(t, "", `stat /srv/key >/dev/null`).want(t, 0)
+	confinedBy = ownSet // the agent's handles no stat
 	confined(t, "", `stat /etc/hostname >/dev/null; stat /srv/key`, "--policy", "/policy/stat.cedar", "--handle", "stat").
 		want(t, 1, "denied stat /srv/key by /usr/bin/stat[")
 }
