@@ -211,7 +211,8 @@ when { resource == file_system::File::"/etc/hostname" || resource == file_system
 
 func TestJSONIsOneObjectALine(t *testing.T) {
 	byAgent(t)
-	r := confined(t, "", `cat /srv/key 2>/dev/null; true`, "--json")
+	more := t.TempDir() + "/more"
+	r := confined(t, "", `cat /srv/key 2>/dev/null; true`, "--json", "--sink", "text="+more)
 	var types []string
 	for line := range strings.Lines(r.stderr) {
 		var o struct {
@@ -228,6 +229,9 @@ func TestJSONIsOneObjectALine(t *testing.T) {
 	}
 	if strings.Join(types, " ") != "denial summary" || r.code != 0 {
 		t.Errorf("%v, exit %d", types, r.code)
+	}
+	if text, err := os.ReadFile(more); err != nil || strings.Count(string(text), "\n") != 1 || !strings.Contains(string(text), " denied read /srv/key by ") {
+		t.Errorf("the other sink has %q, %v", text, err)
 	}
 }
 
