@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help build test demo bench generate lint vm-shell setup clean vm
+.PHONY: help build test quick demo bench generate lint vm-shell setup clean vm
 
 export CGO_ENABLED := 0
 export PATH := $(PATH):/usr/local/go/bin
@@ -19,9 +19,13 @@ build: ## one static binary, bin/stockade
 	@go build -trimpath -ldflags '$(LDFLAGS)' -o bin/stockade ./cmd/stockade
 	@printf 'built bin/stockade (%s, %s bytes)\n' '$(VERSION)' "$$(stat -c %s bin/stockade)"
 
-test: ## all tests: native, then on kernels 6.1, 6.12 and 7.2 (root; about an hour)
+test: ## all tests: native, then on kernels 6.1, 6.12 and 7.2 (root; it says what it will take)
 	@scripts/setup test
 	@go run ./scripts/verify $(TESTFLAGS)
+
+quick: ## lint, short native tests, and the core trials on kernel 6.12 (root; minutes)
+	@scripts/setup test lint
+	@scripts/lint & lint=$$!; failed=0; go run ./scripts/verify -quick $(TESTFLAGS) || failed=1; wait $$lint || failed=1; exit $$failed
 
 demo: build ## an injected coding agent meets a policy (root; in a VM if this host lacks BPF LSM)
 	@scripts/demo/demo

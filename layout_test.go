@@ -34,6 +34,7 @@ var layout = []struct {
 	{"compiler/gen", []string{"bpf/abi"}}, // random cases, for tests
 	{"compiler/table", []string{"compiler/rule", "compiler/pattern", "bpf/abi"}},
 	{"compiler", []string{"compiler/rule", "compiler/pattern", "compiler/schema", "compiler/table", "bpf/abi"}},
+	{"compiler/report", []string{"compiler", "compiler/table", "bpf/abi"}},
 	{"bpf", []string{"bpf/abi", "bpf/fault"}},
 	{"bpf/vmtest/*", []string{"bpf/vmtest/*", "bpf/abi"}}, // small programs for tests
 	{"agent/*", []string{"bpf/abi", "bpf/fault"}},
@@ -48,7 +49,7 @@ var layout = []struct {
 	{"agent/daemon", []string{"agent/run", "agent/hold", "agent/host", "agent/delivery", "agent/explain", "agent/policies", "agent/sink", "agent/config", "agent/api",
 		"compiler", "bpf", "bpf/abi", "bpf/fault", "cgroup", "inotify"}},
 	{"agent", []string{"agent/daemon", "agent/run", "agent/decide", "agent/policies", "agent/host", "agent/sink", "agent/config", "agent/api", "compiler", "bpf/abi"}},
-	{"cmd/stockade", []string{"agent", "compiler", "cgroup", "bpf", "bpf/abi"}},
+	{"cmd/stockade", []string{"agent", "compiler", "compiler/report", "cgroup", "bpf", "bpf/abi"}},
 	{"scripts/*", []string{"*"}},
 }
 
@@ -175,6 +176,8 @@ func TestPlantedViolationIsFound(t *testing.T) {
 		{"agent", "agent/sink", true},
 		{"agent/sink", "bpf/abi", true},
 		{"cmd/stockade", "agent", true},
+		{"cmd/stockade", "compiler/report", true},
+		{"compiler/report", "compiler", true},
 		{"scripts/bench", "compiler", true},
 		{"scripts/vm/guest", "scripts/vm/wire", true},
 
@@ -195,6 +198,8 @@ func TestPlantedViolationIsFound(t *testing.T) {
 		{"compiler/schema", "bpf/abi", false},
 		{"compiler", "bpf", false},
 		{"compiler", "compiler/gen", false},
+		{"compiler", "compiler/report", false},
+		{"agent", "compiler/report", false},
 		{"compiler", ebpf, false},
 		{"compiler/table", ebpf + "/btf", false},
 		{"bpf", "compiler", false},

@@ -195,9 +195,10 @@ func TestRingGoesRound(t *testing.T) {
 func TestReadWaits(t *testing.T) {
 	w := newWriter(t)
 	v := w.open()
-	soon := time.AfterFunc(50*time.Millisecond, func() { w.write() })
-	defer soon.Stop()
+	written := make(chan struct{})
+	time.AfterFunc(50*time.Millisecond, func() { w.write(); close(written) })
 	w.want(v, 1)
+	<-written
 	closed := make(chan error)
 	time.AfterFunc(50*time.Millisecond, func() { closed <- v.Close() })
 	if _, err := v.Read(); !errors.Is(err, os.ErrClosed) {

@@ -44,7 +44,7 @@ func BenchmarkFront(b *testing.B) {
 					if err != nil {
 						b.Fatal(err)
 					}
-					if _, err := f.lower(c.in.handled()); err != nil {
+					if _, err := f.rules(c.in.handled()); err != nil {
 						b.Fatal(err)
 					}
 				}

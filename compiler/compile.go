@@ -1,21 +1,16 @@
 // Package compiler turns Cedar policies into plans: pure data that the kernel
 // side walks. What it cannot compile exactly it refuses.
 //
-// The stages, a file each: parse.go (text to syntax tree), check.go (schema
-// and literals), lower.go (conditions over the resource), split.go (small
-// rules), then package table. Dump shows what each leaves.
+// Stages lists the steps, a file each: parse.go (text to syntax tree) and
+// check.go (schema and literals), lower.go (conditions over the resource),
+// split.go (small rules), then those of package table. Dump shows what each
+// leaves.
 package compiler
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/cedar-policy/cedar-go/types"
 
@@ -95,52 +90,50 @@ func read(in Input) (*front, error) {
 // Compile turns a policy set into the plan of one principal, or into nothing:
 // its error lists everything that is wrong (type Errors).
 func Compile(in Input) (*Plan, error) {
-	f, err := read(in)
-	if err != nil {
+	c := &compilation{in: in}
+	if err := c.run(Stages); err != nil {
 		return nil, err
 	}
-	return f.compile(in)
+	return c.plan(), nil
 }
 
 // compile runs the stages after reading.
 func (f *front) compile(in Input) (*Plan, error) {
-	var errs collector
-	set, failures := f.lowered(in.handled(), &errs)
-	if err := errs.err(); err != nil {
+	c := &compilation{in: in, front: f}
+	if err := c.run(Stages[1:]); err != nil {
 		return nil, err
 	}
-	settle(&set, in.Answers)
-	prune(&set)
-	t, err := build(&set, in.handled())
-	if err != nil {
-		return nil, err
-	}
+	return c.plan(), nil
+}
+
+// plan gathers what all stages have left.
+func (c *compilation) plan() *Plan {
+	f, handled, t := c.front, c.in.handled(), c.building.Table()
 	plan := &Plan{
 		Principal: f.principal.String(),
-		Digest:    digest(in),
-		Rules:     set,
+		Digest:    digest(c.in),
+		Rules:     c.set,
 		Table:     t,
-		Handled:   in.handled(),
-		Warnings:  slices.Concat(f.warnings(in.handled()), failingForbids(failures), aliases(t)),
-		index:     newRuleIndex(set.Rules),
-		scopes:    f.scopes(in.handled()),
+		Handled:   handled,
+		Warnings:  slices.Concat(f.warnings(handled), failingForbids(c.failures), aliases(t)),
+		index:     newRuleIndex(c.set.Rules),
+		scopes:    f.scopes(handled),
 	}
-	if len(set.Residuals) > 0 {
+	if len(c.set.Residuals) > 0 {
 		plan.front = f
 	}
-	return plan, nil
+	return plan
 }
 
 // maxCostly bounds the policies that an error about patterns names.
 const maxCostly = 5
 
-// build makes the table. Too large automata are the fault of the policies whose
-// patterns cost most.
-func build(set *rule.Set, handled abi.ActionMask) (*table.Table, error) {
-	t, err := table.Build(set, handled)
+// costly turns the error of a table that needs too large automata into one of
+// the policies whose patterns cost most.
+func costly(set *rule.Set, err error) error {
 	var globs *table.GlobsError
 	if !errors.As(err, &globs) {
-		return t, err
+		return err
 	}
 	var errs collector
 	for i, index := range globs.Policies {
@@ -152,7 +145,7 @@ func build(set *rule.Set, handled abi.ActionMask) (*table.Table, error) {
 		errs.addf(pos, "policy %s: its patterns on %s are among those that cost most: together they need automata of more than %d states: the policy set is refused; use fewer stars in a pattern, or begin patterns with a directory",
 			p.ID, globs.Field, globs.States)
 	}
-	return nil, errs.err()
+	return errs.err()
 }
 
 // aliases warns of rights that can give a path a second name. What a policy
@@ -164,13 +157,6 @@ func aliases(t *table.Table) []string {
 		list = append(list, "policies: mount is permitted somewhere: a bind mount shows a directory under another path, and policies see that path only; permit mount nowhere if anything is forbidden by path")
 	}
 	return list
-}
-
-func (f *front) lower(handled abi.ActionMask) (rule.Set, error) {
-	var errs collector
-	set, _ := f.lowered(handled, &errs)
-	prune(&set)
-	return set, errs.err()
 }
 
 // warnings names the actions that policies are about, hooks could decide and
@@ -232,32 +218,4 @@ func (p *policy) actionsNamed() []types.EntityUID {
 		})
 	}
 	return named
-}
-
-// digest identifies the policy set: sources in any order, entities, schema, and
-// answers.
-func digest(in Input) string {
-	sources := slices.Clone(in.Sources)
-	slices.SortFunc(sources, func(a, b Source) int {
-		if a.Name != b.Name {
-			return strings.Compare(a.Name, b.Name)
-		}
-		return bytes.Compare(a.Text, b.Text)
-	})
-	h := sha256.New()
-	put := func(b []byte) {
-		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(b))))
-		h.Write(b)
-	}
-	h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(sources))))
-	for _, s := range sources {
-		put([]byte(s.Name))
-		put(s.Text)
-	}
-	put(in.Entities)
-	put(schema.Text)
-	for _, a := range in.Answers {
-		put(fmt.Appendf(nil, "%+v", a))
-	}
-	return hex.EncodeToString(h.Sum(nil))
 }

@@ -110,8 +110,8 @@ func TestEveryStageCanBeDumped(t *testing.T) {
 		}
 	}
 	for _, stage := range Stages {
-		if err := Dump(stage, in, &bytes.Buffer{}); err != nil {
-			t.Errorf("%s: %v", stage, err)
+		if err := Dump(stage.Name, in, &bytes.Buffer{}); err != nil {
+			t.Errorf("%s: %v", stage.Name, err)
 		}
 	}
 	if err := Dump("tree", in, &bytes.Buffer{}); err == nil {

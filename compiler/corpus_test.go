@@ -405,8 +405,8 @@ func (p *corpusPlan) lower(policies []*policy, principal types.EntityUID, data t
 			continue
 		}
 		l.policy, l.index, l.shared = policy, i, map[residualKey]int{}
-		rules, errors := l.rules(i, policy)
-		set.Rules = append(set.Rules, rules...)
+		formulas, errors := l.formulas(i, policy)
+		set.Rules = append(set.Rules, cut(set.Policies, formulas)...)
 		p.errors[i] = errors
 	}
 	set.Residuals = l.residuals

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/compiler/pattern"
@@ -158,139 +157,12 @@ func (p *Plan) questions() []string {
 	return slices.Compact(list)
 }
 
-// Heading says what changes: the verdict, and of which actions.
-func (c *Change) Heading() string {
-	return fmt.Sprintf("newly %s (was %s): %s", past(c.New), past(c.Old), actionsText(c.Actions))
-}
-
-func past(a table.Answer) string {
-	word := [...]string{abi.Deny: "denied", abi.Allow: "allowed", abi.Ask: "asked"}[a.Verdict]
-	if a.Reported {
-		word += " and reported by policies in audit"
-	}
-	return word
-}
-
 // answers is what the table says of a request.
 func (p *Plan) answers(r abi.Request) table.Answer { return p.Table.Answer(r) }
-
-// actionsText lists actions, and kinds where they matter.
-func actionsText(m abi.Masks) string {
-	all := m.All()
-	var parts []string
-	add := func(mask abi.ActionMask, kind string) {
-		if mask != 0 {
-			parts = append(parts, strings.ReplaceAll(mask.String(), ",", ", ")+kind)
-		}
-	}
-	add(all, "")
-	for k := range abi.NumKinds {
-		add(m[k]&^all, " ("+k.Plural()+")")
-	}
-	return strings.Join(parts, "; ")
-}
-
-// Lines describes where and when, a line each, with at most limit places and as
-// many exceptions of each; 0 is no limit.
-func (c *Change) Lines(limit int) []string {
-	var lines []string
-	for i, p := range c.Places {
-		if limit > 0 && i == limit {
-			lines = append(lines, fmt.Sprintf("and %d more places", len(c.Places)-i))
-			break
-		}
-		lines = append(lines, printable(c.placeText(p)))
-		for j, x := range p.Except {
-			if limit > 0 && j == limit {
-				lines = append(lines, fmt.Sprintf("    and %d more exceptions", len(p.Except)-j))
-				break
-			}
-			lines = append(lines, "    except "+printable(c.placeText(x)))
-		}
-	}
-	for i, g := range c.Globs {
-		if limit > 0 && i == limit {
-			lines = append(lines, fmt.Sprintf("and by %d more patterns", len(c.Globs)-i))
-			break
-		}
-		lines = append(lines, printable("by pattern "+g.Pattern+", such as "+g.Path))
-	}
-	example := "for example " + RequestText(c.Witness)
-	if len(c.Needs) > 0 {
-		var facts []string
-		for _, d := range c.Needs {
-			facts = append(facts, FactText(d, c.Witness.Facts))
-		}
-		example += " if " + strings.Join(facts, ", ")
-	}
-	return append(lines, example)
-}
-
-// placeText writes a place; /a/** is what lies beneath /a.
-func (c *Change) placeText(p table.Place) string {
-	beneath := strings.TrimSuffix(p.Path, "/") + "/**"
-	if p.Some {
-		return "some of " + beneath
-	}
-	var self string
-	for k := range abi.NumKinds {
-		if p.Self[k] && c.Actions[k] != 0 {
-			self += " or " + strings.ToLower(k.String())
-		}
-	}
-	switch {
-	case self == "":
-		return beneath
-	case strings.Count(self, " or ") == 2 || c.Actions[abi.File] == 0 || c.Actions[abi.Dir] == 0:
-		self = p.Path
-	default:
-		self = p.Path + " (" + strings.TrimPrefix(self, " or ") + ")"
-	}
-	if p.Beneath {
-		return self + ", " + beneath
-	}
-	return self
-}
 
 // RequestText writes a request without its facts.
 func RequestText(r abi.Request) string {
 	return printable(fmt.Sprintf("%s %s %s", r.Action, strings.ToLower(r.Kind.String()), r.Path))
-}
-
-// FactNames are the names of the facts that may matter to a verdict, as flags
-// and JSON write them.
-var FactNames = func() map[abi.Dim]string {
-	names := map[abi.Dim]string{}
-	for _, f := range abi.EachFact() {
-		if f.Flag != "" {
-			names[f.Dim] = f.Flag
-		}
-	}
-	return names
-}()
-
-// FactValue returns the fact of a dimension.
-func FactValue(d abi.Dim, f abi.Facts) any {
-	r, fact := abi.Request{Facts: f}, d.Fact()
-	switch {
-	case fact.Clock:
-		return time.UnixMilli(fact.Value(&r)).UTC().Format("2006-01-02T15:04:05.999Z07:00")
-	case fact.Number:
-		return fact.Value(&r)
-	}
-	return fact.Text(&r)
-}
-
-// FactText writes the fact of a dimension.
-func FactText(d abi.Dim, f abi.Facts) string {
-	v := FactValue(d, f)
-	switch {
-	case v == "" && !d.Fact().Path:
-		return FactNames[d] + " is empty"
-	case v == "":
-		return FactNames[d] + " is not known"
-	}
-	return printable(fmt.Sprintf("%s is %v", FactNames[d], v))
 }
 
 // Printable escapes what a policy or a path could do to a terminal.

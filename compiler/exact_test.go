@@ -270,7 +270,7 @@ func TestRulesHoldWhereCedarSaysSo(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", text, err)
 		}
-		set, err := f.lower(abi.EnforcedActions)
+		set, err := f.rules(abi.EnforcedActions)
 		if err != nil {
 			t.Fatalf("%s: %v", text, err)
 		}

@@ -35,17 +35,26 @@ type lowerer struct {
 	tooLarge bool
 }
 
-// lowered returns the rules of all policies, with residuals that no rule may need. It reports what it cannot compile.
-func (f *front) lowered(handled abi.ActionMask, errs *collector) (rule.Set, []failure) {
+// lowered is what one policy comes to for actions that it does not tell apart.
+type lowered struct {
+	policy  int
+	actions abi.ActionMask
+	cond    rule.Cond // where it is satisfied
+}
+
+// lower returns the formulas of all policies and a set without rules, with
+// residuals that none may need. It reports what it cannot compile.
+func (f *front) lower(handled abi.ActionMask, errs *collector) (rule.Set, []lowered, []failure) {
 	l := &lowerer{principal: f.principal, workload: f.workload, world: newWorld(f.data), regions: newRegions(f.data),
 		handled: handled, covers: coverage(), contexts: make(map[types.EntityUID]term), errs: errs}
 	set := rule.Set{Policies: make([]rule.Policy, len(f.policies)), Unenforced: unenforced(f.policies, l.covers)}
+	var list []lowered
 	var failures []failure
 	for i, p := range f.policies {
 		set.Policies[i] = p.meta
 		l.policy, l.index, l.culprits, l.shared = p, i, nil, make(map[residualKey]int)
-		rules, errors := l.rules(i, p)
-		set.Rules = append(set.Rules, rules...)
+		formulas, errors := l.formulas(i, p)
+		list = append(list, formulas...)
 		if errors != nil {
 			failures = append(failures, failure{p, errors, l.culprits, l.env()})
 		}
@@ -54,7 +63,7 @@ func (f *front) lowered(handled abi.ActionMask, errs *collector) (rule.Set, []fa
 		}
 	}
 	set.Residuals = l.residuals
-	return set, failures
+	return set, list, failures
 }
 
 // failure is a policy whose evaluation may error, and where.
@@ -102,34 +111,21 @@ func (l *lowerer) actions(scope scopeNode) abi.ActionMask {
 	return l.handled
 }
 
-// rules lowers one policy. Actions with equal formulas share a rule. errors
-// are the conditions under which its evaluation errors.
-func (l *lowerer) rules(index int, p *policy) (rules []rule.Rule, errors []rule.Cond) {
+// formulas lowers one policy. errors are the conditions under which its
+// evaluation errors.
+func (l *lowerer) formulas(index int, p *policy) (list []lowered, errors []rule.Cond) {
 	mask := l.actions(p.action)
 	if mask == 0 || !l.principalMatches(p.principal) {
 		return nil, nil
 	}
-	groups := l.groups(p, mask)
-	at := make(map[string]int)
-	for _, group := range groups {
+	for _, group := range l.groups(p, mask) {
 		x := l.satisfied(p, group.Actions()[0])
 		if !x.e.is(false) {
 			errors = append(errors, x.e.cond)
 		}
-		for _, cond := range split(x.t.cond) {
-			key := ""
-			if len(groups) > 1 {
-				key = cond.String()
-			}
-			if i, ok := at[key]; ok && len(groups) > 1 {
-				rules[i].Actions |= group
-				continue
-			}
-			at[key] = len(rules)
-			rules = append(rules, rule.Rule{Policy: index, Effect: p.meta.Effect, Audited: p.meta.Audited(), Actions: group, Cond: cond})
-		}
+		list = append(list, lowered{index, group, x.t.cond})
 	}
-	return rules, errors
+	return list, errors
 }
 
 // groups splits actions into those that a policy cannot tell apart.

@@ -235,9 +235,16 @@ func rulesOf(t *testing.T, policies string) rule.Set {
 	if err != nil {
 		t.Fatal(err)
 	}
-	set, err := f.lower(abi.EnforcedActions)
+	set, err := f.rules(abi.EnforcedActions)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return set
+}
+
+// rules runs the stages that end with the rules, on what may not be valid.
+func (f *front) rules(handled abi.ActionMask) (rule.Set, error) {
+	c := &compilation{in: Input{Handled: handled}, front: f}
+	err := c.run(Stages[1:3])
+	return c.set, err
 }

@@ -93,7 +93,7 @@ func TestNumbersCompareAsCedarDoes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		set, err := f.lower(abi.EnforcedActions)
+		set, err := f.rules(abi.EnforcedActions)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -18,8 +18,8 @@ type Policy = rule.Policy
 type Plan struct {
 	// Principal is the Cedar text of the principal, for example User::"alice".
 	Principal string
-	// Digest identifies the policy set: SHA-256, in hexadecimal, of its
-	// canonical form (policies, entities, schema).
+	// Digest identifies the policy set: SHA-256, in hexadecimal, of an encoding of
+	// policies, entities, schema and answers (digest.go).
 	Digest string
 	Rules  rule.Set
 	Table  *table.Table

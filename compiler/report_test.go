@@ -145,7 +145,7 @@ func TestTheIndexFindsEveryRuleThatHolds(t *testing.T) {
 		if err != nil {
 			continue // a path with a star and a trailing slash, for example
 		}
-		set, err := f.lower(abi.EnforcedActions)
+		set, err := f.rules(abi.EnforcedActions)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,7 +176,7 @@ func BenchmarkSatisfied(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		set, err := f.lower(abi.DefaultActions)
+		set, err := f.rules(abi.DefaultActions)
 		if err != nil {
 			b.Fatal(err)
 		}

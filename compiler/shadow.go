@@ -53,8 +53,8 @@ func FindIdle(in Input, plan *Plan, limit time.Duration, skip ...string) (*IdleR
 	audits := s // those in audit are looked at as if they were enforced
 	if slices.ContainsFunc(plan.Rules.Rules, func(r rule.Rule) bool { return r.Audited }) {
 		all := plan.inForce(true)
-		if all.Table, err = build(&all.Rules, plan.Handled); err != nil {
-			return nil, err
+		if all.Table, err = table.Build(&all.Rules, plan.Handled); err != nil {
+			return nil, costly(&all.Rules, err)
 		}
 		if audits, err = newIdleSearch(all); err != nil {
 			return nil, err

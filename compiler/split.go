@@ -11,6 +11,46 @@ import (
 // disjunction.
 const maxSplit = 1 << 24
 
+// cut turns the formulas of policies into rules. Actions for which a policy has
+// equal ones share them.
+func cut(policies []rule.Policy, list []lowered) []rule.Rule {
+	var rules []rule.Rule
+	for len(list) > 0 {
+		n := 1
+		for n < len(list) && list[n].policy == list[0].policy {
+			n++
+		}
+		rules = append(rules, cutOne(&policies[list[0].policy], list[:n])...)
+		list = list[n:]
+	}
+	return rules
+}
+
+// cutOne cuts the formulas of one policy.
+func cutOne(p *rule.Policy, list []lowered) []rule.Rule {
+	var rules []rule.Rule
+	at := make(map[string]int)
+	for _, f := range list {
+		for _, cond := range split(f.cond) {
+			if len(list) > 1 {
+				key := cond.String()
+				if i, ok := at[key]; ok {
+					rules[i].Actions |= f.actions
+					continue
+				}
+				at[key] = len(rules)
+			}
+			rules = append(rules, f.rule(p, cond))
+		}
+	}
+	return rules
+}
+
+// rule is one of its policy, which holds under a condition.
+func (f *lowered) rule(p *rule.Policy, cond rule.Cond) rule.Rule {
+	return rule.Rule{Policy: f.policy, Effect: p.Effect, Audited: p.Audited(), Actions: f.actions, Cond: cond}
+}
+
 // split cuts a formula into alternatives of which any one suffices. Many small
 // rules are what tables are good at: a set of 100,000 paths becomes as many.
 func split(cond rule.Cond) []rule.Cond {

@@ -14,7 +14,10 @@ func conditionOf(t *testing.T, condition string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	set, _ := f.lowered(abi.DefaultActions, &collector{})
+	set, err := f.rules(abi.DefaultActions)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var list []string
 	for _, r := range set.Rules {
 		list = append(list, r.Cond.String())

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,6 +29,7 @@ const (
 	agentConf  = "/policy/agent.yaml"
 	agentFile  = "/policy/agent.cedar"
 	agentLog   = "/var/log/stockade.jsonl"
+	agentMore  = "/var/log/stockade.more"
 	agentGroup = "/sys/fs/cgroup/agents.slice"
 )
 
@@ -59,6 +61,7 @@ workloads:
     match: {cgroup: [agents.slice, 'single-*']}
     principal: User::"agents"
     policies: agent.cedar
+    sinks: [{text: /var/log/stockade.more}]
 `
 
 // agentProcess is an agent that runs.
@@ -81,7 +84,7 @@ func startAgent(t *testing.T) *agentProcess {
 	must(a.cmd.Start())
 	go func() { a.done <- a.cmd.Wait() }()
 	for end := time.Now().Add(4 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
-		if r := stockade(t, "ps"); r.code == 0 {
+		if listens() && stockade(t, "ps").code == 0 {
 			return a
 		}
 		select {
@@ -95,6 +98,16 @@ func startAgent(t *testing.T) *agentProcess {
 			t.Fatalf("the agent does not answer\n%s", a.said)
 		}
 	}
+}
+
+// listens reports whether somebody listens at the agent's socket: to ask so is cheap,
+// and leaves an agent that loads its programs the processor.
+func listens() bool {
+	conn, err := net.Dial("unix", agent.DefaultSocket)
+	if err == nil {
+		conn.Close()
+	}
+	return err == nil
 }
 
 // retireAgent lets the agent give up all workloads and end. What is loaded stays
@@ -195,6 +208,7 @@ func agentFixture(t *testing.T) {
 		put(agentDir+"/"+name, name+"\n")
 	}
 	must(os.MkdirAll(filepath.Dir(agentLog), 0o755))
+	must(os.RemoveAll(agentMore))
 	must(os.MkdirAll(agentGroup, 0o755))
 	put(agentConf, agentYAML)
 	put(agentFile, permitting("a", "both"))
@@ -245,6 +259,14 @@ func TestAgentConfinesWhatItsConfigurationDeclares(t *testing.T) {
 		t.Errorf("run in a workload of the agent: %s", out)
 	}
 	exact(t)
+	await(t, "what was denied at the other sink", func() bool {
+		s, err := agent.NewClient(agent.DefaultSocket).Status(context.Background())
+		must(err)
+		more, err := os.ReadFile(agentMore)
+		must(err)
+		w := s.Workloads[0]
+		return len(w.Sinks) == 1 && w.Sinks[0].Lost == 0 && w.Sinks[0].Taken == w.Delivered && uint64(bytes.Count(more, []byte(" denied "))) == w.Delivered
+	})
 }
 
 // exact waits until every denial is accounted for.

@@ -11,15 +11,19 @@ import (
 )
 
 func compileVerb() *cli.Command {
-	stages := strings.Join(compiler.Stages, ", ")
+	var stages strings.Builder
+	for _, s := range compiler.Stages {
+		fmt.Fprintf(&stages, "   %-9s %s\n", s.Name, s.Leaves)
+	}
 	return &cli.Command{
 		Name:      "compile",
 		Usage:     "show what policies become",
 		UsageText: "stockade compile [OPTIONS] FILE...",
 		Description: `Prints the figures of the compiled table, or with --dump what a stage of the
-compiler leaves: ` + stages + `. Policies that mean the same
-become the same bytes.
+compiler leaves. Policies that mean the same become the same bytes.
 
+STAGES:
+` + stages.String() + `
 EXIT CODE:
    0, 1 if the policies do not compile, 2 if the command line is wrong
 
@@ -29,7 +33,7 @@ EXIT CODE:
 			`stockade compile -o policy.table --baseline runtime policies/`,
 		),
 		Flags: append(inputFlags("none"),
-			&cli.StringFlag{Name: "dump", Usage: "print what `STAGE` leaves: " + stages},
+			&cli.StringFlag{Name: "dump", Usage: "print what `STAGE` leaves: " + strings.Join(compiler.StageNames(), ", ")},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, TakesFile: true, Usage: "write the table, little-endian, to `FILE`"},
 		),
 		Action: compileAction,

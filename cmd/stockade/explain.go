@@ -1,11 +1,8 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
-	"io"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/cedar-policy/cedar-go/types"
@@ -14,6 +11,7 @@ import (
 	"github.com/stockade-dev/stockade/agent"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/compiler"
+	"github.com/stockade-dev/stockade/compiler/report"
 )
 
 // baselineName is the source of the runtime baseline: nobody can edit it.
@@ -72,14 +70,11 @@ func explainAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	write := report.Explanation
 	if c.Bool("json") {
-		err = explainJSON(c.App.Writer, e)
-	} else {
-		w := &lines{w: c.App.Writer}
-		explainText(w, e)
-		err = w.err
+		write = report.ExplanationJSON
 	}
-	if err != nil {
+	if err := write(c.App.Writer, e); err != nil {
 		return fmt.Errorf("output: %w: it is not complete; check where it goes", err)
 	}
 	if e.Verdict != abi.Allow {
@@ -144,154 +139,4 @@ func explainTime(c *cli.Context) (int64, error) {
 		return 0, usage(c, "now %q: no time: nothing was decided; write 2006-01-02T15:04:05Z or milliseconds since 1970", text)
 	}
 	return t.UnixMilli(), nil
-}
-
-// lines writes lines and remembers the first error.
-type lines struct {
-	w   io.Writer
-	err error
-}
-
-func (l *lines) add(indent int, format string, args ...any) {
-	if l.err == nil {
-		_, l.err = fmt.Fprintf(l.w, strings.Repeat("    ", indent)+format+"\n", args...)
-	}
-}
-
-// block writes a text of several lines.
-func (l *lines) block(indent int, text string) {
-	for line := range strings.Lines(text) {
-		l.add(indent, "%s", compiler.Printable(strings.TrimRight(line, "\n")))
-	}
-}
-
-func explainText(w *lines, e *compiler.Explanation) {
-	w.add(0, "%s: %s", e.Verdict, compiler.RequestText(e.Request))
-	if len(e.Policies) == 0 && len(e.Asks) == 0 {
-		w.add(0, "no policy permits it")
-	}
-	for _, p := range e.Policies {
-		reason := ""
-		if p.Reason() != "" {
-			reason = fmt.Sprintf(" (%q)", p.Reason())
-		}
-		w.add(0, "%s: policy %s%s", compiler.Printable(p.Position()), compiler.Printable(p.ID), reason)
-		w.block(1, p.Text)
-	}
-	for _, q := range e.Asks {
-		what := "whether it holds"
-		if q.Error {
-			what = "whether it errors"
-		}
-		w.add(0, "%s:%d:%d: the agent finds out, for policy %s, %s: %s", compiler.Printable(q.Policy.File), q.Line, q.Column,
-			compiler.Printable(q.Policy.ID), what, q.Reason)
-		w.block(1, q.Expr)
-	}
-	for i, p := range e.Audited {
-		if i == 0 {
-			w.add(0, "if policies in audit were enforced: %s", e.Would)
-		}
-		w.add(0, "%s: in audit: policy %s", compiler.Printable(p.Position()), compiler.Printable(p.ID))
-		w.block(1, p.Text)
-	}
-	if len(e.Matters) > 0 {
-		var facts []string
-		for _, d := range e.Matters {
-			facts = append(facts, compiler.FactText(d, e.Request.Facts))
-		}
-		w.add(0, "it could be otherwise with other facts; here %s", strings.Join(facts, ", "))
-	}
-	if e.Boundary != "" {
-		w.add(0, "boundary: %s", e.Boundary)
-	}
-	if e.Dead != "" {
-		w.add(0, "nothing proposed: %s", compiler.Printable(e.Dead))
-	}
-	for i, s := range e.Suggestions {
-		w.add(0, "%s", [...]string{"to allow it:", "or:"}[min(i, 1)])
-		explainSuggestion(w, &s)
-	}
-}
-
-func explainSuggestion(w *lines, s *compiler.Suggestion) {
-	for _, edit := range s.Edits {
-		if edit.Policy == nil {
-			w.add(1, "%s", edit.What)
-		} else {
-			w.add(1, "in policy %s (%s), %s", compiler.Printable(edit.Policy.ID), compiler.Printable(edit.Policy.Position()), edit.What)
-		}
-		w.block(2, edit.Text)
-	}
-	if s.Only {
-		w.add(1, "this allows nothing else")
-		return
-	}
-	w.add(1, "in all, this makes")
-	for i, change := range s.Changes {
-		if i == maxPlaces {
-			w.add(2, "and %s", agent.Plural(len(s.Changes)-i, "more change"))
-			break
-		}
-		if w.err == nil {
-			w.err = writeChange(w.w, strings.Repeat("    ", 2), &change, maxPlaces)
-		}
-	}
-}
-
-func explainJSON(w io.Writer, e *compiler.Explanation) error {
-	type object = map[string]any
-	out := object{"verdict": e.Verdict.String(), "action": e.Request.Action.String(),
-		"type": "file_system::" + e.Request.Kind.String(), "path": e.Request.Path}
-	clauses := func(list []compiler.Clause) []object {
-		policies := []object{}
-		for _, p := range list {
-			x := object{"id": p.ID, "position": p.Position(), "effect": p.Effect.String(), "text": p.Text}
-			if p.Reason() != "" {
-				x["reason"] = p.Reason()
-			}
-			policies = append(policies, x)
-		}
-		return policies
-	}
-	out["policies"] = clauses(e.Policies)
-	if len(e.Audited) > 0 {
-		out["audit"] = object{"verdict": e.Would.String(), "policies": clauses(e.Audited)}
-	}
-	if len(e.Matters) > 0 {
-		facts := object{}
-		for _, d := range e.Matters {
-			facts[compiler.FactNames[d]] = compiler.FactValue(d, e.Request.Facts)
-		}
-		out["depends_on"] = facts
-	}
-	var asks, suggestions []object
-	for _, q := range e.Asks {
-		asks = append(asks, object{"policy": q.Policy.ID, "position": fmt.Sprintf("%s:%d:%d", q.Policy.File, q.Line, q.Column),
-			"expression": q.Expr, "reason": q.Reason, "error": q.Error})
-	}
-	for _, s := range e.Suggestions {
-		var edits []object
-		for _, edit := range s.Edits {
-			x := object{"what": edit.What, "text": edit.Text}
-			if edit.Policy != nil {
-				x["policy"], x["position"] = edit.Policy.ID, edit.Policy.Position()
-			}
-			edits = append(edits, x)
-		}
-		suggestions = append(suggestions, object{"edits": edits, "only": s.Only, "changes": changesJSON(s.Changes)})
-	}
-	for name, list := range map[string][]object{"waits_for": asks, "suggestions": suggestions} {
-		if list != nil {
-			out[name] = list
-		}
-	}
-	for name, text := range map[string]string{"boundary": e.Boundary, "nothing_proposed": e.Dead} {
-		if text != "" {
-			out[name] = text
-		}
-	}
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(out)
 }

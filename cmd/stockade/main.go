@@ -32,7 +32,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	report(stderr, err)
+	printError(stderr, err)
 	var code cli.ExitCoder
 	if errors.As(err, &code) {
 		return code.ExitCode()
@@ -56,9 +56,9 @@ func nameLast(args []string) []string {
 	return append(append(slices.Clone(args[:at]), args[at+1:]...), args[at])
 }
 
-// report prints an error. Those of a policy begin with their position, so that
+// printError prints an error. Those of a policy begin with their position, so that
 // editors find it.
-func report(stderr io.Writer, err error) {
+func printError(stderr io.Writer, err error) {
 	var positioned compiler.Errors
 	switch {
 	case err.Error() == "":

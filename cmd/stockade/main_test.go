@@ -166,12 +166,12 @@ func TestCompileWritesTheSameBytesForTheSameMeaning(t *testing.T) {
 }
 
 func TestCompileDumpsEveryStage(t *testing.T) {
-	for _, stage := range []string{"ast", "rules", "table"} {
+	for _, stage := range []string{"ast", "formulas", "rules", "clauses", "classes", "trie", "narrowed", "merged", "table"} {
 		if code, out, errs := call("", "compile", "--dump", stage, "testdata/good.cedar"); code != 0 || out == "" {
 			t.Errorf("%s: exit %d, %s", stage, code, errs)
 		}
 	}
-	if code, _, errs := call("", "compile", "--dump", "x", "testdata/good.cedar"); code != 1 || !strings.Contains(errs, "ast, rules, table") {
+	if code, _, errs := call("", "compile", "--dump", "x", "testdata/good.cedar"); code != 1 || !strings.Contains(errs, "ast, formulas, rules, clauses, classes, trie, narrowed, merged, table") {
 		t.Errorf("unknown stage: exit %d, %s", code, errs)
 	}
 }

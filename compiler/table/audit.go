@@ -5,34 +5,28 @@ import (
 	"github.com/stockade-dev/stockade/compiler/rule"
 )
 
-// buildAll makes the table of the enforced rules and, if policies in audit would
-// deny something that these allow, one that says so as well: it goes before the
-// other.
-func buildAll(set *rule.Set, handled abi.ActionMask) (*Table, error) {
-	enforced, audits := *set, *set
-	enforced.Rules, audits.Rules = nil, nil
+// splitAudits returns the enforced rules and, if policies in audit could deny
+// something that these allow, the rules of a table that says so as well.
+func splitAudits(set *rule.Set) (enforced, audits *rule.Set) {
+	one, other := *set, *set
+	one.Rules, other.Rules = nil, nil
 	for _, r := range set.Rules {
 		if !r.Audited {
-			enforced.Rules = append(enforced.Rules, r)
+			one.Rules = append(one.Rules, r)
 		}
 		// Where enforced policies allow, a permit in audit changes nothing.
 		if !r.Audited || r.Effect == rule.Forbid {
-			audits.Rules = append(audits.Rules, r)
+			other.Rules = append(other.Rules, r)
 		}
 	}
-	tab, err := build(&enforced, handled, nil)
-	if err != nil || len(audits.Rules) == len(enforced.Rules) {
-		return tab, err
+	if len(other.Rules) == len(one.Rules) {
+		return &one, nil
 	}
-	reporting, err := build(&audits, handled, tab)
-	if err != nil || reporting != nil {
-		return reporting, err
-	}
-	return tab, nil
+	return &one, &other
 }
 
 // reports tells whether any verdict of the trie is reported.
-func (b *builder) reports(root *node) bool {
+func (b *builder) reports() bool {
 	found := false
 	seen := map[ref]bool{}
 	var visit func(ref)
@@ -49,7 +43,7 @@ func (b *builder) reports(root *node) bool {
 			visit(k)
 		}
 	}
-	root.each(func(n *node) {
+	b.root.each(func(n *node) {
 		visit(n.exactly)
 		visit(n.beneath)
 	})

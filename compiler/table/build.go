@@ -10,47 +10,51 @@ import (
 	"github.com/stockade-dev/stockade/compiler/rule"
 )
 
-// Build compiles rules into a verified table that decides the handled actions;
-// every other action is denied by the table and must not be asked of it.
-// Rules of equal meaning give equal bytes.
-func Build(set *rule.Set, handled abi.ActionMask) (*Table, error) {
-	tab, err := buildAll(set, handled)
-	if err != nil {
-		return nil, err
-	}
-	if err := Verify(tab.words); err != nil {
-		return nil, err
-	}
-	return tab, nil
+// newBuilder makes room for what the stages leave of some rules.
+func newBuilder(set *rule.Set, handled abi.ActionMask) *builder {
+	return &builder{rules: set, handled: handled, wandering: wandering(set) & handled, logic: newLogic(),
+		tallies: newGraph[tally](), verdicts: newGraph[verdict](), sums: map[string]ref{}, finished: map[finish]ref{}}
 }
 
-// build makes the table of some rules of a set. Where it reports, it holds the
-// table of the enforced rules, which is nil otherwise; it is nil itself if
-// enforced is not and nothing is reported.
-func build(set *rule.Set, handled abi.ActionMask, enforced *Table) (*Table, error) {
-	b := &builder{handled: handled, wandering: wandering(set) & handled, clauses: clauses(set.Rules), logic: newLogic(),
-		tallies: newGraph[tally](), verdicts: newGraph[verdict](), sums: map[string]ref{}, finished: map[finish]ref{}}
+// joinRules makes the clauses.
+func (b *builder) joinRules() error {
+	b.clauses = clauses(b.rules.Rules)
+	return nil
+}
+
+// sortValues makes the dimensions.
+func (b *builder) sortValues() error {
 	var err error
-	if b.dims, err = newDims(b.clauses); err != nil {
-		var globs *GlobsError
-		if errors.As(err, &globs) {
-			globs.rank(set.Rules)
-		}
-		return nil, err
+	b.dims, err = newDims(b.clauses)
+	var globs *GlobsError
+	if errors.As(err, &globs) {
+		globs.rank(b.rules.Rules)
 	}
+	return err
+}
+
+// plantTrie makes the trie and decides everything at every node.
+func (b *builder) plantTrie() error {
 	t := newTrie()
 	for i := range b.clauses {
 		t.link(&b.clauses[i].formula, i, b.dims, b.logic)
 	}
-	t.root.number(0)
-	b.decide(t.root)
-	b.narrow(t.root)
-	b.dims = b.merge(t.root)
-	if enforced != nil && !b.reports(t.root) {
-		return nil, nil
-	}
-	b.sum(t.root)
-	return b.encode(t.root, enforced)
+	b.root = t.root
+	b.root.number(0)
+	b.decide(b.root)
+	return nil
+}
+
+// narrowTrie leaves the smallest trie.
+func (b *builder) narrowTrie() error {
+	b.narrow(b.root)
+	return nil
+}
+
+// mergeClasses leaves the fewest classes.
+func (b *builder) mergeClasses() error {
+	b.dims = b.merge(b.root)
+	return nil
 }
 
 // wandering lists the actions of rules with an unknown that depends on the
@@ -97,12 +101,14 @@ type finish struct {
 // builder keeps, while the trie is walked, what every clause comes to at the
 // present place: true or false, which is counted for each action, or a diagram.
 type builder struct {
+	rules   *rule.Set
 	handled abi.ActionMask
 	// wandering are the actions for which what is unknown depends on the
 	// resource: an ask at one path is another question than at the next.
 	wandering abi.ActionMask
 	clauses   []clause
 	dims      *dims
+	root      *node
 	logic     *logic
 	tallies   *graph[tally]
 	verdicts  *graph[verdict]

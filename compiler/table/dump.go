@@ -20,7 +20,7 @@ func (t *Table) Dump(out io.Writer) error {
 	}
 	for i := range t.Rows {
 		r := t.Row(i)
-		if _, err := fmt.Fprintf(out, "class %d:%s\n", i, byKind(func(k abi.Kind) string { return strings.ToLower(k.String()) + " " + r.text(k) })); err != nil {
+		if _, err := fmt.Fprintf(out, "class %d:%s\n", i, r.texts()); err != nil {
 			return err
 		}
 	}
@@ -83,20 +83,29 @@ func (t *Table) dumpAutomaton(out io.Writer, d abi.Dim) error {
 		d, hi(t.words[abi.HdrDims+int(d)]), a.states(), hi(a[0])); err != nil {
 		return err
 	}
-	for s := range a.states() {
+	var err error
+	dumpStates(a.states(), a.output, func(s int, c byte) int { return a.run(s, string([]byte{c})) }, func(line string) {
+		if err == nil {
+			_, err = fmt.Fprintln(out, line)
+		}
+	})
+	return err
+}
+
+// dumpStates writes the states of an automaton, a line each, with their outputs
+// and what they read on the way to others.
+func dumpStates(states int, output func(int) int, step func(int, byte) int, line func(string)) {
+	for s := range states {
 		var steps strings.Builder
 		for c := 0; c < 256; {
-			first, to := c, a.run(s, string([]byte{byte(c)}))
-			for c < 256 && a.run(s, string([]byte{byte(c)})) == to {
+			first, to := c, step(s, byte(c))
+			for c < 256 && step(s, byte(c)) == to {
 				c++
 			}
 			fmt.Fprintf(&steps, " %s→%d", span(first, c-1), to)
 		}
-		if _, err := fmt.Fprintf(out, "  state %d: class %d,%s\n", s, a.output(s), steps.String()); err != nil {
-			return err
-		}
+		line(fmt.Sprintf("  state %d: class %d,%s", s, output(s), steps.String()))
 	}
-	return nil
 }
 
 func span(first, last int) string {
@@ -144,6 +153,11 @@ func (t *Table) dumpNodes(out io.Writer) error {
 func byKind(text func(abi.Kind) string) string {
 	texts := abi.Each(text)
 	return " " + strings.Join(texts[:], "; ")
+}
+
+// texts writes a row.
+func (r *Row) texts() string {
+	return byKind(func(k abi.Kind) string { return strings.ToLower(k.String()) + " " + r.text(k) })
 }
 
 // text writes a row for a kind.

@@ -14,7 +14,9 @@ const maxWords = 1 << 25
 
 // encode lays a narrowed trie out as words. A table that reports ends with the
 // one of the enforced policies, which the no-gain rule is about.
-func (b *builder) encode(root *node, enforced *Table) (*Table, error) {
+func (b *builder) encode(enforced *Table) (*Table, error) {
+	root := b.root
+	b.sum(root)
 	l := &layout{builder: b, class: map[ref]int{}, reports: enforced != nil}
 	if err := l.number(root); err != nil {
 		return nil, err

@@ -2,10 +2,10 @@
 // them in Go. docs/table-format.md specifies every byte; bpf/kern/match.h is
 // the walker's twin.
 //
-// Stages: rules → clauses (formula.go) → dimensions and their automata (dims.go)
-// → trie of path components with a verdict diagram at every node (build.go) →
-// narrowed and pruned (narrow.go) → fewest classes (merge.go) → cuckoo table of
-// (parent, component) and words (encode.go).
+// Stages lists the steps: rules → clauses (formula.go) → classes of dimensions and
+// their automata (dims.go) → trie of path components with a verdict diagram at every
+// node (build.go) → narrowed and pruned (narrow.go) → fewest classes (merge.go) →
+// cuckoo table of (parent, component) and words (encode.go, verify.go).
 package table
 
 import (

@@ -39,6 +39,13 @@ var debianSuites = map[string]bool{"agent/vmtest": true, "cmd/stockade/vmtest": 
 // enforcement is the package of the enforcement tests. Some need another machine.
 const enforcement = "bpf/vmtest"
 
+// What -quick runs of that package, and where: of each kind of hook the trials that
+// its first mistakes would fail.
+const (
+	quickKernel = "6.12"
+	coreTests   = "^Test(Names|Modes|Moves|Ancestors|Execution|Scripts|Metadata|BoundaryMounts|BoundaryNamelessSockets|BoundaryPins|Children|Swap|Audit|Lockdown|StrictMemory)$"
+)
+
 // filesystems are modules whose files that package tries to reach; brd is the block
 // device of romfs.
 var filesystems = []string{"binfmt_misc", "configfs", "brd", "romfs"}
@@ -74,7 +81,7 @@ func prepare(ctx context.Context, o options, r *report) []machineTest {
 	here, _ := os.Getwd()
 	for dir := range strings.FieldsSeq(packages) {
 		pkg, err := filepath.Rel(here, dir)
-		if err != nil || filepath.Base(pkg) != "vmtest" {
+		if err != nil || filepath.Base(pkg) != "vmtest" || o.quick && pkg != enforcement {
 			continue
 		}
 		s := machineTest{pkg: pkg, root: "initramfs", binary: filepath.Join(work, strings.ReplaceAll(pkg, "/", "-")+".test")}
@@ -95,7 +102,9 @@ func prepare(ctx context.Context, o options, r *report) []machineTest {
 			s.files = append(s.files, work+"/stockade:/usr/bin/stockade", "scripts/examples:/vmtest/examples")
 		}
 		suites = append(suites, s)
-		if pkg == enforcement && o.run == "" {
+		if pkg == enforcement && o.quick {
+			suites[len(suites)-1].where, suites[len(suites)-1].run = ", core", coreTests
+		} else if pkg == enforcement && o.run == "" {
 			suites = append(suites[:len(suites)-1], apart(s)...)
 			debian = true
 		}
@@ -106,7 +115,7 @@ func prepare(ctx context.Context, o options, r *report) []machineTest {
 	if len(suites) == 0 {
 		r.broken("VM tests", "no package named vmtest has tests: nothing of them runs in the VMs")
 	}
-	if o.run == "" && r.step(ctx, "build stockade", "go", "build", "-trimpath", "-o", work+"/stockade", "./cmd/stockade") {
+	if o.run == "" && !o.quick && r.step(ctx, "build stockade", "go", "build", "-trimpath", "-o", work+"/stockade", "./cmd/stockade") {
 		debian = true
 		suites = append(suites, machineTest{pkg: demo, root: "debian", files: []string{
 			work + "/stockade:/usr/bin/stockade", "scripts/demo:/demo/demo", "scripts/examples:/demo/examples"}})
@@ -127,24 +136,31 @@ func prepare(ctx context.Context, o options, r *report) []machineTest {
 			}
 		}
 	}
-	slices.SortStableFunc(list, func(a, b machineTest) int { return cmp.Compare(b.minutes(o), a.minutes(o)) })
+	last := lastTimes()
+	slices.SortStableFunc(list, func(a, b machineTest) int { return cmp.Compare(b.seconds(o, last), a.seconds(o, last)) })
 	return list
 }
 
-// minutes is about how long a machine runs. The longest begin, so that at the end
-// none runs alone for long.
-func (m machineTest) minutes(o options) int {
+// name is what the summary calls a machine.
+func (m machineTest) name() string { return fmt.Sprintf("%s on %s%s", m.pkg, m.kernel, m.where) }
+
+// seconds is about how long a machine runs: what it took when it last did, or a
+// guess. The longest begin, so that at the end none runs alone for long.
+func (m machineTest) seconds(o options, last times) float64 {
+	if took := last[m.name()]; took > 0 {
+		return took
+	}
 	switch {
 	case m.pkg == demo:
-		return 1
-	case m.pkg == "cmd/stockade/vmtest" && m.kernel == whole(o.kernels):
-		return 20
+		return 50
 	case m.where == "" && m.pkg == enforcement || m.run == faultTests:
-		return 8
+		return 480
+	case m.pkg == "cmd/stockade/vmtest" && m.kernel == whole(o.kernels):
+		return 420
 	case m.where == "" || m.run == runTests:
-		return 5
+		return 240
 	}
-	return 2
+	return 120
 }
 
 // fetch gets a kernel or the debian root, unless it is there: a machine that
@@ -210,22 +226,42 @@ func (r *report) machine(ctx context.Context, o options, m machineTest) {
 	if m.skip != "" {
 		args = append(args, "-test.skip="+m.skip)
 	}
-	r.tests(ctx, fmt.Sprintf("%s on %s%s", m.pkg, m.kernel, m.where), m.kernel, "bin/vm", args...)
+	r.tests(ctx, m.name(), m.kernel, "bin/vm", args...)
 }
+
+// native begins the names of what runs on this host.
+const native = "native"
 
 // native runs the tests of every package on this host.
 func (r *report) native(ctx context.Context, o options) {
 	args := []string{"test", "-json", "-count=1", "-timeout=15m"}
+	if o.quick { // a package that did not change need not run again
+		args = []string{"test", "-json", "-short", "-timeout=15m"}
+	}
 	if o.run != "" {
 		args = append(args, "-run="+o.run)
 	}
-	r.tests(ctx, "native", "", "go", append(args, "./...")...)
+	r.tests(ctx, native, "", "go", append(args, "./...")...)
+	if !o.quick {
+		r.racing(ctx, o)
+	}
+}
+
+// racing runs the tests of what has goroutines once more, with Go's detector of data
+// races, which alone needs cgo. What counts is who touches what, not how often.
+func (r *report) racing(ctx context.Context, o options) {
+	args := []string{"CGO_ENABLED=1", "go", "test", "-json", "-race", "-short", "-count=1", "-timeout=15m"}
+	if o.run != "" {
+		args = append(args, "-run="+o.run)
+	}
+	args = append(args, "./agent/...", "./bpf", "./bpf/fault", "./cgroup", "./cmd/stockade", "./scripts/verify", "./scripts/vm/...")
+	r.tests(ctx, native+", -race", "", "env", args...)
 }
 
 // demo runs the demo's stage, which checks by itself what happened: the whole
 // of Stockade, from policy text to denial line.
 func (r *report) demo(ctx context.Context, m machineTest) {
-	where := "demo on " + m.kernel
+	where := m.name()
 	fmt.Printf("verify: %s: running\n", where)
 	began := time.Now()
 	args := []string{"run", "--kernel", m.kernel, "--root", m.root, "--timeout", "5m"}

@@ -32,6 +32,7 @@ type options struct {
 	jobs    int
 	native  bool
 	run     string
+	quick   bool
 }
 
 func main() {
@@ -41,6 +42,7 @@ func main() {
 	flag.IntVar(&o.jobs, "jobs", min(2, runtime.NumCPU()), "`NUMBER` of VMs at once")
 	flag.BoolVar(&o.native, "native", true, "run go vet and the native tests")
 	flag.StringVar(&o.run, "run", "", "only tests that match this `PATTERN`")
+	flag.BoolVar(&o.quick, "quick", false, "only short native tests, those that changed, and the core trials, beside each other; on "+quickKernel+" unless kernels are given")
 	flag.Usage = func() { fmt.Fprint(os.Stderr, usage); flag.PrintDefaults() }
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -48,6 +50,10 @@ func main() {
 		os.Exit(2)
 	}
 	o.kernels = strings.FieldsFunc(*kernels, func(r rune) bool { return r == ',' || r == ' ' })
+
+	if o.quick && !given("kernels") {
+		o.kernels = []string{quickKernel}
+	}
 
 	if _, err := os.Stat("go.mod"); err != nil {
 		fmt.Fprintln(os.Stderr, "verify: not at the root of the repository: nothing is run; run: make test")
@@ -59,33 +65,49 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	o.printExpected()
 	began := time.Now()
-	failed := verify(ctx, o).print(os.Stdout, time.Since(began))
+	r := verify(ctx, o)
+	failed := r.print(os.Stdout, time.Since(began))
+	if err := r.keepTimes(o); err != nil {
+		fmt.Fprintln(os.Stderr, "verify: times for the next run:", err)
+	}
 	if failed {
 		os.Exit(1)
 	}
 }
 
+// given reports whether an option is on the command line.
+func given(name string) (is bool) {
+	flag.Visit(func(f *flag.Flag) { is = is || f.Name == name })
+	return is
+}
+
 // verify runs everything. The VMs are prepared while the native tests run, and
-// start after them: both together would be too slow for what is timed.
+// start after them: both together would be too slow for what is timed. What is quick
+// has nothing that is.
 func verify(ctx context.Context, o options) *report {
 	r := &report{}
 	ready := make(chan []machineTest, 1)
 	go func() { ready <- prepare(ctx, o, r) }()
-	if o.native {
+	var all sync.WaitGroup
+	here := func() {
 		r.step(ctx, "go vet", "go", "vet", "./...")
 		r.native(ctx, o)
 	}
+	switch {
+	case o.native && o.quick:
+		all.Go(here)
+	case o.native:
+		here()
+	}
 	slots := make(chan struct{}, max(1, o.jobs))
-	var all sync.WaitGroup
 	for _, m := range <-ready {
-		all.Add(1)
 		slots <- struct{}{}
-		go func() {
-			defer all.Done()
+		all.Go(func() {
 			defer func() { <-slots }()
 			r.machine(ctx, o, m)
-		}()
+		})
 	}
 	all.Wait()
 	return r

@@ -234,13 +234,14 @@ func (c *collector) beside() (text string) {
 }
 
 func (c *collector) name(pkg string) string {
-	if c.where == "native" && pkg == "github.com/stockade-dev/stockade" {
-		return "the repository"
+	flags, here := strings.CutPrefix(c.where, native)
+	switch {
+	case !here:
+		return c.where
+	case pkg == "github.com/stockade-dev/stockade":
+		return "the repository" + flags
 	}
-	if c.where == "native" {
-		return pkg
-	}
-	return c.where
+	return pkg + flags
 }
 
 func tail(text string, lines int) string {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 )
 
 // summary renders outcomes as "pass TestA, fail TestB/c".
@@ -95,6 +96,37 @@ func TestMadeUpKernelIsTold(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestMakespanIsOfTheLongestFirst(t *testing.T) {
+	if got := makespan([]time.Duration{1, 2, 3, 4}, 2); got != 5 {
+		t.Errorf("got %d, want 5", got)
+	}
+	if got := makespan(nil, 0); got != 0 {
+		t.Errorf("of nothing: %d", got)
+	}
+}
+
+// What a run takes is told by the last one; what failed, or ran only in part, tells nothing.
+func TestTimesAreKeptOfWholeRuns(t *testing.T) {
+	t.Setenv("STOCKADE_ALL", "")
+	t.Chdir(t.TempDir())
+	r := &report{runs: []run{{where: "p on 6.1", passed: 1, took: time.Minute}, {where: "q on 6.1", failed: 1, took: time.Second}}}
+	for _, c := range []struct {
+		o    options
+		want int
+	}{{options{run: "TestX"}, 0}, {options{quick: true}, 0}, {options{}, 1}} {
+		if err := r.keepTimes(c.o); err != nil {
+			t.Fatal(err)
+		}
+		if got := lastTimes(); len(got) != c.want {
+			t.Errorf("%+v: %v, want %d", c.o, got, c.want)
+		}
+	}
+	last := lastTimes()
+	if got := (machineTest{pkg: "p", kernel: "6.1"}).seconds(options{kernels: []string{"6.1"}}, last); got != 60 {
+		t.Errorf("%v s, want 60", got)
 	}
 }
 

@@ -110,7 +110,7 @@ type programDenial struct {
 // TestPrograms runs them as root and as an ordinary user, under the profile that fits:
 // where nobody else runs git, and what is built may run.
 func TestPrograms(t *testing.T) {
-	inVM(t)
+	byAgent(t)
 	dir, err := filepath.Abs(examples)
 	must(err)
 	later, err := os.ReadFile(filepath.Join(dir, "later-code.cedar"))
@@ -130,7 +130,7 @@ func TestPrograms(t *testing.T) {
 	for _, user := range []string{"0", "1000"} {
 		t.Run("uid "+user, func(t *testing.T) {
 			must(exec.Command("bash", "-ec", "rm -rf /home/agent && mkdir -p /home/agent/work && chown -R "+user+":"+user+" /home/agent").Run())
-			cmd := exec.Command(program, "run", "--user", user, "--policy", filepath.Join(dir, "claude-code.cedar"),
+			cmd := exec.Command(program, "run", confinedBy, "--user", user, "--policy", filepath.Join(dir, "claude-code.cedar"),
 				"--policy", "/policy/later.cedar", "--policy", "/policy/built.cedar", "--", "bash", "-c", programs)
 			cmd.Dir = "/home/agent/work"
 			cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "TERM=linux", "SHELL=/bin/bash")

@@ -153,7 +153,7 @@ func TestReadOnlyTree(t *testing.T) {
 }
 
 func TestReadWriteTree(t *testing.T) {
-	inVM(t)
+	byAgent(t)
 	confined(t, "read-write-tree.cedar", `cd `+tree+` && echo a > new && mv new newer && cat newer && rm newer`).want(t, 0)
 	confined(t, "read-write-tree.cedar", `rm -f `+tree+`/originals/file`).want(t, 1, `policy keep-originals ("the originals are never changed")`)
 }
@@ -199,18 +199,20 @@ func TestAPolicyInAuditIsReported(t *testing.T) {
 }
 
 func TestStatIsEnforcedWhereHandled(t *testing.T) {
-	inVM(t)
+	byAgent(t)
 	must(os.WriteFile("/policy/stat.cedar", []byte(`// what programs start with is the baseline's
 permit (principal, action == file_system::Action::"stat", resource)
 when { resource == file_system::File::"/etc/hostname" || resource == file_system::Dir::"/vmtest" };`), 0o644))
 	confined(t, "", `stat /srv/key >/dev/null`).want(t, 0)
+	confinedBy = ownSet // the agent's handles no stat
 	confined(t, "", `stat /etc/hostname >/dev/null; stat /srv/key`, "--policy", "/policy/stat.cedar", "--handle", "stat").
 		want(t, 1, "denied stat /srv/key by /usr/bin/stat[")
 }
 
 func TestJSONIsOneObjectALine(t *testing.T) {
 	byAgent(t)
-	r := confined(t, "", `cat /srv/key 2>/dev/null; true`, "--json")
+	more := t.TempDir() + "/more"
+	r := confined(t, "", `cat /srv/key 2>/dev/null; true`, "--json", "--sink", "text="+more)
 	var types []string
 	for line := range strings.Lines(r.stderr) {
 		var o struct {
@@ -227,6 +229,9 @@ func TestJSONIsOneObjectALine(t *testing.T) {
 	}
 	if strings.Join(types, " ") != "denial summary" || r.code != 0 {
 		t.Errorf("%v, exit %d", types, r.code)
+	}
+	if text, err := os.ReadFile(more); err != nil || strings.Count(string(text), "\n") != 1 || !strings.Contains(string(text), " denied read /srv/key by ") {
+		t.Errorf("the other sink has %q, %v", text, err)
 	}
 }
 
