@@ -78,7 +78,7 @@ func (w *writer) write() bool {
 	w.seq++
 	text := make([]byte, abi.EventHeader)
 	binary.LittleEndian.PutUint64(text, w.seq)
-	binary.LittleEndian.PutUint32(text[36:], 1) // the workload
+	binary.LittleEndian.PutUint32(text[44:], 1) // the workload
 	if err := w.text.Put(uint32(0), text); err != nil {
 		w.t.Fatal(err)
 	}
