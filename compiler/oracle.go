@@ -109,11 +109,7 @@ func reasons(d cedar.Diagnostic) []string {
 	return ids
 }
 
-// diagnose also tells which policies error.
-func (o *Oracle) diagnose(r abi.Request, told Told) (cedar.Decision, cedar.Diagnostic) {
-	return o.diagnoseBy(o.policies, r, told)
-}
-
+// diagnoseBy also tells which policies error.
 func (o *Oracle) diagnoseBy(policies *cedar.PolicySet, r abi.Request, told Told) (cedar.Decision, cedar.Diagnostic) {
 	resource := types.NewEntityUID(resourceType(r.Kind), types.String(r.Path))
 	var arguments types.EntityMap

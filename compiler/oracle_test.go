@@ -3,6 +3,8 @@ package compiler
 import (
 	"testing"
 
+	"github.com/cedar-policy/cedar-go"
+
 	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
@@ -74,4 +76,9 @@ func TestDestinationsAreSplitAtTheLastSlash(t *testing.T) {
 			t.Errorf("%s: %s", path, got)
 		}
 	}
+}
+
+// diagnose decides by the enforced policies and tells which of them error.
+func (o *Oracle) diagnose(r abi.Request, told Told) (cedar.Decision, cedar.Diagnostic) {
+	return o.diagnoseBy(o.policies, r, told)
 }

@@ -68,15 +68,22 @@ func (k *keeper) confine(rel, name string) error {
 	return nil // the others are not left out
 }
 
-// closeSinks hands over what waits for them.
+// closeSinks hands over what waits for them; none waits for another's end.
 func (k *keeper) closeSinks() error {
-	var errs []error
+	var all sync.WaitGroup
+	errs := make(chan error, len(k.all.byName))
 	for _, w := range k.all.byName {
 		if w.sinks != nil {
-			errs = append(errs, w.sinks.Close())
+			all.Go(func() { errs <- w.sinks.Close() })
 		}
 	}
-	return errors.Join(errs...)
+	all.Wait()
+	close(errs)
+	var list []error
+	for err := range errs {
+		list = append(list, err)
+	}
+	return errors.Join(list...)
 }
 
 // release gives the number of a workload back if it confines nothing any more.

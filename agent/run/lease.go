@@ -83,7 +83,7 @@ func askAgent(cfg *Config, group *cgroup.Group, note func(string)) (*lease, erro
 	return l, nil
 }
 
-// events makes the lease the source of denials.
+// Events makes the lease the source of denials.
 func (l *lease) Events() (delivery.Source, error) { return l, nil }
 
 // Read returns the next denial. While there is no agent it waits for the next

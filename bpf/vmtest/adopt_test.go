@@ -28,22 +28,42 @@ type adoption struct {
 	group string
 }
 
-// newAdoption pins a set whose workload may read @/a and nothing else.
+// adoptLoaded says that a set is pinned already: to load one takes half a minute here.
+var adoptLoaded bool
+
+// adoptSet returns the pinned set, which each test that asks for it adopts anew.
+func adoptSet(t *testing.T) *bpf.Enforcer {
+	t.Helper()
+	open(t) // skips where nothing can be enforced
+	if adoptLoaded {
+		return must1(bpf.Adopt(adoptPins))(t)
+	}
+	e := must1(bpf.Load(bpf.Options{PinDir: adoptPins}))(t)
+	adoptLoaded = true
+	return e
+}
+
+// newAdoption is a pinned set whose workload may read @/a and nothing else.
 //
 //	@
 //	├── a
 //	└── b
 func newAdoption(t *testing.T) *adoption {
 	t.Helper()
-	open(t) // skips where nothing can be enforced
-	a := &adoption{t: t, dir: "/tmp/adopt", group: filepath.Join(cgroups, "adopt")}
-	a.Enforcer = must1(bpf.Load(bpf.Options{PinDir: adoptPins}))(t)
+	a := &adoption{Enforcer: adoptSet(t), t: t, dir: "/tmp/adopt", group: filepath.Join(cgroups, "adopt")}
 	t.Cleanup(func() {
-		must(t, a.Close())
-		must(t, os.RemoveAll(a.dir))
 		if err := syscall.Rmdir(a.group); err != nil && err != syscall.ENOENT {
 			t.Error(err)
 		}
+		for _, w := range must1(a.Workloads())(t) {
+			for end := time.Now().Add(5 * time.Second); a.Release(w.ID) != nil; time.Sleep(10 * time.Millisecond) {
+				if time.Now().After(end) {
+					t.Fatalf("release at the end: %v", a.Release(w.ID))
+				}
+			}
+		}
+		must(t, a.Abandon())
+		must(t, os.RemoveAll(a.dir))
 	})
 	must(t, os.MkdirAll(a.dir, 0o755))
 	for _, name := range []string{"a", "b"} {
@@ -75,7 +95,18 @@ func (a *adoption) wantReads(when string, first, second bool) {
 	}
 }
 
-func TestAdoptGoesOnWithTheSameGeneration(t *testing.T) {
+// TestAdopt adopts what is pinned. Its parts share one set, and any of them may run
+// alone.
+func TestAdopt(t *testing.T) {
+	t.Run("goes on with the same generation", adoptGoesOn)
+	t.Run("release waits for cgroups and tasks", releaseWaits)
+	t.Run("refuses what is not whole", adoptRefuses)
+	if adoptLoaded {
+		must(t, must1(bpf.Adopt(adoptPins))(t).Close())
+	}
+}
+
+func adoptGoesOn(t *testing.T) {
 	a := newAdoption(t)
 	a.wantReads("before", true, false)
 	a.install("@/b")
@@ -117,7 +148,7 @@ func TestAdoptGoesOnWithTheSameGeneration(t *testing.T) {
 	a.wantReads("retired, and adopted", false, false)
 }
 
-func TestReleaseWaitsForCgroupsAndTasks(t *testing.T) {
+func releaseWaits(t *testing.T) {
 	a := newAdoption(t)
 	if err := a.Release(a.id); !errors.Is(err, bpf.ErrInUse) {
 		t.Errorf("release with a cgroup: %v", err)
@@ -154,13 +185,13 @@ func TestReleaseWaitsForCgroupsAndTasks(t *testing.T) {
 	}
 }
 
-func TestAdoptRefusesWhatIsNotWhole(t *testing.T) {
+func adoptRefuses(t *testing.T) {
 	open(t)
 	if _, err := bpf.Adopt("/sys/fs/bpf/nothing"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no pins: %v", err)
 	}
 	var incomplete *bpf.IncompleteError
-	e := must1(bpf.Load(bpf.Options{PinDir: adoptPins}))(t)
+	must(t, adoptSet(t).Abandon())
 	for _, pattern := range []string{"link_*", "map_members", "map_registry", "prog_*"} {
 		pins := must1(filepath.Glob(filepath.Join(adoptPins, pattern)))(t)
 		if len(pins) == 0 {
@@ -175,13 +206,16 @@ func TestAdoptRefusesWhatIsNotWhole(t *testing.T) {
 	must(t, must1(bpf.Adopt(adoptPins))(t).Abandon())
 
 	registry := must1(ebpf.LoadPinnedMap(adoptPins+"/map_registry", nil))(t)
-	defer registry.Close()
 	header := must1(registry.LookupBytes(uint32(0)))(t)
 	header[0]++ // of another build
 	must(t, registry.Put(uint32(0), header))
+	t.Cleanup(func() {
+		header[0]--
+		must(t, registry.Put(uint32(0), header))
+		must(t, registry.Close())
+	})
 	var foreign *bpf.ForeignError
 	if _, err := bpf.Adopt(adoptPins); !errors.As(err, &foreign) {
 		t.Errorf("pins of another build: %v", err)
 	}
-	must(t, e.Close())
 }

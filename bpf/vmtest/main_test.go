@@ -24,17 +24,26 @@ func TestMain(m *testing.M) {
 		os.Exit(probes.Main(os.Args[2:]))
 	}
 	code := m.Run()
+	if !alone(m) {
+		code = 1
+	}
 	results.print()
 	if !results.coverage() {
 		code = 1
 	}
+	closeLabs()
+	os.Exit(code)
+}
+
+// closeLabs ends what was loaded. Who asks for a set after that loads one anew.
+func closeLabs() {
 	for _, l := range []*lab{theLab, smallLab} {
 		if l != nil {
 			l.events.Close()
 			l.Close()
 		}
 	}
-	os.Exit(code)
+	theLab, smallLab, labOnce = nil, nil, sync.Once{}
 }
 
 // lab is the one loaded set of programs.

@@ -38,12 +38,6 @@ func policy(effect, actions string, places []string) string {
 	return fmt.Sprintf("%s (principal, %s, resource) when { %s };\n", effect, scope, strings.Join(cond, " || "))
 }
 
-// exactDir permits actions on one directory itself, not on what is in it.
-func exactDir(actions, dir string) string {
-	text := permit(actions, "?")
-	return strings.Replace(text, `file_system::File::"?"`, "file_system::Dir::"+literal(dir), 1)
-}
-
 // literal writes a Cedar string.
 func literal(s string) string {
 	var b strings.Builder

@@ -32,8 +32,12 @@ type stage struct {
 	seq     uint64   // of the last event seen
 	denied  uint64   // by the counter, so far
 	dropped uint64   // the same
+	fixture func()   // makes the files of each trial
 	restart bool     // probes start this program anew: its initialisation asks for bpf(2)
 }
+
+// stages counts them, also over sets that were loaded one after the other.
+var stages int
 
 // newStage makes a workload with the given policies and no files.
 func newStage(t *testing.T, policies ...string) *stage {
@@ -52,7 +56,8 @@ func stageOn(t *testing.T, l *lab, policies ...string) *stage {
 func bareStage(t *testing.T, l *lab) *stage {
 	t.Helper()
 	l.last++
-	s := &stage{lab: l, t: t, id: l.last, dir: fmt.Sprintf("/tmp/v%d", l.last)}
+	stages++
+	s := &stage{lab: l, t: t, id: l.last, dir: fmt.Sprintf("/tmp/v%d", stages)}
 	if l != theLab {
 		s.dir += "b"
 	}
@@ -126,6 +131,22 @@ func (s *stage) tree(entries ...string) {
 			must(s.t, os.WriteFile(path, bytes.Repeat([]byte{'x'}, 4096), 0o644))
 		}
 	}
+}
+
+// anew has the fixture files of each trial made by itself, so that none lives on what
+// another one left behind.
+func (s *stage) anew(fixture func()) { s.fixture = fixture }
+
+// renew makes them, if that was asked for.
+func (s *stage) renew() {
+	s.t.Helper()
+	if s.fixture == nil {
+		return
+	}
+	for _, e := range must1(os.ReadDir(s.dir))(s.t) {
+		must(s.t, os.RemoveAll(filepath.Join(s.dir, e.Name())))
+	}
+	s.fixture()
 }
 
 // program makes an executable file that exits with 0.

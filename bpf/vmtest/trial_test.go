@@ -46,7 +46,10 @@ func (s *stage) run(trials ...trial) {
 	s.t.Helper()
 	for _, tr := range trials {
 		ok := s.t.Run(tr.name, func(t *testing.T) {
-			s.sub(t, func() { s.try(tr) })
+			s.sub(t, func() {
+				s.renew()
+				s.try(tr)
+			})
 		})
 		if !ok {
 			results.note(s.t.Name()+"/"+rewrite(tr.name), isFailed)

@@ -48,14 +48,8 @@ func (r *Reader) high(i int) int { return int(r.word(i) >> 32) }
 // packed reads number i of those that stand four a word from at on.
 func (r *Reader) packed(at, i int) int { return int(r.word(at+i/4) >> (i % 4 * 16) & 0xffff) }
 
-// Decide answers one request. The error says how the walk left the table or
-// did not end.
-func (r *Reader) Decide(q abi.Request) (abi.Verdict, error) {
-	v, _, err := r.Answer(q)
-	return v, err
-}
-
-// Answer also says whether what is allowed is reported.
+// Answer decides one request, and says whether what is allowed is reported. The
+// error says how the walk left the table or did not end.
 func (r *Reader) Answer(q abi.Request) (v abi.Verdict, reported bool, err error) {
 	r.failure = nil
 	class, _ := r.find(q.Path)

@@ -119,19 +119,6 @@ func gather(op opcode, list []rule.Cond) formula {
 	return f
 }
 
-// languages reports whether f depends on a language.
-func (f *formula) languages() bool {
-	if f.op == opLanguage {
-		return true
-	}
-	for i := range f.args {
-		if f.args[i].languages() {
-			return true
-		}
-	}
-	return false
-}
-
 // key is a text that equal formulas share.
 func (f *formula) key(b *strings.Builder) {
 	fmt.Fprintf(b, "%d(", f.op)

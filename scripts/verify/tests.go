@@ -19,6 +19,7 @@ import (
 
 // event is a line of test2json.
 type event struct {
+	Time                                      time.Time
 	Action, Package, ImportPath, Test, Output string
 	Elapsed                                   float64
 }
@@ -104,6 +105,7 @@ type collector struct {
 	order   []string
 	action  map[string]string
 	parents map[string]bool
+	began   map[string]time.Time
 	failed  map[string]bool // packages that failed
 	matrix  []string        // "TRIAL KERNEL RESULT"
 	better  []string        // "KERNEL: TRIAL: LINE", of docs/limits.md
@@ -113,7 +115,7 @@ type collector struct {
 
 func newCollector(where string) *collector {
 	return &collector{where: where, output: map[string]*strings.Builder{}, action: map[string]string{},
-		parents: map[string]bool{}, failed: map[string]bool{}}
+		parents: map[string]bool{}, began: map[string]time.Time{}, failed: map[string]bool{}}
 }
 
 func (c *collector) read(from io.Reader, notes io.Writer) {
@@ -160,11 +162,11 @@ func (c *collector) note(e event) {
 			c.faults = append(c.faults, strings.TrimSpace(line))
 		}
 	case "run":
-		c.action[key] = "run"
+		c.action[key], c.began[key] = "run", e.Time
 	case "pass", "fail", "skip":
 		c.action[key] = e.Action
 		if e.Test != "" && !strings.Contains(e.Test, "/") {
-			c.parts = append(c.parts, part{c.name(pkg), e.Test, time.Duration(e.Elapsed * float64(time.Second))})
+			c.parts = append(c.parts, part{c.name(pkg), e.Test, c.took(key, e)})
 		}
 	case "build-fail":
 		c.action[key] = "fail"
@@ -172,6 +174,15 @@ func (c *collector) note(e event) {
 	if e.Action == "fail" && e.Test == "" {
 		c.failed[pkg] = true
 	}
+}
+
+// took is how long a test ran, on this host: what a VM's says of itself is in the time
+// of its machine.
+func (c *collector) took(key string, e event) time.Duration {
+	if strings.HasPrefix(c.where, native) || c.began[key].IsZero() {
+		return time.Duration(e.Elapsed * float64(time.Second))
+	}
+	return e.Time.Sub(c.began[key])
 }
 
 // finish turns the events into outcomes. Only leaves count, and parents that
