@@ -53,7 +53,7 @@ func smallSet(r *rand.Rand) *rule.Set {
 // witness returns a request that gains by the move, "" if none does.
 func witness(s *rule.Set, k abi.Kind, from, to string, rest []string) string {
 	for _, x := range rest {
-		for kind := range abi.NumKinds {
+		for kind := range abi.NumPaths {
 			if x == "" && kind != k || k == abi.File && x != "" {
 				continue
 			}
@@ -153,7 +153,7 @@ func TestAsksThatDependOnThePathGain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for k := range abi.NumKinds {
+		for k := range abi.NumPaths {
 			if got := tab.Gains(k, "/a", "/b"); got != about {
 				t.Errorf("%v, question about the path: %v, gains: %v", k, about, got)
 			}
@@ -165,7 +165,7 @@ func TestAsksThatDependOnThePathGain(t *testing.T) {
 // not at the new one, "" if there is none.
 func lossWitness(s *rule.Set, from, to string, rest []string) string {
 	for _, x := range rest {
-		for kind := range abi.NumKinds {
+		for kind := range abi.NumPaths {
 			for a := range abi.Action(2) {
 				for uid := range uint32(3) {
 					old := abi.Request{Action: fills[a], Kind: kind, Path: from + x, Facts: abi.Facts{UID: uid}}
