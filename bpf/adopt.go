@@ -23,7 +23,7 @@ import (
 // format of what user space keeps beside it. A set that other code made is not
 // adopted: its maps could have another layout, and its programs other faults.
 func identity() [32]byte {
-	return sha256.Sum256(fmt.Appendf(nil, "registry 2, record %d, workloads %d\nobjects %s\n", recordSize, abi.MaxWorkloads, objectsSum))
+	return sha256.Sum256(fmt.Appendf(nil, "registry 2, record %d, workloads %d\nobject %s\n", recordSize, abi.MaxWorkloads, objectSum))
 }
 
 // Identity names the kernel side of this build.
@@ -125,27 +125,15 @@ func checkIdentity(dir string, registry *ebpf.Map) error {
 // openPins opens the maps that the programs of this build have, every link and
 // the program that registers roots.
 func (e *Enforcer) openPins(dir string) error {
-	for _, obj := range objects {
-		if obj.name == holdObject {
-			continue
+	for _, name := range mapNames() {
+		if err := fault.At("bpf.adopt-map"); err != nil {
+			return &IncompleteError{Dir: dir, What: fmt.Sprintf("map %s: %v", name, err)}
 		}
-		spec, err := obj.load()
+		m, err := ebpf.LoadPinnedMap(filepath.Join(dir, mapPin+name), nil)
 		if err != nil {
-			return fmt.Errorf("BPF object %s: %w: nothing is adopted; rebuild stockade", obj.name, err)
+			return &IncompleteError{Dir: dir, What: fmt.Sprintf("map %s: %v", name, err)}
 		}
-		for name := range spec.Maps {
-			if internal(name) || e.maps[name] != nil {
-				continue
-			}
-			if err := fault.At("bpf.adopt-map"); err != nil {
-				return &IncompleteError{Dir: dir, What: fmt.Sprintf("map %s: %v", name, err)}
-			}
-			m, err := ebpf.LoadPinnedMap(filepath.Join(dir, mapPin+name), nil)
-			if err != nil {
-				return &IncompleteError{Dir: dir, What: fmt.Sprintf("map %s: %v", name, err)}
-			}
-			e.maps[name] = m
-		}
+		e.maps[name] = m
 	}
 	var err error
 	if e.links, err = openLinks(dir, linkPin); err != nil {

@@ -83,7 +83,8 @@ func (e *Enforcer) SetHold(id uint32, which Hold) error {
 // attachHolds attaches the hooks that confirm, all or none, and pins them where
 // the others are pinned. The kernel must have those for what is to be held.
 func (e *Enforcer) attachHolds(which Hold) (err error) {
-	kernel, err := btf.LoadKernelSpec()
+	types := btf.NewCache()
+	kernel, err := types.Kernel()
 	if err != nil {
 		return fmt.Errorf("kernel BTF: %w: nothing is held; use a kernel with CONFIG_DEBUG_INFO_BTF", err)
 	}
@@ -101,20 +102,19 @@ func (e *Enforcer) attachHolds(which Hold) (err error) {
 		}
 	}()
 	o := Options{TableWords: e.Words() - 1, EventBytes: int(e.maps["events"].MaxEntries())}
-	obj := object{holdObject, loadHold}
-	programs, err := e.loadObject(obj, o, kernel)
+	programs, err := e.load(o, types, groupHold)
 	defer closeAll(programs)
 	if err != nil {
 		return err
 	}
 	e.holds = map[string]link.Link{}
 	for _, p := range programs {
-		name, l, err := attachOne(p)
+		l, err := attachOne(p)
 		if err != nil {
 			return err
 		}
-		e.holds[name] = l
-		if err := e.pinHold(l, linkPin+name); err != nil {
+		e.holds[p.name] = l
+		if err := e.pinHold(l, linkPin+p.name); err != nil {
 			return err
 		}
 	}

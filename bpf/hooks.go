@@ -5,34 +5,8 @@ import (
 	"github.com/cilium/ebpf/btf"
 
 	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/bpf/fault"
 )
-
-// object is one compiled BPF file.
-type object struct {
-	name string
-	load func() (*ebpf.CollectionSpec, error)
-}
-
-// objects in the order in which they are attached: who is confined comes
-// before what is decided.
-var objects = []object{
-	{"identity", loadIdentity},
-	{"file", loadFile},
-	{"exec", loadExec},
-	{"escape", loadEscape},
-	{"guard", loadGuard},
-	{"command", loadCommand},
-	{"socket", loadSocket},
-	{"meta", loadMeta},
-	{strictObject, loadStrict},
-	{holdObject, loadHold},
-}
-
-// strictObject has the hooks that only strict workloads need.
-const strictObject = "strict"
-
-// holdObject has the hooks that confirm what the agent was asked about.
-const holdObject = "hold"
 
 // optional hooks exist on some kernels only. consequence says what follows
 // where one is missing; "" means that another hook covers it.
@@ -65,11 +39,12 @@ var onDemand = map[string]abi.ActionMask{
 	"inode_listxattr": abi.MaskOf(abi.Stat),
 }
 
-// dropIdle removes from spec the programs that no plan needs.
+// dropIdle removes from spec the programs that no plan needs, and those that a test
+// leaves out.
 func dropIdle(spec *ebpf.CollectionSpec, o Options) {
 	for name, p := range spec.Programs {
 		mask, ok := onDemand[p.AttachTo]
-		if ok && mask&o.Handled == 0 {
+		if ok && mask&o.Handled == 0 || fault.Leaves(name) {
 			delete(spec.Programs, name)
 		}
 	}
@@ -110,11 +85,10 @@ func late(spec *ebpf.CollectionSpec, kernel *btf.Spec) error {
 		"late_opens":   hasFunc(kernel, "put_unused_fd") && hasFunc(kernel, "io_openat") && hasFunc(kernel, "io_openat2"),
 		"late_signals": hasFunc(kernel, "__x64_sys_kill") || hasFunc(kernel, "__arm64_sys_kill"),
 	} {
-		v := spec.Variables[name]
-		if v == nil || !shown {
+		if !shown {
 			continue
 		}
-		if err := v.Set(uint32(1)); err != nil {
+		if err := spec.Variables[name].Set(uint32(1)); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -74,22 +75,14 @@ func Load(o Options) (*Enforcer, error) {
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, fmt.Errorf("locked memory limit: %w: no program is loaded; run as root or with CAP_SYS_RESOURCE", err)
 	}
-	kernel, err := btf.LoadKernelSpec()
-	if err != nil {
-		return nil, fmt.Errorf("kernel BTF: %w: no program is loaded; use a kernel with CONFIG_DEBUG_INFO_BTF", err)
-	}
 	e := &Enforcer{maps: map[string]*ebpf.Map{}, links: map[string]link.Link{}}
-	var programs []*ebpf.Program
-	for _, obj := range objects {
-		if obj.name == strictObject && !o.Strict || obj.name == holdObject || fault.Leaves(obj.name) {
-			continue
-		}
-		more, err := e.loadObject(obj, o, kernel)
-		programs = append(programs, more...)
-		if err != nil {
-			closeAll(programs)
-			return nil, errors.Join(err, e.Close())
-		}
+	groups := []group{groupAlways}
+	if o.Strict {
+		groups = append(groups, groupStrict)
+	}
+	programs, err := e.load(o, btf.NewCache(), groups...)
+	if err != nil {
+		return nil, errors.Join(err, e.Close())
 	}
 	if e.store, err = openStore(e.maps); err != nil {
 		closeAll(programs)
@@ -115,46 +108,63 @@ func Load(o Options) (*Enforcer, error) {
 	return e, nil
 }
 
-func closeAll(programs []*ebpf.Program) {
+// program is one that was loaded, by its full name: the kernel cuts it.
+type program struct {
+	name string
+	*ebpf.Program
+}
+
+func closeAll(programs []program) {
 	for _, p := range programs {
 		p.Close()
 	}
 }
 
-// loadObject loads one object; maps that an earlier object made are shared.
-func (e *Enforcer) loadObject(obj object, o Options, kernel *btf.Spec) ([]*ebpf.Program, error) {
-	spec, err := obj.load()
+// load loads the programs of groups and returns them in the order in which they are
+// attached: where two are on one hook, what policy refuses is told by what confines.
+func (e *Enforcer) load(o Options, types *btf.Cache, groups ...group) ([]program, error) {
+	kernel, err := types.Kernel()
+	if err != nil {
+		return nil, fmt.Errorf("kernel BTF: %w: no program is loaded; use a kernel with CONFIG_DEBUG_INFO_BTF", err)
+	}
+	spec, err := loadKern()
 	if err == nil {
 		err = fault.At("bpf.load-object")
 	}
-	if err != nil {
-		return nil, fmt.Errorf("BPF object %s: %w: nothing is loaded; rebuild stockade", obj.name, err)
+	if err == nil {
+		choose(spec, groups...)
+		err = size(spec, o)
 	}
-	err = size(spec, o)
 	if err == nil {
 		err = late(spec, kernel)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("BPF object %s: %w: nothing is loaded; rebuild stockade", obj.name, err)
+		return nil, fmt.Errorf("BPF programs: %w: nothing is loaded; rebuild stockade", err)
 	}
 	e.gaps = append(e.gaps, dropMissing(spec, kernel)...)
 	dropIdle(spec, o)
-	coll, err := loadShared(spec, e.maps, kernel)
+	coll, err := loadShared(spec, e.maps, types)
 	if err != nil {
-		return nil, loadError(obj.name, err)
+		return nil, loadError(err)
 	}
 	defer coll.Close()
-	var programs []*ebpf.Program
+	var programs []program
 	for name := range spec.Programs {
-		programs = append(programs, coll.DetachProgram(name))
+		programs = append(programs, program{name, coll.DetachProgram(name)})
 	}
-	slices.SortFunc(programs, func(a, b *ebpf.Program) int { return strings.Compare(a.String(), b.String()) })
+	slices.SortFunc(programs, func(a, b program) int {
+		return cmp.Or(strings.Compare(string(groupOf(a.name)), string(groupOf(b.name))), strings.Compare(a.name, b.name))
+	})
 	return programs, nil
 }
 
 // loadShared loads spec with those of maps that it names, and adds to maps what
 // it had to make.
-func loadShared(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map, kernel *btf.Spec) (*ebpf.Collection, error) {
+func loadShared(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map, types *btf.Cache) (*ebpf.Collection, error) {
+	kernel, err := types.Kernel()
+	if err != nil {
+		return nil, err
+	}
 	shared := map[string]*ebpf.Map{}
 	for name := range spec.Maps {
 		if m := maps[name]; m != nil {
@@ -163,7 +173,8 @@ func loadShared(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map, kernel *bt
 	}
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
 		MapReplacements: shared,
-		Programs:        ebpf.ProgramOptions{KernelTypes: kernel},
+		Programs:        ebpf.ProgramOptions{KernelTypes: kernel}, // not those of modules, too
+		Cache:           types,                                    // which would be read once more: they are large
 	})
 	if err != nil {
 		return nil, err
@@ -176,46 +187,37 @@ func loadShared(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map, kernel *bt
 	return coll, nil
 }
 
-// internal tells .rodata and its like, of which each object has its own.
+// internal tells .rodata and its like, of which each load has its own.
 func internal(name string) bool { return len(name) > 0 && name[0] == '.' }
 
 // size sets the sizes and the switches that are known only now.
 func size(spec *ebpf.CollectionSpec, o Options) error {
 	words := uint64(1) << bits.Len(uint(o.TableWords)) // more than TableWords: word 0 is unused
-	if m := spec.Maps["arena"]; m != nil {
-		m.ValueSize = uint32(words * 8)
-		m.Key, m.Value = nil, nil // BTF knows the default size only
+	arena := spec.Maps["arena"]
+	arena.ValueSize = uint32(words * 8)
+	arena.Key, arena.Value = nil, nil // BTF knows the default size only
+	spec.Maps["events"].MaxEntries = uint32(o.EventBytes)
+	err := spec.Variables["arena_mask"].Set(words - 1)
+	if err == nil && o.KnownCalls > 0 {
+		err = spec.Variables["known_calls"].Set(uint32(o.KnownCalls))
 	}
-	if m := spec.Maps["events"]; m != nil {
-		m.MaxEntries = uint32(o.EventBytes)
+	if err == nil && o.Clock {
+		err = spec.Variables["keep_clock"].Set(uint32(1))
 	}
-	if v := spec.Variables["arena_mask"]; v != nil {
-		if err := v.Set(words - 1); err != nil {
-			return err
-		}
-	}
-	if v := spec.Variables["known_calls"]; v != nil && o.KnownCalls > 0 {
-		if err := v.Set(uint32(o.KnownCalls)); err != nil {
-			return err
-		}
-	}
-	if v := spec.Variables["keep_clock"]; v != nil && o.Clock {
-		return v.Set(uint32(1))
-	}
-	return nil
+	return err
 }
 
-func loadError(object string, err error) error {
+func loadError(err error) error {
 	var verifier *ebpf.VerifierError
 	hint := "see what `stockade doctor` says that this host lacks"
 	if errors.As(err, &verifier) && len(verifier.Log) > 0 {
 		hint = "please report the kernel's version with this message"
 	}
-	return fmt.Errorf("BPF object %s: %w: nothing is enforced; %s", object, plain(err), hint)
+	return fmt.Errorf("BPF programs: %w: nothing is enforced; %s", plain(err), hint)
 }
 
 // attach attaches all programs or none.
-func (e *Enforcer) attach(programs []*ebpf.Program) error {
+func (e *Enforcer) attach(programs []program) error {
 	for _, p := range programs {
 		if p.Type() == ebpf.Syscall {
 			var err error
@@ -224,36 +226,32 @@ func (e *Enforcer) attach(programs []*ebpf.Program) error {
 			}
 			continue
 		}
-		name, l, err := attachOne(p)
+		l, err := attachOne(p)
 		if err != nil {
 			return err
 		}
-		e.links[name] = l
+		e.links[p.name] = l
 	}
 	return nil
 }
 
 // attachOne attaches one program to its hook.
-func attachOne(p *ebpf.Program) (name string, l link.Link, err error) {
-	info, err := p.Info()
-	if err != nil {
-		return "", nil, fmt.Errorf("BPF program: %w: nothing is enforced; check the kernel log", err)
-	}
+func attachOne(p program) (l link.Link, err error) {
 	switch err = fault.At("bpf.attach"); {
 	case err != nil:
 	case p.Type() == ebpf.LSM:
-		l, err = link.AttachLSM(link.LSMOptions{Program: p})
-	case info.Name == retireIter:
-		l, err = link.AttachIter(link.IterOptions{Program: p})
+		l, err = link.AttachLSM(link.LSMOptions{Program: p.Program})
+	case p.name == retireIter:
+		l, err = link.AttachIter(link.IterOptions{Program: p.Program})
 	case p.Type() == ebpf.Tracing:
-		l, err = link.AttachTracing(link.TracingOptions{Program: p})
+		l, err = link.AttachTracing(link.TracingOptions{Program: p.Program})
 	default:
 		err = fmt.Errorf("unexpected program type %s", p.Type())
 	}
 	if err != nil {
-		return "", nil, fmt.Errorf("hook %s: %w: nothing is enforced; check that the kernel's lsm= list has bpf (`stockade doctor`)", info.Name, err)
+		return nil, fmt.Errorf("hook %s: %w: nothing is enforced; check that the kernel's lsm= list has bpf (`stockade doctor`)", p.name, err)
 	}
-	return info.Name, l, nil
+	return l, nil
 }
 
 // Hooks lists the attached hooks.

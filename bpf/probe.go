@@ -221,27 +221,25 @@ func probeHooks(kernel *btf.Spec) []Fact {
 	var missing, covered []string
 	var facts []Fact
 	total := 0
-	for _, obj := range objects {
-		spec, err := obj.load()
-		if err != nil {
-			return []Fact{lacking("BPF objects", err.Error(), nothing, "rebuild stockade")}
+	spec, err := loadKern()
+	if err != nil {
+		return []Fact{lacking("BPF programs", err.Error(), nothing, "rebuild stockade")}
+	}
+	for _, p := range spec.Programs {
+		if p.Type != ebpf.LSM {
+			continue
 		}
-		for _, p := range spec.Programs {
-			if p.Type != ebpf.LSM {
-				continue
-			}
-			total++
-			if hasHook(kernel, p.AttachTo) {
-				continue
-			}
-			switch consequence, known := optional[p.AttachTo]; {
-			case !known:
-				missing = append(missing, p.AttachTo)
-			case consequence == "":
-				covered = append(covered, p.AttachTo)
-			default:
-				facts = append(facts, Fact{Name: "hook " + p.AttachTo, Detail: "not on this kernel", Consequence: consequence, Fix: "boot a newer kernel"})
-			}
+		total++
+		if hasHook(kernel, p.AttachTo) {
+			continue
+		}
+		switch consequence, known := optional[p.AttachTo]; {
+		case !known:
+			missing = append(missing, p.AttachTo)
+		case consequence == "":
+			covered = append(covered, p.AttachTo)
+		default:
+			facts = append(facts, Fact{Name: "hook " + p.AttachTo, Detail: "not on this kernel", Consequence: consequence, Fix: "boot a newer kernel"})
 		}
 	}
 	slices.Sort(missing)

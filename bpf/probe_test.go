@@ -77,8 +77,8 @@ func TestFixOfHiddenSymbolsFollowsTheirSetting(t *testing.T) {
 // The library's advice is for its callers: no error of ours repeats it.
 func TestAdviceOfTheLibraryIsLeftOut(t *testing.T) {
 	err := fmt.Errorf("map create: %w (MEMLOCK may be too low, consider rlimit.RemoveMemlock)", unix.EPERM)
-	const want = "BPF object file: map create: operation not permitted: nothing is enforced; see what `stockade doctor` says that this host lacks"
-	if got := loadError("file", err); got.Error() != want || !errors.Is(got, unix.EPERM) {
+	const want = "BPF programs: map create: operation not permitted: nothing is enforced; see what `stockade doctor` says that this host lacks"
+	if got := loadError(err); got.Error() != want || !errors.Is(got, unix.EPERM) {
 		t.Errorf("%v", got)
 	}
 	if line := firstLine(err); line != "map create: operation not permitted" {

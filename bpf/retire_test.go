@@ -27,21 +27,23 @@ func retirer(t *testing.T) *Enforcer {
 			t.Fatal(err)
 		}
 	}
-	kernel, err := btf.LoadKernelSpec()
+	types := btf.NewCache()
+	_, err := types.Kernel()
 	refused(err)
-	spec, err := loadIdentity()
+	spec, err := loadKern()
 	refused(err)
+	choose(spec, groupAlways)
 	for name := range spec.Programs {
 		if name != retireIter {
 			delete(spec.Programs, name)
 		}
 	}
 	e := &Enforcer{maps: map[string]*ebpf.Map{}, links: map[string]link.Link{}}
-	coll, err := loadShared(spec, e.maps, kernel)
+	coll, err := loadShared(spec, e.maps, types)
 	refused(err)
-	name, l, err := attachOne(coll.Programs[retireIter])
+	l, err := attachOne(program{retireIter, coll.Programs[retireIter]})
 	refused(err)
-	e.links[name] = l
+	e.links[retireIter] = l
 	coll.Close()
 	e.store, err = openStore(e.maps)
 	refused(err)

@@ -3,5 +3,5 @@
 
 package bpf
 
-// objectsSum is the SHA-256 of all objects.
-const objectsSum = "e8edcbb2137f389036f40ad7bbfa32ab0756fef060d3b74b2db7b36de7fa1914"
+// objectSum is the SHA-256 of the object.
+const objectSum = "71eba7505b2a2ad7583f7d045994f2b67385100964d5b8e642a2e97f820a78a9"

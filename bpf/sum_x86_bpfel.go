@@ -3,5 +3,5 @@
 
 package bpf
 
-// objectsSum is the SHA-256 of all objects.
-const objectsSum = "e5357d841a87e9003188b42c784b60d21e461dace8c6515b2b5e513b3e581659"
+// objectSum is the SHA-256 of the object.
+const objectSum = "a801a6e770bcf456dd91ec5667f246a9706d5c619034b35e312bcf4e9adaf2c4"

@@ -14,21 +14,18 @@ import (
 	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
-// structure finds a type in the BTF of the compiled objects.
+// structure finds a type in the BTF of the compiled programs.
 func structure(t *testing.T, name string) *btf.Struct {
 	t.Helper()
-	for _, obj := range append(objects, object{"walk", loadWalk}) {
-		spec, err := obj.load()
-		if err != nil {
-			t.Fatal(err)
-		}
-		var s *btf.Struct
-		if spec.Types.TypeByName(name, &s) == nil {
-			return s
-		}
+	spec, err := loadKern()
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatalf("no struct %s in any object", name)
-	return nil
+	var s *btf.Struct
+	if err := spec.Types.TypeByName(name, &s); err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 // snake turns DestLen into dest_len, as the C side writes it.

@@ -60,36 +60,33 @@ func NewWalker(tableWords int) (*Walker, error) {
 	}
 	w := &Walker{programs: map[string]*ebpf.Program{}}
 	maps := map[string]*ebpf.Map{}
-	kernel, err := btf.LoadKernelSpec()
-	if err != nil {
+	types := btf.NewCache()
+	if _, err := types.Kernel(); err != nil {
 		return nil, fmt.Errorf("kernel BTF: %w: the walker cannot be loaded; use a kernel with CONFIG_DEBUG_INFO_BTF", err)
 	}
-	for _, load := range []func() (*ebpf.CollectionSpec, error){loadWalk, loadIdentity} {
-		spec, err := load()
-		if err != nil {
-			return nil, fmt.Errorf("BPF object: %w", err)
+	spec, err := loadKern()
+	if err != nil {
+		return nil, fmt.Errorf("BPF programs: %w", err)
+	}
+	choose(spec, groupAlways, groupWalker)
+	for name, p := range spec.Programs {
+		if p.Type != ebpf.Syscall {
+			delete(spec.Programs, name)
 		}
-		for name, p := range spec.Programs {
-			if p.Type != ebpf.Syscall {
-				delete(spec.Programs, name)
-			}
-		}
-		if err := size(spec, Options{TableWords: tableWords, EventBytes: 4096}); err != nil {
-			return nil, err
-		}
-		if v := spec.Variables["without_rename_lock"]; v != nil {
-			if err := v.Set(uint32(0)); err != nil { // a test's walk races with nothing
-				return nil, err
-			}
-		}
-		coll, err := loadShared(spec, maps, kernel)
-		if err != nil {
-			return nil, loadError("walk", err)
-		}
-		for name := range spec.Programs {
-			w.programs[name] = coll.DetachProgram(name)
-		}
-		coll.Close()
+	}
+	if err := size(spec, Options{TableWords: tableWords, EventBytes: 4096}); err != nil {
+		return nil, err
+	}
+	if err := spec.Variables["without_rename_lock"].Set(uint32(0)); err != nil { // a test's walk races with nothing
+		return nil, err
+	}
+	coll, err := loadShared(spec, maps, types)
+	if err != nil {
+		return nil, loadError(err)
+	}
+	defer coll.Close()
+	for name := range spec.Programs {
+		w.programs[name] = coll.DetachProgram(name)
 	}
 	if w.store, err = openStore(maps); err != nil {
 		return nil, err
@@ -143,7 +140,7 @@ func (w *Walker) Lacks(need abi.ActionMask, r abi.Request) (missing, denied, rep
 	w.in.xattrLen = uint32(copy(w.in.xattr[:], r.Xattr))
 	err = errors.Join(w.in.path.set(r.Path), w.in.dest.set(r.Dest), w.in.exe.set(r.Exe), w.in.parent.set(r.Parent))
 	if err == nil {
-		err = w.run("match_path")
+		err = w.run("walker_match")
 	}
 	if err != nil {
 		return need, need, 0, err
@@ -173,7 +170,7 @@ func (w *Walker) Move(k abi.Kind, from, to string, need abi.ActionMask) (Moved, 
 	if err := errors.Join(w.in.path.set(from), w.in.dest.set(to)); err != nil {
 		return Moved{}, err
 	}
-	err := w.run("match_path")
+	err := w.run("walker_match")
 	if err == nil && w.in.status != 2 {
 		err = errors.New("walker: the rules of moves gave no answer")
 	}
@@ -186,7 +183,7 @@ func (w *Walker) Repeat(path string, n int) error {
 	if err := w.in.path.set(path); err != nil {
 		return err
 	}
-	return w.repeat("match_path", n)
+	return w.repeat("walker_match", n)
 }
 
 // maxLoops is below what bpf_loop refuses.
@@ -209,7 +206,7 @@ func (w *Walker) WalkCwd(n int) (int, error) {
 	if err := registerRoot(w.programs["register_root"], 1); err != nil {
 		return 0, err
 	}
-	err := w.repeat("walk_cwd", n)
+	err := w.repeat("walker_cwd", n)
 	if err == nil && abi.PathStatus(w.in.status) != abi.PathOK {
 		err = fmt.Errorf("walker: path status %d", w.in.status)
 	}
@@ -218,7 +215,7 @@ func (w *Walker) WalkCwd(n int) (int, error) {
 
 // Empty runs a program that does nothing: the floor of a benchmark.
 func (w *Walker) Empty() error {
-	_, err := w.programs["empty"].Run(&ebpf.RunOptions{})
+	_, err := w.programs["walker_empty"].Run(&ebpf.RunOptions{})
 	return err
 }
 

@@ -28,8 +28,7 @@ type faultCase struct {
 // that starts on a host with nothing pinned, and about its uninstall.
 var faultCases = []faultCase{
 	{point: "agent.lock", way: "start", says: "lock /run/stockade"},
-	{point: "bpf.load-object", way: "start", says: "BPF object identity"},
-	{point: "bpf.load-object:2", way: "start", says: "BPF object"},
+	{point: "bpf.load-object", way: "start", says: "BPF programs"},
 	{point: "bpf.new-registry", way: "start", says: "map registry"},
 	{point: "bpf.map-memory:2", way: "start", says: "map "},
 	{point: "bpf.tai-offset", way: "start", says: "clock"},
@@ -110,7 +109,7 @@ var faultCases = []faultCase{
 	{point: "agent.confine", way: "group", says: "cgroup single"},
 	{point: "bpf.confine", way: "group", says: "cgroup single"},
 
-	{point: "bpf.load-object", way: "confirm", says: "BPF object hold"},
+	{point: "bpf.load-object", way: "confirm", says: "BPF programs"},
 	{point: "bpf.attach", way: "confirm", says: "hook "},
 	{point: "bpf.pin-hold", way: "confirm", says: "/sys/fs/bpf/stockade/@agent"},
 	{point: "bpf.pin-hold:2", way: "confirm", says: "/sys/fs/bpf/stockade/@agent"},
@@ -163,16 +162,24 @@ func (c faultCase) name() string {
 	return name
 }
 
-// objects lists what a start need load up to the point, so that it takes seconds
+// What tells who is confined; what decides about opens; and about executions, with
+// what confirms those that were asked about.
+const (
+	identityPrograms = "task_alloc,task_exit,task_free,cgroup_mkdir,cgroup_rmdir,cgroup_attach_task,retire,register_root"
+	openPrograms     = "file_open"
+	execPrograms     = "bprm_check_security,bprm_committed_creds,mmap_file,file_mprotect,hold_file_post_open,hold_image,hold_exec_over"
+)
+
+// programs lists what a start need load up to the point, so that it takes seconds
 // under emulation: who is confined, and what decides about opens if that is asked.
-func (c faultCase) objects() string {
+func (c faultCase) programs() string {
 	switch {
 	case os.Getenv("STOCKADE_FAULTS") == "all":
 		return ""
 	case strings.HasPrefix(c.point, "bpf.") && c.point != "bpf.confine":
-		return "identity,meta"
+		return identityPrograms
 	}
-	return "identity,file"
+	return identityPrograms + "," + openPrograms
 }
 
 // order is what to tell the agent.

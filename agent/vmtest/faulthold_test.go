@@ -34,8 +34,8 @@ func TestFaultsOfHolds(t *testing.T) {
 	for name, text := range heldPolicies {
 		put("/policy/"+name+".cedar", text)
 	}
-	if restricted := (faultCase{}).objects(); restricted != "" {
-		f.load = restricted + ",exec"
+	if restricted := (faultCase{}).programs(); restricted != "" {
+		f.load = restricted + "," + execPrograms
 	}
 	f.declareHeld("plain")
 	f.up()

@@ -32,7 +32,7 @@ func (f *faults) starts() {
 		cases, _ := casesOf("start", action)
 		for _, c := range cases {
 			what := "start " + c.point + " " + action
-			f.load = c.objects()
+			f.load = c.programs()
 			f.order(c.order(action))
 			err := f.begin()
 			got := readable(agentGroup)

@@ -67,7 +67,7 @@ type faults struct {
 	done   chan error
 	crowd  *crowd
 	now    setting
-	load   string // the BPF objects to load, "" for all
+	load   string // the BPF programs to load, "" for all
 	orders int
 	seen   int // of faultSaid
 	names  int // that were made up
@@ -125,7 +125,7 @@ func (f *faults) begin() error {
 	defer said.Close()
 	f.cmd = exec.Command(faultProgram, "agent", "--config", agentConf)
 	f.cmd.Env = append(os.Environ(), "STOCKADE_FAULT=@"+faultOrders)
-	f.cmd.Env = append(f.cmd.Env, "STOCKADE_FAULT_OBJECTS="+f.load)
+	f.cmd.Env = append(f.cmd.Env, "STOCKADE_FAULT_PROGRAMS="+f.load)
 	f.cmd.Stderr = said
 	must(f.cmd.Start())
 	f.done = make(chan error, 1)

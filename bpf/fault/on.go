@@ -51,11 +51,11 @@ func At(name string) error {
 	return nil
 }
 
-// Leaves reports whether a test leaves a BPF object out, so that a start takes
-// seconds under emulation: STOCKADE_FAULT_OBJECTS lists those to load.
-func Leaves(object string) bool {
-	list := os.Getenv("STOCKADE_FAULT_OBJECTS")
-	return list != "" && !slices.Contains(strings.Split(list, ","), object)
+// Leaves reports whether a test leaves a BPF program out, so that a start takes
+// seconds under emulation: STOCKADE_FAULT_PROGRAMS lists those to load.
+func Leaves(program string) bool {
+	list := os.Getenv("STOCKADE_FAULT_PROGRAMS")
+	return list != "" && !slices.Contains(strings.Split(list, ","), program)
 }
 
 // due returns what is to happen now, "" for nothing, and as what it was ordered.

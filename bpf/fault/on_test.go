@@ -39,13 +39,13 @@ func TestOrdersAreCarriedOut(t *testing.T) {
 	}
 }
 
-func TestObjectsAreLeftOut(t *testing.T) {
-	t.Setenv("STOCKADE_FAULT_OBJECTS", "identity,file")
-	if Leaves("file") || !Leaves("exec") {
-		t.Error("wrong objects are left out")
+func TestProgramsAreLeftOut(t *testing.T) {
+	t.Setenv("STOCKADE_FAULT_PROGRAMS", "task_alloc,file_open")
+	if Leaves("file_open") || !Leaves("mmap_file") {
+		t.Error("wrong programs are left out")
 	}
-	t.Setenv("STOCKADE_FAULT_OBJECTS", "")
-	if Leaves("exec") {
-		t.Error("an object is left out without an order")
+	t.Setenv("STOCKADE_FAULT_PROGRAMS", "")
+	if Leaves("mmap_file") {
+		t.Error("a program is left out without an order")
 	}
 }

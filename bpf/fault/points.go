@@ -21,7 +21,7 @@ type Point struct {
 var Points = []Point{
 	// The first start.
 	{Name: "agent.lock"},          // the lock of the agent
-	{Name: "bpf.load-object"},     // before each BPF object
+	{Name: "bpf.load-object"},     // before the BPF programs
 	{Name: "bpf.new-registry"},    // making the registry
 	{Name: "bpf.map-memory"},      // before each map that is mapped
 	{Name: "bpf.tai-offset"},      // telling the programs of UTC

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Twin of package bpf/abi; a test compares both through this object's BTF. */
+/* Twin of package bpf/abi; a test compares both through the object's BTF. */
 #pragma once
 
 enum action {

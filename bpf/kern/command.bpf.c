@@ -21,12 +21,10 @@
 #include "queue.h"
 #include "terminal.h"
 
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
-/* answer refuses a command with err where what is a boundary, and else judges what
+/* on_command refuses a command with err where what is a boundary, and else judges what
  * it needs by the file's path. What has no name is the task's own. Inlined,
  * as its callers are: 6.1 has room for one more frame on the stack, not for two. */
-static __always_inline int answer(u32 w, struct file *file, u32 what, u32 need, int err)
+static __always_inline int on_command(u32 w, struct file *file, u32 what, u32 need, int err)
 {
 	struct dentry *dentry = file->f_path.dentry;
 	int verdict;
@@ -41,8 +39,8 @@ static __always_inline int answer(u32 w, struct file *file, u32 what, u32 need, 
 	return verdict && what ? negative(err) : verdict;
 }
 
-/* number returns a task's id as the task itself sees it. */
-static __always_inline int number(u64 task)
+/* own_number returns a task's id as the task itself sees it. */
+static __always_inline int own_number(u64 task)
 {
 	struct pid *pid = BPF_CORE_READ((struct task_struct *)task, thread_pid);
 	u64 at = (u64)pid + bpf_core_field_offset(struct pid, numbers) +
@@ -113,8 +111,8 @@ static __always_inline u32 change_of(u32 cmd)
 	return 0;
 }
 
-/* known: does a file of this kind get the command? */
-static __always_inline bool known(struct file *file, u32 type, u32 cmd)
+/* known_command: does a file of this kind get the command? */
+static __always_inline bool known_command(struct file *file, u32 type, u32 cmd)
 {
 	switch (file->f_path.dentry->d_sb->s_magic) {
 	case ANON_INODE_FS_MAGIC:
@@ -136,10 +134,10 @@ static __always_inline bool known(struct file *file, u32 type, u32 cmd)
 	return false;
 }
 
-/* reaches: can a command that is not known do anything? Where the file has no
+/* reaches_code: can a command that is not known do anything? Where the file has no
  * code for commands, those of other types than the kernel has for every
  * filesystem end with ENOTTY, which is no refusal. */
-static __always_inline bool reaches(struct file *file, u32 cmd)
+static __always_inline bool reaches_code(struct file *file, u32 cmd)
 {
 	switch (cmd >> 8 & 0xff) {
 	case 0x00:
@@ -189,12 +187,12 @@ static __always_inline int on_ioctl(struct file *file, u32 cmd)
 			need = change_of(cmd);
 		if (need)
 			break;
-		if (known(file, type, cmd) || !reaches(file, cmd))
+		if (known_command(file, type, cmd) || !reaches_code(file, cmd))
 			return 0;
 		what = BOUNDARY_COMMAND;
 		err = ENOTTY;
 	}
-	return answer(w, file, what, need, err);
+	return on_command(w, file, what, need, err);
 }
 
 SEC("lsm/file_ioctl")
@@ -229,7 +227,7 @@ int BPF_PROG(uring_cmd, struct io_uring_cmd *command)
 
 	if (!w || (file->f_inode->i_mode & S_IFMT) == S_IFSOCK)
 		return 0;
-	return answer(w, file, BOUNDARY_COMMAND, 0, EPERM);
+	return on_command(w, file, BOUNDARY_COMMAND, 0, EPERM);
 }
 
 #define F_UNLCK 2
@@ -244,10 +242,10 @@ int BPF_PROG(uring_cmd, struct io_uring_cmd *command)
 #define F_SETDELEG 1040
 #define O_ASYNC 020000
 
-/* harmless: copies of the descriptor, its flags, locks (which file_lock judges),
+/* harmless_fcntl: copies of the descriptor, its flags, locks (which file_lock judges),
  * reading the owner and the lease, F_NOTIFY (which path_notify judges), pipes'
  * sizes, seals of memory, and reading hints. */
-static __always_inline bool harmless(u32 cmd, unsigned long arg)
+static __always_inline bool harmless_fcntl(u32 cmd, unsigned long arg)
 {
 	switch (cmd) {
 	case F_SETFL:
@@ -267,11 +265,11 @@ static __always_inline bool harmless(u32 cmd, unsigned long arg)
 	return false;
 }
 
-/* owns: may the task become the owner by this? A file's owner gets a signal of
+/* may_own: may the task become the owner by this? A file's owner gets a signal of
  * one's choice when something happens to the file, and no other hook is asked in
  * the chooser's name: so a task may only make itself the owner. F_SETOWN_EX and
  * the ioctls point to memory that could change until the kernel reads it. */
-static __always_inline bool owns(struct file *file, u32 cmd, unsigned long arg)
+static __always_inline bool may_own(struct file *file, u32 cmd, unsigned long arg)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	int pid = arg;
@@ -280,7 +278,7 @@ static __always_inline bool owns(struct file *file, u32 cmd, unsigned long arg)
 	 * have ended them. */
 	if (cmd == F_SETSIG || cmd == F_SETFL)
 		return !owned_by_other(file);
-	return cmd == F_SETOWN && (!pid || pid == number((u64)task) || pid == number((u64)task->group_leader));
+	return cmd == F_SETOWN && (!pid || pid == own_number((u64)task) || pid == own_number((u64)task->group_leader));
 }
 
 SEC("lsm/file_fcntl")
@@ -289,7 +287,7 @@ int BPF_PROG(file_fcntl, struct file *file, unsigned int cmd, unsigned long arg)
 	u32 w, what = 0, need = 0;
 	int err = EPERM;
 
-	if (harmless(cmd, arg))
+	if (harmless_fcntl(cmd, arg))
 		return 0;
 	w = who();
 	if (!w)
@@ -299,7 +297,7 @@ int BPF_PROG(file_fcntl, struct file *file, unsigned int cmd, unsigned long arg)
 	case F_SETOWN:
 	case F_SETOWN_EX:
 	case F_SETSIG:
-		return owns(file, cmd, arg) ? 0 : refuse(w, BOUNDARY_SIGNAL, BIT(ACT_KILL));
+		return may_own(file, cmd, arg) ? 0 : refuse(w, BOUNDARY_SIGNAL, BIT(ACT_KILL));
 	case F_SETLEASE:
 		if (arg == F_UNLCK)
 			return 0;
@@ -316,7 +314,7 @@ int BPF_PROG(file_fcntl, struct file *file, unsigned int cmd, unsigned long arg)
 		what = BOUNDARY_COMMAND;
 		err = EINVAL;
 	}
-	return answer(w, file, what, need, err);
+	return on_command(w, file, what, need, err);
 }
 
 /* Only flock(2) asks for more than the file was opened for, and what that was is
@@ -333,5 +331,5 @@ int BPF_PROG(file_lock, struct file *file, unsigned int cmd)
 	if (!w)
 		return 0;
 	need = cmd == F_RDLCK ? BIT(ACT_READ) : kind_of(file->f_inode) ? BIT(ACT_CREATE) : BIT(ACT_WRITE);
-	return answer(w, file, 0, need, 0);
+	return on_command(w, file, 0, need, 0);
 }

@@ -44,8 +44,6 @@
 #include "socket.h"
 #include "terminal.h"
 
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
 /* on_mountpoint judges a change of what is mounted at a place, unless it is refused as
  * what. What a call that is not known would change besides is not known. */
 static __always_inline int on_mountpoint(u32 w, struct vfsmount *mnt, struct dentry *dentry, u32 what, u32 action)

@@ -11,8 +11,6 @@
  */
 #include "verdict.h"
 
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
 /* before_exec makes sure that the running executable is classified, for it will
  * be the parent, and that the task is marked itself: a thread that was known by
  * its process's leader takes the leader's place. */

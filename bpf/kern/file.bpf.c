@@ -25,13 +25,11 @@
 #include "queue.h"
 #include "terminal.h"
 
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
 #define FMODE_CREATED 0x100000U
 
-/* found: where there is a file to open, that it may not be created mattered only if it
+/* found_file: where there is a file to open, that it may not be created mattered only if it
  * was (in audit). */
-static __always_inline void found(struct file *file)
+static __always_inline void found_file(struct file *file)
 {
 	if (undecided && !by_kernel())
 		ended(file->f_mode & FMODE_CREATED ? -EACCES : 0);
@@ -45,7 +43,7 @@ int BPF_PROG(file_open, struct file *file)
 
 	if (!w)
 		return 0;
-	found(file);
+	found_file(file);
 	dentry = file->f_path.dentry;
 	if (own_terminal(w, dentry))
 		return count_allowed(w);

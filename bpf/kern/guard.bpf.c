@@ -23,8 +23,6 @@
  */
 #include "capability.h"
 
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
 #define NEVER(hook, name, what)                                                                        \
 	SEC("lsm/" #hook)                                                                              \
 	int BPF_PROG(name)                                                                             \

@@ -11,8 +11,6 @@
 #include "boundary.h"
 #include "terminal.h"
 
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
 /* Arguments and environment of an exec that the agent judged. */
 struct image {
 	u32 number; /* of the hold */
@@ -72,7 +70,7 @@ static __noinline int confirm_open(u32 w, struct vfsmount *mnt, struct dentry *d
 }
 
 SEC("lsm/file_post_open")
-int BPF_PROG(file_post_open, struct file *file, int mask)
+int BPF_PROG(hold_file_post_open, struct file *file, int mask)
 {
 	struct dentry *dentry;
 	u32 w;
@@ -168,7 +166,7 @@ static __always_inline bool as_judged(struct linux_binprm *bprm, struct hold *h,
 
 /* It sleeps: the strings may have to be read back from swap. */
 SEC("lsm.s/bprm_committed_creds")
-int BPF_PROG(image, struct linux_binprm *bprm)
+int BPF_PROG(hold_image, struct linux_binprm *bprm)
 {
 	struct hold *h = hold_of_current();
 	struct denial d = { .missing = BIT(ACT_EXECUTE), .reason = REASON_CHANGED };
@@ -193,7 +191,7 @@ int BPF_PROG(image, struct linux_binprm *bprm)
 }
 
 SEC("tp_btf/sched_process_exec")
-int BPF_PROG(exec_over, struct task_struct *task)
+int BPF_PROG(hold_exec_over, struct task_struct *task)
 {
 	u64 key = (u64)task;
 

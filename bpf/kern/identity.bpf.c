@@ -15,8 +15,6 @@
 #include "identity.h"
 #include "verdict.h"
 
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
 SEC("lsm/task_alloc")
 int BPF_PROG(task_alloc, struct task_struct *task, unsigned long flags)
 {

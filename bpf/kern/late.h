@@ -18,8 +18,7 @@
 /* Set by the loader: the kernel has the functions in which opens and signals end. */
 const volatile u32 late_opens, late_signals;
 
-/* Events kept by the programs of this object: while there are none, who ends a call
- * pays one load. */
+/* Events kept: while there are none, who ends a call pays one load. */
 volatile u32 undecided;
 
 /* struct task_struct * → the event of the call that it is in. */

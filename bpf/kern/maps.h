@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* The maps, shared by every object: the loader makes each once. */
+/* The maps. */
 #pragma once
 
 #include "kernel.h"

@@ -17,15 +17,13 @@
 #include "boundary.h"
 #include "call.h"
 
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
-struct search {
+struct mount_search {
 	struct decision *c;
 };
 
-/* first and following read the chain of a superblock's mounts: a list until
+/* first_mount and next_mount read the chain of a superblock's mounts: a list until
  * 6.16, single links since. */
-static __noinline int first(struct scratch *s, u64 address)
+static __noinline int first_mount(struct scratch *s, u64 address)
 {
 	struct super_block *sb = (struct super_block *)address;
 	u64 at, next = 0;
@@ -45,7 +43,7 @@ static __noinline int first(struct scratch *s, u64 address)
 	return 0;
 }
 
-static __always_inline struct mount *following(struct scratch *s)
+static __always_inline struct mount *next_mount(struct scratch *s)
 {
 	u64 this = s->mounts.next, next = 0;
 	struct mount *m;
@@ -65,29 +63,29 @@ static __always_inline struct mount *following(struct scratch *s)
 	return m;
 }
 
-/* begin goes to the first mount of the dentry's superblock. */
-static __always_inline int begin(struct scratch *s)
+/* begin_mounts goes to the first mount of the dentry's superblock. */
+static __always_inline int begin_mounts(struct scratch *s)
 {
 	struct dentry *dentry = (struct dentry *)s->mounts.dentry;
 
 	s->mounts.seen = 0;
 	s->mounts.reported = 0;
-	return first(s, (u64)BPF_CORE_READ(dentry, d_sb));
+	return first_mount(s, (u64)BPF_CORE_READ(dentry, d_sb));
 }
 
 /* judge_on judges the dentry as seen through one mount. State in the map: see
  * step in path.h. */
-static int judge_on(u64 i, struct search *ctx)
+static int judge_on(u64 i, struct mount_search *ctx)
 {
 	struct decision *c = ctx->c;
 	struct scratch *s = c->s;
-	struct mount *m = following(s);
+	struct mount *m = next_mount(s);
 	u64 mnt;
 
 	if (!m) {
 		/* A mount that was just removed from a list leads nowhere. */
 		if (s->mounts.next != s->mounts.end)
-			return begin(s);
+			return begin_mounts(s);
 		s->mounts.err = s->mounts.seen ? 0 : EACCES;
 		return 1;
 	}
@@ -130,7 +128,7 @@ static __noinline int decide_dentry(u32 w, u64 address, u32 need, u64 name)
 	struct inode *inode = BPF_CORE_READ(dentry, d_inode);
 	u32 kind = dir_kind(BPF_CORE_READ(inode, i_mode));
 	struct decision c = {};
-	struct search ctx = { .c = &c };
+	struct mount_search ctx = { .c = &c };
 	int err;
 
 	if (need == (NEED_ANY | BIT(ACT_TOUCH)))
@@ -146,7 +144,7 @@ static __noinline int decide_dentry(u32 w, u64 address, u32 need, u64 name)
 	c.s->mounts.err = EACCES;
 	c.s->path.status = PATH_OUTSIDE; /* not that of who had the memory before */
 	c.s->path.n = 0;
-	begin(c.s);
+	begin_mounts(c.s);
 	bpf_loop(MAX_SB_MOUNTS, judge_on, &ctx, 0);
 	if (!c.s->mounts.err && c.s->mounts.reported)
 		walk_addr(&c.s->path, c.s->mounts.reported, address, c.wl); /* again, for the event */

@@ -12,8 +12,6 @@
  */
 #include "socket.h"
 
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
 SEC("lsm/socket_create")
 int BPF_PROG(socket_create, int family, int type, int protocol, int kern)
 {

@@ -16,18 +16,16 @@
 #include "queue.h"
 #include "terminal.h"
 
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
-/* strict returns the current task's workload if it is a strict one. */
-static __always_inline u32 strict(void)
+/* strict_workload returns the current task's workload if it is a strict one. */
+static __always_inline u32 strict_workload(void)
 {
 	u32 w = who();
 
 	return w && is_strict(w) ? w : 0;
 }
 
-/* memory: does it only look like a file? Whatever the kernel mounts for itself does. */
-static __always_inline bool memory(u64 file)
+/* is_memory: does it only look like a file? Whatever the kernel mounts for itself does. */
+static __always_inline bool is_memory(u64 file)
 {
 	return BPF_CORE_READ((struct file *)file, f_path.dentry, d_sb, s_flags) & SB_KERNMOUNT;
 }
@@ -62,7 +60,7 @@ int BPF_PROG(strict_file_permission, struct file *file, int mask)
 		need |= BIT(ACT_WRITE);
 	if (!need)
 		return 0;
-	w = strict();
+	w = strict_workload();
 	return w ? on_use(w, file, need) : 0;
 }
 
@@ -77,7 +75,7 @@ static __always_inline int as_opened(struct file *file)
 		need |= BIT(ACT_WRITE);
 	if (!need)
 		return 0;
-	w = strict();
+	w = strict_workload();
 	return w ? on_use(w, file, need) : 0;
 }
 
@@ -98,13 +96,13 @@ AS_OPENED(file_lock)
 SEC("lsm/mmap_file")
 int BPF_PROG(strict_mmap_file, struct file *file, unsigned long reqprot, unsigned long prot, unsigned long flags)
 {
-	u32 w = strict(), need = 0;
+	u32 w = strict_workload(), need = 0;
 	u64 raw = 0;
 
 	if (!w)
 		return 0;
 	bpf_get_func_arg(ctx, 0, &raw); /* see mmap_file in exec.bpf.c */
-	if (prot & PROT_EXEC && (!raw || prot & PROT_WRITE || memory(raw)))
+	if (prot & PROT_EXEC && (!raw || prot & PROT_WRITE || is_memory(raw)))
 		return refuse(w, BOUNDARY_MEMORY, BIT(ACT_MAP));
 	if (!raw || !file)
 		return 0;
@@ -124,13 +122,13 @@ int BPF_PROG(strict_file_mprotect, struct vm_area_struct *vma, unsigned long req
 
 	if (!(prot & PROT_EXEC))
 		return 0;
-	w = strict();
+	w = strict_workload();
 	if (!w)
 		return 0;
 	file = (u64)BPF_CORE_READ(vma, vm_file);
 	/* A private page of a file that was written has this. */
 	written = !(vma->vm_flags & VM_EXEC) && BPF_CORE_READ(vma, anon_vma);
-	if (!file || prot & PROT_WRITE || written || memory(file))
+	if (!file || prot & PROT_WRITE || written || is_memory(file))
 		return refuse(w, BOUNDARY_MEMORY, BIT(ACT_MAP));
 	return 0;
 }
@@ -147,7 +145,7 @@ int BPF_PROG(strict_file_open, struct file *file)
 	bpf_probe_read_kernel(&name, sizeof(name), d->d_name.name);
 	if ((u32)name != NAME4('m', 'e', 'm', 0))
 		return 0;
-	w = strict();
+	w = strict_workload();
 	return w ? decide(w, file->f_path.mnt, d, REFUSE(BOUNDARY_MEMORY), BIT(ACT_OPEN) | BIT(ACT_WRITE)) : 0;
 }
 
@@ -159,14 +157,14 @@ int BPF_PROG(strict_ptrace_access_check, struct task_struct *child, unsigned int
 
 	if (!(mode & PTRACE_MODE_ATTACH))
 		return 0;
-	w = strict();
+	w = strict_workload();
 	return w && inside(w, child) ? refuse(w, BOUNDARY_MEMORY, BIT(ACT_TRACE)) : 0;
 }
 
 SEC("lsm/ptrace_traceme")
 int BPF_PROG(strict_ptrace_traceme, struct task_struct *parent)
 {
-	u32 w = strict();
+	u32 w = strict_workload();
 
 	return w && inside(w, parent) ? refuse(w, BOUNDARY_MEMORY, BIT(ACT_TRACE)) : 0;
 }
@@ -181,7 +179,7 @@ static __always_inline int on_personality(u32 personality)
 
 	if (personality == PERSONALITY_ASKED || !(personality & READ_IMPLIES_EXEC))
 		return 0;
-	w = strict();
+	w = strict_workload();
 	if (w && refuse(w, BOUNDARY_MEMORY, BIT(ACT_MAP)))
 		bpf_send_signal(SIGKILL);
 	return 0;

@@ -2,13 +2,11 @@
 /* The decision core for callers in user space (SEC("syscall")): tests and
  * benchmarks run the code of the hooks where no LSM program can be loaded.
  *
- * match_path   match, verdict and the rules of moves for paths given as components, and facts
- * walk_cwd     path walk of the caller's working directory, then match
+ * walker_match  match, verdict and the rules of moves for paths given as components, and facts
+ * walker_cwd    path walk of the caller's working directory, then match
  */
 #include "verdict.h"
 #include "gain.h"
-
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define NO_PATH (~0ULL) /* for n: there is none, or it is not known */
 
@@ -127,7 +125,7 @@ static __always_inline int match_input(struct input *in, struct scratch *s)
 }
 
 SEC("syscall")
-int match_path(void *ctx)
+int walker_match(void *ctx)
 {
 	u32 zero = 0;
 	struct input *in = bpf_map_lookup_elem(&walk_input, &zero);
@@ -159,7 +157,7 @@ static int walk_again(u64 i, struct walking *a)
 }
 
 SEC("syscall")
-int walk_cwd(void *ctx)
+int walker_cwd(void *ctx)
 {
 	u32 zero = 0, one = 1;
 	struct input *in = bpf_map_lookup_elem(&walk_input, &zero);
@@ -181,7 +179,7 @@ int walk_cwd(void *ctx)
 }
 
 SEC("syscall")
-int empty(void *ctx)
+int walker_empty(void *ctx)
 {
 	return 0;
 }

@@ -17,7 +17,7 @@ func TestSumsAreThoseOfTheObjects(t *testing.T) {
 			t.Fatal(err)
 		}
 		if string(got) != want {
-			t.Errorf("%s: it has\n%s\nthe objects have\n%s\nrun make generate", name(architecture), got, want)
+			t.Errorf("%s: it has\n%s\nthe object has\n%s\nrun make generate", name(architecture), got, want)
 		}
 	}
 }
