@@ -144,7 +144,7 @@ static __noinline int decide_everywhere(u32 w, u32 kind, u32 need)
 		return -EPERM;
 	if (!state && d.reason != REASON_LOCKDOWN)
 		d.reason = REASON_POLICY;
-	return deny(&d, NULL, wl, EPERM) ? -EPERM : 0;
+	return deny(&d, NULL, wl, -EPERM) ? -EPERM : 0;
 }
 
 /* tree_kind is the kind of what a call on mounts and superblocks changes. Attributes of
@@ -208,5 +208,5 @@ static __noinline int on_capability(u32 w, u32 cap, u32 opts, u32 level)
 		return 0;
 	if (opts & CAP_OPT_NOAUDIT || !sure(cap, nr, class))
 		return withhold(key);
-	return refuse_number(w, boundary_of(cap), 0, cap, EPERM);
+	return refuse_number(w, boundary_of(cap), 0, cap, -EPERM);
 }

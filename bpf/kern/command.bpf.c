@@ -36,7 +36,7 @@ static __always_inline int on_command(u32 w, struct file *file, u32 what, u32 ne
 	if (is_queue(dentry))
 		return what ? refuse_as(w, what, need, err) : decide_queue(w, (u64)file->f_path.mnt, (u64)dentry, need);
 	verdict = decide(w, file->f_path.mnt, dentry, kind_of(file->f_inode) | REFUSE(what), need + opaque);
-	return verdict && what ? negative(err) : verdict;
+	return verdict && what ? bounded(err) : verdict;
 }
 
 /* own_number returns a task's id as the task itself sees it. */
@@ -154,7 +154,7 @@ static __always_inline bool reaches_code(struct file *file, u32 cmd)
 static __always_inline int on_ioctl(struct file *file, u32 cmd)
 {
 	u32 type, w, what = 0, need = 0;
-	int err = EPERM;
+	int err = -EPERM;
 
 	if (cmd == TIOCSPTLCK)
 		return on_unlock(file);
@@ -190,7 +190,7 @@ static __always_inline int on_ioctl(struct file *file, u32 cmd)
 		if (known_command(file, type, cmd) || !reaches_code(file, cmd))
 			return 0;
 		what = BOUNDARY_COMMAND;
-		err = ENOTTY;
+		err = -ENOTTY;
 	}
 	return on_command(w, file, what, need, err);
 }
@@ -227,7 +227,7 @@ int BPF_PROG(uring_cmd, struct io_uring_cmd *command)
 
 	if (!w || (file->f_inode->i_mode & S_IFMT) == S_IFSOCK)
 		return 0;
-	return on_command(w, file, BOUNDARY_COMMAND, 0, EPERM);
+	return on_command(w, file, BOUNDARY_COMMAND, 0, -EPERM);
 }
 
 #define F_UNLCK 2
@@ -285,7 +285,7 @@ SEC("lsm/file_fcntl")
 int BPF_PROG(file_fcntl, struct file *file, unsigned int cmd, unsigned long arg)
 {
 	u32 w, what = 0, need = 0;
-	int err = EPERM;
+	int err = -EPERM;
 
 	if (harmless_fcntl(cmd, arg))
 		return 0;
@@ -312,7 +312,7 @@ int BPF_PROG(file_fcntl, struct file *file, unsigned int cmd, unsigned long arg)
 		break;
 	default:
 		what = BOUNDARY_COMMAND;
-		err = EINVAL;
+		err = -EINVAL;
 	}
 	return on_command(w, file, what, need, err);
 }

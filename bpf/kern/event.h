@@ -157,7 +157,7 @@ static __always_inline int send(struct event_buf *e, const struct denial *d)
 	if (d->reason == REASON_HELD)
 		return size <= EVENT_BYTES && !share_lacks(d->workload, size, true) &&
 			       !bpf_ringbuf_output(&asked, e->out.bytes, size, 0) ? 0 : -1;
-	e->out.err = d->boundary ? EPERM : EACCES;
+	e->out.err = d->boundary ? -EPERM : -EACCES;
 	return d->late && keep(&e->out) ? 0 : publish(d->workload, &e->out);
 }
 

@@ -29,20 +29,20 @@ static __noinline int before_exec(u32 w)
 	d.plan = wl->plan;
 	d.mode = wl->mode;
 	if (!m && mark(task, w))
-		return deny(&d, NULL, wl, EACCES);
+		return deny(&d, NULL, wl, -EACCES);
 	if (!(u32)d.plan || !W((u32)d.plan + HDR_EXE))
 		return 0;
 	if (m && m->automaton == W((u32)d.plan + HDR_EXE) && !m->unread)
 		return 0;
 	s = claim(w);
 	if (!s)
-		return deny(&d, NULL, wl, EACCES);
+		return deny(&d, NULL, wl, -EACCES);
 	status = know_exe(s, wl, (u32)d.plan);
 	release(s);
 	if (status == PATH_OK)
 		return 0;
 	d.reason = status_reason(status);
-	return deny(&d, NULL, wl, EACCES);
+	return deny(&d, NULL, wl, -EACCES);
 }
 
 SEC("lsm/bprm_check_security")

@@ -107,7 +107,7 @@ int BPF_PROG(key_alloc)
 
 	if (!w || class_of(call_number()) != CLASS_KEY)
 		return 0;
-	return refuse_as(w, BOUNDARY_SYSTEM, 0, ENOKEY);
+	return refuse_as(w, BOUNDARY_SYSTEM, 0, -ENOKEY);
 }
 
 SEC("lsm/cred_alloc_blank")
@@ -128,7 +128,7 @@ int BPF_PROG(cred_alloc_blank)
                                                                                                        \
 		if (!w || (u32)BPF_CORE_READ(ns, ids[kind].in_use) < (u32)BPF_CORE_READ(ns, most) / 2) \
 			return 0;                                                                      \
-		return refuse_as(w, BOUNDARY_SYSTEM, 0, ENOSPC);                                       \
+		return refuse_as(w, BOUNDARY_SYSTEM, 0, -ENOSPC);                                       \
 	}
 
 OF_SYSTEM_V(sem_alloc_security, 0, sem_ctls[3])

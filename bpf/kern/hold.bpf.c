@@ -48,7 +48,7 @@ static __noinline int confirm_open(u32 w, struct vfsmount *mnt, struct dentry *d
 	c.s = claim(c.d.workload);
 	if (!c.s) {
 		c.d.reason = REASON_BUSY;
-		return deny(&c.d, NULL, c.wl, EACCES);
+		return deny(&c.d, NULL, c.wl, -EACCES);
 	}
 	walk(&c.s->path, mnt, dentry, c.wl);
 	err = judge_walked(&c);
@@ -61,7 +61,7 @@ static __noinline int confirm_open(u32 w, struct vfsmount *mnt, struct dentry *d
 		bool allows = answered(h, &c.d, &image);
 
 		if (err && (c.d.reason == REASON_ASK || c.d.reason == REASON_ANSWERED))
-			err = allows ? 0 : EACCES;
+			err = allows ? 0 : -EACCES;
 	}
 	if (err || held)
 		return conclude(&c, err);
@@ -185,7 +185,7 @@ int BPF_PROG(hold_image, struct linux_binprm *bprm)
 	d.mode = wl->mode;
 	if (as_judged(bprm, h, &d))
 		return 0;
-	if (deny(&d, NULL, wl, EACCES))
+	if (deny(&d, NULL, wl, -EACCES))
 		bpf_send_signal(9);
 	return 0;
 }

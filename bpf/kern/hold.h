@@ -147,15 +147,15 @@ static __always_inline bool prove(struct hold *h, u64 inode, u32 image)
 }
 
 /* confirm returns 0 if the agent has allowed the execution of the file, else
- * EACCES. */
+ * -EACCES. */
 __noinline int confirm(struct denial *d)
 {
 	struct hold *h = hold_of_current();
 	u32 image = 0;
 
 	if (!d || !pending(h, d))
-		return EACCES;
-	return answered(h, d, &image) && prove(h, (u64)d->inode, image) ? 0 : EACCES;
+		return -EACCES;
+	return answered(h, d, &image) && prove(h, (u64)d->inode, image) ? 0 : -EACCES;
 }
 
 /* forget_stale forgets what was held for an earlier exec or open, which failed. */

@@ -100,7 +100,7 @@ static __noinline u32 ended(s64 ret)
 	if (!k)
 		return 0;
 	w = k->event.workload;
-	if (ret == -(s64)k->err) {
+	if (ret == k->err) {
 		publish(w, k);
 		w = 0;
 	}
@@ -139,7 +139,7 @@ static __noinline int open_failed(void)
 	struct kept *k = bpf_map_lookup_elem(&lates, &key);
 
 	if (k)
-		ended(k->event.mode == MODE_AUDIT || exists(k) ? 0 : -(s64)k->err);
+		ended(k->event.mode == MODE_AUDIT || exists(k) ? 0 : k->err);
 	return 0;
 }
 

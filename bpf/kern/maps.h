@@ -268,7 +268,7 @@ struct {
 #define EVENT_BYTES 16384
 /* An event as it goes out; err and names for what late.h keeps. */
 struct kept {
-	u64 err;  /* with which its call fails if it fails by this */
+	s64 err;  /* with which its call fails if it fails by this */
 	u64 dentry, dir, name; /* that an open may not create: two addresses, and a hash */
 	u64 size; /* so far */
 	union {

@@ -86,7 +86,7 @@ static int judge_on(u64 i, struct mount_search *ctx)
 		/* A mount that was just removed from a list leads nowhere. */
 		if (s->mounts.next != s->mounts.end)
 			return begin_mounts(s);
-		s->mounts.err = s->mounts.seen ? 0 : EACCES;
+		s->mounts.err = s->mounts.seen ? 0 : -EACCES;
 		return 1;
 	}
 	mnt = (u64)m + bpf_core_field_offset(struct mount, mnt);
@@ -102,7 +102,7 @@ static int judge_on(u64 i, struct mount_search *ctx)
 			s->mounts.reported = s->mounts.at;
 		return 0;
 	}
-	s->mounts.err = EACCES;
+	s->mounts.err = -EACCES;
 	return 1;
 }
 
@@ -115,7 +115,7 @@ static __always_inline int know_xattr(struct scratch *s, u64 name)
 		return 0;
 	n = bpf_probe_read_kernel_str(s->xattr, sizeof(s->xattr), (void *)name);
 	if (n <= 0)
-		return EACCES;
+		return -EACCES;
 	s->facts.xattr_len = n - 1;
 	return 0;
 }
@@ -137,18 +137,18 @@ static __noinline int decide_dentry(u32 w, u64 address, u32 need, u64 name)
 	if (err <= 0)
 		return err;
 	if (know_xattr(c.s, name))
-		return conclude(&c, EACCES);
+		return conclude(&c, -EACCES);
 	c.d.reason = REASON_OUTSIDE;
 	c.s->mounts.dentry = address;
 	c.s->mounts.ns = namespace_of(c.wl->root_mnt);
-	c.s->mounts.err = EACCES;
+	c.s->mounts.err = -EACCES;
 	c.s->path.status = PATH_OUTSIDE; /* not that of who had the memory before */
 	c.s->path.n = 0;
 	begin_mounts(c.s);
 	bpf_loop(MAX_SB_MOUNTS, judge_on, &ctx, 0);
 	if (!c.s->mounts.err && c.s->mounts.reported)
 		walk_addr(&c.s->path, c.s->mounts.reported, address, c.wl); /* again, for the event */
-	return conclude(&c, c.s->mounts.err ? EACCES : 0);
+	return conclude(&c, c.s->mounts.err ? -EACCES : 0);
 }
 
 SEC("lsm/inode_setattr")

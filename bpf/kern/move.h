@@ -68,17 +68,17 @@ static __always_inline int judge_move(struct scratch *s, const struct workload *
 	d->reason = REASON_POLICY;
 	if (s->path.status != PATH_OK || s->dest.status != PATH_OK) {
 		d->reason = status_reason(s->path.status != PATH_OK ? s->path.status : s->dest.status);
-		return EACCES;
+		return -EACCES;
 	}
 	if (!t || match(s, plan, false) || match(s, plan, true))
-		return EACCES;
+		return -EACCES;
 	if (ready(t, s, wl, plan, s->old.class > s->new.class ? s->old.class : s->new.class, d))
-		return EACCES;
+		return -EACCES;
 	lack = missing_of(t, s, plan);
 	d->missing = lack;
 	d->reason = reason_of(lack);
 	if (lack)
-		return EACCES;
+		return -EACCES;
 	bits = against(s, plan);
 	if (!bits)
 		return 0;
@@ -89,7 +89,7 @@ static __always_inline int judge_move(struct scratch *s, const struct workload *
 	if (bits & HOLDS)
 		d->reason = REASON_HOLDS;
 	d->missing = s->move.op == OP_LINK ? BIT(ACT_CREATE) : BIT(ACT_MOVE);
-	return bits & (HOLDS | LEADS) ? EACCES : EXDEV;
+	return bits & (HOLDS | LEADS) ? -EACCES : -EXDEV;
 }
 
 /* format_of returns the kind of file of a name, 0 where there is none. Verifiers differ
@@ -134,9 +134,9 @@ static __noinline int decide_move(u32 w, struct vfsmount *mnt, struct dentry *ol
 	walk(&c.s->path, mnt, old, c.wl);
 	walk(&c.s->dest, mnt, new, c.wl);
 	if (c.d.boundary)
-		err = EPERM;
+		err = -EPERM;
 	else if (c.d.mode == MODE_LOCKDOWN)
-		err = EACCES;
+		err = -EACCES;
 	else
 		err = judge_move(c.s, c.wl, (u32)c.d.plan, &c.d);
 	return conclude(&c, err);
@@ -149,22 +149,22 @@ static __always_inline int shows(struct scratch *s, u64 plan, struct denial *d)
 	u64 mask = arena_mask, *t = arena_base(), at, lack;
 
 	if (!t)
-		return EACCES;
+		return -EACCES;
 	lack = lacks(t, s, plan, s->old.class, KIND_DIR, W(plan + HDR_HANDLED) & BIT(ACT_CREATE));
 	if (lack) {
 		d->kind = KIND_DIR;
 		d->missing = lack;
 		d->reason = reason_of(lack);
-		return EACCES;
+		return -EACCES;
 	}
 	at = W(plan + HDR_ENFORCED);
 	if (at && match(s, plan + at, false))
-		return EACCES;
+		return -EACCES;
 	if (!guards(s, plan + at, false, LOST))
 		return 0;
 	d->missing = BIT(ACT_CREATE);
 	d->reason = REASON_LOSS;
-	return EACCES;
+	return -EACCES;
 }
 
 /* link_need returns what a symbolic link asks: no walk, where everything may be filled. */

@@ -47,8 +47,8 @@ int BPF_PROG(netlink_send, struct sock *sk, struct sk_buff *skb)
 		return 0;
 	protocol = sk->sk_protocol;
 	if (protocol == NETLINK_ROUTE)
-		return to_others(sk, skb) ? refuse_kind(w, SOCKET_NETLINK + protocol, EPERM) : 0;
-	return on_kind(w, protocol < 32 ? SOCKET_NETLINK + protocol : SOCKET_OTHER, EPERM);
+		return to_others(sk, skb) ? refuse_kind(w, SOCKET_NETLINK + protocol, -EPERM) : 0;
+	return on_kind(w, protocol < 32 ? SOCKET_NETLINK + protocol : SOCKET_OTHER, -EPERM);
 }
 
 SEC("lsm/socket_setsockopt")
@@ -63,5 +63,5 @@ int BPF_PROG(socket_setsockopt, struct socket *sock, int level, int option)
 	else
 		return 0;
 	w = who();
-	return w ? on_kind(w, kind, EPROTONOSUPPORT) : 0;
+	return w ? on_kind(w, kind, -EPROTONOSUPPORT) : 0;
 }

@@ -85,21 +85,21 @@ static __always_inline u32 kind_of_socket(u32 family, u32 type, u32 protocol)
 static __always_inline int socket_errno(u32 family, u32 kind)
 {
 	if (kind == SOCKET_PACKET || kind == SOCKET_RAW)
-		return EPERM;
+		return -EPERM;
 	if (family == AF_INET || family == AF_INET6 || family == AF_NETLINK)
-		return EPROTONOSUPPORT;
-	return EAFNOSUPPORT;
+		return -EPROTONOSUPPORT;
+	return -EAFNOSUPPORT;
 }
 
 /* refuse_kind refuses, and the event names the kind. */
-static __always_inline int refuse_kind(u32 w, u32 kind, u32 err)
+static __always_inline int refuse_kind(u32 w, u32 kind, int err)
 {
 	return refuse_number(w, BOUNDARY_NETWORK, 0, kind, err);
 }
 
 /* on_kind refuses a kind of socket that was not granted to the workload. Inline: a
  * walk in the event is at the depth of calls that the verifier allows. */
-static __always_inline int on_kind(u32 w, u32 kind, u32 err)
+static __always_inline int on_kind(u32 w, u32 kind, int err)
 {
 	struct workload *wl = workload_of(w);
 
@@ -117,7 +117,7 @@ static __noinline int on_received(u32 w, u64 file)
 	u32 family, kind;
 
 	if (!sk)
-		return refuse_kind(w, SOCKET_OTHER, EPERM);
+		return refuse_kind(w, SOCKET_OTHER, -EPERM);
 	family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	kind = kind_of_socket(family, BPF_CORE_READ(sk, sk_type), BPF_CORE_READ(sk, sk_protocol));
 	return kind ? on_kind(w, kind, socket_errno(family, kind)) : 0;

@@ -50,11 +50,11 @@ static __always_inline int count_allowed(u32 w)
 	return 0;
 }
 
-/* negative returns what a hook answers for err, an errno below 128 and never 0. It
- * is subtracted: of constants the verifier would follow each by itself. */
-static __always_inline int negative(int err)
+/* bounded returns err as a hook may answer it: above -128 and never 0. It is
+ * subtracted: of constants the verifier would follow each by itself. */
+static __always_inline int bounded(int err)
 {
-	u64 errno = err & 127;
+	u64 errno = -err & 127;
 	s64 answer;
 
 	if (!errno)
@@ -78,7 +78,7 @@ static __noinline int deny(const struct denial *d, struct scratch *s, const stru
 	emit(d, s, wl);
 	if (mode_of(d) == MODE_AUDIT)
 		return 0;
-	return negative(err);
+	return bounded(err);
 }
 
 /* dir_kind is KIND_DIR of a directory's mode, and 0 of others: by the bits of the type,
@@ -164,7 +164,7 @@ static __always_inline int ready(const u64 *t, struct scratch *s, const struct w
 	if (status == PATH_OK)
 		return 0;
 	d->reason = status_reason(status);
-	return EACCES;
+	return -EACCES;
 }
 
 /* judge decides a path that s->path holds. Returns 0 or the denial's errno,
@@ -177,14 +177,14 @@ static __always_inline int judge(struct scratch *s, const struct workload *wl, u
 	d->reason = REASON_POLICY;
 	if (s->path.status != PATH_OK) {
 		d->reason = status_reason(s->path.status);
-		return EACCES;
+		return -EACCES;
 	}
 	if (!t || match(s, plan, false) || ready(t, s, wl, plan, s->old.class, d))
-		return EACCES;
+		return -EACCES;
 	lack = lacks(t, s, plan, s->old.class, d->kind, need);
 	d->missing = lack;
 	d->reason = reason_of(lack);
-	return lack ? EACCES : 0;
+	return lack ? -EACCES : 0;
 }
 
 /* enter reads what a decision about w needs. Returns 0 to go on, 1 when the
@@ -253,7 +253,7 @@ static __noinline bool lifted(const struct decision *c)
 }
 
 /* admit begins a decision. Returns 1 when there is a path to judge, with
- * scratch memory claimed; else 0 or the negative errno that settles it. */
+ * scratch memory claimed; else 0 or the errno that settles it. */
 static __always_inline int admit(struct decision *c, u32 w, u32 kind, u32 need, struct inode *inode)
 {
 	int state;
@@ -267,17 +267,17 @@ static __always_inline int admit(struct decision *c, u32 w, u32 kind, u32 need, 
 		return -EACCES;
 	c->d.inode = inode;
 	if (state < 0)
-		return deny(&c->d, NULL, c->wl, EACCES);
+		return deny(&c->d, NULL, c->wl, -EACCES);
 	c->s = claim(c->d.workload);
 	if (c->s)
 		return 1;
 	c->d.reason = REASON_BUSY;
 	if (lifted(c))
 		c->d.mode = MODE_AUDIT;
-	return deny(&c->d, NULL, c->wl, EACCES);
+	return deny(&c->d, NULL, c->wl, -EACCES);
 }
 
-/* conclude ends a decision: err is 0 or a positive errno. */
+/* conclude ends a decision: err is 0 or the denial's errno. */
 static __always_inline int conclude(struct decision *c, int err)
 {
 	if (err ? lifted(c) : c->s->reported)
@@ -285,22 +285,22 @@ static __always_inline int conclude(struct decision *c, int err)
 	if (!err && c->s->reported) {
 		c->d.missing = c->s->reported;
 		c->d.reason = REASON_POLICY;
-		err = EACCES; /* which audit lifts */
+		err = -EACCES; /* which audit lifts */
 	}
 	if (err)
 		err = deny(&c->d, c->s, c->wl, err);
 	else
 		count_allowed(c->d.workload);
 	release(c->s);
-	return err ? negative(-err) : 0;
+	return err ? bounded(err) : 0;
 }
 
 static __always_inline int judge_walked(struct decision *c)
 {
 	if (c->d.boundary)
-		return EPERM;
+		return -EPERM;
 	if (c->d.mode == MODE_LOCKDOWN)
-		return EACCES;
+		return -EACCES;
 	return judge(c->s, c->wl, (u32)c->d.plan, handled_of(c->need, c->d.plan), &c->d);
 }
 
@@ -351,7 +351,7 @@ static __noinline int decide(u32 w, struct vfsmount *mnt, struct dentry *dentry,
 		if (kind & MUST_HOLD)
 			err = confirm(&c.d);
 		else if (kind & IS_MAPPED)
-			err = proven(c.d.inode) ? 0 : EACCES;
+			err = proven(c.d.inode) ? 0 : -EACCES;
 	}
 	return conclude(&c, err);
 }
@@ -406,9 +406,9 @@ static __noinline int refuse_number(u32 w, u32 what, u32 actions, u32 number, in
 	struct denial d = {};
 
 	if (enter(w, what << 8, actions, &wl, &d) || !wl)
-		return negative(err);
+		return bounded(err);
 	d.hold = number;
-	return deny(&d, NULL, wl, err) ? negative(err) : 0;
+	return deny(&d, NULL, wl, err) ? bounded(err) : 0;
 }
 
 static __always_inline int refuse_as(u32 w, u32 what, u32 actions, int err)
@@ -419,7 +419,7 @@ static __always_inline int refuse_as(u32 w, u32 what, u32 actions, int err)
 /* refuse denies what would end or bypass enforcement and has no path. */
 static __always_inline int refuse(u32 w, u32 what, u32 actions)
 {
-	return refuse_number(w, what, actions, 0, EPERM);
+	return refuse_number(w, what, actions, 0, -EPERM);
 }
 
 /* open_need returns what an open asks. */
