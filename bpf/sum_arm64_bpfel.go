@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "71eba7505b2a2ad7583f7d045994f2b67385100964d5b8e642a2e97f820a78a9"
+const objectSum = "97ade4668e0b3e4a2c06080c3e09ac643d20fbb4489c2472a2a615af4e1dc06a"

@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "a801a6e770bcf456dd91ec5667f246a9706d5c619034b35e312bcf4e9adaf2c4"
+const objectSum = "6557779bc3266029a325f6b279e6f507da4ad9d288d7cb29070e6523765051db"

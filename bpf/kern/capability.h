@@ -132,11 +132,11 @@ static __always_inline bool sure(u32 cap, u32 nr, u32 class)
 
 /* everywhere: is an action permitted on every directory there is? For what
  * changes a place that the hook does not tell. */
-static __noinline int decide_everywhere(u32 w, u32 kind, u32 need)
+static __noinline int decide_everywhere(u32 w, u32 how, u32 need)
 {
 	struct workload *wl = NULL;
 	struct denial d = {};
-	int state = enter(w, kind, need, &wl, &d);
+	int state = enter(w, how, need, &wl, &d);
 
 	if (state > 0)
 		return count_allowed(w);
@@ -147,9 +147,9 @@ static __noinline int decide_everywhere(u32 w, u32 kind, u32 need)
 	return deny(&d, NULL, wl, -EPERM) ? -EPERM : 0;
 }
 
-/* tree_kind is the kind of what a call on mounts and superblocks changes. Attributes of
+/* tree_how is how a call on mounts and superblocks is judged. Attributes of
  * a mount may be those of one that controls the kernel or workloads. */
-static __always_inline u32 tree_kind(u32 nr)
+static __always_inline u32 tree_how(u32 nr)
 {
 	nr &= ~COMPAT_CALL;
 	return KIND_DIR | ((nr == NR_MOUNT_SETATTR || nr == NR_OPEN_TREE_ATTR) * FIRM + opaque);
@@ -201,7 +201,7 @@ static __noinline int on_capability(u32 w, u32 cap, u32 opts, u32 level)
 		return withhold(key);
 	class = class_of(nr) + opaque;
 	if (cap == CAP_SYS_ADMIN && class == CLASS_TREE && (level || !ring))
-		return decide_everywhere(w, tree_kind(nr), BIT(ACT_MOUNT));
+		return decide_everywhere(w, tree_how(nr), BIT(ACT_MOUNT));
 	if (cap > 63 || (level && CAPS_NAMESPACED >> cap & 1))
 		return cap > 63 ? withhold(key) : 0;
 	if (!ring && judged(cap, nr, class))

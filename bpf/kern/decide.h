@@ -6,14 +6,11 @@
 #include "facts.h"
 
 #define KIND_DIR 1U
-#define OF_DEST 2U /* in a kind: the resource is s->dest, not s->path */
-#define BEFORE 8U  /* in a kind: exec is not over: the executable is the one before */
-#define MAY_HOLD 16U  /* in a kind: what is asked may go on, to be confirmed */
-#define MUST_HOLD 32U /* in a kind: here it is confirmed */
-#define IS_MAPPED 64U /* in a kind: exec maps what it was allowed */
-#define SETS_ID 128U  /* in a kind: set_x_attr is about a set-user-ID or set-group-ID bit */
-#define HOLD_FLAGS (MAY_HOLD | MUST_HOLD | IS_MAPPED)
-#define MOVING 4U  /* in a kind: the other path is the destination of a move */
+
+/* In a view, beside the kind of the resource: */
+#define OF_DEST 2U /* the resource is s->dest, not s->path */
+#define MOVING 4U  /* the other path is the destination of a move */
+
 #define NEED_ANY (1U << 31)  /* in need: one of the actions suffices */
 #define NEED_WALK (1U << 30) /* in need: walk, whatever is allowed everywhere */
 #define NEED_FLAGS (NEED_ANY | NEED_WALK)
@@ -142,15 +139,15 @@ __noinline int resolve(struct scratch *s)
 }
 
 /* ask sets up what resolve is asked. */
-static __always_inline void ask(const u64 *t, struct scratch *s, u64 plan, u32 class, u32 kind, u32 need, u32 upto)
+static __always_inline void ask(const u64 *t, struct scratch *s, u64 plan, u32 class, u32 view, u32 need, u32 upto)
 {
 	u64 mask = arena_mask;
 
 	s->at_node.plan = plan;
 	s->at_node.class = class;
 	s->at_node.rows = rows_of(t, mask, plan);
-	s->at_node.kind = kind & KIND_DIR;
-	s->at_node.view = kind;
+	s->at_node.kind = view & KIND_DIR;
+	s->at_node.view = view;
 	s->at_node.need = need;
 	s->at_node.upto = upto;
 }
@@ -192,15 +189,15 @@ __noinline u64 lacks_resolved(struct scratch *s)
 }
 
 /* lacks returns what short_of does, for the row to which class leads. */
-static __always_inline u64 lacks(const u64 *t, struct scratch *s, u64 plan, u32 class, u32 kind, u32 need)
+static __always_inline u64 lacks(const u64 *t, struct scratch *s, u64 plan, u32 class, u32 view, u32 need)
 {
 	u64 mask = arena_mask;
 
 	if (class >= rows_of(t, mask, plan)) {
-		ask(t, s, plan, class, kind, need, NUM_DIMS);
+		ask(t, s, plan, class, view, need, NUM_DIMS);
 		return lacks_resolved(s);
 	}
-	return short_of(s, row(t, mask, plan, class, kind & KIND_DIR), need);
+	return short_of(s, row(t, mask, plan, class, view & KIND_DIR), need);
 }
 
 static __always_inline u32 reason_of(u64 lack)

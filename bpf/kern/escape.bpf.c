@@ -48,12 +48,14 @@
  * what. What a call that is not known would change besides is not known. */
 static __always_inline int on_mountpoint(u32 w, struct vfsmount *mnt, struct dentry *dentry, u32 what, u32 action)
 {
+	u32 how;
+
 	if (newer(call_number()))
 		what = BOUNDARY_SYSTEM;
 	if (controls(dentry))
 		what = BOUNDARY_CONTROL;
-	what = REFUSE_ONE(what);
-	return decide(w, mnt, dentry, kind_of(dentry->d_inode) | what, action);
+	how = REFUSE_ONE(what);
+	return decide(w, mnt, dentry, kind_of(dentry->d_inode) | how, action);
 }
 
 SEC("lsm/sb_mount")
@@ -333,12 +335,12 @@ int BPF_PROG(unix_may_send, struct socket *sock, struct socket *other)
 SEC("lsm/path_notify")
 int BPF_PROG(path_notify, struct path *path, u64 mask, unsigned int type)
 {
-	u32 w = who(), what;
+	u32 w = who(), how;
 
 	if (!w)
 		return 0;
-	what = REFUSE_ONE(type || mask & FAN_PERM_EVENTS ? BOUNDARY_WATCH : 0);
-	return decide(w, path->mnt, path->dentry, kind_of(path->dentry->d_inode) | what,
+	how = REFUSE_ONE(type || mask & FAN_PERM_EVENTS ? BOUNDARY_WATCH : 0);
+	return decide(w, path->mnt, path->dentry, kind_of(path->dentry->d_inode) | how,
 		      BIT(ACT_OPEN) | BIT(ACT_READ));
 }
 

@@ -38,7 +38,7 @@ static __always_inline void found_file(struct file *file)
 SEC("lsm/file_open")
 int BPF_PROG(file_open, struct file *file)
 {
-	u32 w = who(), need, what;
+	u32 w = who(), need, what, how;
 	struct dentry *dentry;
 
 	if (!w)
@@ -60,13 +60,13 @@ int BPF_PROG(file_open, struct file *file)
 	if (is_queue(dentry))
 		return decide_queue(w, (u64)file->f_path.mnt, (u64)dentry, need);
 	what = dumps(w);
-	what = REFUSE_ONE(what ? what : forbidden(w, dentry, file->f_inode, need & BIT(ACT_WRITE)));
+	how = REFUSE_ONE(what ? what : forbidden(w, dentry, file->f_inode, need & BIT(ACT_WRITE)));
 	/* O_TMPFILE: made already, with the mode that was asked for. And what root writes
 	 * to, or anybody maps shared, keeps its bits. */
-	what |= odd_device(file->f_inode) * FIRM + opaque;
-	what |= set_id(file->f_inode->i_mode, 0, 0) &
+	how |= odd_device(file->f_inode) * FIRM + opaque;
+	how |= set_id(file->f_inode->i_mode, 0, 0) &
 		-((need & BIT(ACT_CREATE)) >> ACT_CREATE | (need & BIT(ACT_WRITE)) >> ACT_WRITE);
-	return decide(w, file->f_path.mnt, dentry, kind_of(file->f_inode) | what | MAY_HOLD, need | NEED_OF(what));
+	return decide(w, file->f_path.mnt, dentry, kind_of(file->f_inode) | how | MAY_HOLD, need | NEED_OF(how));
 }
 
 /* pinned: names in bpffs are enforcement itself; none may change. */
@@ -104,14 +104,14 @@ static __noinline u32 asked_early(u32 type)
 SEC("lsm/path_mknod")
 int BPF_PROG(path_mknod, struct path *dir, struct dentry *dentry, umode_t mode, unsigned int dev)
 {
-	u32 w = who(), type = mode & S_IFMT, what;
+	u32 w = who(), type = mode & S_IFMT, what, how;
 	int err;
 
 	if (!w)
 		return 0;
 	what = type == S_IFBLK || (type == S_IFCHR && dev) ? BOUNDARY_DEVICE : pinned(dir);
-	what = REFUSE_ONE(what ? what : dumps(w)) | set_id(mode, 0, 0) | (asked_early(type) + opaque);
-	err = decide(w, dir->mnt, dentry, what, BIT(ACT_CREATE) | NEED_OF(what));
+	how = REFUSE_ONE(what ? what : dumps(w)) | set_id(mode, 0, 0) | (asked_early(type) + opaque);
+	err = decide(w, dir->mnt, dentry, how, BIT(ACT_CREATE) | NEED_OF(how));
 	note_name(dentry);
 	return err;
 }
@@ -145,12 +145,12 @@ int BPF_PROG(path_symlink, struct path *dir, struct dentry *dentry)
 	int BPF_PROG(hook, struct path *path)                                                          \
 	{                                                                                              \
 		struct inode *inode = path->dentry->d_inode;                                           \
-		u32 w = who(), what;                                                                   \
+		u32 w = who(), how;                                                                    \
                                                                                                        \
 		if (!w)                                                                                \
 			return 0;                                                                      \
-		what = REFUSE_ONE(forbidden(w, path->dentry, inode, true));                                \
-		return decide(w, path->mnt, path->dentry, kind_of(inode) | what, BIT(act));            \
+		how = REFUSE_ONE(forbidden(w, path->dentry, inode, true));                                 \
+		return decide(w, path->mnt, path->dentry, kind_of(inode) | how, BIT(act));             \
 	}
 
 ON_PATH(path_truncate, ACT_WRITE)
@@ -160,13 +160,13 @@ SEC("lsm/path_chmod")
 int BPF_PROG(path_chmod, struct path *path, umode_t mode)
 {
 	struct inode *inode = path->dentry->d_inode;
-	u32 w = who(), what, kind;
+	u32 w = who(), how, kind;
 
 	if (!w)
 		return 0;
 	kind = kind_of(inode);
-	what = REFUSE_ONE(forbidden(w, path->dentry, inode, true)) | set_id(mode, inode->i_mode, kind);
-	return decide(w, path->mnt, path->dentry, kind | what, BIT(ACT_CHMOD) | NEED_OF(what));
+	how = REFUSE_ONE(forbidden(w, path->dentry, inode, true)) | set_id(mode, inode->i_mode, kind);
+	return decide(w, path->mnt, path->dentry, kind | how, BIT(ACT_CHMOD) | NEED_OF(how));
 }
 
 /* Attached only where stat is handled. What has no name may be looked at. */
@@ -195,12 +195,12 @@ SEC("lsm/path_rename")
 int BPF_PROG(path_rename, struct path *old_dir, struct dentry *old, struct path *new_dir, struct dentry *new,
 	     unsigned int flags)
 {
-	u32 w = who(), op = flags & RENAME_EXCHANGE ? OP_EXCHANGE : OP_RENAME, what;
+	u32 w = who(), op = flags & RENAME_EXCHANGE ? OP_EXCHANGE : OP_RENAME, how;
 
 	if (!w)
 		return 0;
-	what = flags & RENAME_WHITEOUT ? REFUSE(BOUNDARY_DEVICE) : pins(new_dir);
-	return decide_move(w, new_dir->mnt, old, new, op | what);
+	how = flags & RENAME_WHITEOUT ? REFUSE(BOUNDARY_DEVICE) : pins(new_dir);
+	return decide_move(w, new_dir->mnt, old, new, op | how);
 }
 
 SEC("lsm/path_link")

@@ -82,7 +82,7 @@ static __always_inline u64 gain(const u64 *t, u64 mask, u64 plan, u32 old, u32 n
 
 /* gains_itself judges a resource, bound to both places, without what is beneath
  * it. Not inline: gains has no room on its stack. */
-static __noinline bool gains_itself(u64 plan, u32 kind, u32 old, u32 now)
+static __noinline bool gains_itself(u64 plan, u32 view, u32 old, u32 now)
 {
 	u64 mask = arena_mask, *t = arena_base(), subs;
 
@@ -90,8 +90,8 @@ static __noinline bool gains_itself(u64 plan, u32 kind, u32 old, u32 now)
 		return true;
 	subs = W(plan + HDR_SUBS) >> 32;
 	if (W(plan + HDR_GAINS))
-		return gain(t, mask, plan, subs + old, subs + now) & GAIN_ITSELF(kind);
-	return (old != now || W(plan + HDR_HANDLED) >> 32) && exceeds(bounds(t, mask, plan, now, kind & KIND_DIR), bounds(t, mask, plan, old, kind & KIND_DIR));
+		return gain(t, mask, plan, subs + old, subs + now) & GAIN_ITSELF(view);
+	return (old != now || W(plan + HDR_HANDLED) >> 32) && exceeds(bounds(t, mask, plan, now, view & KIND_DIR), bounds(t, mask, plan, old, view & KIND_DIR));
 }
 
 static __always_inline u32 shape_of(u64 subs, const struct matched *m)
@@ -111,9 +111,9 @@ static __always_inline u32 differ(u64 old, u64 now)
 
 /* beneath judges what is beneath a directory; same: in equal states. Returns
  * GAIN_BENEATH and LOST_BENEATH. */
-static __noinline u32 beneath(struct scratch *s, u64 plan, u32 kind, bool same)
+static __noinline u32 beneath(struct scratch *s, u64 plan, u32 view, bool same)
 {
-	const struct matched *old = kind & OF_DEST ? &s->new : &s->old, *now = kind & OF_DEST ? &s->old : &s->new;
+	const struct matched *old = view & OF_DEST ? &s->new : &s->old, *now = view & OF_DEST ? &s->old : &s->new;
 	u64 mask = arena_mask, *t = arena_base(), subs;
 
 	if (!t)
@@ -131,13 +131,13 @@ static __noinline u32 beneath(struct scratch *s, u64 plan, u32 kind, bool same)
 
 /* bind follows the nodes of a class that ask for the path alone. Returns a
  * class, or -1. */
-static __noinline int bind(struct scratch *s, u64 plan, u32 class, u32 kind)
+static __noinline int bind(struct scratch *s, u64 plan, u32 class, u32 view)
 {
 	const u64 *t = arena_base();
 
 	if (!t)
 		return -1;
-	ask(t, s, plan, class, kind, ~NEED_ANY, DIM_UID);
+	ask(t, s, plan, class, view, ~NEED_ANY, DIM_UID);
 	return resolve(s) ? -1 : (int)s->at_node.class;
 }
 
@@ -159,23 +159,23 @@ static __always_inline u64 enforced(const u64 *t, struct scratch *s, u64 plan)
 /* gains: could the resource, or anything beneath it, do more at s->dest than at
  * s->path? And may something be made or written beneath s->path that may not be
  * beneath s->dest? The no-gain and the no-loss rule: GAINS and LOSES. With OF_DEST in
- * kind, the other way round. */
-__noinline int gains(struct scratch *s, u32 plan, u32 kind)
+ * view, the other way round. */
+__noinline int gains(struct scratch *s, u32 plan, u32 view)
 {
 	int from, to, bits = 0;
 	u32 found;
 
 	if (!s)
 		return GAINS | LOSES;
-	from = bind(s, plan, kind & OF_DEST ? s->new.class : s->old.class, kind);
-	to = bind(s, plan, kind & OF_DEST ? s->old.class : s->new.class, kind ^ OF_DEST);
+	from = bind(s, plan, view & OF_DEST ? s->new.class : s->old.class, view);
+	to = bind(s, plan, view & OF_DEST ? s->old.class : s->new.class, view ^ OF_DEST);
 	if (from < 0 || to < 0)
 		return GAINS | LOSES;
-	if (kind & KIND_DIR) {
-		found = beneath(s, plan, kind, same_states(s, plan));
+	if (view & KIND_DIR) {
+		found = beneath(s, plan, view, same_states(s, plan));
 		bits = (found & GAIN_BENEATH ? GAINS : 0) | (found & LOST_BENEATH ? LOSES : 0);
 	}
-	return gains_itself(plan, kind, from, to) ? bits | GAINS : bits;
+	return gains_itself(plan, view, from, to) ? bits | GAINS : bits;
 }
 
 /* named: do patterns tell what is beneath a path from what is beneath another name in

@@ -12,9 +12,6 @@
 
 #include "share.h"
 
-#define LATE (1U << 16) /* in a kind: the call need not fail by this */
-#define FIRM (1U << 17) /* in a kind: what is denied is denied in audit mode, too */
-
 /* Set by the loader: the kernel has the functions in which opens and signals end. */
 const volatile u32 late_opens, late_signals;
 

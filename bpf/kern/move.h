@@ -114,8 +114,8 @@ static __noinline int note_move(struct move *mv, struct dentry *old, struct dent
 	return 0;
 }
 
-/* decide_move judges rename, exchange or link of old to new, both on mnt. Like
- * a kind, op may hold REFUSE. */
+/* decide_move judges rename, exchange or link of old to new, both on mnt. op may
+ * hold REFUSE, too. */
 static __noinline int decide_move(u32 w, struct vfsmount *mnt, struct dentry *old, struct dentry *new, u32 op)
 {
 	u32 need = BIT(ACT_CREATE);
@@ -182,10 +182,10 @@ static __always_inline u32 link_need(u32 w)
 }
 
 /* decide_link judges a new symbolic link. */
-static __noinline int decide_link(u32 w, struct vfsmount *mnt, struct dentry *dentry, u32 what)
+static __noinline int decide_link(u32 w, struct vfsmount *mnt, struct dentry *dentry, u32 how)
 {
 	struct decision c = {};
-	int err = admit(&c, w, what, link_need(w), dentry->d_inode);
+	int err = admit(&c, w, how, link_need(w), dentry->d_inode);
 
 	if (err <= 0)
 		return err;

@@ -6,14 +6,9 @@
 #include "identity.h"
 #include "path.h"
 #include "decide.h"
+#include "how.h"
 #include "event.h"
 #include "hold.h"
-
-#define REFUSE(what) ((what) << 8) /* in kind: refuse, whatever policy says */
-
-/* REFUSE_ONE is REFUSE for one of several: of constants the verifier would follow
- * each through the whole decision. */
-#define REFUSE_ONE(what) REFUSE((what) + opaque)
 
 /* claim takes a slot of this processor for the workload w, out of its share: whoever
  * is preempted in many verdicts at once leaves the others theirs. */
@@ -189,22 +184,22 @@ static __always_inline int judge(struct scratch *s, const struct workload *wl, u
 
 /* enter reads what a decision about w needs. Returns 0 to go on, 1 when the
  * operation is allowed whatever its path, -1 when nothing can allow it. */
-static __always_inline int enter(u32 w, u32 kind, u32 need, struct workload **wl, struct denial *d)
+static __always_inline int enter(u32 w, u32 how, u32 need, struct workload **wl, struct denial *d)
 {
 	u64 mask = arena_mask, *t = arena_base(), plan;
 	u32 key = w & (MAX_WORKLOADS - 1), handled;
 
 	d->workload = key;
-	d->kind = kind & 1;
-	d->boundary = kind >> 8;
-	d->late = kind / LATE;
+	d->kind = how & 1;
+	d->boundary = how >> 8;
+	d->late = how / LATE;
 	d->missing = need & ~NEED_FLAGS;
 	d->reason = REASON_NO_PLAN;
 	*wl = bpf_map_lookup_elem(&workloads, &key);
 	if (!*wl || !t)
 		return -1;
 	d->plan = (*wl)->plan;
-	d->mode = (*wl)->mode & ~(kind / FIRM & MODE_AUDIT); /* no branch, for the verifier */
+	d->mode = (*wl)->mode & ~(how / FIRM & MODE_AUDIT); /* no branch, for the verifier */
 	plan = (u32)d->plan;
 	if (!plan)
 		return -1;
@@ -254,12 +249,12 @@ static __noinline bool lifted(const struct decision *c)
 
 /* admit begins a decision. Returns 1 when there is a path to judge, with
  * scratch memory claimed; else 0 or the errno that settles it. */
-static __always_inline int admit(struct decision *c, u32 w, u32 kind, u32 need, struct inode *inode)
+static __always_inline int admit(struct decision *c, u32 w, u32 how, u32 need, struct inode *inode)
 {
 	int state;
 
 	c->need = need + opaque;
-	state = enter(w, kind + opaque, c->need, &c->wl, &c->d);
+	state = enter(w, how + opaque, c->need, &c->wl, &c->d);
 
 	if (state > 0)
 		return count_allowed(w);
@@ -319,7 +314,7 @@ static __always_inline u32 set_id(u32 mode, u32 before, u32 kind)
 }
 _Static_assert(S_ISUID >> 4 == SETS_ID && S_ISGID >> 3 == SETS_ID && KIND_DIR << 7 == SETS_ID, "bits of set_id");
 
-#define NEED_OF(what) (((what) & SETS_ID) << 1)
+#define NEED_OF(how) (((how) & SETS_ID) << 1)
 _Static_assert(SETS_ID << 1 == BIT(ACT_SET_X_ATTR), "action of set_id");
 
 static __always_inline void name_set_id(struct scratch *s)
@@ -329,28 +324,28 @@ static __always_inline void name_set_id(struct scratch *s)
 }
 
 /* decide judges one operation on one path. */
-static __noinline int decide(u32 w, struct vfsmount *mnt, struct dentry *dentry, u32 kind, u32 need)
+static __noinline int decide(u32 w, struct vfsmount *mnt, struct dentry *dentry, u32 how, u32 need)
 {
 	struct decision c = {};
-	int err = admit(&c, w, kind, need, dentry->d_inode);
+	int err = admit(&c, w, how, need, dentry->d_inode);
 
 	if (err <= 0)
 		return err;
-	c.s->facts.before = kind & BEFORE;
-	if (kind & SETS_ID)
+	c.s->facts.before = how & BEFORE;
+	if (how & SETS_ID)
 		name_set_id(c.s);
 	walk(&c.s->path, mnt, dentry, c.wl);
 	err = judge_walked(&c);
 	if (err && c.d.reason == REASON_OUTSIDE && layer((u64)mnt))
 		err = 0;
-	if (err && c.d.reason == REASON_ASK && kind & HOLD_FLAGS) {
-		if (kind & MAY_HOLD && !hold(&c.d, c.s, c.wl, need)) {
+	if (err && c.d.reason == REASON_ASK && how & HOLD_FLAGS) {
+		if (how & MAY_HOLD && !hold(&c.d, c.s, c.wl, need)) {
 			release(c.s);
 			return 0;
 		}
-		if (kind & MUST_HOLD)
+		if (how & MUST_HOLD)
 			err = confirm(&c.d);
-		else if (kind & IS_MAPPED)
+		else if (how & IS_MAPPED)
 			err = proven(c.d.inode) ? 0 : -EACCES;
 	}
 	return conclude(&c, err);
