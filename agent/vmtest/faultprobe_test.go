@@ -85,7 +85,7 @@ func probe(round func(*tally), number string) {
 	must(os.WriteFile(agentGroup+"/cgroup.procs", []byte(strconv.Itoa(os.Getpid())), 0))
 	must(syscall.Setpriority(syscall.PRIO_PROCESS, 0, 10))
 	for {
-		time.Sleep(60 * time.Millisecond)
+		time.Sleep(45 * time.Millisecond)
 		if atomic.LoadUint32(&b.pause) != 0 {
 			atomic.StoreUint32(&me.rests, 1)
 			continue
