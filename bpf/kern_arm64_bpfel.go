@@ -148,6 +148,7 @@ const (
 	kernVarNameMasks                = "name_masks"
 	kernVarNone                     = "none"
 	kernVarOpaque                   = "opaque"
+	kernVarOpaqueMask               = "opaque_mask"
 	kernVarUndecided                = "undecided"
 	kernVarWithoutRenameLock        = "without_rename_lock"
 )
@@ -338,6 +339,7 @@ type kernVariableSpecs struct {
 	NameMasks         *ebpf.VariableSpec `ebpf:"name_masks"`
 	None              *ebpf.VariableSpec `ebpf:"none"`
 	Opaque            *ebpf.VariableSpec `ebpf:"opaque"`
+	OpaqueMask        *ebpf.VariableSpec `ebpf:"opaque_mask"`
 	Undecided         *ebpf.VariableSpec `ebpf:"undecided"`
 	WithoutRenameLock *ebpf.VariableSpec `ebpf:"without_rename_lock"`
 }
@@ -425,6 +427,7 @@ type kernVariables struct {
 	NameMasks         *ebpf.Variable `ebpf:"name_masks"`
 	None              *ebpf.Variable `ebpf:"none"`
 	Opaque            *ebpf.Variable `ebpf:"opaque"`
+	OpaqueMask        *ebpf.Variable `ebpf:"opaque_mask"`
 	Undecided         *ebpf.Variable `ebpf:"undecided"`
 	WithoutRenameLock *ebpf.Variable `ebpf:"without_rename_lock"`
 }

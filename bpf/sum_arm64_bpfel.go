@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "97ade4668e0b3e4a2c06080c3e09ac643d20fbb4489c2472a2a615af4e1dc06a"
+const objectSum = "c1fec411a6d2899212ac7e1a0bd0b7f32dcc2dd020715c65797c42edec98dad6"

@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "6557779bc3266029a325f6b279e6f507da4ad9d288d7cb29070e6523765051db"
+const objectSum = "69abff116698770e97b168b5274013f4ffda514ef0666b79a595e4cc98cec1a3"
