@@ -3,7 +3,10 @@
 package config
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path"
 	"path/filepath"
@@ -117,8 +120,15 @@ func Read(file string) (*Config, error) {
 
 // Parse is Read for a text.
 func Parse(file string, text []byte) (*Config, error) {
-	var doc yaml.Node
-	if err := yaml.Unmarshal(text, &doc); err != nil {
+	var doc, more yaml.Node
+	documents := yaml.NewDecoder(bytes.NewReader(text))
+	if err := documents.Decode(&doc); err != nil && !errors.Is(err, io.EOF) {
+		return nil, syntaxError(file, err)
+	}
+	switch err := documents.Decode(&more); {
+	case err == nil:
+		return nil, place{more.Line, more.Column}.errorf(file, "configuration: a second document: nothing is changed; put all into one, without ---")
+	case !errors.Is(err, io.EOF):
 		return nil, syntaxError(file, err)
 	}
 	if len(doc.Content) == 0 {

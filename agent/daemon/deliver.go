@@ -88,6 +88,10 @@ func (d *deliverer) deliver(e *sink.Event) {
 // write hands one denial to the sinks of its workload, and to who listens, and counts
 // it.
 func (d *deliverer) write(w *workload, e *sink.Event, count func(id uint32, delivered bool)) {
+	if w != nil {
+		w.writing.RLock()
+		defer w.writing.RUnlock()
+	}
 	to, asks := d.places(w, e.Generation)
 	if asks != nil {
 		d.tickets.add(e.Workload, asks, &e.Event, e.Wall)

@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"fmt"
 	"io"
+	"slices"
 
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/sink"
@@ -19,8 +21,11 @@ func (s *staged) open(std io.Writer) error {
 		}
 		s.sinks.First = file
 	}
-	for _, one := range s.declared.Sinks {
+	for i, one := range s.declared.Sinks {
 		err := sink.CheckKind(one.Kind)
+		if slices.Contains(s.declared.Sinks[:i], one) {
+			err = fmt.Errorf("sink %s %s: twice: nothing is changed; leave one out", one.Kind, one.Argument)
+		}
 		if err == nil && std != nil {
 			var q *sink.Queue
 			if q, err = sink.Open(one.Kind, one.Argument, s.declared.Dir()); err == nil {

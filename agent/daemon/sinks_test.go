@@ -35,12 +35,14 @@ func TestSinkThatCannotBeOpenedChangesNothing(t *testing.T) {
 	d, kill := y.up()
 	defer kill()
 	for text, want := range map[string]string{
-		"    sinks: [{nosuch: x}]\n":    `sink "nosuch": unknown: nothing is changed`,
-		"    sinks: [{json: no/x}]\n":   "no such file or directory: nothing is changed",
-		"    sinks: [json]\n":           "not KIND: ARGUMENT: nothing is changed",
-		"    sinks: [{json: ''}]\n":     "json: no text: nothing is changed",
-		"    sinks: {json: x}\n":        "sinks: not a list",
-		"    sinks: [{json: [a, b]}]\n": "json: no text",
+		"    sinks: [{nosuch: x}]\n":          `sink "nosuch": unknown: nothing is changed`,
+		"    sinks: [{json: no/x}]\n":         "no such file or directory: nothing is changed",
+		"    sinks: [json]\n":                 "not KIND: ARGUMENT: nothing is changed",
+		"    sinks: [{json: ''}]\n":           "json: no text: nothing is changed",
+		"    sinks: [{json: x}, {json: x}]\n": "sink json x: twice",
+		"---\nworkloads: []\n":                "a second document",
+		"    sinks: {json: x}\n":              "sinks: not a list",
+		"    sinks: [{json: [a, b]}]\n":       "json: no text",
 	} {
 		y.write("agent.yaml", yardConfig+text)
 		if err := d.Reload(); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "agent.yaml:") {
@@ -49,5 +51,39 @@ func TestSinkThatCannotBeOpenedChangesNothing(t *testing.T) {
 	}
 	if s := y.status(d).Workloads[0]; s.Generation != 1 || len(s.Sinks) != 0 {
 		t.Errorf("%+v", s)
+	}
+}
+
+func TestReloadsCostNoDenial(t *testing.T) {
+	y := newYard(t)
+	y.write("agent.yaml", yardConfig+"    sinks: [{json: more.jsonl}]\n")
+	d, kill := y.up()
+	defer kill()
+	quit, done := make(chan struct{}), make(chan uint64)
+	go func() {
+		given := uint64(0)
+		for {
+			select {
+			case <-quit:
+				done <- given
+				return
+			default:
+			}
+			deliver(d, abi.Event{Workload: 1, Generation: 1, Missing: abi.MaskOf(abi.Read), Action: abi.Read, Path: "/k/x", PathStatus: abi.PathOK})
+			given++
+		}
+	}()
+	for range 30 {
+		if err := d.Reload(); err != nil {
+			t.Error(err)
+		}
+	}
+	close(quit)
+	given := <-done
+	s := y.status(d).Workloads[0]
+	d.all.named("one").sinks.Others[0].Close()
+	c := d.all.named("one").sinks.Counts()[0]
+	if s.Delivered != given || c.Taken+c.Lost != given || given == 0 {
+		t.Errorf("%d given, %d delivered; %+v", given, s.Delivered, c)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/stockade-dev/stockade/agent/config"
@@ -52,8 +53,9 @@ type workload struct {
 	mode          abi.Mode
 	installations map[uint32]*installation // by generation
 	sinks         *sink.Fan
-	run           *runQueue // of one that a run asked for, else nil
-	over          time.Time // when its process was found to be gone
+	writing       sync.RWMutex // held while a denial is handed to sinks; comes before registry.mu
+	run           *runQueue    // of one that a run asked for, else nil
+	over          time.Time    // when its process was found to be gone
 	err           string
 }
 
@@ -299,6 +301,7 @@ func (k *keeper) commitOne(s *staged, start bool) error {
 			k.book.note(err.Error() + ": its mode is in force; an agent that is started anew will follow the configuration")
 		}
 	}
+	w.writing.Lock() // nobody is left with the old ones
 	k.all.mu.Lock()
 	old := w.sinks
 	w.sinks, w.declared = s.sinks, s.declared
@@ -308,8 +311,10 @@ func (k *keeper) commitOne(s *staged, start bool) error {
 		w.err = err.Error()
 	}
 	k.all.mu.Unlock()
+	w.writing.Unlock()
 	if old != nil {
-		_ = old.Close() // what it lost is counted
+		_ = old.Close()
+		s.sinks.Continue(old)
 	}
 	return err
 }

@@ -1,6 +1,9 @@
 package sink
 
-import "errors"
+import (
+	"errors"
+	"sync"
+)
 
 // Fan hands each event to several sinks. What becomes of it at the first counts as its
 // delivery; the others count for themselves.
@@ -26,11 +29,26 @@ func (f *Fan) Counts() []Counts {
 	return list
 }
 
-// Close closes all.
-func (f *Fan) Close() error {
-	errs := []error{f.First.Close()}
+// Continue adds to the counts of the others those of the same sinks of an earlier fan,
+// which is closed.
+func (f *Fan) Continue(before *Fan) {
 	for _, q := range f.Others {
-		errs = append(errs, q.Close())
+		for _, c := range before.Counts() {
+			if c.Name == q.name {
+				q.Continue(c)
+			}
+		}
 	}
+}
+
+// Close closes all, side by side.
+func (f *Fan) Close() error {
+	errs := make([]error, len(f.Others)+1)
+	var all sync.WaitGroup
+	all.Go(func() { errs[0] = f.First.Close() })
+	for i, q := range f.Others {
+		all.Go(func() { errs[i+1] = q.Close() })
+	}
+	all.Wait()
 	return errors.Join(errs...)
 }

@@ -5,6 +5,8 @@ import (
 	"io"
 	"os"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // File appends events to a file, or to what stands in for one. Several goroutines may
@@ -15,9 +17,27 @@ type File struct {
 	out  Output
 }
 
+// lines is a writer that knows whether it ended within a line.
+type lines struct {
+	io.Writer
+	torn bool
+}
+
+// Write writes p, whole lines. One that was torn is ended first.
+func (l *lines) Write(p []byte) (int, error) {
+	if l.torn {
+		if _, err := io.WriteString(l.Writer, "\n"); err != nil {
+			return 0, err
+		}
+	}
+	n, err := l.Writer.Write(p)
+	l.torn = err != nil && n > 0
+	return n, err
+}
+
 // OpenFile opens a file to append to, with lines for a reader or JSON objects.
 func OpenFile(name string, json bool) (*File, error) {
-	file, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NONBLOCK, 0o600) // a fifo that nobody reads is an error
 	if err != nil {
 		return nil, fmt.Errorf("%w: nothing is changed; name another file, or make its folder", err)
 	}
@@ -28,10 +48,11 @@ func OpenFile(name string, json bool) (*File, error) {
 
 // NewFile appends to w, which stays open.
 func NewFile(w io.Writer, json bool) *File {
+	to := &lines{Writer: w}
 	if json {
-		return &File{out: &JSON{W: w}}
+		return &File{out: &JSON{W: to}}
 	}
-	return &File{out: &Text{W: w}}
+	return &File{out: &Text{W: to}}
 }
 
 // Event writes one line.

@@ -1,12 +1,16 @@
 package sink
 
 import (
+	"bytes"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // slow is a sink that takes an event when it is told to.
@@ -76,10 +80,104 @@ func TestSinkThatIsStuckDoesNotHoldUpTheEnd(t *testing.T) {
 	if took := time.Since(began); took > 3*closeLimit {
 		t.Errorf("the end took %v", took)
 	}
+	if c := q.Counts(); c.Taken != 0 || c.Lost != 5 || c.Error == "" {
+		t.Errorf("when it is closed: %+v", c)
+	}
 	close(s.next)
-	<-q.done
-	if c := q.Counts(); c.Taken+c.Lost != 5 || c.Lost < 4 {
+	<-q.idle
+	if c := q.Counts(); c.Taken+c.Lost != 5 {
+		t.Errorf("once it goes on: %+v", c)
+	}
+}
+
+// held is a sink that does not let itself be closed.
+type held struct{ slow }
+
+func (h *held) Close() error { select {} }
+
+func TestSinksThatDoNotCloseDoNotHoldUpEachOther(t *testing.T) {
+	f := &Fan{First: NewFile(io.Discard, false)}
+	for range 3 {
+		f.Others = append(f.Others, NewQueue("held", &held{}, 8))
+		_ = f.Others[0].Event(sample())
+	}
+	began := time.Now()
+	err := f.Close()
+	if took := time.Since(began); took > 3*closeLimit || err == nil || !strings.Contains(err.Error(), "sink held: not closed") {
+		t.Errorf("%v, %v", took, err)
+	}
+}
+
+func TestSecondCloseWaitsForTheFirst(t *testing.T) {
+	s := &slow{next: make(chan struct{})}
+	q := NewQueue("slow", s, 8)
+	_ = q.Event(sample())
+	first := make(chan error, 1)
+	go func() { first <- q.Close() }()
+	for over := false; !over; {
+		q.mu.Lock()
+		over = q.over
+		q.mu.Unlock()
+	}
+	time.AfterFunc(50*time.Millisecond, func() { close(s.next) })
+	if err := q.Close(); err != nil || s.closed != 1 || q.Counts().Taken != 1 {
+		t.Errorf("%v, closed %d times, %+v", err, s.closed, q.Counts())
+	}
+	<-first
+}
+
+func TestCountsGoOnInTheNextQueue(t *testing.T) {
+	old := &Fan{First: NewFile(io.Discard, false), Others: []*Queue{NewQueue("a", NewFile(io.Discard, true), 8)}}
+	_ = old.Event(sample())
+	_ = old.Close()
+	next := &Fan{First: NewFile(io.Discard, false), Others: []*Queue{NewQueue("b", NewFile(io.Discard, true), 8), NewQueue("a", NewFile(io.Discard, true), 8)}}
+	next.Continue(old)
+	_ = next.Event(sample())
+	_ = next.Close()
+	if c := next.Counts(); c[0].Taken != 1 || c[1].Taken != 2 || c[1].Lost != 0 {
 		t.Errorf("%+v", c)
+	}
+}
+
+// fullFile is a file that is full after some bytes, until there is room.
+type fullFile struct {
+	bytes.Buffer
+	room int
+}
+
+func (s *fullFile) Write(p []byte) (int, error) {
+	n := min(s.room, len(p))
+	s.room -= n
+	s.Buffer.Write(p[:n])
+	if n < len(p) {
+		return n, errors.New("no space left")
+	}
+	return n, nil
+}
+
+func TestLineThatWasTornIsEnded(t *testing.T) {
+	w := &fullFile{room: 20}
+	f := NewFile(w, true)
+	if f.Event(sample()) == nil {
+		t.Fatal("a line in 20 bytes")
+	}
+	w.room = 1 << 20
+	if err := f.Event(sample()); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(w.String(), "\n")
+	if len(lines) != 3 || lines[1] != sample().JSON() {
+		t.Errorf("%q", lines)
+	}
+}
+
+func TestFifoThatNobodyReadsIsAnError(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "fifo")
+	if err := unix.Mkfifo(name, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenFile(name, true); err == nil || !strings.Contains(err.Error(), "no such device") {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -142,7 +143,7 @@ func openLog(c *cli.Context) (io.Writer, error) {
 	if path == "" {
 		return c.App.ErrWriter, nil
 	}
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, 0o600) // a fifo that nobody reads is an error
 	if err != nil {
 		return nil, fmt.Errorf("log: %w: nothing was started; name another file", err)
 	}

@@ -261,17 +261,17 @@ func (c *comparer) differences() []Difference {
 	dirs := map[likeness][]*Difference{}
 	for g, d := range groups {
 		c.complete(d, lists[g], g.facts)
-		if d.Actions[abi.File] == 0 {
+		if onlyOf(d, abi.Dir) {
 			l := likeness{g.aspect, d.Actions[abi.Dir]}
 			dirs[l] = append(dirs[l], d)
 		}
 	}
 	for g, d := range groups {
-		if d.Actions[abi.Dir] == 0 {
+		if onlyOf(d, abi.File) {
 			l := likeness{g.aspect, d.Actions[abi.File]}
 			dirs[l] = absorb(d, dirs[l])
 		}
-		if d.Actions[abi.File] != 0 {
+		if !onlyOf(d, abi.Dir) {
 			out = append(out, *d)
 		}
 	}
@@ -282,6 +282,16 @@ func (c *comparer) differences() []Difference {
 	}
 	slices.SortFunc(out, compareDifferences)
 	return out
+}
+
+// onlyOf reports that a difference is one of a single kind.
+func onlyOf(d *Difference, kind abi.Kind) bool {
+	for k := range abi.NumKinds {
+		if (d.Actions[k] != 0) != (k == kind) {
+			return false
+		}
+	}
+	return true
 }
 
 // groups sorts kinds and actions by how and where they change.
