@@ -46,6 +46,9 @@ func compileAction(c *cli.Context) error {
 		return err
 	}
 	if stage := c.String("dump"); stage != "" {
+		if c.IsSet("output") {
+			return usage(c, "output: has the table alone, not what --dump prints: nothing was written; leave one out")
+		}
 		return compiler.Dump(stage, in, c.App.Writer)
 	}
 	plan, err := compiler.Compile(in)

@@ -228,6 +228,10 @@ func TestUsageErrorsHelp(t *testing.T) {
 	}{
 		{[]string{"chek"}, 2, `stockade: chek: unknown verb: nothing was done; see ` + "`stockade --help`" + `. Did you mean "check"?`},
 		{[]string{"check"}, 2, "policies: none given"},
+		{[]string{"compile", "--dump", "rules", "-o", "x", "testdata/good.cedar"}, 2, "output: has the table alone, not what --dump prints: nothing was written"},
+		{[]string{"key", "hide"}, 2, "key hide: unknown: nothing was done; use show"},
+		{[]string{"run", "-p", "testdata/good.cedar", "--sink", "json", "--", "true"}, 125, `sink "json": no argument: nothing was started`},
+		{[]string{"run", "-p", "testdata/good.cedar", "--sink", "xml=y", "--", "true"}, 125, `sink "xml": unknown: nothing is changed; use one of json, text`},
 		{[]string{"check", "--entitis", "x"}, 2, "Did you mean --entities?"},
 		{[]string{"check", "no-such-file"}, 1, "no such file"},
 		{[]string{"check", "--baseline", "x", "testdata/good.cedar"}, 2, "use one of runtime, none"},
