@@ -2,6 +2,7 @@ package agent
 
 import (
 	"io"
+	"os"
 
 	"github.com/stockade-dev/stockade/agent/sink"
 )
@@ -24,6 +25,9 @@ func (o Output) To(w io.Writer) Sink {
 	}
 	return &sink.Text{W: w, Quiet: o.Quiet}
 }
+
+// OpenLog opens a file to append to.
+func OpenLog(name string) (*os.File, error) { return sink.Append(name) }
 
 // SinkQueue is a sink with what waits for it.
 type SinkQueue = sink.Queue

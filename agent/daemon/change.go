@@ -76,17 +76,23 @@ func (k *keeper) find(name string) (*workload, error) {
 	return nil, fmt.Errorf("workload %q: %w: nothing was done; see `stockade ps`", name, api.ErrNotFound)
 }
 
+// changeable returns a workload whose policies can change.
+func (k *keeper) changeable(name string) (*workload, error) {
+	w, err := k.find(name)
+	if err == nil && w.run != nil {
+		return nil, errOfRun(name)
+	}
+	return w, err
+}
+
 // Apply makes a policy set that of a workload, until the configuration says
 // something new.
 func (d *Daemon) Apply(name string, p api.Policy) (api.Change, error) {
 	d.change.Lock()
 	defer d.change.Unlock()
-	w, err := d.find(name)
+	w, err := d.changeable(name)
 	if err != nil {
 		return api.Change{}, err
-	}
-	if w.run != nil {
-		return api.Change{}, errOfRun(name)
 	}
 	if w.declared == nil {
 		return api.Change{}, fmt.Errorf("workload %s: removed from the configuration: nothing was done; declare it again", name)
@@ -132,12 +138,9 @@ func applied(w *workload, p api.Policy) (compiler.Input, error) {
 func (d *Daemon) Rollback(name string) (api.Change, error) {
 	d.change.Lock()
 	defer d.change.Unlock()
-	w, err := d.find(name)
+	w, err := d.changeable(name)
 	if err != nil {
 		return api.Change{}, err
-	}
-	if w.run != nil {
-		return api.Change{}, errOfRun(name)
 	}
 	if w.memory.Previous == nil || w.declared == nil {
 		return api.Change{}, fmt.Errorf("workload %s: has no policy set before the present one: nothing was done; apply one", name)

@@ -53,7 +53,7 @@ func (w *workload) sinkStatus() []api.Sink {
 		return nil
 	}
 	var list []api.Sink
-	for _, c := range w.sinks.Counts() {
+	for _, c := range w.sinks.Others.Counts() {
 		list = append(list, api.Sink{Name: c.Name, Taken: c.Taken, Lost: c.Lost, Error: c.Error})
 	}
 	return list

@@ -82,7 +82,7 @@ func TestReloadsCostNoDenial(t *testing.T) {
 	given := <-done
 	s := y.status(d).Workloads[0]
 	d.all.named("one").sinks.Others[0].Close()
-	c := d.all.named("one").sinks.Counts()[0]
+	c := d.all.named("one").sinks.Others.Counts()[0]
 	if s.Delivered != given || c.Taken+c.Lost != given || given == 0 {
 		t.Errorf("%d given, %d delivered; %+v", given, s.Delivered, c)
 	}

@@ -314,7 +314,7 @@ func (k *keeper) commitOne(s *staged, start bool) error {
 	w.writing.Unlock()
 	if old != nil {
 		_ = old.Close()
-		s.sinks.Continue(old)
+		s.sinks.Others.Continue(old.Others)
 	}
 	return err
 }

@@ -10,8 +10,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/stockade-dev/stockade/bpf/fault"
 	"golang.org/x/sys/unix"
+
+	"github.com/stockade-dev/stockade/bpf/fault"
 )
 
 // claimLimit bounds how long a start waits for another one's.
@@ -23,16 +24,11 @@ func LockStarts() (unlock func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: nothing was started; run as root", err)
 	}
-	for end := time.Now().Add(claimLimit); ; time.Sleep(10 * time.Millisecond) {
-		err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return func() { dir.Close() }, nil
-		}
-		if time.Now().After(end) {
-			dir.Close()
-			return nil, fmt.Errorf("%s: locked for %v by another start: nothing was started; try again: %w", StateRoot, claimLimit, err)
-		}
+	if err := lockWithin(dir, unix.LOCK_EX, claimLimit); err != nil {
+		dir.Close()
+		return nil, fmt.Errorf("%s: locked for %v by another start: nothing was started; try again: %w", StateRoot, claimLimit, err)
 	}
+	return func() { dir.Close() }, nil
 }
 
 // usesSet is the lock that keeps the agent's set while a run starts in it.
@@ -53,16 +49,11 @@ func (m Machine) KeepSet(alone bool) (release func(), err error) {
 	if alone {
 		how = unix.LOCK_EX
 	}
-	for end := time.Now().Add(claimLimit); ; time.Sleep(5 * time.Millisecond) {
-		err := unix.Flock(int(file.Fd()), how|unix.LOCK_NB)
-		if err == nil {
-			return func() { file.Close() }, nil
-		}
-		if time.Now().After(end) {
-			file.Close()
-			return nil, fmt.Errorf("%s: locked for %v by a run that starts, or by an uninstall: nothing was done; try again: %w", usesSet, claimLimit, err)
-		}
+	if err := lockWithin(file, how, claimLimit); err != nil {
+		file.Close()
+		return nil, fmt.Errorf("%s: locked for %v by a run that starts, or by an uninstall: nothing was done; try again: %w", usesSet, claimLimit, err)
 	}
+	return func() { file.Close() }, nil
 }
 
 // ErrRuns is an error about the lock of an agent that lives.
@@ -81,7 +72,9 @@ func (m Machine) TakeLock() (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock: %w: the agent does not start; run as root", err)
 	}
-	if err := lockWithin(file, time.Second); err != nil {
+	// One that ended may leave its lock to a child for a moment: until that executes, it
+	// holds what its parent held.
+	if err := lockWithin(file, unix.LOCK_EX, time.Second); err != nil {
 		defer file.Close()
 		if !errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, fmt.Errorf("lock %s: %w: the agent does not start; check the filesystem", path, err)
@@ -99,11 +92,10 @@ func (m Machine) TakeLock() (*os.File, error) {
 	return file, nil
 }
 
-// lockWithin locks the file. An agent that ended may leave its lock to a child
-// for a moment: until that executes, it holds what its parent held.
-func lockWithin(file *os.File, long time.Duration) error {
-	for end := time.Now().Add(long); ; time.Sleep(10 * time.Millisecond) {
-		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+// lockWithin locks a file, LOCK_SH or LOCK_EX, for which it waits so long.
+func lockWithin(file *os.File, how int, long time.Duration) error {
+	for end := time.Now().Add(long); ; time.Sleep(5 * time.Millisecond) {
+		err := unix.Flock(int(file.Fd()), how|unix.LOCK_NB)
 		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(end) {
 			return err
 		}

@@ -45,7 +45,7 @@ type Config struct {
 	// Sink takes the denials and the summary; Sinks get the denials beside it, and are
 	// closed at the end.
 	Sink  sink.Output
-	Sinks []*sink.Queue
+	Sinks sink.Queues
 }
 
 func (cfg *Config) check() error {

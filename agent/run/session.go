@@ -260,6 +260,7 @@ func (s *session) end() error {
 	if s.watch != nil {
 		errs = append(errs, s.watch.events.Close())
 		<-s.watch.done
+		_ = s.watch.sinks.Close() // as a rule they are: drain tells what they did not take
 	}
 	if s.enforcer != nil {
 		errs = append(errs, s.enforcer.Close())

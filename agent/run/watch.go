@@ -23,7 +23,7 @@ type watch struct {
 	name    string
 	explain *explain.Explainer
 	output  sink.Output
-	sinks   []*sink.Queue
+	sinks   sink.Queues
 	events  delivery.Source
 	tally   sink.Tally
 	broken  uint64 // records that could not be decoded
@@ -58,9 +58,7 @@ func (w *watch) answered(e *abi.Event) []sink.Policy {
 
 func (w *watch) deliver(e *sink.Event) {
 	w.tally.Add(e)
-	for _, q := range w.sinks {
-		_ = q.Event(e) // counted
-	}
+	w.sinks.Event(e)
 	if err := w.output.Event(e); err != nil {
 		w.lost++
 		w.failed = cmp.Or(w.failed, err)
@@ -96,14 +94,12 @@ func (w *watch) drain() error {
 
 // closeSinks hands over what waits for sinks, and tells what they did not take.
 func (w *watch) closeSinks() {
-	for _, q := range w.sinks {
-		err := q.Close()
-		c := q.Counts()
-		if err == nil && c.Lost > 0 {
-			err = errors.New(c.Error)
-		}
-		if err != nil {
-			w.output.Note(w.name, fmt.Sprintf("warning: sink %s: %v: %s lost there", c.Name, err, sink.Plural(c.Lost, "denial")))
+	if err := w.sinks.Close(); err != nil {
+		w.output.Note(w.name, fmt.Sprintf("warning: %v", err))
+	}
+	for _, c := range w.sinks.Counts() {
+		if c.Lost > 0 {
+			w.output.Note(w.name, fmt.Sprintf("warning: sink %s: %s: %s lost there", c.Name, c.Error, sink.Plural(c.Lost, "denial")))
 		}
 	}
 }

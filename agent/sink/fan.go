@@ -5,34 +5,29 @@ import (
 	"sync"
 )
 
-// Fan hands each event to several sinks. What becomes of it at the first counts as its
-// delivery; the others count for themselves.
-type Fan struct {
-	First  Sink
-	Others []*Queue
-}
+// Queues are sinks that take their time. What becomes of an event at one is counted
+// there.
+type Queues []*Queue
 
 // Event hands one event to all.
-func (f *Fan) Event(e *Event) error {
-	for _, q := range f.Others {
+func (all Queues) Event(e *Event) {
+	for _, q := range all {
 		_ = q.Event(e) // counted
 	}
-	return f.First.Event(e)
 }
 
-// Counts returns what became of the events at the others.
-func (f *Fan) Counts() []Counts {
+// Counts returns what became of the events so far.
+func (all Queues) Counts() []Counts {
 	var list []Counts
-	for _, q := range f.Others {
+	for _, q := range all {
 		list = append(list, q.Counts())
 	}
 	return list
 }
 
-// Continue adds to the counts of the others those of the same sinks of an earlier fan,
-// which is closed.
-func (f *Fan) Continue(before *Fan) {
-	for _, q := range f.Others {
+// Continue adds to the counts those of the same sinks before, which are closed.
+func (all Queues) Continue(before Queues) {
+	for _, q := range all {
 		for _, c := range before.Counts() {
 			if c.Name == q.name {
 				q.Continue(c)
@@ -42,13 +37,28 @@ func (f *Fan) Continue(before *Fan) {
 }
 
 // Close closes all, side by side.
-func (f *Fan) Close() error {
-	errs := make([]error, len(f.Others)+1)
-	var all sync.WaitGroup
-	all.Go(func() { errs[0] = f.First.Close() })
-	for i, q := range f.Others {
-		all.Go(func() { errs[i+1] = q.Close() })
+func (all Queues) Close() error {
+	errs := make([]error, len(all))
+	var closing sync.WaitGroup
+	for i, q := range all {
+		closing.Go(func() { errs[i] = q.Close() })
 	}
-	all.Wait()
+	closing.Wait()
 	return errors.Join(errs...)
 }
+
+// Fan hands each event to several sinks. What becomes of it at the first counts as its
+// delivery; the others count for themselves.
+type Fan struct {
+	First  Sink
+	Others Queues
+}
+
+// Event hands one event to all.
+func (f *Fan) Event(e *Event) error {
+	f.Others.Event(e)
+	return f.First.Event(e)
+}
+
+// Close closes all.
+func (f *Fan) Close() error { return errors.Join(f.First.Close(), f.Others.Close()) }

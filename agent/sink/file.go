@@ -35,9 +35,15 @@ func (l *lines) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// Append opens a file to append to, made for its owner alone. A fifo that nobody reads is
+// an error: to open it would wait.
+func Append(name string) (*os.File, error) {
+	return os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NONBLOCK, 0o600)
+}
+
 // OpenFile opens a file to append to, with lines for a reader or JSON objects.
 func OpenFile(name string, json bool) (*File, error) {
-	file, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NONBLOCK, 0o600) // a fifo that nobody reads is an error
+	file, err := Append(name)
 	if err != nil {
 		return nil, fmt.Errorf("%w: nothing is changed; name another file, or make its folder", err)
 	}

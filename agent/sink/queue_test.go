@@ -131,10 +131,10 @@ func TestCountsGoOnInTheNextQueue(t *testing.T) {
 	_ = old.Event(sample())
 	_ = old.Close()
 	next := &Fan{First: NewFile(io.Discard, false), Others: []*Queue{NewQueue("b", NewFile(io.Discard, true), 8), NewQueue("a", NewFile(io.Discard, true), 8)}}
-	next.Continue(old)
+	next.Others.Continue(old.Others)
 	_ = next.Event(sample())
 	_ = next.Close()
-	if c := next.Counts(); c[0].Taken != 1 || c[1].Taken != 2 || c[1].Lost != 0 {
+	if c := next.Others.Counts(); c[0].Taken != 1 || c[1].Taken != 2 || c[1].Lost != 0 {
 		t.Errorf("%+v", c)
 	}
 }
@@ -193,7 +193,7 @@ func TestFanCountsTheFirst(t *testing.T) {
 	if err := f.Close(); err != nil || bad.closed != 1 || good.closed != 1 {
 		t.Errorf("%v, closed %d and %d times", err, bad.closed, good.closed)
 	}
-	if c := f.Counts(); len(c) != 1 || c[0].Name != "good" || c[0].Taken != 1 {
+	if c := f.Others.Counts(); len(c) != 1 || c[0].Name != "good" || c[0].Taken != 1 {
 		t.Errorf("%+v", c)
 	}
 }

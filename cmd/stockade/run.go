@@ -6,7 +6,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -143,7 +142,7 @@ func openLog(c *cli.Context) (io.Writer, error) {
 	if path == "" {
 		return c.App.ErrWriter, nil
 	}
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, 0o600) // a fifo that nobody reads is an error
+	file, err := agent.OpenLog(path)
 	if err != nil {
 		return nil, fmt.Errorf("log: %w: nothing was started; name another file", err)
 	}
