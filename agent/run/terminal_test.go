@@ -11,8 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stockade-dev/stockade/agent/host/hosttest"
 	"golang.org/x/sys/unix"
+
+	"github.com/stockade-dev/stockade/agent/host/hosttest"
 )
 
 // openTerminal makes a pseudo-terminal.

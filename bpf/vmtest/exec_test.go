@@ -4,8 +4,9 @@ import (
 	"os"
 	"testing"
 
-	"github.com/stockade-dev/stockade/bpf/abi"
 	"golang.org/x/sys/unix"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
 // TestExecution runs programs under an allow-list of one directory.
