@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -28,11 +29,13 @@ type Fact struct {
 
 // Probe finds out what this host has and lacks. It changes nothing.
 func Probe() []Fact {
-	kernel, about := probeBTF("/sys/kernel/btf/vmlinux")
+	defer debug.SetGCPercent(debug.SetGCPercent(20)) // the kernel's types are large
+	types := btf.NewCache()
+	kernel, about := probeBTF("/sys/kernel/btf/vmlinux", types.Kernel)
 	facts := []Fact{probeKernel(), probePrivileges(), about, probeLSM(), probeLockdown("/sys/kernel/security/lockdown"), probeFtrace()}
 	facts = append(facts, probeMount("bpffs", "/sys/fs/bpf", unix.BPF_FS_MAGIC, "mount -t bpf bpf /sys/fs/bpf"),
 		probeMount("cgroup v2", "/sys/fs/cgroup", unix.CGROUP2_SUPER_MAGIC, fixCgroup("/proc/self/mounts")),
-		probeSymbols(), probeProgram())
+		probeSymbols(), probeProgram(types))
 	if kernel == nil {
 		return facts // told by probeBTF
 	}
@@ -69,13 +72,13 @@ func probePrivileges() Fact {
 	return lacking("privileges", fmt.Sprintf("uid %d", os.Geteuid()), "programs cannot be loaded", "run as root, for example with sudo")
 }
 
-// probeBTF reads the kernel's types; nil if they cannot be used.
-func probeBTF(path string) (*btf.Spec, Fact) {
+// probeBTF reads the kernel's types, which are at path; nil if they cannot be used.
+func probeBTF(path string, read func() (*btf.Spec, error)) (*btf.Spec, Fact) {
 	const name, fix = "kernel BTF", "boot a kernel with CONFIG_DEBUG_INFO_BTF=y (Debian's have it)"
 	if _, err := os.Stat(path); err != nil {
 		return nil, lacking(name, "no "+path, nothing, fix)
 	}
-	kernel, err := btf.LoadSpec(path)
+	kernel, err := read()
 	if err != nil {
 		return nil, lacking(name, path+": "+firstLine(err), nothing, fix)
 	}
@@ -185,9 +188,9 @@ func fixSymbols(path string, uid int) string {
 
 // probeProgram loads and attaches a program that reads the kernel's memory and
 // allows everything: the proof.
-func probeProgram() Fact {
+func probeProgram(types *btf.Cache) Fact {
 	const name = "LSM program"
-	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+	spec := &ebpf.CollectionSpec{Programs: map[string]*ebpf.ProgramSpec{name: {
 		Name: "stockade_probe", Type: ebpf.LSM, AttachType: ebpf.AttachLSMMac, AttachTo: "file_ioctl", License: "GPL",
 		Instructions: asm.Instructions{
 			asm.Mov.Reg(asm.R1, asm.R10), asm.Add.Imm(asm.R1, -8),
@@ -195,15 +198,16 @@ func probeProgram() Fact {
 			asm.FnProbeReadKernel.Call(),
 			asm.Mov.Imm(asm.R0, 0), asm.Return(),
 		},
-	})
+	}}}
+	loaded, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: types})
 	if err != nil {
 		if os.Geteuid() != 0 {
 			return lacking(name, "load: "+firstLine(err), nothing, "run as root, for example with sudo")
 		}
 		return lacking(name, "load: "+firstLine(err), nothing, "see the facts above; a sandboxed or locked-down kernel may refuse LSM programs altogether: use another host or a VM")
 	}
-	defer p.Close()
-	l, err := link.AttachLSM(link.LSMOptions{Program: p})
+	defer loaded.Close()
+	l, err := link.AttachLSM(link.LSMOptions{Program: loaded.Programs[name]})
 	if err != nil {
 		return lacking(name, "attach: "+firstLine(err), nothing, "boot with bpf in the kernel's lsm= list")
 	}
@@ -257,6 +261,7 @@ func probeHooks(kernel *btf.Spec) []Fact {
 // Ready returns nil when this host can enforce, else an error that names the
 // first lack and its fix.
 func Ready() error {
+	defer debug.FreeOSMemory() // what loads next reads the kernel's types again
 	for _, f := range Probe() {
 		if f.Required && !f.OK {
 			return fmt.Errorf("%s: %s: %s; %s", f.Name, f.Detail, f.Consequence, f.Fix)
