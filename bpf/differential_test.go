@@ -22,7 +22,7 @@ import (
 )
 
 var (
-	comparisons = flag.Int64("comparisons", 5_000_000, "requests on which cedar-go, the rules, the Go walker and the BPF walker must agree")
+	comparisons = flag.Int64("comparisons", 2_000_000, "requests on which cedar-go, the rules, the Go walker and the BPF walker must agree")
 	firstSeed   = flag.Uint64("seed", 1, "first seed of the generator")
 )
 

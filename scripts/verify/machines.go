@@ -205,9 +205,6 @@ func (r *report) machine(ctx context.Context, o options, m machineTest) {
 	if m.cpus != "" {
 		args = append(args, "--cpus", m.cpus)
 	}
-	if m.cpus == "" {
-		args = append(args, "--icount") // idle time costs nothing: tests poll, and the kernel waits at each detaching
-	}
 	if m.systemd {
 		args = append(args, "--systemd")
 	}
@@ -267,7 +264,7 @@ func (r *report) demo(ctx context.Context, m machineTest) {
 	where := m.name()
 	fmt.Printf("verify: %s: running\n", where)
 	began := time.Now()
-	args := []string{"run", "--kernel", m.kernel, "--root", m.root, "--icount", "--timeout", "5m"}
+	args := []string{"run", "--kernel", m.kernel, "--root", m.root, "--timeout", "5m"}
 	for _, f := range m.files {
 		args = append(args, "--file", f)
 	}
