@@ -100,6 +100,9 @@ type Sink struct{ Kind, Argument string }
 // Dir is the folder that relative paths count from.
 func (w *Workload) Dir() string { return filepath.Dir(w.file) }
 
+// SinkKey is the key of the nth of Sinks, for Errorf.
+func SinkKey(n int) string { return fmt.Sprintf("sinks[%d]", n) }
+
 // Errorf is an error about a key of the workload, with its place.
 func (w *Workload) Errorf(key, format string, args ...any) error {
 	at, ok := w.lines[key]
@@ -207,8 +210,8 @@ func (d *decoder) log(n *yaml.Node, l *Log) error {
 	}, nil)
 }
 
-// sinks takes mappings of one kind each to its argument.
-func (d *decoder) sinks(n *yaml.Node, to *[]Sink) error {
+// sinks takes mappings of one kind each to its argument. The place of each is kept.
+func (d *decoder) sinks(n *yaml.Node, w *Workload) error {
 	return d.list(n, "sinks", func(item *yaml.Node) error {
 		if item.Kind != yaml.MappingNode || len(item.Content) != 2 {
 			return d.at(item).errorf(d.file, "sinks: an item that is not KIND: ARGUMENT: nothing is changed; for example json: /var/log/x.jsonl")
@@ -216,7 +219,8 @@ func (d *decoder) sinks(n *yaml.Node, to *[]Sink) error {
 		s := Sink{Kind: item.Content[0].Value}
 		d.key = s.Kind
 		err := d.text(item.Content[1], &s.Argument)
-		*to = append(*to, s)
+		w.lines[SinkKey(len(w.Sinks))] = d.at(item)
+		w.Sinks = append(w.Sinks, s)
 		return err
 	})
 }
@@ -236,7 +240,7 @@ func (d *decoder) workload(n *yaml.Node) (Workload, error) {
 		"caps":      func(v *yaml.Node) error { return d.caps(v, &w.Grants.Caps) },
 		"sockets":   func(v *yaml.Node) error { return d.sockets(v, &w.Grants.Sockets) },
 		"log":       func(v *yaml.Node) error { return d.log(v, &w.Log) },
-		"sinks":     func(v *yaml.Node) error { return d.sinks(v, &w.Sinks) },
+		"sinks":     func(v *yaml.Node) error { return d.sinks(v, &w) },
 	}, w.lines)
 	if err != nil {
 		return w, err

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/stockade-dev/stockade/agent/api"
+	"github.com/stockade-dev/stockade/agent/config"
 	"github.com/stockade-dev/stockade/agent/sink"
 )
 
@@ -34,7 +35,7 @@ func (s *staged) open(std io.Writer) error {
 		}
 		if err != nil {
 			s.close()
-			return s.declared.Errorf("sinks", "%w", err)
+			return s.declared.Errorf(config.SinkKey(i), "%w", err)
 		}
 	}
 	return nil

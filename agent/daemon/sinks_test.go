@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -34,12 +35,13 @@ func TestSinkThatCannotBeOpenedChangesNothing(t *testing.T) {
 	y := newYard(t)
 	d, kill := y.up()
 	defer kill()
+	at := fmt.Sprintf("agent.yaml:%d:", strings.Count(yardConfig, "\n")+1)
 	for text, want := range map[string]string{
-		"    sinks: [{nosuch: x}]\n":          `sink "nosuch": unknown: nothing is changed`,
+		"    sinks: [{nosuch: x}]\n":          at + `13: sink "nosuch": unknown: nothing is changed`,
 		"    sinks: [{json: no/x}]\n":         "no such file or directory: nothing is changed",
 		"    sinks: [json]\n":                 "not KIND: ARGUMENT: nothing is changed",
 		"    sinks: [{json: ''}]\n":           "json: no text: nothing is changed",
-		"    sinks: [{json: x}, {json: x}]\n": "sink json x: twice",
+		"    sinks: [{json: x}, {json: x}]\n": at + "24: sink json x: twice",
 		"---\nworkloads: []\n":                "a second document",
 		"    sinks: {json: x}\n":              "sinks: not a list",
 		"    sinks: [{json: [a, b]}]\n":       "json: no text",

@@ -25,8 +25,11 @@ const KeyFile = "/var/lib/stockade/host.key"
 const maxKey = 16 << 10
 
 // Key returns the Ed25519 key that this host signs with, from a file (PKCS #8 in PEM)
-// that is made when there is none. One that others can read, or write, is refused.
+// that is made when there is none. One that others can read, write or replace is refused.
 func Key(file string) (ed25519.PrivateKey, error) {
+	if err := checkFolder(filepath.Dir(file)); err != nil {
+		return nil, err
+	}
 	key, err := readKey(file)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return key, err
@@ -35,6 +38,21 @@ func Key(file string) (ed25519.PrivateKey, error) {
 		return nil, fmt.Errorf("host key: %w: nothing can be signed; run as root, or make room", err)
 	}
 	return readKey(file)
+}
+
+// checkFolder refuses a folder in which others could put a key of their own.
+func checkFolder(folder string) error {
+	var st unix.Stat_t
+	switch err := unix.Stat(folder, &st); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil // it is made, for its owner alone
+	case err != nil:
+		return fmt.Errorf("host key: folder %s: %w: nothing can be signed; run as root", folder, err)
+	case st.Mode&0o022 != 0 || int(st.Uid) != os.Geteuid():
+		return fmt.Errorf("host key: folder %s: mode %#o of user %d, others could replace the key: nothing can be signed; chown it to user %d and chmod go-w it",
+			folder, st.Mode&0o777, st.Uid, os.Geteuid())
+	}
+	return nil
 }
 
 func readKey(file string) (ed25519.PrivateKey, error) {

@@ -81,3 +81,22 @@ func TestKeyThatIsNotOursAloneIsRefused(t *testing.T) {
 		})
 	}
 }
+
+func TestKeyThatOthersCouldReplaceIsRefused(t *testing.T) {
+	folder := t.TempDir()
+	file := filepath.Join(folder, "host.key")
+	for _, made := range []bool{false, true} {
+		if err := os.Chmod(folder, 0o777|os.ModeSticky); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Key(file); err == nil || !strings.Contains(err.Error(), "others could replace the key") {
+			t.Errorf("made %t: got %v", made, err)
+		}
+		if err := os.Chmod(folder, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Key(file); err != nil {
+			t.Errorf("made %t: %v", made, err)
+		}
+	}
+}
