@@ -43,6 +43,24 @@ func newFakeSet() *fakeSet {
 	return &fakeSet{tables: map[uint32][]uint64{}, groups: map[uint64]uint32{}, tasks: map[uint32]int{}, confined: map[int]bool{}, pending: make(chan abi.Event, 100)}
 }
 
+// now returns a copy of what the set has of a workload, nil if nothing: the daemon goes on.
+func (k *fakeSet) now(id uint32) *bpf.Workload {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if w := k.of(id); w != nil {
+		copied := *w
+		return &copied
+	}
+	return nil
+}
+
+// change changes what the set has.
+func (k *fakeSet) change(how func()) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	how()
+}
+
 func (k *fakeSet) of(id uint32) *bpf.Workload {
 	for i := range k.list {
 		if k.list[i].ID == id {

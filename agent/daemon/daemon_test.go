@@ -179,7 +179,7 @@ func TestRemovedWorkloadStaysWhileItConfines(t *testing.T) {
 	y := newYard(t)
 	d, kill := y.up()
 	defer kill()
-	y.set.groups[77] = 1
+	y.set.change(func() { y.set.groups[77] = 1 })
 	y.write("agent.yaml", "socket: sock\nworkloads: []\n")
 	if err := d.Reload(); err != nil {
 		t.Fatal(err)
@@ -189,7 +189,7 @@ func TestRemovedWorkloadStaysWhileItConfines(t *testing.T) {
 	if _, err := d.Apply("one", api.Policy{Sources: []api.Source{{Name: "b", Text: permitB}}}); err == nil {
 		t.Error("applied to a removed workload")
 	}
-	delete(y.set.groups, 77)
+	y.set.change(func() { delete(y.set.groups, 77) })
 	d.sweep()
 	if s := y.status(d); len(s.Workloads) != 0 {
 		t.Errorf("%+v", s.Workloads)
@@ -272,8 +272,8 @@ func TestAPIAnswersAndStreams(t *testing.T) {
 	if y.set.Closed {
 		t.Error("the end of the agent ended enforcement")
 	}
-	if text, err := os.ReadFile(filepath.Join(y.dir, "log")); err != nil || uint64(strings.Count(string(text), "\n")) != y.set.list[0].Delivered {
-		t.Errorf("log: %d delivered: %s %v", y.set.list[0].Delivered, text, err)
+	if text, err := os.ReadFile(filepath.Join(y.dir, "log")); err != nil || uint64(strings.Count(string(text), "\n")) != y.set.now(1).Delivered {
+		t.Errorf("log: %d delivered: %s %v", y.set.now(1).Delivered, text, err)
 	}
 }
 

@@ -166,7 +166,7 @@ func (y *holdYard) policy(text string) {
 
 // event is what the kernel's programs tell of an execution of the tool.
 func (y *holdYard) event() abi.Event {
-	return abi.Event{Workload: 1, Generation: y.set.of(1).Generation, Reason: abi.ReasonHeld, Missing: abi.MaskOf(abi.Execute), Action: abi.Execute,
+	return abi.Event{Workload: 1, Generation: y.set.now(1).Generation, Reason: abi.ReasonHeld, Missing: abi.MaskOf(abi.Execute), Action: abi.Execute,
 		Path: y.tool, PathStatus: abi.PathOK, Now: time.Now().UnixMilli()}
 }
 

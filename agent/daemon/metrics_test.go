@@ -25,11 +25,11 @@ func scraped(d *Daemon) string {
 
 func TestMetricsSayWhatTheStatusSays(t *testing.T) {
 	y, d, r := heldByAgent(t)
-	y.set.mu.Lock()
-	*y.set.of(1) = bpf.Workload{ID: 1, Name: "one", Generation: 1, Counters: abi.Counters{Allowed: 11, Denied: 5, Dropped: 1}, Delivered: 3, Lost: 1}
-	y.set.of(2).Counters = abi.Counters{Allowed: 20, Denied: 6}
-	y.set.mu.Unlock()
-	y.set.tasks[1] = 4
+	y.set.change(func() {
+		*y.set.of(1) = bpf.Workload{ID: 1, Name: "one", Generation: 1, Counters: abi.Counters{Allowed: 11, Denied: 5, Dropped: 1}, Delivered: 3, Lost: 1}
+		y.set.of(2).Counters = abi.Counters{Allowed: 20, Denied: 6}
+		y.set.tasks[1] = 4
+	})
 	deliver(d, abi.Event{Workload: 1, Reason: abi.ReasonPolicy, Path: "/secret"})
 	deliver(d, abi.Event{Workload: 2, Reason: abi.ReasonBoundary, Path: "/secret"})
 	d.reloaded(errors.New("a mistake"))
@@ -57,9 +57,7 @@ func TestMetricsSayWhatTheStatusSays(t *testing.T) {
 
 	// What a run came to stays when it is over, and nothing else of it.
 	y.set.Counts = abi.Counters{Allowed: 20, Denied: 6}
-	y.set.mu.Lock()
-	clear(y.set.groups)
-	y.set.mu.Unlock()
+	y.set.change(func() { clear(y.set.groups) })
 	d.all.byName[r.Name].run.detach() // its process is gone, too
 	d.sweep()
 	text = scraped(d)

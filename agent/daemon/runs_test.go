@@ -137,14 +137,11 @@ func TestRunOutlivesItsAgent(t *testing.T) {
 	client, stop := y.serving()
 	y.deny(name, 2)
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		y.set.mu.Lock()
-		w := *y.set.of(2)
-		y.set.mu.Unlock()
-		if w.Delivered == 5 {
+		if y.set.now(2).Delivered == 5 {
 			break
 		}
 		if time.Now().After(end) {
-			t.Fatalf("delivered %d", w.Delivered)
+			t.Fatalf("delivered %d", y.set.now(2).Delivered)
 		}
 	}
 	if err := os.WriteFile(flag, nil, 0o600); err != nil {
@@ -344,7 +341,7 @@ func TestDenialsOfARunThatIsGoneAreLogged(t *testing.T) {
 	if n := strings.Count(y.said.String(), "denied read /k by"); n != 2 {
 		t.Errorf("%d of 2 denials in the log:\n%s", n, y.said.String())
 	}
-	if w := y.set.of(id); w == nil || w.Delivered != 2 {
+	if w := y.set.now(id); w == nil || w.Delivered != 2 {
 		t.Errorf("%+v", w)
 	}
 	removeGroup(t, r.Name)
@@ -412,9 +409,7 @@ func TestNextAgentReleasesARunThatIsOver(t *testing.T) {
 	kill()
 	d, kill = y.up()
 	defer kill()
-	y.set.mu.Lock()
-	left := y.set.of(id)
-	y.set.mu.Unlock()
+	left := y.set.now(id)
 	if _, err := recall(d.memories(), "over"); left != nil || err != nil {
 		t.Errorf("workload %v, %v", left, err)
 	}
