@@ -27,6 +27,7 @@ type machineTest struct {
 	files               []string // HOST:GUEST
 	modules             []string // of the kernel, loaded beforehand
 	boot                string   // on the kernel's command line
+	icount              bool     // idle time is skipped: for what waits more than it computes
 }
 
 // demo marks the demo among the suites: it passes if its own checks do.
@@ -204,6 +205,9 @@ func (r *report) machine(ctx context.Context, o options, m machineTest) {
 		"--file", m.binary + ":/vmtest/vmtest.test"}, env...)
 	if m.cpus != "" {
 		args = append(args, "--cpus", m.cpus)
+	}
+	if m.icount {
+		args = append(args, "--icount")
 	}
 	if m.systemd {
 		args = append(args, "--systemd")
