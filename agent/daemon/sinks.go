@@ -16,7 +16,7 @@ func (s *staged) open(std io.Writer) error {
 	log := s.declared.Log
 	s.sinks = &sink.Fan{First: sink.NewFile(std, log.JSON)}
 	if log.File != "" && std != nil {
-		file, err := sink.OpenFile(log.File, log.JSON)
+		file, err := sink.OpenLog(log.File, log.JSON)
 		if err != nil {
 			return s.declared.Errorf("log", "log: %w", err)
 		}

@@ -1,10 +1,12 @@
 package sink
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,6 +16,7 @@ import (
 type File struct {
 	mu   sync.Mutex
 	file *os.File // nil: not its own
+	to   *lines
 	out  Output
 }
 
@@ -35,6 +38,45 @@ func (l *lines) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// logPatience is how long a log that is a fifo may keep who writes waiting. What does not
+// fit by then is lost, and counted: no other workload waits for it.
+const logPatience = time.Second
+
+// patient writes to a file that may be a fifo whose reader stands still. Once it did,
+// nothing waits for it until it takes something again.
+type patient struct {
+	*os.File
+	late bool
+}
+
+func (p *patient) Write(text []byte) (int, error) {
+	limit := logPatience
+	if p.late {
+		limit = time.Millisecond
+	}
+	_ = p.SetWriteDeadline(time.Now().Add(limit)) // a regular file has none, and needs none
+	n, err := p.File.Write(text)
+	p.late = errors.Is(err, os.ErrDeadlineExceeded)
+	return n, err
+}
+
+// endsInALine: is what comes next in a regular file the beginning of a line? Who wrote
+// to it before may have been cut off.
+func endsInALine(name string) bool {
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return true
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
+		return true
+	}
+	last := make([]byte, 1)
+	_, err = f.ReadAt(last, info.Size()-1)
+	return err != nil || last[0] == '\n'
+}
+
 // Append opens a file to append to, made for its owner alone. A fifo that nobody reads is
 // an error: to open it would wait.
 func Append(name string) (*os.File, error) {
@@ -47,18 +89,27 @@ func OpenFile(name string, json bool) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: nothing is changed; name another file, or make its folder", err)
 	}
-	f := NewFile(file, json)
-	f.file = file
-	return f, nil
+	return newFile(&lines{Writer: file, torn: !endsInALine(name)}, file, json), nil
+}
+
+// OpenLog is OpenFile for a file that nobody's denials may wait for.
+func OpenLog(name string, json bool) (*File, error) {
+	f, err := OpenFile(name, json)
+	if err == nil {
+		f.to.Writer = &patient{File: f.file}
+	}
+	return f, err
 }
 
 // NewFile appends to w, which stays open.
-func NewFile(w io.Writer, json bool) *File {
-	to := &lines{Writer: w}
+func NewFile(w io.Writer, json bool) *File { return newFile(&lines{Writer: w}, nil, json) }
+
+func newFile(to *lines, file *os.File, json bool) *File {
+	f := &File{file: file, to: to, out: &Text{W: to}}
 	if json {
-		return &File{out: &JSON{W: to}}
+		f.out = &JSON{W: to}
 	}
-	return &File{out: &Text{W: to}}
+	return f
 }
 
 // Event writes one line.
