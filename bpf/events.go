@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/bpf/fault"
@@ -40,6 +41,19 @@ func (e *Enforcer) Events() (*Events, error) {
 	}
 	e.store.resume(r)
 	return &Events{ring: r, bell: b, store: e.store}, nil
+}
+
+// Position tells how far the ring of events was written, and how far what is written was
+// read and dealt with: positions in bytes, which only grow, whoever reads.
+func (e *Enforcer) Position() (written, read uint64, err error) {
+	r, err := openRing(e.maps["events"])
+	if err != nil {
+		return 0, 0, fmt.Errorf("event ring: %w: how much of it is to be read is not known; try again", err)
+	}
+	// What is read first is never ahead of what is read then.
+	read = uint64(atomic.LoadUintptr(r.consumed))
+	written = uint64(atomic.LoadUintptr(r.produced))
+	return written, read, r.close()
 }
 
 // Read waits for the next event. It returns os.ErrClosed after Close.

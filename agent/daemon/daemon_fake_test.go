@@ -147,6 +147,9 @@ func (k *fakeSet) Workloads() ([]bpf.Workload, error) {
 func (k *fakeSet) Groups() (map[uint64]uint32, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.real {
+		k.forgetGone()
+	}
 	return maps.Clone(k.groups), nil
 }
 

@@ -92,6 +92,9 @@ func (k *keeper) release(w *workload) (gone bool, err error) {
 	if k.all.byID[w.id] != w || k.ending {
 		return true, nil
 	}
+	if unread, err := k.unread(w); unread || err != nil {
+		return false, err
+	}
 	var last abi.Counters
 	if w.run != nil {
 		if last, err = k.kernel.Counters(w.id); err != nil {
@@ -110,6 +113,32 @@ func (k *keeper) release(w *workload) (gone bool, err error) {
 		err = errors.Join(err, k.held.Forget(w.id, w.name))
 	}
 	return true, err
+}
+
+// unread: are there denials of a workload that confines nothing, and of which nothing
+// lives, that nobody read yet? They need its name, and its policies. Who calls it holds
+// change.
+func (k *keeper) unread(w *workload) (bool, error) {
+	if w.last == 0 {
+		groups, err := k.kernel.Groups()
+		if err != nil {
+			return false, err
+		}
+		for _, id := range groups {
+			if id == w.id {
+				return false, nil // it is in use, or left behind
+			}
+		}
+		tasks, err := k.kernel.Tasks()
+		if err != nil || tasks[w.id] > 0 {
+			return false, err
+		}
+		if w.last, _, err = k.kernel.Position(); err != nil {
+			return false, err
+		}
+	}
+	_, read, err := k.kernel.Position()
+	return read < w.last, err
 }
 
 // drop gives a number back, and counts what a run came to: for who reads the

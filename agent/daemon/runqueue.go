@@ -135,11 +135,12 @@ func (q *runQueue) came() uint64 {
 }
 
 // finish adds the end; it returns what is closed once it was taken, nil if
-// nobody takes it.
+// nobody takes it. What did not come by now does not come to the run any more.
 func (q *runQueue) finish(counters abi.Counters) <-chan struct{} {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.end = &api.RunEnd{Counters: counters, Missed: q.missed}
+	unread := counters.Denied - min(counters.Denied, counters.Dropped+q.counted)
+	q.end = &api.RunEnd{Counters: counters, Missed: q.missed + unread}
 	if !q.attached {
 		return nil
 	}

@@ -26,10 +26,13 @@ type runs struct {
 	quit chan struct{} // closed when nothing more is read
 }
 
-// Limits on the end of a run: how long its last denials may take to be read,
-// and to be taken by it.
+// Limits on the end of a run: how long the reader of all denials may stand still while
+// its last ones are to be read, how long that may take in all, and how long the run may
+// take them.
 const (
-	drainLimit = 2 * time.Second
+	stallLimit = 5 * time.Second
+	readLimit  = 2 * time.Second // for what was taken from the ring, and is on its way
+	drainLimit = 45 * time.Second
 	takeLimit  = 10 * time.Second
 )
 
@@ -260,14 +263,9 @@ func (rs *runs) EndRun(name string) error {
 	if len(groupOfRun(name)) > 0 {
 		return fmt.Errorf("run %s: its group is still there: nothing was done; end what is in it, and remove it", name)
 	}
-	var counters abi.Counters
-	for end := time.Now().Add(drainLimit); ; time.Sleep(2 * time.Millisecond) {
-		if counters, err = rs.kernel.Counters(w.id); err != nil {
-			return err
-		}
-		if w.run.came()+counters.Dropped >= counters.Denied || time.Now().After(end) {
-			break
-		}
+	counters, err := rs.drained(w)
+	if err != nil {
+		return err
 	}
 	if done := w.run.finish(counters); done != nil {
 		select {
@@ -275,10 +273,36 @@ func (rs *runs) EndRun(name string) error {
 		case <-time.After(takeLimit):
 		}
 	}
+	for _, e := range w.run.abandon() { // and what is read later follows it to the log
+		rs.out.write(w, rs.out.explained(w, &e), rs.kernel.Count)
+	}
 	rs.change.Lock()
 	defer rs.change.Unlock()
 	_, err = rs.release(w)
 	return err
+}
+
+// drained returns the counts of a run of which nothing lives once its denials were read,
+// or are read too slowly. However many others wait before them, they are waited for.
+func (rs *runs) drained(w *workload) (abi.Counters, error) {
+	until, at, err := rs.kernel.Position()
+	if err != nil {
+		return abi.Counters{}, err
+	}
+	moved := time.Now()
+	for end := moved.Add(drainLimit); ; time.Sleep(2 * time.Millisecond) {
+		counters, err := rs.kernel.Counters(w.id)
+		if err != nil || w.run.came()+counters.Dropped >= counters.Denied {
+			return counters, err
+		}
+		_, now, err := rs.kernel.Position()
+		if now != at {
+			at, moved = now, time.Now()
+		}
+		if err != nil || at >= until && time.Since(moved) > readLimit || time.Since(moved) > stallLimit || time.Now().After(end) {
+			return counters, err
+		}
+	}
 }
 
 // errOfRun refuses to change the policies of a run.

@@ -56,6 +56,7 @@ type workload struct {
 	writing       sync.RWMutex // held while a denial is handed to sinks; comes before registry.mu
 	run           *runQueue    // of one that a run asked for, else nil
 	over          time.Time    // when its process was found to be gone
+	last          uint64       // where on the ring its last denial ends at most, 0: not known yet
 	err           string
 }
 
@@ -304,7 +305,7 @@ func (k *keeper) commitOne(s *staged, start bool) error {
 	w.writing.Lock() // nobody is left with the old ones
 	k.all.mu.Lock()
 	old := w.sinks
-	w.sinks, w.declared = s.sinks, s.declared
+	w.sinks, w.declared, w.last = s.sinks, s.declared, 0
 	if err == nil {
 		w.plan, w.memory, w.known, w.mode, w.err = s.plan, s.memory, true, s.mode, ""
 	} else {

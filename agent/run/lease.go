@@ -26,7 +26,7 @@ const (
 // Limits on how long a run waits for its agent.
 const (
 	startLimit  = 30 * time.Second
-	endLimit    = 15 * time.Second
+	endLimit    = time.Minute // an agent may have many denials to read before the last ones
 	attachPause = 200 * time.Millisecond
 )
 
