@@ -48,9 +48,12 @@ func checkFolder(folder string) error {
 		return nil // it is made, for its owner alone
 	case err != nil:
 		return fmt.Errorf("host key: folder %s: %w: nothing can be signed; run as root", folder, err)
-	case st.Mode&0o022 != 0 || int(st.Uid) != os.Geteuid():
-		return fmt.Errorf("host key: folder %s: mode %#o of user %d, others could replace the key: nothing can be signed; chown it to user %d and chmod go-w it",
-			folder, st.Mode&0o777, st.Uid, os.Geteuid())
+	case int(st.Uid) != os.Geteuid():
+		return fmt.Errorf("host key: folder %s: belongs to user %d, not to %d: nothing can be signed; run as its owner, or name a file in a folder of your own",
+			folder, st.Uid, os.Geteuid())
+	case st.Mode&0o022 != 0:
+		return fmt.Errorf("host key: folder %s: mode %#o, others could replace the key: nothing can be signed; name a file in a folder that only you can write",
+			folder, st.Mode&0o7777)
 	}
 	return nil
 }
