@@ -137,6 +137,12 @@ func (k *keeper) unread(w *workload) (bool, error) {
 			return false, err
 		}
 	}
+	if w.run != nil { // its own may all have come, whatever else is on the ring
+		counters, err := k.kernel.Counters(w.id)
+		if err != nil || w.run.came()+counters.Dropped >= counters.Denied {
+			return false, err
+		}
+	}
 	_, read, err := k.kernel.Position()
 	return read < w.last, err
 }

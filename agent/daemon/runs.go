@@ -95,14 +95,27 @@ func inputOfRun(r api.Run) compiler.Input {
 	return in
 }
 
+// nameLimit is how long a run waits for the name of one that ended a moment ago, whose
+// last denials are being read. Who starts it holds change meanwhile.
+const nameLimit = 2 * time.Second
+
+func (rs *runs) awaitRelease(w *workload) error {
+	for end := time.Now().Add(nameLimit); ; time.Sleep(2 * time.Millisecond) {
+		gone, err := rs.release(w)
+		if gone || err != nil || w.last == 0 || time.Now().After(end) { // w.last is 0 while it is in use
+			return err
+		}
+	}
+}
+
 // admitRun refuses what this agent cannot hold.
 func (rs *runs) admitRun(r api.Run, plan *compiler.Plan) error {
 	if rs.ending {
 		return errors.New("agent: its enforcement was uninstalled: nothing was started; try again")
 	}
 	if w := rs.all.byName[r.Name]; w != nil {
-		if w.run != nil { // of a run that ended a moment ago, perhaps
-			if _, err := rs.release(w); err != nil {
+		if w.run != nil {
+			if err := rs.awaitRelease(w); err != nil {
 				return err
 			}
 		}
