@@ -39,7 +39,7 @@ func main() {
 	o := options{}
 	kernels := flag.String("kernels", "6.1,6.12,7.2", "`LIST` of kernels to test on, of those that vm list names, separated by commas; empty for none")
 	flag.BoolVar(&o.fetch, "fetch", false, "fetch the newest packages, also where the cache has some")
-	flag.IntVar(&o.jobs, "jobs", min(2, runtime.NumCPU())+1, "`NUMBER` of VMs at once: one more than processors, for they also wait")
+	flag.IntVar(&o.jobs, "jobs", min(2, runtime.NumCPU()), "`NUMBER` of VMs at once")
 	flag.BoolVar(&o.native, "native", true, "run go vet and the native tests")
 	flag.StringVar(&o.run, "run", "", "only tests that match this `PATTERN`")
 	flag.BoolVar(&o.quick, "quick", false, "only short native tests, those that changed, and the core trials, beside each other; on "+quickKernel+" unless kernels are given")
