@@ -303,7 +303,6 @@ func (f *fleet) killed(t *testing.T) {
 	if x := stockade(t, runArgs("victim", "cat "+agentDir+"/a", "--agent", "require")...); x.code != 0 || x.stdout != "a\n" {
 		t.Errorf("the name afterwards: exit %d: %s", x.code, x.stderr)
 	}
-	await(t, "the release", func() bool { return originOf(t, "alone") == "" })
 }
 
 func (f *fleet) succeeded(t *testing.T) {
@@ -354,7 +353,7 @@ func (f *fleet) missing(t *testing.T) {
 		t.Errorf("left: %v", groups)
 	}
 	f.agent = startAgent(t)
-	// Its name is free once its denials, which nobody had read, are in the log.
+	await(t, "the release, once its denials, which nobody had read, are in the log", func() bool { return originOf(t, "alone") == "" })
 	if x := stockade(t, runArgs("alone", "cat "+agentDir+"/a", "--agent", "require")...); x.code != 0 || x.stdout != "a\n" {
 		t.Errorf("the name afterwards: exit %d: %s", x.code, x.stderr)
 	}
