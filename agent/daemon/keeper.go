@@ -139,7 +139,7 @@ func (k *keeper) unread(w *workload) (bool, error) {
 	}
 	if w.run != nil { // its own may all have come, whatever else is on the ring
 		counters, err := k.kernel.Counters(w.id)
-		if err != nil || w.run.came()+counters.Dropped >= counters.Denied {
+		if err != nil || w.run.unread(counters) == 0 {
 			return false, err
 		}
 	}

@@ -47,7 +47,7 @@ func (q *runQueue) put(e abi.Event) (lost, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.counted++
-	if q.orphan {
+	if q.orphan || q.end != nil && !q.attached {
 		return false, false
 	}
 	size := eventSize + len(e.Path) + len(e.Dest) + len(e.Exe)
@@ -127,11 +127,15 @@ func (q *runQueue) abandon() []abi.Event {
 	return rest
 }
 
-// came returns how many denials came.
-func (q *runQueue) came() uint64 {
+// unread returns how many denials of these counts did not come yet.
+func (q *runQueue) unread(counters abi.Counters) uint64 {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.counted
+	return q.lacks(counters)
+}
+
+func (q *runQueue) lacks(counters abi.Counters) uint64 {
+	return counters.Denied - min(counters.Denied, counters.Dropped+q.counted)
 }
 
 // finish adds the end; it returns what is closed once it was taken, nil if
@@ -139,8 +143,7 @@ func (q *runQueue) came() uint64 {
 func (q *runQueue) finish(counters abi.Counters) <-chan struct{} {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	unread := counters.Denied - min(counters.Denied, counters.Dropped+q.counted)
-	q.end = &api.RunEnd{Counters: counters, Missed: q.missed + unread}
+	q.end = &api.RunEnd{Counters: counters, Missed: q.missed + q.lacks(counters)}
 	if !q.attached {
 		return nil
 	}

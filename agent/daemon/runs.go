@@ -243,12 +243,17 @@ func (rs *runs) stopped() bool {
 	}
 }
 
+// log writes denials that their run does not take.
+func (rs *runs) log(w *workload, events []abi.Event) {
+	for _, e := range events {
+		rs.out.write(w, rs.out.explained(w, &e), rs.kernel.Count)
+	}
+}
+
 // orphaned is what happens when a run is gone before its end: its workload stays
 // confined until its reaper has killed all of it, and denials go to the log.
 func (rs *runs) orphaned(w *workload, unsent []abi.Event) {
-	for _, e := range append(unsent, w.run.abandon()...) {
-		rs.out.write(w, rs.out.explained(w, &e), rs.kernel.Count)
-	}
+	rs.log(w, append(unsent, w.run.abandon()...))
 	if rs.stopped() {
 		rs.book.note(fmt.Sprintf("run %s: it did not take its last denials in time: they are in the log", w.name))
 		return
@@ -286,8 +291,8 @@ func (rs *runs) EndRun(name string) error {
 		case <-time.After(takeLimit):
 		}
 	}
-	for _, e := range w.run.abandon() { // and what is read later follows it to the log
-		rs.out.write(w, rs.out.explained(w, &e), rs.kernel.Count)
+	if !w.run.followed() { // one that is slow takes the rest yet
+		rs.log(w, w.run.abandon()) // and what is read later follows it
 	}
 	rs.change.Lock()
 	defer rs.change.Unlock()
@@ -298,17 +303,17 @@ func (rs *runs) EndRun(name string) error {
 // drained returns the counts of a run of which nothing lives once its denials were read,
 // or are read too slowly. However many others wait before them, they are waited for.
 func (rs *runs) drained(w *workload) (abi.Counters, error) {
-	until, at, err := rs.kernel.Position()
-	if err != nil {
-		return abi.Counters{}, err
-	}
+	var until, at uint64
 	moved := time.Now()
 	for end := moved.Add(drainLimit); ; time.Sleep(2 * time.Millisecond) {
 		counters, err := rs.kernel.Counters(w.id)
-		if err != nil || w.run.came()+counters.Dropped >= counters.Denied {
+		if err != nil || w.run.unread(counters) == 0 {
 			return counters, err
 		}
-		_, now, err := rs.kernel.Position()
+		written, now, err := rs.kernel.Position()
+		if until == 0 {
+			until = written
+		}
 		if now != at {
 			at, moved = now, time.Now()
 		}

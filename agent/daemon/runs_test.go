@@ -273,8 +273,8 @@ func TestQueueOfARunIsBoundedAndOrdered(t *testing.T) {
 			kept++
 		}
 	}
-	if missed == 0 || kept != maxQueue/(eventSize+1000) || q.came() != kept+missed {
-		t.Errorf("kept %d, missed %d, came %d", kept, missed, q.came())
+	if missed == 0 || kept != maxQueue/(eventSize+1000) || q.counted != kept+missed {
+		t.Errorf("kept %d, missed %d, came %d", kept, missed, q.counted)
 	}
 	done := q.finish(abi.Counters{Denied: kept + missed})
 	next := uint64(0)
@@ -468,5 +468,18 @@ func TestRunThatLeftItsGroupGivesItsNumberBack(t *testing.T) {
 	}
 	if _, err := recall(d.memories(), r.Name); err != nil || !strings.Contains(y.said.String(), "run "+r.Name+": over") {
 		t.Errorf("%v\n%s", err, y.said.String())
+	}
+}
+
+// What comes to a run that took its end, and is gone, is not kept for it.
+func TestDenialAfterTheEndIsNotKept(t *testing.T) {
+	q := newRunQueue()
+	q.finish(abi.Counters{})
+	if _, ok := q.put(abi.Event{}); !ok {
+		t.Error("it still takes what comes")
+	}
+	q.detach()
+	if _, ok := q.put(abi.Event{}); ok {
+		t.Error("kept for a run that is gone")
 	}
 }

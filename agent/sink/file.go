@@ -42,7 +42,7 @@ func (l *lines) Write(p []byte) (int, error) {
 // fit by then is lost, and counted: no other workload waits for it.
 const logPatience = time.Second
 
-// patient writes to a file that may be a fifo whose reader stands still. Once it did,
+// patient writes to a fifo whose reader may stand still. Once it did,
 // nothing waits for it until it takes something again.
 type patient struct {
 	*os.File
@@ -54,7 +54,7 @@ func (p *patient) Write(text []byte) (int, error) {
 	if p.late {
 		limit = time.Millisecond
 	}
-	_ = p.SetWriteDeadline(time.Now().Add(limit)) // a regular file has none, and needs none
+	_ = p.SetWriteDeadline(time.Now().Add(limit))
 	n, err := p.File.Write(text)
 	p.late = errors.Is(err, os.ErrDeadlineExceeded)
 	return n, err
@@ -95,7 +95,7 @@ func OpenFile(name string, json bool) (*File, error) {
 // OpenLog is OpenFile for a file that nobody's denials may wait for.
 func OpenLog(name string, json bool) (*File, error) {
 	f, err := OpenFile(name, json)
-	if err == nil {
+	if err == nil && f.file.SetWriteDeadline(time.Time{}) == nil { // a regular file has none, and needs none
 		f.to.Writer = &patient{File: f.file}
 	}
 	return f, err

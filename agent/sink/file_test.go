@@ -9,13 +9,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/stockade-dev/stockade/bpf/abi"
 )
-
-func denialOf(path string) *Event {
-	return &Event{Event: abi.Event{Path: path, Reason: abi.ReasonPolicy}, Workload: "w"}
-}
 
 // Who wrote before was cut off within a line: what comes is not a part of it.
 func TestLineThatAnotherWriterTore(t *testing.T) {
@@ -29,7 +23,7 @@ func TestLineThatAnotherWriterTore(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 2 {
-			if err := f.Event(denialOf("/a")); err != nil {
+			if err := f.Event(sample()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -61,7 +55,7 @@ func TestLogThatIsStuckHoldsNobodyUp(t *testing.T) {
 	defer f.Close()
 	taken, lost := 0, 0
 	for range 400 {
-		switch err := f.Event(denialOf("/" + strings.Repeat("x", 200))); {
+		switch err := f.Event(sample()); {
 		case err == nil:
 			taken++
 		case errors.Is(err, os.ErrDeadlineExceeded):
@@ -87,7 +81,7 @@ func TestLogThatIsStuckHoldsNobodyUp(t *testing.T) {
 	}
 	read()
 	for range 3 {
-		if err := f.Event(denialOf("/b")); err != nil {
+		if err := f.Event(sample()); err != nil {
 			t.Fatalf("its reader goes on: %v", err)
 		}
 		taken++
