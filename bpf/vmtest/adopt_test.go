@@ -17,30 +17,14 @@ import (
 	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
-const adoptPins = "/sys/fs/bpf/adopt"
-
-// adoption is a pinned set with one workload.
+// adoption is the small set, which is pinned, with one workload.
 type adoption struct {
-	*bpf.Enforcer
+	*lab
 	t     *testing.T
 	id    uint32
+	ended uint32 // the number of what is left of others, if there is one
 	dir   string
 	group string
-}
-
-// adoptLoaded says that a set is pinned already: to load one takes half a minute here.
-var adoptLoaded bool
-
-// adoptSet returns the pinned set, which each test that asks for it adopts anew.
-func adoptSet(t *testing.T) *bpf.Enforcer {
-	t.Helper()
-	open(t) // skips where nothing can be enforced
-	if adoptLoaded {
-		return must1(bpf.Adopt(adoptPins))(t)
-	}
-	e := must1(bpf.Load(bpf.Options{PinDir: adoptPins}))(t)
-	adoptLoaded = true
-	return e
 }
 
 // newAdoption is a pinned set whose workload may read @/a and nothing else.
@@ -50,19 +34,30 @@ func adoptSet(t *testing.T) *bpf.Enforcer {
 //	└── b
 func newAdoption(t *testing.T) *adoption {
 	t.Helper()
-	a := &adoption{Enforcer: adoptSet(t), t: t, dir: "/tmp/adopt", group: filepath.Join(cgroups, "adopt")}
+	a := &adoption{lab: openSmall(t), t: t, dir: "/tmp/adopt", group: filepath.Join(cgroups, "adopt")}
 	t.Cleanup(func() {
+		if a.Enforcer == nil {
+			a.adopt(t)
+		}
 		if err := syscall.Rmdir(a.group); err != nil && err != syscall.ENOENT {
 			t.Error(err)
 		}
+		var claimed []uint32
 		for _, w := range must1(a.Workloads())(t) {
-			for end := time.Now().Add(5 * time.Second); a.Release(w.ID) != nil; time.Sleep(10 * time.Millisecond) {
+			claimed = append(claimed, w.ID)
+		}
+		if a.ended != 0 {
+			claimed = append(claimed, a.ended)
+		}
+		for _, id := range claimed {
+			for end := time.Now().Add(5 * time.Second); a.Release(id) != nil; time.Sleep(10 * time.Millisecond) {
 				if time.Now().After(end) {
-					t.Fatalf("release at the end: %v", a.Release(w.ID))
+					t.Fatalf("release at the end: %v", a.Release(id))
 				}
 			}
 		}
-		must(t, a.Abandon())
+		a.drain(t)
+		clear(a.pending) // the numbers are used again
 		must(t, os.RemoveAll(a.dir))
 	})
 	must(t, os.MkdirAll(a.dir, 0o755))
@@ -87,7 +82,7 @@ func (a *adoption) install(file string) uint32 {
 func (a *adoption) wantReads(when string, first, second bool) {
 	a.t.Helper()
 	for name, allowed := range map[string]bool{"a": first, "b": second} {
-		s := &stage{lab: theLab, t: a.t, dir: a.dir, cgroup: a.group, exe: must1(os.Executable())(a.t)}
+		s := &stage{lab: a.lab, t: a.t, dir: a.dir, cgroup: a.group, exe: must1(prober())(a.t)}
 		p := s.start("", nil, syscall.EACCES, "open", "r", "@/"+name).wait()
 		if got := p.errno == 0; p.startErr != nil || got != allowed || p.errno != 0 && p.errno != syscall.EACCES {
 			a.t.Errorf("%s: read of %s allowed: %v, want %v: %v", when, name, got, allowed, p)
@@ -101,9 +96,6 @@ func TestAdopt(t *testing.T) {
 	t.Run("goes on with the same generation", adoptGoesOn)
 	t.Run("release waits for cgroups and tasks", releaseWaits)
 	t.Run("refuses what is not whole", adoptRefuses)
-	if adoptLoaded {
-		must(t, must1(bpf.Adopt(adoptPins))(t).Close())
-	}
 }
 
 func adoptGoesOn(t *testing.T) {
@@ -111,10 +103,10 @@ func adoptGoesOn(t *testing.T) {
 	a.wantReads("before", true, false)
 	a.install("@/b")
 	before := must1(a.Workloads())(t)
-	must(t, a.Abandon())
+	a.leave(t)
 	a.wantReads("with nobody there", false, true)
 	began := time.Now()
-	a.Enforcer = must1(bpf.Adopt(adoptPins))(t)
+	a.adopt(t)
 	t.Logf("adopted in %v", time.Since(began))
 	after := must1(a.Workloads())(t)
 	if len(after) != 1 || after[0].Name != "first" || after[0].Generation != 2 || after[0].Words != before[0].Words || after[0].Denied == 0 {
@@ -137,11 +129,12 @@ func adoptGoesOn(t *testing.T) {
 	if _, err := a.Claim("first"); err == nil {
 		t.Error("a name was claimed twice")
 	}
-	must(t, a.Retire(must1(a.Claim("ended"))(t)))
+	a.ended = must1(a.Claim("ended"))(t)
+	must(t, a.Retire(a.ended))
 	must(t, a.Retire(a.id))
 	a.wantReads("retired", false, false)
-	must(t, a.Abandon())
-	a.Enforcer = must1(bpf.Adopt(adoptPins))(t)
+	a.leave(t)
+	a.adopt(t)
 	if list := must1(a.Workloads())(t); len(list) != 0 {
 		t.Errorf("left: %+v", list)
 	}
@@ -154,13 +147,13 @@ func releaseWaits(t *testing.T) {
 		t.Errorf("release with a cgroup: %v", err)
 	}
 	// A task that was moved out keeps the workload after its cgroup is gone.
-	s := &stage{lab: theLab, t: t, dir: a.dir, cgroup: a.group, exe: must1(os.Executable())(t)}
+	s := &stage{lab: a.lab, t: t, dir: a.dir, cgroup: a.group, exe: must1(prober())(t)}
 	p := s.start("", nil, syscall.EACCES, "gate", "open", "r", "@/b")
 	p.ready()
 	if in := must1(a.Confined(p.cmd.Process.Pid))(t); !in {
 		t.Error("the task is not known as confined")
 	}
-	if in := must1(bpf.ConfinedBy(adoptPins, os.Getpid()))(t); in {
+	if in := must1(bpf.ConfinedBy(a.pins, os.Getpid()))(t); in {
 		t.Error("this process passes for confined")
 	}
 	must(t, os.WriteFile(cgroups+"/cgroup.procs", []byte(fmt.Sprint(p.cmd.Process.Pid)), 0))
@@ -186,26 +179,27 @@ func releaseWaits(t *testing.T) {
 }
 
 func adoptRefuses(t *testing.T) {
-	open(t)
+	l := openSmall(t)
 	if _, err := bpf.Adopt("/sys/fs/bpf/nothing"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no pins: %v", err)
 	}
 	var incomplete *bpf.IncompleteError
-	must(t, adoptSet(t).Abandon())
+	l.leave(t)
+	t.Cleanup(func() { l.adopt(t) })
 	for _, pattern := range []string{"link_*", "map_members", "map_registry", "prog_*"} {
-		pins := must1(filepath.Glob(filepath.Join(adoptPins, pattern)))(t)
+		pins := must1(filepath.Glob(filepath.Join(l.pins, pattern)))(t)
 		if len(pins) == 0 {
 			t.Fatalf("no pin %s", pattern)
 		}
-		must(t, os.Rename(pins[0], adoptPins+"/aside"))
-		if _, err := bpf.Adopt(adoptPins); !errors.As(err, &incomplete) {
+		must(t, os.Rename(pins[0], l.pins+"/aside"))
+		if _, err := bpf.Adopt(l.pins); !errors.As(err, &incomplete) {
 			t.Errorf("without %s: %v", pins[0], err)
 		}
-		must(t, os.Rename(adoptPins+"/aside", pins[0]))
+		must(t, os.Rename(l.pins+"/aside", pins[0]))
 	}
-	must(t, must1(bpf.Adopt(adoptPins))(t).Abandon())
+	must(t, must1(bpf.Adopt(l.pins))(t).Abandon())
 
-	registry := must1(ebpf.LoadPinnedMap(adoptPins+"/map_registry", nil))(t)
+	registry := must1(ebpf.LoadPinnedMap(l.pins+"/map_registry", nil))(t)
 	header := must1(registry.LookupBytes(uint32(0)))(t)
 	header[0]++ // of another build
 	must(t, registry.Put(uint32(0), header))
@@ -215,7 +209,7 @@ func adoptRefuses(t *testing.T) {
 		must(t, registry.Close())
 	})
 	var foreign *bpf.ForeignError
-	if _, err := bpf.Adopt(adoptPins); !errors.As(err, &foreign) {
+	if _, err := bpf.Adopt(l.pins); !errors.As(err, &foreign) {
 		t.Errorf("pins of another build: %v", err)
 	}
 }

@@ -201,12 +201,20 @@ func attachProgram(p *ebpf.Program, kind ebpf.ProgramType) (link.Link, error) {
 	return link.AttachTracing(link.TracingOptions{Program: p, AttachType: ebpf.AttachTraceFExit})
 }
 
-// printVerified prints how many instructions the verifier looked at, and
+// programs lists all that are loaded.
+func programs() (list []ebpf.ProgramID) {
+	for id, err := ebpf.ProgramGetNextID(0); err == nil; id, err = ebpf.ProgramGetNextID(id) {
+		list = append(list, id)
+	}
+	return list
+}
+
+// printVerified prints how many instructions the verifier looked at for one set, and
 // returns them: in all, and for the largest program.
-func printVerified(t *testing.T) (total, largest uint32) {
+func printVerified(t *testing.T, set []ebpf.ProgramID) (total, largest uint32) {
 	t.Helper()
 	var worst string
-	for id, err := ebpf.ProgramGetNextID(0); err == nil; id, err = ebpf.ProgramGetNextID(id) {
+	for _, id := range set {
 		p, err := ebpf.NewProgramFromID(id)
 		if err != nil {
 			t.Fatal(err)
@@ -280,7 +288,7 @@ func benchEnforced(t *testing.T, results, calls map[string][]int64) {
 		t.Fatal(err)
 	}
 	t.Logf("load took %v", time.Since(start))
-	printVerified(t)
+	printVerified(t, programs())
 	hooks := e.Hooks()
 	results["unconfined"] = benchChild(t, "plain", -1)
 	calls["unconfined"] = benchChild(t, "calls", -1)

@@ -156,14 +156,11 @@ func TestCapabilitiesOfRings(t *testing.T) {
 		ringed("mount namespace", "newns", "kill", "0", "0"),
 		machine,
 	})...)
-	b.restart = true
 	b.cross(
 		crossing{name: "permitted file system in its own namespace beside a ring is allowed", probe: words("inuser", "newns", "ringed", "newfs", "tmpfs")},
 		crossing{name: "attribute beside a ring is allowed", probe: words("ringed", "setacl", "@/file")},
 	)
-	b.restart = false
 	b.install(abi.Enforce, everything, `forbid (principal, action == file_system::Action::"mount", resource);`)
-	b.restart = true
 	b.step("file system in its own namespace beside a ring is denied", isDenied, func() {
 		a := b.launch(eperm, nil, words("inuser", "newns", "ringed", "newfs", "tmpfs"))
 		b.expectDenied(a, denial{actions: "mount", dir: true})
@@ -206,19 +203,16 @@ func TestCapabilitiesAllowed(t *testing.T) {
 func TestCapabilitiesOfNamespaces(t *testing.T) {
 	const noMount = `forbid (principal, action == file_system::Action::"mount", resource);`
 	b := newBorder(t, everything)
-	b.restart = true
 	b.cross(
 		crossing{name: "interface of its own namespace is allowed", probe: words("inuser", "interfaceup")},
 		crossing{name: "name of its own namespace is allowed", probe: words("inuser", "sethostname", "inside")},
 		crossing{name: "permitted file system in its own namespace is allowed", probe: words("inuser", "newns", "newfs", "tmpfs")},
 	)
 	b = newBorder(t, everything, noMount)
-	b.restart = true
 	b.step("file system in its own namespace is denied", isDenied, func() {
 		a := b.launch(eperm, nil, words("inuser", "newns", "newfs", "tmpfs"))
 		b.expectDenied(a, denial{actions: "mount", dir: true})
 	})
-	b.restart = false
 	b.cross(crossing{name: "context of a file system is denied", free: words("newfs", "tmpfs"), probe: words("newfs", "tmpfs"), errno: eperm, want: denial{actions: "mount", dir: true}})
 }
 

@@ -154,7 +154,8 @@ func sum(b []byte) {
 
 // TestBoundaryPermittedEscapes has a policy that permits each of them.
 func TestBoundaryPermittedEscapes(t *testing.T) {
-	exe := must1(os.Executable())(t)
+	open(t)
+	exe := must1(prober())(t)
 	b := newBorder(t, permit("userns", exe))
 	b.cross(
 		crossing{name: "permitted user namespace by unshare is allowed", probe: words("userns", "unshare")},

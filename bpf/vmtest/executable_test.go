@@ -8,22 +8,20 @@ import (
 	"testing"
 
 	"github.com/stockade-dev/stockade/bpf/abi"
-	"github.com/stockade-dev/stockade/bpf/vmtest/probes"
 )
 
-// by is the command line of a probe that another program than this one tries:
-// a copy of it at a path.
+// by is the command line of a probe that a copy of the probes' program tries.
 func by(how, path string, errno syscall.Errno, argv ...string) []string {
-	return append([]string{how, path, filepath.Base(path), probes.Arg, "-1", "", fmt.Sprint(int(errno))}, argv...)
+	return append([]string{how, path, filepath.Base(path), "-1", "", fmt.Sprint(int(errno))}, argv...)
 }
 
-// runs executes a copy of this program in place of the running one; starts does
+// runs executes a copy of that program in place of the running one; starts does
 // so in a child.
 func runs(path string, argv ...string) []string   { return by("exec", path, 0, argv...) }
 func fails(path string, argv ...string) []string  { return by("exec", path, eacces, argv...) }
 func starts(path string, argv ...string) []string { return by("launch", path, eacces, argv...) }
 
-// copies puts this program at other paths.
+// copies puts the probes' program at other paths.
 func (s *stage) copies(names ...string) {
 	s.t.Helper()
 	code := must1(os.ReadFile(s.exe))(s.t)
@@ -51,7 +49,6 @@ func parentExe(path string) string {
 //	└── kept/x                        open and read by what launcher executed
 func executableStage(t *testing.T) *stage {
 	s := newStage(t, executablePolicies...)
-	s.restart = true
 	s.copies("bin/reader", "bin/other", "bin/launcher")
 	s.program("tools/tool")
 	s.tree("data/x", "kept/x")
@@ -131,10 +128,9 @@ func TestUnknownExecutable(t *testing.T) {
 		"permit (principal, action == file_system::Action::\"map\", resource);",
 		when("permit", look, "@/known/", `context has process && context.process.exe != ""`),
 		when("permit", look, "@/unknown/", `context has process && context.process.exe == ""`))
-	s.restart = true
 	s.tree("known/x", "unknown/x")
 	in := func(errno syscall.Errno, argv ...string) []string {
-		return append(words("execself", "self", probes.Arg, "-1", "", fmt.Sprint(int(errno))), argv...)
+		return append(words("execself", "self", "-1", "", fmt.Sprint(int(errno))), argv...)
 	}
 	s.run(
 		trial{name: "program in memory has no name", control: in(0, "open", "r", "@/unknown/x"), probe: in(eacces, "open", "r", "@/known/x"), errno: eacces,

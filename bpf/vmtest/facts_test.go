@@ -31,6 +31,7 @@ func TestUsers(t *testing.T) {
 // TestTime lets a permission end while a task runs: without a reload.
 func TestTime(t *testing.T) {
 	const shown = "2006-01-02T15:04:05.000Z"
+	open(t) // which takes longer than the permission lasts
 	end := time.Now().Add(6 * time.Second).UTC().Truncate(time.Millisecond)
 	s := newStage(t, when("permit", look, "@/until/", fmt.Sprintf("context has now && context.now < datetime(%q)", end.Format(shown))),
 		when("permit", look, "@/since/", fmt.Sprintf("context has now && context.now >= datetime(%q)", end.Format(shown))))

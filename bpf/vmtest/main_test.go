@@ -8,21 +8,20 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
-	"github.com/stockade-dev/stockade/bpf/vmtest/probes"
 )
 
 func TestMain(m *testing.M) {
-	if len(os.Args) > 2 && os.Args[1] == probes.Arg {
-		os.Exit(probes.Main(os.Args[2:]))
-	}
 	code := m.Run()
 	if !alone(m) {
 		code = 1
@@ -31,11 +30,24 @@ func TestMain(m *testing.M) {
 	if !results.coverage() {
 		code = 1
 	}
-	closeLabs()
 	os.Exit(code)
 }
 
-// closeLabs ends what was loaded. Who asks for a set after that loads one anew.
+// prober is the program of the probes, which lies beside the tests.
+func prober() (string, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(filepath.Dir(exe), "probe")
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("%w: no probe can be started; build ./bpf/vmtest/probe and put it there", err)
+	}
+	return path, nil
+}
+
+// closeLabs ends what was loaded. Who asks for a set after that loads one anew. At the
+// end of the tests nobody need wait for it: the machine ends, and the sets are pinned.
 func closeLabs() {
 	for _, l := range []*lab{theLab, smallLab} {
 		if l != nil {
@@ -49,9 +61,11 @@ func closeLabs() {
 // lab is the one loaded set of programs.
 type lab struct {
 	*bpf.Enforcer
-	events  *bpf.Events
-	pending map[uint32][]abi.Event // by workload, not yet looked at
-	last    uint32                 // workload
+	pins     string // the folder of its pins
+	programs []ebpf.ProgramID
+	events   *bpf.Events
+	pending  map[uint32][]abi.Event // by workload, not yet looked at
+	last     uint32                 // workload
 }
 
 var (
@@ -70,7 +84,7 @@ func open(t *testing.T) *lab {
 		}
 		t.Skipf("runs in the VM: %s", why)
 	}
-	labOnce.Do(func() { theLab, labErr = load(bpf.Options{Clock: true, Strict: true}) })
+	labOnce.Do(func() { theLab, labErr = load(bpf.Options{PinDir: bpffs + "/lab", Clock: true, Strict: true}) })
 	if labErr != nil {
 		t.Fatal(labErr)
 	}
@@ -88,21 +102,37 @@ func openSmall(t *testing.T) *lab {
 	t.Helper()
 	open(t)
 	if smallLab == nil {
-		smallLab = must1(load(bpf.Options{EventBytes: smallRing, KnownCalls: unix.SYS_OPEN_TREE - 1}))(t)
+		smallLab = must1(load(bpf.Options{PinDir: bpffs + "/small", EventBytes: smallRing, KnownCalls: unix.SYS_OPEN_TREE - 1}))(t)
 	}
 	return smallLab
 }
 
 func load(o bpf.Options) (*lab, error) {
+	others := programs()
 	e, err := bpf.Load(o)
 	if err != nil {
 		return nil, err
 	}
+	own := slices.DeleteFunc(programs(), func(id ebpf.ProgramID) bool { return slices.Contains(others, id) })
 	ev, err := e.Events()
 	if err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
-	return &lab{Enforcer: e, events: ev, pending: map[uint32][]abi.Event{}}, nil
+	return &lab{Enforcer: e, pins: o.PinDir, programs: own, events: ev, pending: map[uint32][]abi.Event{}}, nil
+}
+
+// leave gives up the set as an agent that ends does: what is pinned goes on.
+func (l *lab) leave(t *testing.T) {
+	t.Helper()
+	must(t, errors.Join(l.events.Close(), l.Abandon()))
+	l.Enforcer = nil
+}
+
+// adopt takes it up again.
+func (l *lab) adopt(t *testing.T) {
+	t.Helper()
+	l.Enforcer = must1(bpf.Adopt(l.pins))(t)
+	l.events = must1(l.Events())(t)
 }
 
 // missing says what this host lacks for enforcement.

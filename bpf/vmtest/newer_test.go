@@ -39,7 +39,6 @@ func TestNewerCalls(t *testing.T) {
 			}
 			unix.Unmount(b.at("@/to"), 0)
 			before := must1(b.Counters(b.id))(b.t)
-			b.restart = c.argv[0] == "inuser"
 			if a := b.launch(eperm, nil, c.argv); a.startErr != nil || a.code != probes.Denied {
 				b.t.Errorf("%v", a)
 			}

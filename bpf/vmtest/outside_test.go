@@ -270,11 +270,11 @@ func TestFuzzLooksOutside(t *testing.T) {
 
 // poison makes one page of the machine unusable, for good. Who does it is killed.
 func poison() error {
-	exe, err := os.Executable()
+	exe, err := prober()
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(exe, probes.Arg, "-1", "", fmt.Sprint(int(unix.EINVAL)), "poison")
+	cmd := exec.Command(exe, "-1", "", fmt.Sprint(int(unix.EINVAL)), "poison")
 	if cmd.Run(); cmd.ProcessState.ExitCode() == probes.Denied {
 		return unix.EINVAL
 	}

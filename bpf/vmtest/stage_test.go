@@ -28,12 +28,11 @@ type stage struct {
 	dir     string // fixture directory, "@" in policies and arguments
 	cgroup  string
 	group   *os.File // the cgroup's directory
-	exe     string   // this program
+	exe     string   // the program of the probes
 	seq     uint64   // of the last event seen
 	denied  uint64   // by the counter, so far
 	dropped uint64   // the same
 	fixture func()   // makes the files of each trial
-	restart bool     // probes start this program anew: its initialisation asks for bpf(2)
 }
 
 // stages counts them, also over sets that were loaded one after the other.
@@ -62,7 +61,7 @@ func bareStage(t *testing.T, l *lab) *stage {
 		s.dir += "b"
 	}
 	s.cgroup = filepath.Join(cgroups, "vmtest-"+filepath.Base(s.dir))
-	s.exe = must1(os.Executable())(t)
+	s.exe = must1(prober())(t)
 	must(t, os.Mkdir(s.dir, 0o755))
 	must(t, os.Mkdir(s.cgroup, 0o755))
 	s.group = must1(os.Open(s.cgroup))(t)
@@ -177,7 +176,7 @@ type attempt struct {
 // command prepares a probe. The probe gets files from descriptor 3 on.
 func (s *stage) command(files []*os.File, procs, steps string, errno syscall.Errno, argv []string) *attempt {
 	a := &attempt{s: s, cmd: exec.Command(s.exe)}
-	a.cmd.Args = append([]string{s.exe, probes.Arg, procs, s.at(steps), fmt.Sprint(int(errno))}, s.expand(argv)...)
+	a.cmd.Args = append([]string{s.exe, procs, s.at(steps), fmt.Sprint(int(errno))}, s.expand(argv)...)
 	a.cmd.Stderr = &a.notes
 	a.cmd.ExtraFiles = files
 	a.in = must1(a.cmd.StdinPipe())(s.t)

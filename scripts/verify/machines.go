@@ -3,7 +3,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -28,6 +27,8 @@ type machineTest struct {
 	modules             []string // of the kernel, loaded beforehand
 	boot                string   // on the kernel's command line
 	icount              bool     // idle time is skipped: for what waits more than it computes
+	patient             bool     // no time that passes here counts: it may wait for the processor
+	idle                bool     // it runs when nothing else wants to
 }
 
 // demo marks the demo among the suites: it passes if its own checks do.
@@ -51,6 +52,10 @@ const (
 // device of romfs.
 var filesystems = []string{"binfmt_misc", "configfs", "brd", "romfs"}
 
+// soon keeps a kernel from what only costs time under emulation: a timer that is set
+// anew at each tick, and waits for grace periods at each task that enters a cgroup.
+const soon = "highres=off nohz=off rcupdate.rcu_expedited=1"
+
 // apart splits its tests: races need two processors, the loader real dynamic
 // programs.
 func apart(s machineTest) []machineTest {
@@ -59,7 +64,8 @@ func apart(s machineTest) []machineTest {
 	s.skip = races + "|" + loader
 	race.where, race.run, race.cpus = ", races", races, "2"
 	dynamic.where, dynamic.run, dynamic.root = ", dynamic programs", loader+"|"+share, "debian"
-	dynamic.boot = "preempt=full" // verdicts are interrupted by others at any place
+	race.boot = ""                  // as machines do it
+	dynamic.boot += " preempt=full" // verdicts are interrupted by others at any place
 	return []machineTest{s, race, dynamic}
 }
 
@@ -85,12 +91,16 @@ func prepare(ctx context.Context, o options, r *report) []machineTest {
 		if err != nil || filepath.Base(pkg) != "vmtest" || o.quick && pkg != enforcement {
 			continue
 		}
-		s := machineTest{pkg: pkg, root: "initramfs", binary: filepath.Join(work, strings.ReplaceAll(pkg, "/", "-")+".test")}
+		s := machineTest{pkg: pkg, root: "initramfs", boot: soon, binary: filepath.Join(work, strings.ReplaceAll(pkg, "/", "-")+".test")}
 		if !r.step(ctx, "build "+pkg, "go", "test", "-c", "-o", s.binary, "./"+pkg) {
 			continue
 		}
 		if pkg == enforcement {
 			s.modules = filesystems
+			if !r.step(ctx, "build probe", "go", "build", "-trimpath", "-ldflags=-s -w", "-o", work+"/probe", "./"+pkg+"/probe") {
+				continue
+			}
+			s.files = append(s.files, work+"/probe:/vmtest/probe")
 		}
 		if info, err := os.Stat(filepath.Join(pkg, "testdata")); err == nil && info.IsDir() {
 			s.files = append(s.files, filepath.Join(pkg, "testdata")+":/vmtest/testdata")
@@ -137,13 +147,16 @@ func prepare(ctx context.Context, o options, r *report) []machineTest {
 			}
 		}
 	}
-	last := lastTimes()
-	slices.SortStableFunc(list, func(a, b machineTest) int { return cmp.Compare(b.seconds(o, last), a.seconds(o, last)) })
 	return list
 }
 
 // name is what the summary calls a machine.
-func (m machineTest) name() string { return fmt.Sprintf("%s on %s%s", m.pkg, m.kernel, m.where) }
+func (m machineTest) name() string {
+	if m.kernel == "" {
+		return m.pkg
+	}
+	return fmt.Sprintf("%s on %s%s", m.pkg, m.kernel, m.where)
+}
 
 // seconds is about how long a machine runs: what it took when it last did, or a
 // guess. The longest begin, so that at the end none runs alone for long.
@@ -154,6 +167,8 @@ func (m machineTest) seconds(o options, last times) float64 {
 	switch {
 	case m.pkg == demo:
 		return 50
+	case m.kernel == "":
+		return 200
 	case m.where == "" && m.pkg == enforcement || m.run == faultTests:
 		return 480
 	case m.pkg == "cmd/stockade/vmtest" && m.kernel == whole(o.kernels):
@@ -196,8 +211,15 @@ func lineOf(list, what string) string {
 
 // machine runs one test binary, or the demo, on one kernel.
 func (r *report) machine(ctx context.Context, o options, m machineTest) {
-	if m.pkg == demo {
+	switch m.pkg {
+	case demo:
 		r.demo(ctx, m)
+		return
+	case comparisons:
+		r.comparing(ctx, o, m)
+		return
+	case racing:
+		r.racing(ctx, o)
 		return
 	}
 	env, limit, testLimit := faultOptions(slices.Index(o.kernels, m.kernel))
@@ -208,6 +230,9 @@ func (r *report) machine(ctx context.Context, o options, m machineTest) {
 	}
 	if m.icount {
 		args = append(args, "--icount")
+	}
+	if m.idle {
+		args = append(args, "--boot-timeout", "15m")
 	}
 	if m.systemd {
 		args = append(args, "--systemd")
@@ -230,36 +255,23 @@ func (r *report) machine(ctx context.Context, o options, m machineTest) {
 	if m.skip != "" {
 		args = append(args, "-test.skip="+m.skip)
 	}
-	r.tests(ctx, m.name(), m.kernel, "bin/vm", args...)
+	r.tests(ctx, m.name(), m.kernel, m.command("bin/vm"), m.arguments("bin/vm", args)...)
 }
 
-// native begins the names of what runs on this host.
-const native = "native"
-
-// native runs the tests of every package on this host.
-func (r *report) native(ctx context.Context, o options) {
-	args := []string{"test", "-json", "-count=1", "-timeout=15m"}
-	if o.quick { // a package that did not change need not run again
-		args = []string{"test", "-json", "-short", "-timeout=15m"}
+// command is the program that starts another one, as the machine wants it.
+func (m machineTest) command(name string) string {
+	if m.idle {
+		return "chrt"
 	}
-	if o.run != "" {
-		args = append(args, "-run="+o.run)
-	}
-	r.tests(ctx, native, "", "go", append(args, "./...")...)
-	if !o.quick {
-		r.racing(ctx, o)
-	}
+	return name
 }
 
-// racing runs the tests of what has goroutines once more, with Go's detector of data
-// races, which alone needs cgo. What counts is who touches what, not how often.
-func (r *report) racing(ctx context.Context, o options) {
-	args := []string{"CGO_ENABLED=1", "go", "test", "-json", "-race", "-short", "-count=1", "-timeout=15m"}
-	if o.run != "" {
-		args = append(args, "-run="+o.run)
+// arguments are those of that program.
+func (m machineTest) arguments(name string, args []string) []string {
+	if m.idle {
+		return append([]string{"--idle", "0", name}, args...)
 	}
-	args = append(args, "./agent/...", "./bpf", "./bpf/fault", "./cgroup", "./cmd/stockade", "./scripts/verify", "./scripts/vm/...")
-	r.tests(ctx, native+", -race", "", "env", args...)
+	return args
 }
 
 // demo runs the demo's stage, which checks by itself what happened: the whole

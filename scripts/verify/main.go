@@ -85,7 +85,7 @@ func given(name string) (is bool) {
 
 // verify runs everything. The VMs are prepared while the native tests run, and
 // start after them: both together would be too slow for what is timed. What is quick
-// has nothing that is.
+// has nothing that is, and what compares or detects races runs in a VM's place.
 func verify(ctx context.Context, o options) *report {
 	r := &report{}
 	ready := make(chan []machineTest, 1)
@@ -101,12 +101,24 @@ func verify(ctx context.Context, o options) *report {
 	case o.native:
 		here()
 	}
-	slots := make(chan struct{}, max(1, o.jobs))
-	for _, m := range <-ready {
-		slots <- struct{}{}
+	list := <-ready
+	if o.beside() {
+		list = append(list, machineTest{pkg: comparisons, patient: true}, machineTest{pkg: racing})
+	}
+	q := newQueue(list, o)
+	for range max(1, o.jobs) {
 		all.Go(func() {
-			defer func() { <-slots }()
-			r.machine(ctx, o, m)
+			for m, some := q.next(); some; m, some = q.next() {
+				r.machine(ctx, o, m)
+			}
+		})
+	}
+	if o.jobs > 1 {
+		all.Go(func() {
+			for m, some := q.nextPatient(); some; m, some = q.nextPatient() {
+				m.idle = true
+				r.machine(ctx, o, m)
+			}
 		})
 	}
 	all.Wait()

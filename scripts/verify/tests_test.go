@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -149,5 +150,35 @@ func TestOneKernelRunsEverything(t *testing.T) {
 		if n != 1 {
 			t.Errorf("%s: on %d kernels, want 1", c.kernels, n)
 		}
+	}
+}
+
+// TestQueue asks for machines as those that run them do.
+func TestQueue(t *testing.T) {
+	names := func(list ...machineTest) (text string) {
+		for _, m := range list {
+			text += m.pkg + " "
+		}
+		return text
+	}
+	t.Chdir(t.TempDir()) // no times are known
+	q := newQueue([]machineTest{{pkg: demo, kernel: "a"}, {pkg: "patient", kernel: "a", patient: true}, {pkg: enforcement, kernel: "a"},
+		{pkg: comparisons, patient: true}}, options{kernels: []string{"a"}})
+	first, _ := q.next()
+	beside, _ := q.nextPatient()
+	second, _ := q.next()
+	if got := names(first, beside, second); got != "bpf/vmtest patient demo " {
+		t.Errorf("handed out: %s", got)
+	}
+	third, some := q.next() // nothing else is left
+	if _, more := q.next(); third.pkg != comparisons || !some || more {
+		t.Errorf("then %+v, and more: %v", third, more)
+	}
+	if _, more := q.nextPatient(); more {
+		t.Error("a machine was handed out twice")
+	}
+	idle := machineTest{idle: true}
+	if got := append([]string{idle.command("go")}, idle.arguments("go", []string{"test"})...); !slices.Equal(got, []string{"chrt", "--idle", "0", "go", "test"}) {
+		t.Errorf("%q", got)
 	}
 }

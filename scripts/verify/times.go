@@ -67,7 +67,7 @@ func (o options) printExpected() {
 		_, kernel, inVM := strings.Cut(where, " on ")
 		kernel, _, _ = strings.Cut(kernel, ",")
 		switch {
-		case inVM && slices.Contains(o.kernels, kernel):
+		case inVM && slices.Contains(o.kernels, kernel), strings.HasPrefix(where, native+",") && o.native:
 			machines = append(machines, took)
 		case !inVM && o.native:
 			all += took

@@ -27,7 +27,7 @@ var strangers = map[string]probe{
 		runtime.LockOSThread() // children of a thread
 		group := 0
 		for range 2 {
-			cmd := exec.Command("/proc/self/exe", Arg, "-1", "", "0", "hold", "10")
+			cmd := exec.Command("/proc/self/exe", "-1", "", "0", "hold", "10")
 			cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true, Pgid: group}
 			if err := cmd.Start(); err != nil {
 				return errors.Unwrap(err)

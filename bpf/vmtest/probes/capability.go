@@ -146,7 +146,7 @@ var powers = map[string]probe{
 	},
 	// inuser PROBE...: in a user and network namespace of its own
 	"inuser": func(a args) error {
-		cmd := exec.Command("/proc/self/exe", append([]string{Arg, "-1", "", os.Args[4]}, a...)...)
+		cmd := exec.Command("/proc/self/exe", append([]string{"-1", "", os.Args[3]}, a...)...)
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNET | unix.CLONE_NEWUTS,
 			UidMappings: []syscall.SysProcIDMap{{Size: 65536}}, GidMappings: []syscall.SysProcIDMap{{Size: 65536}}}

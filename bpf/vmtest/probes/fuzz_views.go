@@ -131,7 +131,7 @@ var fuzzPrograms = []fuzzCall{
 
 // harmless are arguments with which this very program, should it be what is run,
 // does nothing.
-var harmless = must1(syscall.SlicePtrFromStrings([]string{Arg, "-1", "", "0", "hold", "0"}))[:6]
+var harmless = must1(syscall.SlicePtrFromStrings([]string{"-1", "", "0", "hold", "0"}))[:6]
 
 // exec lets a child run a program and looks at how it ended.
 func (f *fuzzer) exec(dir, name, flags uintptr) (uintptr, unix.Errno) {

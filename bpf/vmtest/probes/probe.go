@@ -1,6 +1,6 @@
 // Package probes holds one small program a trick: what a confined task may try
-// in order to reach what its policy refuses. The enforcement tests run them by
-// executing their own binary again inside the workload's cgroup.
+// in order to reach what its policy refuses. The enforcement tests run them, as the
+// program of package probe, inside the workload's cgroup.
 //
 // A probe exits with 0 when the operation was allowed, 1 when it was denied
 // with the expected errno, 2 when it could not be tried (standard error says
@@ -29,9 +29,6 @@ const (
 	CannotTry
 	DeniedOtherwise
 )
-
-// Arg, as first argument, makes the test binary a probe.
-const Arg = "-probe"
 
 // args are a probe's arguments.
 type args []string
@@ -105,7 +102,7 @@ type exited int
 
 func (e exited) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
-// Main runs a probe. After Arg, argv is PROCS STEPS ERRNO NAME ARG...: STEPS are
+// Main runs a probe. After its name, argv is PROCS STEPS ERRNO NAME ARG...: STEPS are
 // taken while nothing confines this process; then it enters the workload by
 // PROCS, a descriptor of the cgroup's cgroup.procs, or -1 if it was born there
 // or stays outside; ERRNO is the expected one.
@@ -120,7 +117,7 @@ func Main(argv []string) (code int) {
 			panic(e)
 		}
 	}()
-	a := args(argv)
+	a := args(argv).rest(1)
 	for step := range strings.SplitSeq(a.str(1), ",") {
 		must(prepare(step))
 	}

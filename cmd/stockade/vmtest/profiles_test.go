@@ -28,7 +28,7 @@ func attempts(t *testing.T, dir, script string, args ...string) (map[string]bool
 	cmd.Env = append(os.Environ(), "HOME=/home/agent", "GIT_CONFIG_NOSYSTEM=1", "LC_ALL=C.UTF-8", "PYTHONDONTWRITEBYTECODE=1")
 	var out, errs strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	cmd.Run()
+	err := cmd.Run()
 	done := map[string]bool{}
 	for line := range strings.Lines(out.String()) {
 		verdict, name, _ := strings.Cut(strings.TrimSpace(line), " ")
@@ -36,7 +36,7 @@ func attempts(t *testing.T, dir, script string, args ...string) (map[string]bool
 	}
 	for _, n := range names {
 		if _, ok := done[n]; !ok {
-			t.Errorf("%s was not tried", n)
+			t.Errorf("%s was not tried: the run ended with %v", n, err)
 		}
 	}
 	return done, result{cmd.ProcessState.ExitCode(), out.String(), errs.String(), 0}
@@ -53,7 +53,7 @@ func expect(t *testing.T, done map[string]bool, r result) {
 		}
 	}
 	if wrong || len(done) == 0 {
-		t.Logf("%s\n%s", r.stdout, r.stderr)
+		t.Logf("exit code %d\n%s\n%s", r.code, r.stdout, r.stderr)
 	}
 }
 

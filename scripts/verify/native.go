@@ -1,0 +1,77 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"strings"
+)
+
+// native begins the names of what runs on this host.
+const native = "native"
+
+// comparisons marks those packages among the machines whose tests compute and wait for
+// nothing: they run beside VMs, in the place of one.
+const comparisons = native + ", comparisons"
+
+// compares says whether a package is one of them.
+func compares(pkg string) bool {
+	path := strings.TrimPrefix(pkg, "github.com/stockade-dev/stockade/")
+	return path == "bpf" || path == "compiler" || strings.HasPrefix(path, "compiler/")
+}
+
+// beside says that some native tests run beside VMs: where nothing is asked for, which
+// may be of one of them alone.
+func (o options) beside() bool { return o.native && !o.quick && o.run == "" }
+
+// native runs the tests of packages on this host, but for what runs beside VMs.
+func (r *report) native(ctx context.Context, o options) {
+	if o.quick { // a package that did not change need not run again
+		r.tests(ctx, native, "", "go", o.goTest("-short", []string{"./..."})...)
+		return
+	}
+	r.tests(ctx, native, "", "go", o.goTest("-count=1", r.packages(ctx, func(pkg string) bool { return !o.beside() || !compares(pkg) }))...)
+	if !o.beside() {
+		r.racing(ctx, o)
+	}
+}
+
+// comparing runs comparisons, one package after the other.
+func (r *report) comparing(ctx context.Context, o options, m machineTest) {
+	args := append(o.goTest("-count=1", r.packages(ctx, compares)), "-p=1", "-timeout=60m")
+	r.tests(ctx, comparisons, "", m.command("go"), m.arguments("go", args)...)
+}
+
+// packages lists those of the repository that are wanted.
+func (r *report) packages(ctx context.Context, wanted func(pkg string) bool) (list []string) {
+	all, _ := r.output(ctx, "list packages", "go", "list", "./...")
+	for pkg := range strings.FieldsSeq(all) {
+		if wanted(pkg) {
+			list = append(list, pkg)
+		}
+	}
+	return list
+}
+
+// goTest are the arguments of go for tests of packages.
+func (o options) goTest(flag string, packages []string) []string {
+	args := []string{"test", "-json", flag, "-timeout=15m"}
+	if o.run != "" {
+		args = append(args, "-run="+o.run)
+	}
+	return append(args, packages...)
+}
+
+// racing marks, among the machines, the tests of what has goroutines once more, with
+// Go's detector of data races, which alone needs cgo.
+const racing = native + ", -race"
+
+// racing runs them. What counts is who touches what, not how often.
+func (r *report) racing(ctx context.Context, o options) {
+	args := []string{"CGO_ENABLED=1", "go", "test", "-json", "-race", "-short", "-count=1", "-p=1", "-timeout=15m"}
+	if o.run != "" {
+		args = append(args, "-run="+o.run)
+	}
+	args = append(args, "./agent/...", "./bpf", "./bpf/fault", "./cgroup", "./cmd/stockade", "./scripts/verify", "./scripts/vm/...")
+	r.tests(ctx, racing, "", "env", args...)
+}
