@@ -180,11 +180,22 @@ func unknownVerb(c *cli.Context) error {
 	if !c.Args().Present() {
 		return cli.ShowAppHelp(c)
 	}
-	hint := ""
-	if near := cli.SuggestCommand(c.App.Commands, c.Args().First()); !strings.Contains(near, `"h`) && !strings.Contains(near, `""`) {
+	word, hint := c.Args().First(), ""
+	if near := cli.SuggestCommand(c.App.Commands, word); word != "" && strings.Contains(near, `"`+word[:1]) && !strings.Contains(near, `"h`) {
 		hint = ". " + near
 	}
-	return usage(c, "%s: unknown verb: nothing was done; see `stockade --help`%s", c.Args().First(), hint)
+	if verb := elsewhere[word]; verb != "" {
+		hint = fmt.Sprintf(". Did you mean %q?", verb)
+	}
+	return usage(c, "%s: unknown verb: nothing was done; see `stockade --help`%s", word, hint)
+}
+
+// elsewhere has what other programs call our verbs.
+var elsewhere = map[string]string{
+	"logs": "events", "log": "events", "watch": "events", "tail": "events", "denials": "events",
+	"list": "ps", "ls": "ps", "status": "ps", "top": "ps",
+	"exec": "run", "start": "run", "daemon": "agent", "serve": "agent",
+	"validate": "check", "lint": "check", "why": "explain", "test": "decide", "allow": "approve", "deny": "refuse",
 }
 
 // usage is an error about the command line.

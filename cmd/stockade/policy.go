@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -150,6 +151,9 @@ EXIT CODE:
 			name, err := oneName(c, 2)
 			if err != nil {
 				return err
+			}
+			if mode := c.Args().Get(1); !slices.Contains([]string{"enforce", "audit", "lockdown"}, mode) {
+				return usage(c, "mode %q: unknown: nothing was done; use enforce, audit or lockdown", mode)
 			}
 			change, err := client(c).SetMode(c.Context, name, c.Args().Get(1))
 			if err != nil {

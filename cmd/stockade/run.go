@@ -119,14 +119,20 @@ func runConfig(c *cli.Context) (cfg agent.RunConfig, err error) {
 	return cfg, err
 }
 
-// openSinks opens the sinks beside the log.
+// openSinks opens the sinks beside the log: none, if one of them is not well named.
 func openSinks(c *cli.Context) ([]*agent.SinkQueue, error) {
-	var list []*agent.SinkQueue
-	for _, text := range c.StringSlice("sink") {
-		kind, argument, ok := strings.Cut(text, "=")
-		if !ok || argument == "" {
+	wanted := c.StringSlice("sink")
+	for i, text := range wanted {
+		if _, argument, _ := strings.Cut(text, "="); argument == "" {
 			return nil, usage(c, "sink %q: no argument: nothing was started; write KIND=ARGUMENT", text)
 		}
+		if slices.Contains(wanted[:i], text) {
+			return nil, usage(c, "sink %q: twice: nothing was started; leave one out", text)
+		}
+	}
+	var list []*agent.SinkQueue
+	for _, text := range wanted {
+		kind, argument, _ := strings.Cut(text, "=")
 		q, err := agent.OpenSink(kind, argument, ".")
 		if err != nil {
 			return nil, err
