@@ -28,7 +28,7 @@ type machineTest struct {
 	boot                string   // on the kernel's command line
 	icount              bool     // idle time is skipped: for what waits more than it computes
 	patient             bool     // no time that passes here counts: it may wait for the processor
-	idle                bool     // it runs when nothing else wants to
+	yields              bool     // it gives way to the others
 }
 
 // demo marks the demo among the suites: it passes if its own checks do.
@@ -168,12 +168,14 @@ func (m machineTest) seconds(o options, last times) float64 {
 		return 50
 	case m.kernel == "":
 		return 200
-	case m.where == "" && m.pkg == enforcement || m.run == faultTests:
-		return 480
+	case m.pkg == enforcement:
+		return 280
 	case m.pkg == "cmd/stockade/vmtest" && m.kernel == whole(o.kernels):
-		return 420
+		return 650
+	case m.pkg == lifeSuite && m.where == "" && m.kernel == whole(o.kernels):
+		return 400
 	case m.where == "":
-		return 240
+		return 180
 	}
 	return 120
 }
@@ -230,7 +232,7 @@ func (r *report) machine(ctx context.Context, o options, m machineTest) {
 	if m.icount {
 		args = append(args, "--icount")
 	}
-	if m.idle {
+	if m.yields {
 		args = append(args, "--boot-timeout", "15m")
 	}
 	if m.systemd {
@@ -259,16 +261,16 @@ func (r *report) machine(ctx context.Context, o options, m machineTest) {
 
 // command is the program that starts another one, as the machine wants it.
 func (m machineTest) command(name string) string {
-	if m.idle {
-		return "chrt"
+	if m.yields {
+		return "nice"
 	}
 	return name
 }
 
 // arguments are those of that program.
 func (m machineTest) arguments(name string, args []string) []string {
-	if m.idle {
-		return append([]string{"--idle", "0", name}, args...)
+	if m.yields {
+		return append([]string{"-n", "7", name}, args...)
 	}
 	return args
 }

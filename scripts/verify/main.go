@@ -116,7 +116,7 @@ func verify(ctx context.Context, o options) *report {
 	if o.jobs > 1 {
 		all.Go(func() {
 			for m, some := q.nextPatient(); some; m, some = q.nextPatient() {
-				m.idle = true
+				m.yields = true
 				r.machine(ctx, o, m)
 			}
 		})

@@ -9,8 +9,8 @@ import (
 )
 
 // queue hands out machines, the longest first, so that at the end none runs alone for
-// long. Those that are patient fill what the others leave idle, one at a time; once
-// there are no others, they are machines as any.
+// long. Those that are patient run beside the others, one at a time, and give way to
+// them; once there are no others, they are machines as any.
 type queue struct {
 	mu            sync.Mutex
 	list, patient []machineTest

@@ -170,18 +170,18 @@ func TestQueue(t *testing.T) {
 	first, _ := q.next()
 	beside, _ := q.nextPatient()
 	second, _ := q.next()
-	if got := names(first, beside, second); got != "bpf/vmtest patient demo " {
+	if got := names(first, beside, second); got != "bpf/vmtest native, comparisons demo " {
 		t.Errorf("handed out: %s", got)
 	}
 	third, some := q.next() // nothing else is left
-	if _, more := q.next(); third.pkg != comparisons || !some || more {
+	if _, more := q.next(); third.pkg != "patient" || !some || more {
 		t.Errorf("then %+v, and more: %v", third, more)
 	}
 	if _, more := q.nextPatient(); more {
 		t.Error("a machine was handed out twice")
 	}
-	idle := machineTest{idle: true}
-	if got := append([]string{idle.command("go")}, idle.arguments("go", []string{"test"})...); !slices.Equal(got, []string{"chrt", "--idle", "0", "go", "test"}) {
+	m := machineTest{yields: true}
+	if got := append([]string{m.command("go")}, m.arguments("go", []string{"test"})...); !slices.Equal(got, []string{"nice", "-n", "7", "go", "test"}) {
 		t.Errorf("%q", got)
 	}
 }
