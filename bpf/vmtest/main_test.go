@@ -22,6 +22,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if _, err := prober(); err != nil && os.Getenv("STOCKADE_VM") == "1" {
+		fmt.Fprintln(os.Stderr, err) // before a set is loaded for nothing
+		os.Exit(1)
+	}
 	code := m.Run()
 	if !alone(m) {
 		code = 1
@@ -41,7 +45,7 @@ func prober() (string, error) {
 	}
 	path := filepath.Join(filepath.Dir(exe), "probe")
 	if _, err := os.Stat(path); err != nil {
-		return "", fmt.Errorf("%w: no probe can be started; build ./bpf/vmtest/probe and put it there", err)
+		return "", fmt.Errorf("%w: no test is run; build ./bpf/vmtest/probe with CGO_ENABLED=0, and hand it to the VM by --file", err)
 	}
 	return path, nil
 }

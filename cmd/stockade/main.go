@@ -181,7 +181,7 @@ func unknownVerb(c *cli.Context) error {
 		return cli.ShowAppHelp(c)
 	}
 	word, hint := c.Args().First(), ""
-	if near := cli.SuggestCommand(c.App.Commands, word); word != "" && strings.Contains(near, `"`+word[:1]) && !strings.Contains(near, `"h`) {
+	if near := cli.SuggestCommand(c.App.Commands, word); len(word) > 1 && strings.Contains(near, `"`+word[:2]) && !strings.Contains(near, `"h`) {
 		hint = ". " + near
 	}
 	if verb := elsewhere[word]; verb != "" {

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/stockade-dev/stockade/agent"
 )
 
 // call runs one command line in this process.
@@ -228,6 +230,7 @@ func TestUsageErrorsHelp(t *testing.T) {
 	}{
 		{[]string{"chek"}, 2, `stockade: chek: unknown verb: nothing was done; see ` + "`stockade --help`" + `. Did you mean "check"?`},
 		{[]string{"logs"}, 2, "stockade: logs: unknown verb: nothing was done; see `stockade --help`. Did you mean \"events\"?"},
+		{[]string{"kill"}, 2, "stockade: kill: unknown verb: nothing was done; see `stockade --help`\n"},
 		{[]string{"zzz"}, 2, "stockade: zzz: unknown verb: nothing was done; see `stockade --help`\n"},
 		{[]string{""}, 2, "stockade: : unknown verb: nothing was done"},
 		{[]string{"mode", "ci", "lockdwn"}, 2, `mode "lockdwn": unknown: nothing was done; use enforce, audit or lockdown`},
@@ -236,7 +239,7 @@ func TestUsageErrorsHelp(t *testing.T) {
 		{[]string{"compile", "--dump", "rules", "-o", "x", "testdata/good.cedar"}, 2, "output: has the table alone, not what --dump prints: nothing was written"},
 		{[]string{"key", "hide"}, 2, "key hide: unknown: nothing was done; use show"},
 		{[]string{"run", "-p", "testdata/good.cedar", "--sink", "json", "--", "true"}, 125, `sink "json": no argument: nothing was started`},
-		{[]string{"run", "-p", "testdata/good.cedar", "--sink", "xml=y", "--", "true"}, 125, `sink "xml": unknown: nothing is changed; use one of json, text`},
+		{[]string{"run", "-p", "testdata/good.cedar", "--sink", "xml=y", "--", "true"}, 125, `sink "xml": unknown: nothing is changed; use one of ` + strings.Join(agent.SinkKinds(), ", ")},
 		{[]string{"run", "-p", "testdata/good.cedar", "--sink", "json=x", "--sink", "json=x", "--", "true"}, 125, `sink "json=x": twice: nothing was started; leave one out`},
 		{[]string{"check", "--entitis", "x"}, 2, "Did you mean --entities?"},
 		{[]string{"check", "no-such-file"}, 1, "no such file"},

@@ -87,7 +87,7 @@ func given(name string) (is bool) {
 // start after them: both together would be too slow for what is timed. What is quick
 // has nothing that is, and what compares or detects races runs in a VM's place.
 func verify(ctx context.Context, o options) *report {
-	r := &report{}
+	r := &report{narrow: o.run != ""}
 	ready := make(chan []machineTest, 1)
 	go func() { ready <- prepare(ctx, o, r) }()
 	var all sync.WaitGroup

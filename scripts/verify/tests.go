@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -84,6 +85,10 @@ func (r *report) tests(ctx context.Context, where, kernel, name string, args ...
 		}
 	}
 	r.keep(kernel, c)
+	if err == nil && r.narrow && !c.some() {
+		fmt.Printf("verify: %s: no test of that name\n", where)
+		return
+	}
 	r.add(c.finish(err, notes.String()), where, time.Since(began))
 }
 
@@ -234,6 +239,11 @@ func (c *collector) finish(err error, notes string) []outcome {
 	return list
 }
 
+// some says whether any test ran.
+func (c *collector) some() bool {
+	return slices.ContainsFunc(c.order, func(key string) bool { return !strings.HasSuffix(key, "\x00") })
+}
+
 // beside returns the last of what was written outside every test.
 func (c *collector) beside() (text string) {
 	for _, key := range c.order {
@@ -265,6 +275,7 @@ func tail(text string, lines int) string {
 
 // report is everything that happened. Its methods may run at once.
 type report struct {
+	narrow   bool     // tests were asked for by a pattern: a machine may have none of them
 	kernels  []string // that were used, with their versions
 	left     []string // what some kernel does not run
 	mu       sync.Mutex

@@ -185,3 +185,22 @@ func TestQueue(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// TestNarrow asks for tests that one package does not have: that is no failure of it.
+func TestNarrow(t *testing.T) {
+	for _, c := range []struct {
+		narrow bool
+		want   int // outcomes
+	}{{true, 0}, {false, 1}} {
+		r := &report{narrow: c.narrow}
+		r.tests(t.Context(), "p on 6.1", "", "echo", `{"Action":"pass","Package":"p"}`)
+		if len(r.outcomes) != c.want {
+			t.Errorf("narrow %v: %+v", c.narrow, r.outcomes)
+		}
+	}
+	r := &report{narrow: true}
+	r.tests(t.Context(), "p on 6.1", "", "sh", "-c", "echo '{\"Action\":\"fail\",\"Package\":\"p\"}'; exit 1")
+	if len(r.outcomes) != 1 || r.outcomes[0].action != "fail" {
+		t.Errorf("a run that fails: %+v", r.outcomes)
+	}
+}
