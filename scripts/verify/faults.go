@@ -20,7 +20,7 @@ const lifeSuite = "agent/vmtest"
 const (
 	faultTests = "^TestFaults"
 	askTests   = "^Test(WhatIsAsked|Executions|Opens|AKilledAgent|NoGroup|AnApproval|Rewritten|Hold)"
-	runTests   = "^TestRunsOfTheAgent$" // of the rest
+	runTests   = "^TestRunsOfTheAgent$" // wants a set with the hooks of strict runs
 	unitTests  = "^TestSystemd"
 )
 
@@ -47,13 +47,14 @@ func (r *report) withFaults(ctx context.Context, o options, s machineTest) []mac
 	if n := len(o.kernels); n < shares && os.Getenv("STOCKADE_FAULTS") != "all" {
 		r.leftOut(fmt.Sprintf("%s, faults: %d of %d shares (three kernels have all, or STOCKADE_FAULTS=all)", s.pkg, shares-n, shares))
 	}
-	faults, asks := s, s
-	s.skip = strings.Join([]string{faultTests, askTests, unitTests}, "|")
+	faults, asks, runs := s, s, s
+	s.skip = strings.Join([]string{faultTests, askTests, runTests, unitTests}, "|")
 	faults.where, faults.run, faults.boot = ", faults", faultTests, ""
 	faults.icount, faults.patient = true, true // its time is what it computes
 	asks.where, asks.run = ", asks", askTests
 	asks.cpus = "2" // arguments are changed while they are judged
-	return []machineTest{s, faults, asks, unit}
+	runs.where, runs.run = ", runs", runTests
+	return []machineTest{s, faults, asks, runs, unit}
 }
 
 // faultOptions hand on which faults are wanted: STOCKADE_FAULTS=all takes long. Of

@@ -21,17 +21,18 @@ func whole(kernels []string) string {
 	return kernels[len(kernels)-1]
 }
 
-// leave leaves out what the kernel of a machine need not run, and says so.
-func (m machineTest) leave(o options, r *report) machineTest {
+// leave leaves out what the kernel of a machine need not run, and says so. Nothing
+// may be left.
+func (m machineTest) leave(o options, r *report) (left machineTest, some bool) {
 	if m.kernel == whole(o.kernels) || o.run != "" || os.Getenv("STOCKADE_ALL") != "" {
-		return m
+		return m, true
 	}
-	what := ""
+	what, some := "", true
 	switch {
 	case m.pkg == "cmd/stockade/vmtest":
 		m.run, what = "^Test(DeniedOperation|ReadWriteTree|KilledRunAndReaper|ProcessMovedOut|Strict)", "all but five tests"
-	case m.pkg == lifeSuite && m.where == "":
-		m.skip, what = m.skip+"|"+runTests, "runs"
+	case m.run == runTests:
+		what, some = "all", false
 	case m.pkg == enforcement && m.where == "":
 		m.skip, what = m.skip+"|"+findsTests, "what fuzzing would find"
 	case m.run == askTests:
@@ -40,5 +41,5 @@ func (m machineTest) leave(o options, r *report) machineTest {
 	if what != "" {
 		r.leftOut(fmt.Sprintf("%s on %s%s: %s (run on %s)", m.pkg, m.kernel, m.where, what, whole(o.kernels)))
 	}
-	return m
+	return m, some
 }

@@ -143,7 +143,9 @@ func prepare(ctx context.Context, o options, r *report) []machineTest {
 		}
 		for _, s := range suites {
 			s.kernel = kernel
-			list = append(list, s.leave(o, r))
+			if left, some := s.leave(o, r); some {
+				list = append(list, left)
+			}
 		}
 	}
 	return list
@@ -172,9 +174,7 @@ func (m machineTest) seconds(o options, last times) float64 {
 		return 280
 	case m.pkg == "cmd/stockade/vmtest" && m.kernel == whole(o.kernels):
 		return 650
-	case m.pkg == lifeSuite && m.where == "" && m.kernel == whole(o.kernels):
-		return 400
-	case m.where == "":
+	case m.where == "" || m.run == runTests:
 		return 180
 	}
 	return 120
