@@ -50,7 +50,7 @@ func (r *report) withFaults(ctx context.Context, o options, s machineTest) []mac
 	faults, asks, runs := s, s, s
 	s.skip = strings.Join([]string{faultTests, askTests, runTests, unitTests}, "|")
 	faults.where, faults.run, faults.boot = ", faults", faultTests, ""
-	faults.icount, faults.patient = true, true // its time is what it computes
+	faults.icount = true
 	asks.where, asks.run = ", asks", askTests
 	asks.cpus = "2" // arguments are changed while they are judged
 	runs.where, runs.run = ", runs", runTests
@@ -69,7 +69,7 @@ func faultOptions(nth int) (env []string, limit, testLimit string) {
 	if len(env) > 0 {
 		return append(env, share...), "90m", "89m"
 	}
-	return share, "60m", "59m"
+	return share, "45m", "44m"
 }
 
 // printFaults writes what became of each fault to a file, and what all came to.

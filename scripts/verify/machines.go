@@ -172,6 +172,8 @@ func (m machineTest) seconds(o options, last times) float64 {
 		return 200
 	case m.pkg == enforcement:
 		return 280
+	case m.run == faultTests:
+		return 350
 	case m.pkg == "cmd/stockade/vmtest" && m.kernel == whole(o.kernels):
 		return 650
 	case m.where == "" || m.run == runTests:
