@@ -33,8 +33,6 @@ func (m machineTest) leave(o options, r *report) (left machineTest, some bool) {
 		m.run, what = "^Test(DeniedOperation|ReadWriteTree|KilledRunAndReaper|ProcessMovedOut|Strict)", "all but five tests"
 	case m.run == runTests:
 		what, some = "all", false
-	case m.pkg == enforcement && m.where == "":
-		m.skip, what = m.skip+"|"+findsTests, "what fuzzing would find"
 	case m.run == askTests:
 		m.skip, what = "^Test(OpensAreJudged|NoGroupListens|AnApprovalForOneTime)", "three tests"
 	}

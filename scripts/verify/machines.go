@@ -56,9 +56,6 @@ var filesystems = []string{"binfmt_misc", "configfs", "brd", "romfs"}
 // anew at each tick, and waits for grace periods at each task that enters a cgroup.
 const soon = "highres=off nohz=off rcupdate.rcu_expedited=1"
 
-// findsTests proves that fuzzing finds holes, in policies that have some.
-const findsTests = "^TestFuzzFindsHoles$"
-
 // apart splits its tests: races need two processors and a kernel that interrupts
 // verdicts at any place, the loader real dynamic programs.
 func apart(s machineTest) []machineTest {
@@ -234,9 +231,6 @@ func (r *report) machine(ctx context.Context, o options, m machineTest) {
 	if m.icount {
 		args = append(args, "--icount")
 	}
-	if m.yields {
-		args = append(args, "--boot-timeout", "15m")
-	}
 	if m.systemd {
 		args = append(args, "--systemd")
 	}
@@ -258,23 +252,7 @@ func (r *report) machine(ctx context.Context, o options, m machineTest) {
 	if m.skip != "" {
 		args = append(args, "-test.skip="+m.skip)
 	}
-	r.tests(ctx, m.name(), m.kernel, m.command("bin/vm"), m.arguments("bin/vm", args)...)
-}
-
-// command is the program that starts another one, as the machine wants it.
-func (m machineTest) command(name string) string {
-	if m.yields {
-		return "nice"
-	}
-	return name
-}
-
-// arguments are those of that program.
-func (m machineTest) arguments(name string, args []string) []string {
-	if m.yields {
-		return append([]string{"-n", "7", name}, args...)
-	}
-	return args
+	r.tests(ctx, m.name(), m.kernel, "bin/vm", args...)
 }
 
 // demo runs the demo's stage, which checks by itself what happened: the whole

@@ -36,10 +36,13 @@ func (r *report) native(ctx context.Context, o options) {
 	}
 }
 
-// comparing runs comparisons, one package after the other.
+// comparing runs comparisons, one package after the other. Beside others they are nice.
 func (r *report) comparing(ctx context.Context, o options, m machineTest) {
-	args := append(o.goTest("-count=1", r.packages(ctx, compares)), "-p=1", "-timeout=60m")
-	r.tests(ctx, comparisons, "", m.command("go"), m.arguments("go", args)...)
+	command := append([]string{"go"}, append(o.goTest("-count=1", r.packages(ctx, compares)), "-p=1", "-timeout=60m")...)
+	if m.yields {
+		command = append([]string{"nice", "-n", "7"}, command...)
+	}
+	r.tests(ctx, comparisons, "", command[0], command[1:]...)
 }
 
 // packages lists those of the repository that are wanted.
