@@ -58,6 +58,14 @@ func (s *store) Count(id uint32, delivered bool) {
 	atomic.AddUint64(s.count(id, !delivered), 1)
 }
 
+// Accounted returns what Account and Count counted of a workload.
+func (s *store) Accounted(id uint32) (delivered, lost uint64) {
+	if id == 0 || id >= abi.MaxWorkloads {
+		return 0, 0
+	}
+	return atomic.LoadUint64(s.count(id, false)), atomic.LoadUint64(s.count(id, true))
+}
+
 // resume brings to its end what the reader before was in the middle of.
 func (s *store) resume(r *ring) {
 	e := s.entry()

@@ -26,6 +26,9 @@ type Run struct {
 	Strict    bool       `json:"strict,omitempty"`
 	Grants    abi.Grants `json:"grants,omitzero"`
 	Digest    string     `json:"policy_digest"` // of the plan that the run made of them
+	// Acknowledges says that the run tells what it dealt with: RunTaken. Until then the
+	// agent keeps what it handed over.
+	Acknowledges bool `json:"acknowledges,omitempty"`
 }
 
 // Text is a file, byte for byte.
@@ -78,14 +81,24 @@ type RunEnd struct {
 	Missed uint64 `json:"missed"`
 }
 
+// RunTaken is what a run dealt with in its life, by whatever agents it was handed over.
+type RunTaken struct {
+	Denials uint64 `json:"denials"`
+	Lost    uint64 `json:"lost"` // of these, those that it could not write
+	Last    uint64 `json:"last"` // the sequence number of the last
+}
+
 // Runs is the part of the backend that is about runs.
 type Runs interface {
 	// StartRun confines the group of a run.
 	StartRun(peer Peer, r Run) (RunStarted, error)
-	// AttachRun is for a run whose agent died: it takes what the next one has.
-	AttachRun(name string) (RunStarted, error)
+	// AttachRun is for a run whose agent died: it takes what the next one has. taken is
+	// nil for a run that does not tell.
+	AttachRun(name string, taken *RunTaken) (RunStarted, error)
+	// TakenByRun is what a run dealt with so far.
+	TakenByRun(name string, taken RunTaken) error
 	// FollowRun hands denials of a run to write, some at a time, until the run
-	// is over, or ctx or write ends it.
+	// is over and dealt with all, or ctx or write ends it.
 	FollowRun(ctx context.Context, name string, write func([]RunLine) error)
 	// EndRun says that nothing of the run lives any more.
 	EndRun(name string) error
@@ -106,13 +119,29 @@ func routeRuns(mux *http.ServeMux, b Runs) {
 		}
 		follow(w, r, b, run.Name, started)
 	})
-	mux.HandleFunc("GET /v1/runs/{name}", func(w http.ResponseWriter, r *http.Request) {
-		started, err := b.AttachRun(r.PathValue("name"))
+	attach := func(w http.ResponseWriter, r *http.Request, taken *RunTaken) {
+		name := r.PathValue("name")
+		started, err := b.AttachRun(name, taken)
 		if err != nil {
 			answer(w, nil, err)
 			return
 		}
-		follow(w, r, b, r.PathValue("name"), started)
+		follow(w, r, b, name, started)
+	}
+	mux.HandleFunc("GET /v1/runs/{name}", func(w http.ResponseWriter, r *http.Request) {
+		attach(w, r, nil) // of an earlier build
+	})
+	mux.HandleFunc("POST /v1/runs/{name}", func(w http.ResponseWriter, r *http.Request) {
+		var taken RunTaken
+		if decode(w, r, &taken) {
+			attach(w, r, &taken)
+		}
+	})
+	mux.HandleFunc("PUT /v1/runs/{name}/taken", func(w http.ResponseWriter, r *http.Request) {
+		var taken RunTaken
+		if decode(w, r, &taken) {
+			answer(w, struct{}{}, b.TakenByRun(r.PathValue("name"), taken))
+		}
 	})
 	mux.HandleFunc("DELETE /v1/runs/{name}", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, struct{}{}, b.EndRun(r.PathValue("name")))
@@ -161,8 +190,13 @@ func (c *Client) StartRun(ctx context.Context, r Run) (*RunStream, error) {
 }
 
 // AttachRun takes up a run that an earlier agent held.
-func (c *Client) AttachRun(ctx context.Context, name string) (*RunStream, error) {
-	return c.stream(ctx, http.MethodGet, "/v1/runs/"+url.PathEscape(name), nil)
+func (c *Client) AttachRun(ctx context.Context, name string, taken RunTaken) (*RunStream, error) {
+	return c.stream(ctx, http.MethodPost, "/v1/runs/"+url.PathEscape(name), taken)
+}
+
+// TakenByRun tells what a run dealt with.
+func (c *Client) TakenByRun(ctx context.Context, name string, taken RunTaken) error {
+	return c.call(ctx, http.MethodPut, "/v1/runs/"+url.PathEscape(name)+"/taken", taken, nil)
 }
 
 // EndRun says that nothing of the run lives any more; the stream then ends.

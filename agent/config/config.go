@@ -39,7 +39,9 @@ type Config struct {
 	// Strict attaches the hooks that strict runs need.
 	Strict bool
 	// Metrics is the address that serves them beside the socket, "" for none.
-	Metrics   string
+	Metrics string
+	// Log is that of workloads that name none, and of denials that no workload takes.
+	Log       Log
 	Workloads []Workload
 }
 
@@ -143,10 +145,9 @@ func Parse(file string, text []byte) (*Config, error) {
 
 func (d *decoder) config(n *yaml.Node) (*Config, error) {
 	c := &Config{File: d.file, Socket: DefaultSocket, Limits: Limits{defaultMemory, defaultTables, defaultEvents}, Asks: Asks{defaultDeadline}}
-	var log Log
 	err := d.mapping(n, "the configuration", fields{
 		"socket":  func(v *yaml.Node) error { return d.path(v, &c.Socket) },
-		"log":     func(v *yaml.Node) error { return d.log(v, &log) },
+		"log":     func(v *yaml.Node) error { return d.log(v, &c.Log) },
 		"limits":  func(v *yaml.Node) error { return d.limits(v, &c.Limits) },
 		"asks":    func(v *yaml.Node) error { return d.asks(v, &c.Asks) },
 		"strict":  func(v *yaml.Node) error { return d.yes(v, &c.Strict) },
@@ -170,7 +171,7 @@ func (d *decoder) config(n *yaml.Node) (*Config, error) {
 		}
 		seen[w.Name] = true
 		if _, own := w.lines["log"]; !own {
-			w.Log = log
+			w.Log = c.Log
 		}
 	}
 	return c, nil

@@ -9,7 +9,6 @@ import (
 
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/hold"
-	"github.com/stockade-dev/stockade/agent/sink"
 	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
@@ -23,8 +22,7 @@ func (k *keeper) answerAsks() error {
 		return nil
 	}
 	k.held = hold.New(k.kernel, k.adopted, k.memories(), find, k.book.once)
-	k.out = &deliverer{all: k.all, kernel: k.kernel, held: k.held, tickets: k.tickets, figures: k.figures, book: k.book,
-		spare: &sink.Fan{First: sink.NewFile(k.std, false)}}
+	k.out = &deliverer{all: k.all, kernel: k.kernel, held: k.held, tickets: k.tickets, figures: k.figures, book: k.book}
 	for _, name := range k.all.names() {
 		if err := k.held.RecallGrants(name); err != nil {
 			return err

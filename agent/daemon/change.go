@@ -27,9 +27,9 @@ func (d *Daemon) Reload() error {
 	if failed := fault.At("agent.reload"); failed != nil {
 		err = fmt.Errorf("configuration %s: %w: nothing is changed", d.file, failed)
 	}
-	var list []*staged
+	var next *draft
 	if err == nil {
-		list, err = d.stage(cfg)
+		next, err = d.stage(cfg)
 	}
 	if err != nil {
 		d.reloaded(err)
@@ -39,7 +39,7 @@ func (d *Daemon) Reload() error {
 		was.Strict != cfg.Strict || was.Metrics != cfg.Metrics {
 		d.book.note("socket, metrics, tables, events, strict: changed in the configuration: they stay as they are until the agent is started again (tables, events, strict: until `stockade uninstall`)")
 	}
-	err = d.commit(cfg, list, false)
+	err = d.commit(next, false)
 	d.holdAsks()
 	err = errors.Join(err, d.groups.set(patternsOf(cfg.Workloads)))
 	if d.watchFiles != nil {

@@ -10,9 +10,10 @@ func CheckConfig(file string) (workloads int, err error) {
 		return 0, err
 	}
 	d := newDaemon(thisMachine, file, nil)
-	list, err := d.stage(cfg)
-	for _, s := range list {
-		s.close()
+	checked, err := d.stage(cfg)
+	if err != nil {
+		return 0, err
 	}
-	return len(list), err
+	checked.close()
+	return len(checked.list), nil
 }

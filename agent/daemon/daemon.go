@@ -86,7 +86,7 @@ func (m machine) open(file string, std io.Writer) (d *Daemon, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = d.begin(cfg, staged); err == nil {
+	if err = d.begin(staged); err == nil {
 		return d, nil
 	}
 	return nil, errors.Join(err, d.close())
@@ -94,7 +94,7 @@ func (m machine) open(file string, std io.Writer) (d *Daemon, err error) {
 
 // acquire adopts the kernel side, or loads it once all policies are known to
 // compile.
-func (d *Daemon) acquire(cfg *config.Config) (staged []*staged, err error) {
+func (d *Daemon) acquire(cfg *config.Config) (staged *draft, err error) {
 	defer debug.FreeOSMemory() // loading took several times what running needs
 	d.kernel, err = d.machine.Adopt(d.machine.Pins)
 	var incomplete *bpf.IncompleteError
@@ -146,7 +146,8 @@ func (d *Daemon) discard() error {
 }
 
 // begin installs what was staged and confines what is there.
-func (d *Daemon) begin(cfg *config.Config, staged []*staged) (err error) {
+func (d *Daemon) begin(staged *draft) (err error) {
+	cfg := staged.config
 	if err := fault.At("agent.begin"); err != nil {
 		return fmt.Errorf("workloads: %w: nothing is installed", err)
 	}
@@ -160,7 +161,7 @@ func (d *Daemon) begin(cfg *config.Config, staged []*staged) (err error) {
 	if cfg.Strict && !d.kernel.Strict() {
 		d.book.note("strict: the pinned set has no hooks for it: no run can be strict; run `stockade uninstall` and start again to change it")
 	}
-	if err = d.commit(cfg, staged, true); err != nil {
+	if err = d.commit(staged, true); err != nil {
 		return err
 	}
 	d.holdAsks()

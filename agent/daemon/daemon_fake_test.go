@@ -3,6 +3,7 @@ package daemon
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -173,11 +175,22 @@ func (k *fakeSet) Words() int                        { return 1 << 30 }
 func (k *fakeSet) Confined(pid int) (bool, error)    { return k.confined[pid], nil }
 func (k *fakeSet) Count(id uint32, delivered bool)   { k.Account(id, delivered) }
 
+func (k *fakeSet) Accounted(id uint32) (delivered, lost uint64) {
+	if w := k.now(id); w != nil {
+		return w.Delivered, w.Lost
+	}
+	return 0, 0
+}
+
 func (k *fakeSet) Account(id uint32, delivered bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if w := k.of(id); w != nil && delivered {
+	switch w := k.of(id); {
+	case w == nil:
+	case delivered:
 		w.Delivered++
+	default:
+		w.Lost++
 	}
 }
 
@@ -192,6 +205,7 @@ type yard struct {
 	dir string
 	machine
 	said bytes.Buffer
+	seq  uint64 // of the last denial
 }
 
 const yardConfig = `
@@ -302,6 +316,25 @@ func (y *yard) status(d *Daemon) api.Status {
 		y.t.Fatal(err)
 	}
 	return s
+}
+
+// logged counts the denials of a workload and a path in the log.
+func (y *yard) logged(name, path string) (n int) {
+	y.t.Helper()
+	text, err := os.ReadFile(filepath.Join(y.dir, "log"))
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		var e struct{ Workload, Path string }
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			y.t.Fatalf("%s: %v", line, err)
+		}
+		if e.Workload == name && e.Path == path {
+			n++
+		}
+	}
+	return n
 }
 
 // deliver has a daemon deliver a denial as if it had been read.

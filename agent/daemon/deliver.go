@@ -31,8 +31,8 @@ type deliverer struct {
 	tickets *tickets
 	figures *figures
 	book    *notebook
-	spare   *sink.Fan // of denials that no workload is known for
-	hub     sink.Hub  // who listens to all
+	spare   outlet   // of denials that no workload takes
+	hub     sink.Hub // who listens to all
 }
 
 // follow delivers denials until the ring is closed.
@@ -70,12 +70,15 @@ func (d *deliverer) deliver(e *sink.Event) {
 	w := d.all.numbered(e.Event.Workload)
 	if w == nil || w.run == nil {
 		d.write(w, e, d.kernel.Account)
+		_ = d.hub.Event(e)
 		return
 	}
 	lost, ok := w.run.put(e.Event)
 	switch {
 	case !ok:
-		d.write(w, d.explained(w, &e.Event), d.kernel.Account)
+		e = d.explained(w, &e.Event)
+		d.write(w, e, d.kernel.Account)
+		_ = d.hub.Event(e)
 		return
 	case lost:
 		d.kernel.Account(w.id, false)
@@ -85,13 +88,15 @@ func (d *deliverer) deliver(e *sink.Event) {
 	}
 }
 
-// write hands one denial to the sinks of its workload, and to who listens, and counts
-// it.
-func (d *deliverer) write(w *workload, e *sink.Event, count func(id uint32, delivered bool)) {
-	if w != nil {
-		w.writing.RLock()
-		defer w.writing.RUnlock()
+// log writes denials that their run does not take: who listens has seen them.
+func (d *deliverer) log(w *workload) {
+	for _, e := range w.run.abandon() {
+		d.write(w, d.explained(w, &e), d.kernel.Count)
 	}
+}
+
+// write hands one denial to the sinks of its workload, and counts it.
+func (d *deliverer) write(w *workload, e *sink.Event, count func(id uint32, delivered bool)) {
 	to, asks := d.places(w, e.Generation)
 	if asks != nil {
 		d.tickets.add(e.Workload, asks, &e.Event, e.Wall)
@@ -105,21 +110,20 @@ func (d *deliverer) write(w *workload, e *sink.Event, count func(id uint32, deli
 	if err != nil {
 		d.book.once("log", fmt.Sprintf("log: %v: denials are lost, and counted; make room", err))
 	}
-	_ = d.hub.Event(e)
 }
 
-// places returns the sinks of a workload, and the plan whose questions become tickets:
-// nil where there is none, or who answers is gone with its run.
-func (d *deliverer) places(w *workload, generation uint32) (to *sink.Fan, asks *compiler.Plan) {
-	if w == nil {
-		return d.spare, nil
+// places returns where the denials of a workload go, and the plan whose questions become
+// tickets: nil where there is none, or who answers is gone with its run.
+func (d *deliverer) places(w *workload, generation uint32) (to *outlet, asks *compiler.Plan) {
+	if w == nil || w.run != nil {
+		return &d.spare, nil
+	}
+	if to = &w.outlet; !to.open() { // the configuration does not declare it
+		to = &d.spare
 	}
 	d.all.mu.Lock()
 	defer d.all.mu.Unlock()
-	if to = w.sinks; to == nil {
-		to = d.spare
-	}
-	if installed := w.installations[generation]; installed != nil && w.run == nil {
+	if installed := w.installations[generation]; installed != nil {
 		asks = installed.explain.Plan()
 	}
 	return to, asks

@@ -18,7 +18,7 @@ import (
 func benchDaemon(q *runQueue) *Daemon {
 	set := newFakeSet()
 	set.list = []bpf.Workload{{ID: 1, Name: "one", Generation: 1}}
-	w := &workload{name: "one", id: 1, generation: 1, run: q, sinks: &sink.Fan{First: sink.NewFile(io.Discard, true)},
+	w := &workload{name: "one", id: 1, generation: 1, run: q, outlet: outlet{fan: &sink.Fan{First: sink.NewFile(io.Discard, true)}},
 		installations: map[uint32]*installation{1: newInstallation("one", hosttest.EmptyPlan())}}
 	d := newDaemon(machine{}, "", io.Discard)
 	d.kernel = set
@@ -41,7 +41,7 @@ func BenchmarkDeliver(b *testing.B) {
 
 // BenchmarkDeliverToRun is the same for one of a run, as far as its socket.
 func BenchmarkDeliverToRun(b *testing.B) {
-	d := benchDaemon(newRunQueue())
+	d := benchDaemon(newRunQueue(true))
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	done := make(chan struct{})

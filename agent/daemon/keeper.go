@@ -71,11 +71,12 @@ func (k *keeper) confine(rel, name string) error {
 // closeSinks hands over what waits for them; none waits for another's end.
 func (k *keeper) closeSinks() error {
 	var all sync.WaitGroup
-	errs := make(chan error, len(k.all.byName))
+	errs := make(chan error, len(k.all.byName)+1)
 	for _, w := range k.all.byName {
-		if w.sinks != nil {
-			all.Go(func() { errs <- w.sinks.Close() })
-		}
+		all.Go(func() { errs <- w.outlet.close() })
+	}
+	if k.out != nil {
+		all.Go(func() { errs <- k.out.spare.close() })
 	}
 	all.Wait()
 	close(errs)
@@ -91,6 +92,14 @@ func (k *keeper) closeSinks() error {
 func (k *keeper) release(w *workload) (gone bool, err error) {
 	if k.all.byID[w.id] != w || k.ending {
 		return true, nil
+	}
+	if w.run != nil {
+		if w.run.followed() {
+			return false, nil // its last denials and its counts go by its number
+		}
+		if k.out != nil && k.isGone(w) { // k.out: not yet, while a start looks at what is left
+			k.out.log(w) // who was to come back for them does not
+		}
 	}
 	if unread, err := k.unread(w); unread || err != nil {
 		return false, err
@@ -108,7 +117,7 @@ func (k *keeper) release(w *workload) (gone bool, err error) {
 		return false, err
 	}
 	err = forget(k.memories(), w.name)
-	if k.held != nil { // not yet, while a start looks at what is left
+	if k.held != nil {
 		k.holdAsks() // without it
 		err = errors.Join(err, k.held.Forget(w.id, w.name))
 	}
@@ -152,6 +161,7 @@ func (k *keeper) unread(w *workload) (bool, error) {
 func (k *keeper) drop(w *workload, last abi.Counters) error {
 	k.figures.mu.Lock()
 	defer k.figures.mu.Unlock()
+	delivered, lost := k.kernel.Accounted(w.id)
 	err := k.kernel.Release(w.id)
 	if errors.Is(err, bpf.ErrInUse) && k.isOver(w) {
 		if err = k.kernel.Retire(w.id); err == nil {
@@ -163,7 +173,7 @@ func (k *keeper) drop(w *workload, last abi.Counters) error {
 	}
 	k.all.remove(w)
 	if w.run != nil {
-		k.figures.ended(last, w.run)
+		k.figures.ended(last, delivered, lost)
 	}
 	return nil
 }
@@ -172,14 +182,16 @@ func (k *keeper) drop(w *workload, last abi.Counters) error {
 // back without.
 const retireAfter = 2 * run.WipeLimit
 
+// isGone reports whether the process of a run is.
+func (k *keeper) isGone(w *workload) bool {
+	pid, _, known := strings.Cut(w.memory.Process, " ")
+	return known && (host.ProcessOf(pid) != w.memory.Process || host.Zombie(pid))
+}
+
 // isOver reports whether the process of a run is gone for so long. Who calls it holds
 // change.
 func (k *keeper) isOver(w *workload) bool {
-	if w.run == nil || w.memory.Process == "" {
-		return false
-	}
-	pid, _, _ := strings.Cut(w.memory.Process, " ")
-	if host.ProcessOf(pid) == w.memory.Process && !host.Zombie(pid) {
+	if w.run == nil || !k.isGone(w) {
 		w.over = time.Time{}
 		return false
 	}

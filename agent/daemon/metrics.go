@@ -43,15 +43,12 @@ func (f *figures) reload(err error) {
 }
 
 // ended adds what a run came to. Who calls it holds mu.
-func (f *figures) ended(c abi.Counters, q *runQueue) {
-	q.mu.Lock()
-	counted, missed := q.counted, q.missed
-	q.mu.Unlock()
+func (f *figures) ended(c abi.Counters, delivered, lost uint64) {
 	f.runs.Allowed += c.Allowed
 	f.runs.Denied += c.Denied
 	f.runs.Dropped += c.Dropped
-	f.runs.Lost += missed
-	f.runs.Delivered += counted - missed
+	f.runs.Lost += lost
+	f.runs.Delivered += delivered
 }
 
 // describe returns the description of a metric.

@@ -14,25 +14,32 @@ const maxQueue = 4 << 20
 // eventSize is what an event takes beside its paths.
 const eventSize = 256
 
+func sizeOf(e *abi.Event) int { return eventSize + len(e.Path) + len(e.Dest) + len(e.Exe) }
+
 // runQueue holds denials between the one reader of the ring, which waits for
-// nobody, and a run that may be slow.
+// nobody, and a run that may be slow. One stays until the run says that it dealt with it:
+// a run may be killed with some that it was handed.
 type runQueue struct {
-	news chan struct{} // something is to be taken
+	news chan struct{} // something is to be taken, or was
 
 	mu       sync.Mutex
 	waiting  []abi.Event
+	handed   int // of these, from the first
 	bytes    int
-	counted  uint64 // denials that came, to earlier agents too
+	taken    api.RunTaken // what the run dealt with
+	counted  uint64       // denials that came, to earlier agents too
 	missed   uint64
 	attached bool
+	silent   bool // the run never says what it dealt with: it is of a build before that
 	orphan   bool // the run is gone
 	end      *api.RunEnd
+	told     bool          // the end was handed over
 	done     chan struct{} // closed when the run is not attached any more
 }
 
 // newRunQueue returns the queue of a run, which is attached to it.
-func newRunQueue() *runQueue {
-	return &runQueue{news: make(chan struct{}, 1), attached: true, done: make(chan struct{})}
+func newRunQueue(silent bool) *runQueue {
+	return &runQueue{news: make(chan struct{}, 1), attached: true, silent: silent, done: make(chan struct{})}
 }
 
 // adoptedRunQueue is that of a run that an earlier agent held, which may come
@@ -50,7 +57,7 @@ func (q *runQueue) put(e abi.Event) (lost, ok bool) {
 	if q.orphan || q.end != nil && !q.attached {
 		return false, false
 	}
-	size := eventSize + len(e.Path) + len(e.Dest) + len(e.Exe)
+	size := sizeOf(&e)
 	if q.bytes+size > maxQueue {
 		q.missed++
 		return true, true
@@ -71,35 +78,86 @@ func (q *runQueue) wake() {
 // maxBatch bounds the denials that are handed over at once.
 const maxBatch = 256
 
-// take returns what comes next, and the end once nothing comes before it.
-func (q *runQueue) take() ([]abi.Event, *api.RunEnd) {
+// take returns what comes next, and once the end, when nothing comes before it. settled
+// reports whether that, too, is behind: the run dealt with all.
+func (q *runQueue) take() (events []abi.Event, end *api.RunEnd, settled bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n := min(len(q.waiting), maxBatch)
-	events := q.waiting[:n:n]
-	q.waiting = q.waiting[n:]
-	for i := range events {
-		q.bytes -= eventSize + len(events[i].Path) + len(events[i].Dest) + len(events[i].Exe)
-	}
-	if len(q.waiting) > 0 {
+	next := q.waiting[q.handed:]
+	n := min(len(next), maxBatch)
+	q.handed += n
+	switch {
+	case n < len(next):
 		q.wake()
-		return events, nil
+	case q.end != nil && !q.told:
+		q.told, end = true, q.end
 	}
-	q.waiting = nil
-	return events, q.end
+	return next[:n:n], end, q.told && end == nil && len(q.waiting) == 0
 }
 
-// attach claims the queue for a run; false if it has one.
-func (q *runQueue) attach() bool {
+// handedOver is what a run has dealt with that deals with what it is handed at once.
+func (q *runQueue) handedOver() api.RunTaken {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return api.RunTaken{Denials: q.taken.Denials + uint64(q.handed), Lost: q.taken.Lost}
+}
+
+// settle lets go of what a run dealt with, and returns how many of these it wrote, and
+// how many it could not.
+func (q *runQueue) settle(now api.RunTaken) (written, lost uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.attached {
+		return 0, 0 // it says so again as it attaches
+	}
+	n := min(since(now.Denials, q.taken.Denials), uint64(q.handed))
+	lost = min(since(now.Lost, q.taken.Lost), n)
+	q.drop(int(n))
+	q.handed -= int(n)
+	q.taken.Denials, q.taken.Lost = q.taken.Denials+n, q.taken.Lost+lost
+	if n > 0 {
+		q.wake()
+	}
+	return n - lost, lost
+}
+
+// since is how far a count has come; one that is behind has come nowhere.
+func since(now, before uint64) uint64 { return now - min(now, before) }
+
+// drop lets go of the first n.
+func (q *runQueue) drop(n int) {
+	for i := range n {
+		q.bytes -= sizeOf(&q.waiting[i])
+	}
+	if q.waiting = q.waiting[n:]; len(q.waiting) == 0 {
+		q.waiting = nil
+	}
+}
+
+// attach claims the queue for a run that an earlier agent handed denials; false if it
+// has one. delivered is how many of these are counted, unsaid how many the run dealt
+// with beside them: nobody told the agent, which was killed. A run of an earlier build
+// says nothing (nil).
+func (q *runQueue) attach(taken *api.RunTaken, delivered uint64) (unsaid uint64, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.attached || q.orphan || q.end != nil {
-		return false
+		return 0, false
 	}
-	q.attached = true
+	q.attached, q.silent = true, taken == nil
 	q.done = make(chan struct{})
 	q.wake()
-	return true
+	if taken == nil {
+		return 0, true
+	}
+	q.taken = *taken
+	unsaid = since(taken.Denials-min(taken.Denials, taken.Lost), delivered)
+	q.counted += unsaid
+	if len(q.waiting) > 0 && q.waiting[0].Seq == taken.Last { // on the ring when the agent was killed
+		q.drop(1)
+		q.counted--
+	}
+	return unsaid, true
 }
 
 // followed reports whether a run takes what comes.
@@ -118,12 +176,12 @@ func (q *runQueue) detach() {
 	}
 }
 
-// abandon returns what nobody will take any more.
+// abandon returns what nobody will deal with any more.
 func (q *runQueue) abandon() []abi.Event {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	rest := q.waiting
-	q.waiting, q.bytes, q.orphan = nil, 0, true
+	q.waiting, q.handed, q.bytes, q.orphan = nil, 0, 0, true
 	return rest
 }
 
@@ -135,7 +193,7 @@ func (q *runQueue) unread(counters abi.Counters) uint64 {
 }
 
 func (q *runQueue) lacks(counters abi.Counters) uint64 {
-	return counters.Denied - min(counters.Denied, counters.Dropped+q.counted)
+	return since(counters.Denied, counters.Dropped+q.counted)
 }
 
 // finish adds the end; it returns what is closed once it was taken, nil if

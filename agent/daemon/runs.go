@@ -72,10 +72,11 @@ func (rs *runs) StartRun(peer api.Peer, r api.Run) (started api.RunStarted, err 
 	if err != nil {
 		return started, err
 	}
-	w := &workload{name: r.Name, id: id, mode: mode, plan: plan, known: true, run: newRunQueue(),
+	w := &workload{name: r.Name, id: id, mode: mode, plan: plan, known: true, run: newRunQueue(!r.Acknowledges),
 		memory: memory{Origin: fromRun, Input: input, Process: host.ProcessOf(fmt.Sprint(peer.PID))}}
 	rs.all.add(w)
 	if err := rs.confineRun(w, peer, r); err != nil {
+		w.run.detach()
 		_, failed := rs.release(w)
 		return started, errors.Join(err, failed)
 	}
@@ -178,18 +179,42 @@ func (rs *runs) runOf(name string) (*workload, error) {
 	return nil, fmt.Errorf("run %q: %w: nothing was done; see `stockade ps`", name, api.ErrNotFound)
 }
 
-// AttachRun gives a run whose agent died what this one has for it.
-func (rs *runs) AttachRun(name string) (api.RunStarted, error) {
+// AttachRun gives a run whose agent died what this one has for it, and counts what it
+// dealt with and no agent was told of.
+func (rs *runs) AttachRun(name string, taken *api.RunTaken) (api.RunStarted, error) {
 	w, err := rs.runOf(name)
 	if err != nil {
 		return api.RunStarted{}, err
 	}
-	if !w.run.attach() {
+	delivered, _ := rs.kernel.Accounted(w.id)
+	unsaid, ok := w.run.attach(taken, delivered)
+	if !ok {
 		return api.RunStarted{}, fmt.Errorf("run %s: somebody takes its denials already: nothing was done", name)
 	}
+	rs.count(w, unsaid, 0)
 	rs.all.mu.Lock()
 	defer rs.all.mu.Unlock()
 	return api.RunStarted{Generation: w.generation}, nil
+}
+
+// TakenByRun counts what a run dealt with, once however often it says so.
+func (rs *runs) TakenByRun(name string, taken api.RunTaken) error {
+	w, err := rs.runOf(name)
+	if err == nil {
+		written, lost := w.run.settle(taken)
+		rs.count(w, written, lost)
+	}
+	return err
+}
+
+// count counts denials of a run that were read before.
+func (rs *runs) count(w *workload, written, lost uint64) {
+	for range written {
+		rs.kernel.Count(w.id, true)
+	}
+	for range lost {
+		rs.kernel.Count(w.id, false)
+	}
 }
 
 // FollowRun hands the denials of a run to write.
@@ -201,7 +226,10 @@ func (rs *runs) FollowRun(ctx context.Context, name string, write func([]api.Run
 	q := w.run
 	defer q.detach()
 	for {
-		events, end := q.take()
+		events, end, settled := q.take()
+		if settled {
+			return
+		}
 		lines := make([]api.RunLine, 0, len(events)+1)
 		for i := range events {
 			denial := api.NewRunDenial(&events[i])
@@ -212,13 +240,17 @@ func (rs *runs) FollowRun(ctx context.Context, name string, write func([]api.Run
 			lines = append(lines, api.RunLine{End: end})
 		}
 		if len(lines) > 0 && (ctx.Err() != nil || write(lines) != nil) {
-			rs.orphaned(w, events)
+			rs.orphaned(w)
 			return
 		}
-		for range events {
-			rs.kernel.Count(w.id, true)
+		if q.silent {
+			written, lost := q.settle(q.handedOver())
+			rs.count(w, written, lost)
 		}
-		if end != nil || len(lines) == 0 && rs.stopped() {
+		if len(lines) > 0 {
+			continue
+		}
+		if rs.stopped() { // what the run deals with yet, it tells the next agent
 			return
 		}
 		select {
@@ -226,7 +258,7 @@ func (rs *runs) FollowRun(ctx context.Context, name string, write func([]api.Run
 		case <-rs.quit: // what waits is still handed over
 		case <-ctx.Done():
 			if !rs.stopped() {
-				rs.orphaned(w, nil)
+				rs.orphaned(w)
 			}
 			return
 		}
@@ -243,17 +275,10 @@ func (rs *runs) stopped() bool {
 	}
 }
 
-// log writes denials that their run does not take.
-func (rs *runs) log(w *workload, events []abi.Event) {
-	for _, e := range events {
-		rs.out.write(w, rs.out.explained(w, &e), rs.kernel.Count)
-	}
-}
-
 // orphaned is what happens when a run is gone before its end: its workload stays
 // confined until its reaper has killed all of it, and denials go to the log.
-func (rs *runs) orphaned(w *workload, unsent []abi.Event) {
-	rs.log(w, append(unsent, w.run.abandon()...))
+func (rs *runs) orphaned(w *workload) {
+	rs.out.log(w)
 	if rs.stopped() {
 		rs.book.note(fmt.Sprintf("run %s: it did not take its last denials in time: they are in the log", w.name))
 		return
@@ -292,7 +317,7 @@ func (rs *runs) EndRun(name string) error {
 		}
 	}
 	if !w.run.followed() { // one that is slow takes the rest yet
-		rs.log(w, w.run.abandon()) // and what is read later follows it
+		rs.out.log(w) // and what is read later follows it
 	}
 	rs.change.Lock()
 	defer rs.change.Unlock()

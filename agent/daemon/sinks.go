@@ -10,18 +10,13 @@ import (
 	"github.com/stockade-dev/stockade/agent/sink"
 )
 
-// open opens the log and the sinks of a staged workload; std stands in where no log is
-// named. With std nil nothing is opened: the configuration is only looked at.
+// open opens the log and the sinks of a staged workload, see openLog.
 func (s *staged) open(std io.Writer) error {
-	log := s.declared.Log
-	s.sinks = &sink.Fan{First: sink.NewFile(std, log.JSON)}
-	if log.File != "" && std != nil {
-		file, err := sink.OpenLog(log.File, log.JSON)
-		if err != nil {
-			return s.declared.Errorf("log", "log: %w", err)
-		}
-		s.sinks.First = file
+	log, err := openLog(s.declared.Log, std)
+	if err != nil {
+		return s.declared.Errorf("log", "%w", err)
 	}
+	s.sinks = &sink.Fan{First: log}
 	for i, one := range s.declared.Sinks {
 		err := sink.CheckKind(one.Kind)
 		if slices.Contains(s.declared.Sinks[:i], one) {
@@ -50,11 +45,8 @@ func (s *staged) close() {
 
 // sinkStatus says what became of denials at the sinks beside the log.
 func (w *workload) sinkStatus() []api.Sink {
-	if w.sinks == nil {
-		return nil
-	}
 	var list []api.Sink
-	for _, c := range w.sinks.Others.Counts() {
+	for _, c := range w.outlet.counts() {
 		list = append(list, api.Sink{Name: c.Name, Taken: c.Taken, Lost: c.Lost, Error: c.Error})
 	}
 	return list

@@ -15,7 +15,7 @@ func TestSinksGetDenialsBesideTheLog(t *testing.T) {
 	y.write("agent.yaml", yardConfig+"    sinks: [{json: more.jsonl}, {text: more.log}]\n")
 	d, kill := y.up()
 	deliver(d, abi.Event{Workload: 1, Generation: 1, Missing: abi.MaskOf(abi.Read), Action: abi.Read, Path: "/k/x", PathStatus: abi.PathOK})
-	d.all.byName["one"].sinks.Others[0].Close() // it has taken what it was given
+	d.all.byName["one"].outlet.fan.Others[0].Close() // it has taken what it was given
 	s := y.status(d).Workloads[0]
 	if len(s.Sinks) != 2 || s.Sinks[0].Name != "json more.jsonl" || s.Sinks[0].Taken != 1 || s.Sinks[0].Lost != 0 || s.Delivered != 1 {
 		t.Errorf("%+v", s)
@@ -83,8 +83,8 @@ func TestReloadsCostNoDenial(t *testing.T) {
 	close(quit)
 	given := <-done
 	s := y.status(d).Workloads[0]
-	d.all.named("one").sinks.Others[0].Close()
-	c := d.all.named("one").sinks.Others.Counts()[0]
+	d.all.named("one").outlet.fan.Others[0].Close()
+	c := d.all.named("one").outlet.fan.Others.Counts()[0]
 	if s.Delivered != given || c.Taken+c.Lost != given || given == 0 {
 		t.Errorf("%d given, %d delivered; %+v", given, s.Delivered, c)
 	}

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -83,8 +82,8 @@ func TestRunThatEndsWhileTheReaderStandsStill(t *testing.T) {
 	}
 	deliver(d, abi.Event{Workload: id, Generation: 1, Missing: abi.MaskOf(abi.Read), Action: abi.Read, Path: "/k", PathStatus: abi.PathOK, Reason: abi.ReasonPolicy})
 	read.Store(100)
-	if n := strings.Count(y.said.String(), "denied read /k"); n != 1 {
-		t.Errorf("the log: %s", y.said.String())
+	if n := y.logged(r.Name, "/k"); n != 1 {
+		t.Errorf("%d of 1 denial in the log", n)
 	}
 	if d.sweep(); y.set.now(id) != nil {
 		t.Error("its number was not given back")

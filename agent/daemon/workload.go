@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/stockade-dev/stockade/agent/config"
@@ -52,11 +51,10 @@ type workload struct {
 	generation    uint32
 	mode          abi.Mode
 	installations map[uint32]*installation // by generation
-	sinks         *sink.Fan
-	writing       sync.RWMutex // held while a denial is handed to sinks; comes before registry.mu
-	run           *runQueue    // of one that a run asked for, else nil
-	over          time.Time    // when its process was found to be gone
-	last          uint64       // where on the ring its last denial ends at most, 0: not known yet
+	outlet        outlet                   // nowhere if it is not declared
+	run           *runQueue                // of one that a run asked for, else nil
+	over          time.Time                // when its process was found to be gone
+	last          uint64                   // where on the ring its last denial ends at most, 0: not known yet
 	err           string
 }
 
@@ -68,6 +66,21 @@ type staged struct {
 	mode     abi.Mode
 	sinks    *sink.Fan
 	follow   bool // the configuration says something new
+}
+
+// draft is a configuration that was checked and not made yet.
+type draft struct {
+	config *config.Config
+	log    *sink.Fan // of denials that no workload takes
+	list   []*staged
+}
+
+// close closes what was opened for a draft that is not made.
+func (d *draft) close() {
+	_ = d.log.Close()
+	for _, s := range d.list {
+		s.close()
+	}
 }
 
 // restore learns what the adopted kernel side has.
@@ -98,8 +111,12 @@ func (k *keeper) restore() error {
 
 // stage checks a configuration to the end: every policy set compiles, every log
 // opens. Nothing is changed.
-func (k *keeper) stage(cfg *config.Config) ([]*staged, error) {
-	var list []*staged
+func (k *keeper) stage(cfg *config.Config) (*draft, error) {
+	log, err := openLog(cfg.Log, k.std)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", cfg.File, err)
+	}
+	d := &draft{config: cfg, log: &sink.Fan{First: log}}
 	var errs []error
 	for i := range cfg.Workloads {
 		progress(fmt.Sprintf("compiling the policies of %s, %d of %d", cfg.Workloads[i].Name, i+1, len(cfg.Workloads)))
@@ -108,15 +125,13 @@ func (k *keeper) stage(cfg *config.Config) ([]*staged, error) {
 			errs = append(errs, err)
 			continue
 		}
-		list = append(list, s)
+		d.list = append(d.list, s)
 	}
 	if len(errs) > 0 {
-		for _, s := range list {
-			s.close()
-		}
+		d.close()
 		return nil, errors.Join(errs...)
 	}
-	return list, nil
+	return d, nil
 }
 
 func (k *keeper) stageOne(declared *config.Workload) (*staged, error) {
@@ -212,11 +227,12 @@ func (k *keeper) unused(w *workload) error {
 
 // commit makes staged changes. At the start, a plan that is installed already
 // stays, with its generation.
-func (k *keeper) commit(cfg *config.Config, list []*staged, start bool) error {
+func (k *keeper) commit(d *draft, start bool) error {
+	k.out.spare.turn(d.log)
 	declared := map[string]bool{}
 	var follow, not []string
 	var errs []error
-	for _, s := range list {
+	for _, s := range d.list {
 		declared[s.declared.Name] = true
 		if err := k.commitOne(s, start); err != nil {
 			not, errs = append(not, s.declared.Name), append(errs, err)
@@ -225,7 +241,7 @@ func (k *keeper) commit(cfg *config.Config, list []*staged, start bool) error {
 		}
 	}
 	k.all.mu.Lock()
-	k.config = cfg
+	k.config = d.config
 	for _, w := range k.all.byName {
 		if declared[w.name] {
 			continue
@@ -302,21 +318,15 @@ func (k *keeper) commitOne(s *staged, start bool) error {
 			k.book.note(err.Error() + ": its mode is in force; an agent that is started anew will follow the configuration")
 		}
 	}
-	w.writing.Lock() // nobody is left with the old ones
+	w.outlet.turn(s.sinks)
 	k.all.mu.Lock()
-	old := w.sinks
-	w.sinks, w.declared, w.last = s.sinks, s.declared, 0
+	w.declared, w.last = s.declared, 0
 	if err == nil {
 		w.plan, w.memory, w.known, w.mode, w.err = s.plan, s.memory, true, s.mode, ""
 	} else {
 		w.err = err.Error()
 	}
 	k.all.mu.Unlock()
-	w.writing.Unlock()
-	if old != nil {
-		_ = old.Close()
-		s.sinks.Others.Continue(old.Others)
-	}
 	return err
 }
 

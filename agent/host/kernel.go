@@ -36,6 +36,7 @@ type Kernel interface {
 	Table(id uint32) ([]uint64, error)
 	Account(id uint32, delivered bool)
 	Count(id uint32, delivered bool)
+	Accounted(id uint32) (delivered, lost uint64)
 	Position() (written, read uint64, err error)
 	Handled() abi.ActionMask
 	Strict() bool

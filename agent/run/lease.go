@@ -41,11 +41,13 @@ type lease struct {
 	note    func(text string)
 	started api.RunStarted
 	quit    chan struct{} // nobody waits for denials any more
+	wrote   chan struct{} // denials that the agent was not told of
 	once    sync.Once
 
 	policies []string // of the denial that was read last: who reads it explains it
 
 	mu     sync.Mutex
+	taken  api.RunTaken
 	stream *api.RunStream // nil while there is no agent
 	over   bool           // nothing of the workload lives
 	broken bool           // an agent ended before the run
@@ -59,14 +61,15 @@ func askAgent(cfg *Config, group *cgroup.Group, note func(string)) (*lease, erro
 		return nil, err
 	}
 	r := api.Run{Name: cfg.Name, Cgroup: id, Principal: cfg.Input.Principal, Handled: uint64(cfg.Input.Handled),
-		Mode: cfg.Mode.String(), Strict: cfg.Strict, Grants: cfg.Grants, Digest: cfg.Plan.Digest}
+		Mode: cfg.Mode.String(), Strict: cfg.Strict, Grants: cfg.Grants, Digest: cfg.Plan.Digest,
+		Acknowledges: true}
 	for _, s := range cfg.Input.Sources {
 		r.Sources = append(r.Sources, api.Text{Name: s.Name, Text: s.Text})
 	}
 	if cfg.Input.Entities != nil {
 		r.Entities = &api.Text{Name: cfg.Input.EntitiesName, Text: cfg.Input.Entities}
 	}
-	l := &lease{client: api.NewClient(cfg.Socket), name: cfg.Name, pins: host.This.Pins, group: group, note: note, quit: make(chan struct{})}
+	l := &lease{client: api.NewClient(cfg.Socket), name: cfg.Name, pins: host.This.Pins, group: group, note: note, quit: make(chan struct{}), wrote: make(chan struct{}, 1)}
 	ctx, cancel := context.WithCancel(context.Background())
 	late := time.AfterFunc(startLimit, cancel)
 	if l.stream, err = l.client.StartRun(ctx, r); err != nil {
@@ -80,7 +83,53 @@ func askAgent(cfg *Config, group *cgroup.Group, note func(string)) (*lease, erro
 		return nil, errors.Join(fmt.Errorf("agent: an answer after %v: nothing was started; try again", startLimit), l.stream.Close())
 	}
 	l.started = l.stream.Started
+	go l.acknowledge()
 	return l, nil
+}
+
+// acknowledgePause is how long denials that were written wait to be acknowledged: those
+// of a run that is killed meanwhile are in the agent's log, too.
+const acknowledgePause = 20 * time.Millisecond
+
+// acknowledge tells the agent what was dealt with, until the run ends.
+func (l *lease) acknowledge() {
+	for {
+		select {
+		case <-l.quit:
+			return
+		case <-l.wrote:
+			time.Sleep(acknowledgePause) // more come, and are told with it
+			_ = l.tell(l.dealtWith())    // without an agent: as the run attaches to the next one
+		}
+	}
+}
+
+// tell tells the agent what was dealt with.
+func (l *lease) tell(taken api.RunTaken) error {
+	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+	defer cancel()
+	return l.client.TakenByRun(ctx, l.name, taken)
+}
+
+func (l *lease) dealtWith() api.RunTaken {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.taken
+}
+
+// took notes that a denial was written, or could not be.
+func (l *lease) took(e *abi.Event, written bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.taken.Denials++
+	l.taken.Last = e.Seq
+	if !written {
+		l.taken.Lost++
+	}
+	select {
+	case l.wrote <- struct{}{}:
+	default: // it will tell this one, too
+	}
 }
 
 // Events makes the lease the source of denials.
@@ -108,6 +157,7 @@ func (l *lease) Read() (abi.Event, error) {
 			l.policies = line.Denial.Policies
 			return line.Denial.Unpack(), nil
 		case line.End != nil:
+			_ = l.tell(l.dealtWith()) // it waits for that; if it is gone, so is who counted
 			l.mu.Lock()
 			l.end = line.End
 			l.mu.Unlock()
@@ -143,7 +193,7 @@ func (l *lease) lost(stream *api.RunStream) {
 
 // attach looks for the next agent.
 func (l *lease) attach() {
-	stream, err := l.client.AttachRun(context.Background(), l.name)
+	stream, err := l.client.AttachRun(context.Background(), l.name, l.dealtWith())
 	if err != nil {
 		return // there will be another try
 	}

@@ -18,6 +18,11 @@ type answerReader interface {
 	restsOn() []string
 }
 
+// acknowledged is a source that wants to know what became of a denial.
+type acknowledged interface {
+	took(e *abi.Event, written bool)
+}
+
 // watch delivers the denials of one run, and counts them.
 type watch struct {
 	name    string
@@ -59,9 +64,13 @@ func (w *watch) answered(e *abi.Event) []sink.Policy {
 func (w *watch) deliver(e *sink.Event) {
 	w.tally.Add(e)
 	w.sinks.Event(e)
-	if err := w.output.Event(e); err != nil {
+	err := w.output.Event(e)
+	if err != nil {
 		w.lost++
 		w.failed = cmp.Or(w.failed, err)
+	}
+	if from, ok := w.events.(acknowledged); ok {
+		from.took(&e.Event, err == nil)
 	}
 }
 

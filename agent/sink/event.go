@@ -39,12 +39,15 @@ type Event struct {
 }
 
 // Line renders the denial as one line, without its end.
-func (e *Event) Line() string {
+func (e *Event) Line() string { return "stockade: " + e.text() }
+
+// text is what a line says.
+func (e *Event) text() string {
 	word := "denied"
 	if e.Mode == abi.Audit {
 		word = "would deny"
 	}
-	return fmt.Sprintf("stockade: %s %s %s by %s: %s",
+	return fmt.Sprintf("%s %s %s by %s: %s",
 		e.Wall.Format("15:04:05.000"), word, e.what(), e.who(), e.why())
 }
 

@@ -92,22 +92,37 @@ func OpenFile(name string, json bool) (*File, error) {
 	return newFile(&lines{Writer: file, torn: !endsInALine(name)}, file, json), nil
 }
 
-// OpenLog is OpenFile for a file that nobody's denials may wait for.
+// OpenLog is OpenFile for a file that several workloads may share, and that nobody's
+// denials may wait for.
 func OpenLog(name string, json bool) (*File, error) {
 	f, err := OpenFile(name, json)
-	if err == nil && f.file.SetWriteDeadline(time.Time{}) == nil { // a regular file has none, and needs none
+	if err != nil {
+		return nil, err
+	}
+	if f.file.SetWriteDeadline(time.Time{}) == nil { // a regular file has none, and needs none
 		f.to.Writer = &patient{File: f.file}
 	}
-	return f, err
+	return f.shared(), nil
 }
 
 // NewFile appends to w, which stays open.
 func NewFile(w io.Writer, json bool) *File { return newFile(&lines{Writer: w}, nil, json) }
 
+// NewLog is NewFile for what several workloads may share.
+func NewLog(w io.Writer, json bool) *File { return NewFile(w, json).shared() }
+
 func newFile(to *lines, file *os.File, json bool) *File {
 	f := &File{file: file, to: to, out: &Text{W: to}}
 	if json {
 		f.out = &JSON{W: to}
+	}
+	return f
+}
+
+// shared has each line name its workload: objects do.
+func (f *File) shared() *File {
+	if t, ok := f.out.(*Text); ok {
+		t.Named = true
 	}
 	return f
 }

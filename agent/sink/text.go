@@ -10,6 +10,8 @@ type Text struct {
 	W io.Writer
 	// Quiet leaves out the denials; the summary stays.
 	Quiet bool
+	// Named has each denial name its workload.
+	Named bool
 }
 
 // Event writes one line.
@@ -17,7 +19,11 @@ func (t *Text) Event(e *Event) error {
 	if t.Quiet {
 		return nil
 	}
-	_, err := fmt.Fprintln(t.W, e.Line())
+	line := e.Line()
+	if t.Named {
+		line = fmt.Sprintf("stockade: %s: %s", e.Workload, e.text())
+	}
+	_, err := fmt.Fprintln(t.W, line)
 	return err
 }
 

@@ -6,12 +6,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -285,7 +287,10 @@ func (f *fleet) strict(t *testing.T) {
 }
 
 func (f *fleet) killed(t *testing.T) {
-	r := begin(t, "victim", "setsid sleep 600 & while :; do read -r x <"+agentDir+"/b && cp "+agentDir+"/b /tmp/out/leak; done 2>/dev/null", "--agent", "require")
+	before := booksOfRuns(t)
+	const log = "/tmp/out/victim.log"
+	r := begin(t, "victim", "setsid sleep 600 & while :; do read -r x <"+agentDir+"/b && cp "+agentDir+"/b /tmp/out/leak; done 2>/dev/null", "--agent", "require", "--json", "--log", log)
+	await(t, "a flood", func() bool { text, _ := os.ReadFile(log); return bytes.Count(text, []byte("\n")) > 500 })
 	must(r.cmd.Process.Kill())
 	_ = r.cmd.Wait()
 	await(t, "the reaper", func() bool {
@@ -297,12 +302,64 @@ func (f *fleet) killed(t *testing.T) {
 	if _, err := os.Stat("/tmp/out/leak"); err == nil {
 		t.Error("what is denied was read")
 	}
+	books := booksOfRuns(t)
+	for name := range books {
+		books[name] -= before[name]
+	}
+	own, rest := seqsOf(t, log, "victim"), seqsOf(t, "/var/log/stockade.jsonl", "victim")
+	both := maps.Clone(rest)
+	maps.Copy(both, own)
+	t.Logf("%v; %d denials in the run's log, %d in the agent's, %d different ones", books, len(own), len(rest), len(both))
+	if read := books["denied"] - books["dropped"]; len(both) != read || books["delivered"] != read || books["lost"] != 0 || len(own) <= 500 || len(rest) == 0 {
+		t.Error("some are missing, or were counted more or less than once")
+	}
 	if out, _ := exec.Command("pgrep", "-f", "sleep 600").Output(); len(out) > 0 {
 		t.Errorf("lives: %s", out)
 	}
 	if x := stockade(t, runArgs("victim", "cat "+agentDir+"/a", "--agent", "require")...); x.code != 0 || x.stdout != "a\n" {
 		t.Errorf("the name afterwards: exit %d: %s", x.code, x.stderr)
 	}
+}
+
+// booksOfRuns returns what the agent counted of denials of all runs.
+func booksOfRuns(t *testing.T) map[string]int {
+	t.Helper()
+	time.Sleep(1100 * time.Millisecond) // an answer serves for a second
+	books := map[string]int{}
+	for _, m := range regexp.MustCompile(`stockade_(denied|delivered|dropped|lost)_total\{workload="\(runs\)"\} (\S+)`).FindAllStringSubmatch(readMetrics(t), -1) {
+		n, err := strconv.ParseFloat(m[2], 64)
+		must(err)
+		books[m[1]] = int(n)
+	}
+	if len(books) != 4 {
+		t.Fatalf("books: %v", books)
+	}
+	return books
+}
+
+// seqsOf returns the sequence numbers of the denials of a workload in a log. Its last line
+// may be torn.
+func seqsOf(t *testing.T, log, workload string) map[uint64]bool {
+	t.Helper()
+	text, err := os.ReadFile(log)
+	must(err)
+	seqs := map[uint64]bool{}
+	for line := range bytes.Lines(text) {
+		var e struct {
+			Type, Workload string
+			Seq            uint64
+		}
+		switch err := json.Unmarshal(line, &e); {
+		case err != nil && bytes.HasSuffix(line, []byte("\n")):
+			t.Fatalf("%s: %s: %v", log, line, err)
+		case err == nil && e.Type == "denial" && e.Workload == workload:
+			if seqs[e.Seq] {
+				t.Errorf("%s: %s: twice", log, line)
+			}
+			seqs[e.Seq] = true
+		}
+	}
+	return seqs
 }
 
 func (f *fleet) succeeded(t *testing.T) {
