@@ -2,7 +2,6 @@ package agent
 
 import (
 	"io"
-	"os"
 
 	"github.com/stockade-dev/stockade/agent/sink"
 )
@@ -10,30 +9,20 @@ import (
 // Sink takes the denials and the summary of a run.
 type Sink = sink.Output
 
-// Output describes a sink that writes.
-type Output struct {
-	// JSON writes an object a line, for programs; else lines for a reader.
-	JSON bool
-	// Quiet leaves out the denials; the summary stays.
-	Quiet bool
-}
+// Format is how a sink writes.
+type Format = sink.Format
 
-// To returns a sink that writes to w.
-func (o Output) To(w io.Writer) Sink {
-	if o.JSON {
-		return &sink.JSON{W: w, Quiet: o.Quiet}
-	}
-	return &sink.Text{W: w, Quiet: o.Quiet}
-}
+// OutputTo returns the sink of a run that writes to what stays open, or to a file.
+func OutputTo(w io.Writer, format Format) *sink.File { return sink.NewFile(w, format) }
 
-// OpenLog opens a file to append to.
-func OpenLog(name string) (*os.File, error) { return sink.Append(name) }
+// OpenOutput is OutputTo for a file, to which it appends.
+func OpenOutput(name string, format Format) (*sink.File, error) { return sink.OpenFile(name, format) }
 
-// SinkQueue is a sink with what waits for it.
-type SinkQueue = sink.Queue
+// SinkQueues are sinks with what waits for them.
+type SinkQueues = sink.Queues
 
 // OpenSink opens a sink of a kind; relative paths in its argument count from a folder.
-func OpenSink(kind, argument, folder string) (*SinkQueue, error) {
+func OpenSink(kind, argument, folder string) (*sink.Queue, error) {
 	return sink.Open(kind, argument, folder)
 }
 

@@ -18,7 +18,7 @@ import (
 func benchDaemon(q *runQueue) *Daemon {
 	set := newFakeSet()
 	set.list = []bpf.Workload{{ID: 1, Name: "one", Generation: 1}}
-	w := &workload{name: "one", id: 1, generation: 1, run: q, outlet: outlet{fan: &sink.Fan{First: sink.NewFile(io.Discard, true)}},
+	w := &workload{name: "one", id: 1, generation: 1, run: q, outlet: outlet{fan: &sink.Fan{First: sink.NewFile(io.Discard, sink.Format{JSON: true})}},
 		installations: map[uint32]*installation{1: newInstallation("one", hosttest.EmptyPlan())}}
 	d := newDaemon(machine{}, "", io.Discard)
 	d.kernel = set

@@ -66,9 +66,9 @@ func (o *outlet) close() error {
 // opened: the configuration is only looked at.
 func openLog(log config.Log, std io.Writer) (*sink.File, error) {
 	if log.File == "" || std == nil {
-		return sink.NewLog(std, log.JSON), nil
+		return sink.NewFile(std, sink.Format{JSON: log.JSON, Named: true}), nil
 	}
-	file, err := sink.OpenLog(log.File, log.JSON)
+	file, err := sink.OpenLog(log.File, sink.Format{JSON: log.JSON})
 	if err != nil {
 		return nil, fmt.Errorf("log: %w", err)
 	}

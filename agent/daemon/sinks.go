@@ -26,6 +26,7 @@ func (s *staged) open(std io.Writer) error {
 			var q *sink.Queue
 			if q, err = sink.Open(one.Kind, one.Argument, s.declared.Dir()); err == nil {
 				s.sinks.Others = append(s.sinks.Others, q)
+				err = s.sinks.Others.Check(log)
 			}
 		}
 		if err != nil {
@@ -39,7 +40,7 @@ func (s *staged) open(std io.Writer) error {
 // close closes what was opened for a change that is not made.
 func (s *staged) close() {
 	if s.sinks != nil {
-		_ = s.sinks.Close()
+		s.sinks.Discard()
 	}
 }
 

@@ -77,7 +77,7 @@ type draft struct {
 
 // close closes what was opened for a draft that is not made.
 func (d *draft) close() {
-	_ = d.log.Close()
+	d.log.Discard()
 	for _, s := range d.list {
 		s.close()
 	}

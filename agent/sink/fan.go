@@ -2,6 +2,7 @@ package sink
 
 import (
 	"errors"
+	"fmt"
 	"sync"
 )
 
@@ -14,6 +15,20 @@ func (all Queues) Event(e *Event) {
 	for _, q := range all {
 		_ = q.Event(e) // counted
 	}
+}
+
+// Check refuses a sink that writes to the file of the log, or of another.
+func (all Queues) Check(log Sink) error {
+	for i, q := range all {
+		same := isSame(q.to, log)
+		for _, other := range all[:i] {
+			same = same || isSame(q.to, other.to)
+		}
+		if same {
+			return fmt.Errorf("sink %s: writes to the file of the log or of another sink: nothing is changed; name another file", q.name)
+		}
+	}
+	return nil
 }
 
 // Counts returns what became of the events so far.
@@ -33,6 +48,13 @@ func (all Queues) Continue(before Queues) {
 				q.Continue(c)
 			}
 		}
+	}
+}
+
+// Discard ends sinks that nothing was handed to.
+func (all Queues) Discard() {
+	for _, q := range all {
+		q.Discard()
 	}
 }
 
@@ -58,6 +80,15 @@ type Fan struct {
 func (f *Fan) Event(e *Event) error {
 	f.Others.Event(e)
 	return f.First.Event(e)
+}
+
+// Discard closes all, before anything was handed over: files that were made for it are
+// removed.
+func (f *Fan) Discard() {
+	if log, ok := f.First.(*File); ok {
+		log.Discard()
+	}
+	f.Others.Discard()
 }
 
 // Close closes all.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"sync"
 	"time"
@@ -16,6 +17,7 @@ import (
 type File struct {
 	mu   sync.Mutex
 	file *os.File // nil: not its own
+	made bool     // it was not there before
 	to   *lines
 	out  Output
 }
@@ -77,55 +79,56 @@ func endsInALine(name string) bool {
 	return err != nil || last[0] == '\n'
 }
 
-// Append opens a file to append to, made for its owner alone. A fifo that nobody reads is
-// an error: to open it would wait.
-func Append(name string) (*os.File, error) {
-	return os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NONBLOCK, 0o600)
+// Format is how events are written.
+type Format struct {
+	// JSON is an object a line, for programs; else lines for a reader.
+	JSON bool
+	// Quiet leaves out the denials; the summary stays.
+	Quiet bool
+	// Named has each line name its workload, as objects do.
+	Named bool
 }
 
-// OpenFile opens a file to append to, with lines for a reader or JSON objects.
-func OpenFile(name string, json bool) (*File, error) {
-	file, err := Append(name)
+// To returns what writes to w.
+func (f Format) To(w io.Writer) Output {
+	if f.JSON {
+		return &JSON{W: w, Quiet: f.Quiet}
+	}
+	return &Text{W: w, Quiet: f.Quiet, Named: f.Named}
+}
+
+// OpenFile opens a file to append to, made for its owner alone. A fifo that nobody reads
+// is an error: to open it would wait.
+func OpenFile(name string, format Format) (*File, error) {
+	const flags = os.O_WRONLY | os.O_APPEND | os.O_CREATE | unix.O_NONBLOCK
+	file, err := os.OpenFile(name, flags|os.O_EXCL, 0o600)
+	made := err == nil
+	if errors.Is(err, fs.ErrExist) {
+		file, err = os.OpenFile(name, flags, 0o600)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: nothing is changed; name another file, or make its folder", err)
 	}
-	return newFile(&lines{Writer: file, torn: !endsInALine(name)}, file, json), nil
+	f := newFile(&lines{Writer: file, torn: !endsInALine(name)}, format)
+	f.file, f.made = file, made
+	return f, nil
 }
 
 // OpenLog is OpenFile for a file that several workloads may share, and that nobody's
 // denials may wait for.
-func OpenLog(name string, json bool) (*File, error) {
-	f, err := OpenFile(name, json)
-	if err != nil {
-		return nil, err
-	}
-	if f.file.SetWriteDeadline(time.Time{}) == nil { // a regular file has none, and needs none
+func OpenLog(name string, format Format) (*File, error) {
+	format.Named = true
+	f, err := OpenFile(name, format)
+	if err == nil && f.file.SetWriteDeadline(time.Time{}) == nil { // a regular file has none, and needs none
 		f.to.Writer = &patient{File: f.file}
 	}
-	return f.shared(), nil
+	return f, err
 }
 
 // NewFile appends to w, which stays open.
-func NewFile(w io.Writer, json bool) *File { return newFile(&lines{Writer: w}, nil, json) }
+func NewFile(w io.Writer, format Format) *File { return newFile(&lines{Writer: w}, format) }
 
-// NewLog is NewFile for what several workloads may share.
-func NewLog(w io.Writer, json bool) *File { return NewFile(w, json).shared() }
-
-func newFile(to *lines, file *os.File, json bool) *File {
-	f := &File{file: file, to: to, out: &Text{W: to}}
-	if json {
-		f.out = &JSON{W: to}
-	}
-	return f
-}
-
-// shared has each line name its workload: objects do.
-func (f *File) shared() *File {
-	if t, ok := f.out.(*Text); ok {
-		t.Named = true
-	}
-	return f
-}
+func newFile(to *lines, format Format) *File { return &File{to: to, out: format.To(to)} }
 
 // Event writes one line.
 func (f *File) Event(e *Event) error {
@@ -134,10 +137,53 @@ func (f *File) Event(e *Event) error {
 	return f.out.Event(e)
 }
 
+// Note writes one line.
+func (f *File) Note(workload, text string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.out.Note(workload, text)
+}
+
+// Summary writes the totals.
+func (f *File) Summary(s *Summary) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.out.Summary(s)
+}
+
 // Close closes the file, if it was opened here.
 func (f *File) Close() error {
 	if f.file == nil {
 		return nil
 	}
 	return f.file.Close()
+}
+
+// Discard closes the file, and removes one that was made here and has nothing in it.
+func (f *File) Discard() {
+	if f.file == nil {
+		return
+	}
+	info, err := f.file.Stat()
+	f.file.Close()
+	if err == nil && f.made && info.Size() == 0 {
+		os.Remove(f.file.Name())
+	}
+}
+
+// isSame reports whether two sinks write to one regular file.
+func isSame(a, b Sink) bool {
+	var infos []os.FileInfo
+	for _, s := range []Sink{a, b} {
+		f, ok := s.(*File)
+		if !ok || f.file == nil {
+			return false
+		}
+		info, err := f.file.Stat()
+		if err != nil || !info.Mode().IsRegular() {
+			return false
+		}
+		infos = append(infos, info)
+	}
+	return os.SameFile(infos[0], infos[1])
 }

@@ -18,7 +18,7 @@ func TestLineThatAnotherWriterTore(t *testing.T) {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		f, err := OpenFile(name, true)
+		f, err := OpenFile(name, Format{JSON: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -48,7 +48,7 @@ func TestLogThatIsStuckHoldsNobodyUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer reader.Close()
-	f, err := OpenLog(name, true)
+	f, err := OpenLog(name, Format{JSON: true})
 	if err != nil {
 		t.Fatal(err)
 	}

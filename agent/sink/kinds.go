@@ -11,8 +11,8 @@ import (
 // kinds are the sinks that a configuration can name: each opens one by its argument,
 // in which paths count from a folder. A new kind is a file of its own and a line here.
 var kinds = map[string]func(argument, folder string) (Sink, error){
-	"json": func(file, folder string) (Sink, error) { return OpenFile(within(folder, file), true) },
-	"text": func(file, folder string) (Sink, error) { return OpenFile(within(folder, file), false) },
+	"json": func(file, folder string) (Sink, error) { return OpenFile(within(folder, file), Format{JSON: true}) },
+	"text": func(file, folder string) (Sink, error) { return OpenFile(within(folder, file), Format{}) },
 }
 
 func within(folder, file string) string {

@@ -140,6 +140,14 @@ func (q *Queue) end() error {
 	}
 }
 
+// Discard ends a sink that nothing was handed to.
+func (q *Queue) Discard() {
+	if f, ok := q.to.(*File); ok {
+		f.Discard()
+	}
+	_ = q.Close()
+}
+
 // Continue adds what became of the events of another queue for the same sink, which is
 // closed.
 func (q *Queue) Continue(before Counts) {

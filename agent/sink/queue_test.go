@@ -96,7 +96,7 @@ type held struct{ slow }
 func (h *held) Close() error { select {} }
 
 func TestSinksThatDoNotCloseDoNotHoldUpEachOther(t *testing.T) {
-	f := &Fan{First: NewFile(io.Discard, false)}
+	f := &Fan{First: NewFile(io.Discard, Format{})}
 	for range 3 {
 		f.Others = append(f.Others, NewQueue("held", &held{}, 8))
 		_ = f.Others[0].Event(sample())
@@ -127,10 +127,10 @@ func TestSecondCloseWaitsForTheFirst(t *testing.T) {
 }
 
 func TestCountsGoOnInTheNextQueue(t *testing.T) {
-	old := &Fan{First: NewFile(io.Discard, false), Others: []*Queue{NewQueue("a", NewFile(io.Discard, true), 8)}}
+	old := &Fan{First: NewFile(io.Discard, Format{}), Others: []*Queue{NewQueue("a", NewFile(io.Discard, Format{JSON: true}), 8)}}
 	_ = old.Event(sample())
 	_ = old.Close()
-	next := &Fan{First: NewFile(io.Discard, false), Others: []*Queue{NewQueue("b", NewFile(io.Discard, true), 8), NewQueue("a", NewFile(io.Discard, true), 8)}}
+	next := &Fan{First: NewFile(io.Discard, Format{}), Others: []*Queue{NewQueue("b", NewFile(io.Discard, Format{JSON: true}), 8), NewQueue("a", NewFile(io.Discard, Format{JSON: true}), 8)}}
 	next.Others.Continue(old.Others)
 	_ = next.Event(sample())
 	_ = next.Close()
@@ -157,7 +157,7 @@ func (s *fullFile) Write(p []byte) (int, error) {
 
 func TestLineThatWasTornIsEnded(t *testing.T) {
 	w := &fullFile{room: 20}
-	f := NewFile(w, true)
+	f := NewFile(w, Format{JSON: true})
 	if f.Event(sample()) == nil {
 		t.Fatal("a line in 20 bytes")
 	}
@@ -176,7 +176,7 @@ func TestFifoThatNobodyReadsIsAnError(t *testing.T) {
 	if err := unix.Mkfifo(name, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenFile(name, true); err == nil || !strings.Contains(err.Error(), "no such device") {
+	if _, err := OpenFile(name, Format{JSON: true}); err == nil || !strings.Contains(err.Error(), "no such device") {
 		t.Errorf("got %v", err)
 	}
 }

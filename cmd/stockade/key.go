@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
@@ -35,7 +36,7 @@ Needs root.
 			if c.NArg() > 0 {
 				return usage(c, "key %s: unknown: nothing was done; use show", c.Args().First())
 			}
-			return cli.ShowSubcommandHelp(c)
+			return errors.Join(cli.ShowSubcommandHelp(c), quietly(exitUsage))
 		},
 	}
 }

@@ -134,6 +134,9 @@ func usageError(c *cli.Context, err error, _ bool) error {
 		if near := cli.SuggestFlag(c.Command.Flags, name, false); near != "" {
 			hint = ". Did you mean " + near + "?"
 		}
+		if name == "version" || strings.EqualFold(name, "v") {
+			hint = ". Did you mean `stockade version`?"
+		}
 	}
 	return usage(c, "%s: %s; see `%s --help`%s", what, undone(c), c.Command.HelpName, hint)
 }

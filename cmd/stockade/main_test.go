@@ -231,6 +231,10 @@ func TestUsageErrorsHelp(t *testing.T) {
 		{[]string{"kill"}, 2, "stockade: kill: unknown verb: nothing was done; see `stockade --help`\n"},
 		{[]string{"zzz"}, 2, "stockade: zzz: unknown verb: nothing was done; see `stockade --help`\n"},
 		{[]string{""}, 2, "stockade: : unknown verb: nothing was done"},
+		{[]string{"--version"}, 2, "stockade: --version: unknown flag: nothing was done; see `stockade --help`. Did you mean `stockade version`?"},
+		{[]string{"-V"}, 2, "Did you mean `stockade version`?"},
+		{[]string{"policy"}, 2, ""},
+		{[]string{"key"}, 2, ""},
 		{[]string{"mode", "ci", "lockdwn"}, 2, `mode "lockdwn": unknown: nothing was done; use enforce, audit or lockdown`},
 		{[]string{"mode", "agents", ""}, 2, `mode "": unknown: nothing was done`},
 		{[]string{"check"}, 2, "policies: none given"},
@@ -325,5 +329,34 @@ func TestPoliciesMayHaveCommasInTheirNames(t *testing.T) {
 		if code, _, errs := call("", "decide", "--policy", path); code != 0 {
 			t.Errorf("%s: exit %d, %s", path, code, errs)
 		}
+	}
+}
+
+func TestRunThatIsRefusedLeavesNoFiles(t *testing.T) {
+	dir := t.TempDir()
+	log, kept, sink := filepath.Join(dir, "log"), filepath.Join(dir, "kept"), filepath.Join(dir, "sink")
+	if err := os.WriteFile(kept, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		want string
+		args []string
+	}{
+		{"not a workload's name", []string{"--name", "A/B", "--log", log, "--sink", "json=" + sink, "--sink", "text=" + kept}},
+		{"no such file or directory: nothing is changed", []string{"--log", log, "--sink", "json=" + sink, "--sink", "json=" + dir + "/none/x"}},
+		{"sink json " + sink + ": writes to the file of the log or of another sink", []string{"--log", sink, "--sink", "json=" + sink}},
+		{"sink text " + dir + "/./sink: writes to the file of the log or of another sink", []string{"--sink", "json=" + sink, "--sink", "text=" + dir + "/./sink"}},
+		{"not a workload's name", []string{"--name", "A/B", "--sink", "json=/dev/null", "--log", "/dev/null"}},
+	} {
+		args := slices.Concat([]string{"run", "-p", "testdata/good.cedar"}, c.args, []string{"--", "true"})
+		if code, _, errs := call("", args...); code != 125 || !strings.Contains(errs, c.want) {
+			t.Errorf("%q: exit %d: %s", c.args, code, errs)
+		}
+		if left, err := filepath.Glob(dir + "/*"); err != nil || !slices.Equal(left, []string{kept}) {
+			t.Errorf("%q: left %q, %v", c.args, left, err)
+		}
+	}
+	if info, err := os.Stat("/dev/null"); err != nil || info.Mode().IsRegular() {
+		t.Fatal(info, err)
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -27,7 +28,7 @@ here stays until the files that the configuration names say something new.
 			if c.NArg() > 0 {
 				return usage(c, "policy %s: unknown: nothing was done; use apply or rollback", c.Args().First())
 			}
-			return cli.ShowSubcommandHelp(c)
+			return errors.Join(cli.ShowSubcommandHelp(c), quietly(exitUsage))
 		},
 	}
 }

@@ -1,8 +1,8 @@
 package main
 
 import (
+	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
@@ -60,11 +60,14 @@ EXIT CODE:
 }
 
 func runAction(c *cli.Context) error {
-	cfg, err := runConfig(c)
+	cfg, discard, err := runConfig(c)
 	if err != nil {
 		return status{&agent.NotStartedError{Err: err}, agent.ExitFailed}
 	}
 	result, err := agent.Run(c.Context, cfg)
+	if not := (*agent.NotStartedError)(nil); errors.As(err, &not) {
+		discard()
+	}
 	if err != nil {
 		return status{err, result.ExitCode}
 	}
@@ -74,8 +77,8 @@ func runAction(c *cli.Context) error {
 	return nil
 }
 
-// runConfig reads all that a run depends on.
-func runConfig(c *cli.Context) (cfg agent.RunConfig, err error) {
+// runConfig reads all that a run depends on. What discard undoes is done last.
+func runConfig(c *cli.Context) (cfg agent.RunConfig, discard func(), err error) {
 	cfg = agent.RunConfig{
 		Name: c.String("name"), Args: c.Args().Slice(), User: c.String("user"), Strict: c.Bool("strict"),
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
@@ -85,7 +88,7 @@ func runConfig(c *cli.Context) (cfg agent.RunConfig, err error) {
 	case "audit":
 		cfg.Mode = abi.Audit
 	default:
-		return cfg, usage(c, "mode %q: unknown: nothing was started; use enforce or audit", mode)
+		return cfg, nil, usage(c, "mode %q: unknown: nothing was started; use enforce or audit", mode)
 	}
 	switch use := c.String("agent"); use {
 	case agent.AgentAuto, agent.AgentNever, agent.AgentRequire:
@@ -94,33 +97,52 @@ func runConfig(c *cli.Context) (cfg agent.RunConfig, err error) {
 			cfg.Agent = agent.AgentRequire // who names an agent means it
 		}
 	default:
-		return cfg, usage(c, "agent %q: unknown: nothing was started; use auto, never or require", use)
+		return cfg, nil, usage(c, "agent %q: unknown: nothing was started; use auto, never or require", use)
 	}
 	if cfg.Grants, err = grants(c); err != nil {
-		return cfg, err
+		return cfg, nil, err
 	}
 	if len(cfg.Args) == 0 {
-		return cfg, usage(c, "command: none given: nothing was started; write it after --")
+		return cfg, nil, usage(c, "command: none given: nothing was started; write it after --")
 	}
 	in, err := readInput(c, c.StringSlice("policy"))
 	if err != nil {
-		return cfg, err
+		return cfg, nil, err
 	}
 	if cfg.Plan, err = compiler.Compile(in); err != nil {
-		return cfg, err
+		return cfg, nil, err
 	}
 	cfg.Input = in
-	out, err := openLog(c)
-	if err != nil {
-		return cfg, err
-	}
-	cfg.Sink = agent.Output{JSON: c.Bool("json"), Quiet: c.Bool("quiet")}.To(out)
-	cfg.Sinks, err = openSinks(c)
-	return cfg, err
+	discard, err = openSinks(c, &cfg)
+	return cfg, discard, err
 }
 
-// openSinks opens the sinks beside the log: none, if one of them is not well named.
-func openSinks(c *cli.Context) ([]*agent.SinkQueue, error) {
+// openSinks opens where denials go; on an error no file is left that was not there.
+func openSinks(c *cli.Context, cfg *agent.RunConfig) (discard func(), err error) {
+	format := agent.Format{JSON: c.Bool("json"), Quiet: c.Bool("quiet")}
+	log := agent.OutputTo(c.App.ErrWriter, format)
+	if path := c.String("log"); path != "" {
+		if log, err = agent.OpenOutput(path, format); err != nil {
+			return nil, fmt.Errorf("log: %w", err)
+		}
+	}
+	others, err := openOthers(c)
+	if err == nil {
+		err = others.Check(log)
+	}
+	cfg.Sink, cfg.Sinks = log, others
+	discard = func() {
+		others.Discard()
+		log.Discard()
+	}
+	if err != nil {
+		discard()
+	}
+	return discard, err
+}
+
+// openOthers opens the sinks beside the log, as far as it comes.
+func openOthers(c *cli.Context) (list agent.SinkQueues, err error) {
 	wanted := c.StringSlice("sink")
 	for i, text := range wanted {
 		if _, argument, _ := strings.Cut(text, "="); argument == "" {
@@ -130,27 +152,13 @@ func openSinks(c *cli.Context) ([]*agent.SinkQueue, error) {
 			return nil, usage(c, "sink %q: twice: nothing was started; leave one out", text)
 		}
 	}
-	var list []*agent.SinkQueue
 	for _, text := range wanted {
 		kind, argument, _ := strings.Cut(text, "=")
 		q, err := agent.OpenSink(kind, argument, ".")
 		if err != nil {
-			return nil, err
+			return list, err
 		}
 		list = append(list, q)
 	}
 	return list, nil
-}
-
-// openLog returns where denials go.
-func openLog(c *cli.Context) (io.Writer, error) {
-	path := c.String("log")
-	if path == "" {
-		return c.App.ErrWriter, nil
-	}
-	file, err := agent.OpenLog(path)
-	if err != nil {
-		return nil, fmt.Errorf("log: %w: nothing was started; name another file", err)
-	}
-	return file, nil
 }
