@@ -184,3 +184,16 @@ func TestDenialsOfARunThatDoesNotComeBackAreLogged(t *testing.T) {
 		t.Errorf("%+v", w)
 	}
 }
+
+// What comes to a run that took its end, and is gone, is not kept for it.
+func TestDenialAfterTheEndIsNotKept(t *testing.T) {
+	q := newRunQueue(false)
+	q.finish(abi.Counters{})
+	if _, ok := q.put(abi.Event{}); !ok {
+		t.Error("it still takes what comes")
+	}
+	q.detach()
+	if _, ok := q.put(abi.Event{}); ok {
+		t.Error("kept for a run that is gone")
+	}
+}
