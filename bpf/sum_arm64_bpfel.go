@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "c1fec411a6d2899212ac7e1a0bd0b7f32dcc2dd020715c65797c42edec98dad6"
+const objectSum = "9a68dc2cc65de5c59f05cb00c9a4d815c4068eae88603a64fa6c53e4171734a3"

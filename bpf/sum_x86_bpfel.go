@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "69abff116698770e97b168b5274013f4ffda514ef0666b79a595e4cc98cec1a3"
+const objectSum = "4108552e21d6f96d441570bd57f4470ed7d0219b0ad4a288c8471366d472f981"

@@ -12,14 +12,21 @@ struct feed {
 	struct scratch *s;
 };
 
+/* The paths of a scratch, in their order there. */
 enum { TAKE_PATH, TAKE_DEST, TAKE_EXE };
+#define PLACE_OF(field) ((__builtin_offsetof(struct scratch, field) - __builtin_offsetof(struct scratch, path)) / sizeof(struct walked))
+_Static_assert(PLACE_OF(path) == TAKE_PATH && PLACE_OF(dest) == TAKE_DEST && PLACE_OF(exe) == TAKE_EXE, "paths of a scratch");
 
-/* taken returns the path that is taken: small stacks have no room for it. */
+/* taken returns the path that is taken: small stacks have no room for it. By its place,
+ * since the verifier would follow each branch through all that takes it. */
 static __always_inline const struct walked *taken(const struct scratch *s)
 {
 	u32 which = s->run.which;
 
-	return which == TAKE_DEST ? &s->dest : which == TAKE_EXE ? &s->exe : &s->path;
+	if (which > TAKE_EXE)
+		which = TAKE_PATH;
+	barrier_var(which);
+	return &s->path + which;
 }
 
 /* take returns the state after one more byte. */

@@ -165,8 +165,9 @@ static __noinline u32 compat_class(u32 nr)
 	return nr - OTHER(188, 226, 5, 226) < XATTRS ? CLASS_XATTR : CLASS_NONE;
 }
 
-/* class_of returns the class of a call_number. */
-static __always_inline u32 class_of(u32 nr)
+/* class_of returns the class of a call_number. Not static: the verifier would follow each
+ * class through what its caller does. */
+__noinline u32 class_of(u32 nr)
 {
 	return nr & COMPAT_CALL ? compat_class(nr & ~COMPAT_CALL) : native_class(nr);
 }

@@ -46,15 +46,24 @@ static __always_inline bool settles(u64 allowed, u64 need)
 	return !(need & ~allowed);
 }
 
-/* feed_dest takes what a dimension tests of a destination. */
-static __always_inline void feed_dest(struct feed *ctx, u32 which, u32 dim)
+/* feed takes what a dimension tests. A path is taken in one place: the verifier follows
+ * each. */
+static __always_inline void feed(struct feed *ctx, u32 dim, u32 view)
 {
-	const struct walked *p = which == TAKE_DEST ? &ctx->s->dest : &ctx->s->path;
+	struct scratch *s = ctx->s;
+	const struct walked *p;
+	/* A move's destination is the path that is not its resource. */
+	u32 which = !(view & OF_DEST) == (dim < DIM_UID) ? TAKE_PATH : TAKE_DEST;
 
-	if (dim != DIM_DEST_NAME)
+	if (dim == DIM_XATTR) {
+		feed_bytes(ctx, s->facts.xattr_len, (u64)s->xattr);
+	} else if (dim == DIM_DEST_NAME) {
+		p = which == TAKE_DEST ? &s->dest : &s->path;
+		if (view & MOVING && p->n)
+			feed_name(ctx, &p->c[0]);
+	} else if (dim < DIM_UID || view & MOVING) {
 		feed_path(ctx, which, dim == DIM_DEST_DIR ? 1 : 0);
-	else if (p->n)
-		feed_name(ctx, &p->c[0]);
+	}
 }
 
 /* class_in returns the class of the request in a dimension. */
@@ -73,13 +82,7 @@ static __always_inline u32 class_in(struct feed *ctx, u32 dim)
 	if (NUMBERS >> dim & 1)
 		return count(ctx, at, number_of(&s->facts, dim));
 	set_up(t, s, at);
-	/* A move's destination is the path that is not its resource. */
-	if (dim < DIM_UID)
-		feed_path(ctx, view & OF_DEST ? TAKE_DEST : TAKE_PATH, 0);
-	else if (dim == DIM_XATTR)
-		feed_bytes(ctx, s->facts.xattr_len, (u64)s->xattr);
-	else if (view & MOVING)
-		feed_dest(ctx, view & OF_DEST ? TAKE_PATH : TAKE_DEST, dim);
+	feed(ctx, dim, view);
 	return output(t, s);
 }
 

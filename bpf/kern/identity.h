@@ -53,7 +53,9 @@ static __always_inline u32 marked(struct task_struct *task)
 	return w ? w : mark_of(task->group_leader);
 }
 
-static __noinline u32 by_ancestor(void)
+/* by_ancestor is the workload of a cgroup above the current task's, 0 if there is none.
+ * Not static: the verifier looks at it once, not at each call. */
+__noinline u32 by_ancestor(void)
 {
 	for (int level = 0; level < MAX_ANCESTORS; level++) {
 		u64 id = bpf_get_current_ancestor_cgroup_id(level);

@@ -93,13 +93,20 @@ static __always_inline u64 slot_at(u64 h, u64 buckets, int i)
 	return (((i < 2 ? h & 0xffffffff : h >> 32) * buckets) >> 32) * 8 + (i & 1) * 4;
 }
 
-/* long_edge is edge for a name that no slot holds whole. */
-static __noinline bool long_edge(const u64 *t, struct scratch *s, const struct component *c)
+/* long_edge is edge for a name that no slot holds whole. Not static: the verifier looks
+ * at it once, not at each call. */
+__noinline int long_edge(struct scratch *s, const struct component *c)
 {
-	u64 mask = arena_mask, plan = s->at.plan, node = s->at.node, len = c->len;
-	u64 edges = W(plan + HDR_EDGES), buckets = W(plan + HDR_SIZE) >> 32;
-	u64 h = load_long(s, c, (W(plan + HDR_SEED) ^ (node | len << 32)) * HASH_MUL);
+	u64 mask = arena_mask, *t = arena_base(), plan, node, len, edges, buckets, h;
 
+	if (!s || !c || !t)
+		return false;
+	plan = s->at.plan;
+	node = s->at.node;
+	len = c->len;
+	edges = W(plan + HDR_EDGES);
+	buckets = W(plan + HDR_SIZE) >> 32;
+	h = load_long(s, c, (W(plan + HDR_SEED) ^ (node | len << 32)) * HASH_MUL);
 	for (int i = 0; i < 4; i++) {
 		u64 at = plan + (u32)edges + slot_at(h, buckets, i);
 
@@ -122,7 +129,7 @@ static __always_inline bool edge(const u64 *t, struct scratch *s, const struct c
 	u64 edges, buckets, h;
 
 	if (len > INLINE_NAME)
-		return long_edge(t, s, c);
+		return long_edge(s, c);
 	edges = plan + (u32)W(plan + HDR_EDGES);
 	buckets = W(plan + HDR_SIZE) >> 32;
 	h = hash_end(hash_word(hash_word((W(plan + HDR_SEED) ^ (node | len << 32)) * HASH_MUL, a), b));

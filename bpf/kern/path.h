@@ -64,6 +64,19 @@ static __always_inline void put_remote(struct component *c, u64 len, u64 name)
 	put_name(c, len, w[0], w[1]);
 }
 
+/* put_short reads a short name whose address is noted. Not static: the verifier looks at
+ * it once, not at each step of a walk. */
+__noinline int put_short(struct component *c)
+{
+	u64 w[2] = {};
+
+	if (!c)
+		return -1;
+	bpf_probe_read_kernel(w, sizeof(w), (void *)c->a);
+	put_name(c, c->len, w[0], w[1]);
+	return 0;
+}
+
 /* note_direct notes the name of a typed dentry. */
 static __always_inline void note_direct(struct component *c, struct dentry *d)
 {
@@ -79,10 +92,14 @@ static __always_inline void note_direct(struct component *c, struct dentry *d)
 		words = (const u64 *)((struct dentry___short *)d)->d_shortname.string;
 		barrier_var(words);
 	}
-	if (len > INLINE_NAME || name != (u64)words)
-		put_remote(c, len, name);
-	else
+	if (len <= INLINE_NAME && name == (u64)words) {
 		put_name(c, len, words[0], words[1]);
+		return;
+	}
+	c->len = len;
+	c->a = name;
+	if (len <= INLINE_NAME)
+		put_short(c);
 }
 
 /* walk_direct follows typed dentries, at most MAX_DIRECT, up to the root of
@@ -98,9 +115,9 @@ static __always_inline struct dentry *walk_direct(struct walked *w, struct vfsmo
 		parent = d->d_parent;
 		if (parent == d)
 			return d;
-		note_direct(&w->c[i], d);
 		w->flags |= parent->d_flags;
 		w->n = i + 1;
+		note_direct(&w->c[i], d);
 		d = parent;
 	}
 	return d;

@@ -5,8 +5,8 @@ import "testing"
 // Budgets of the verifier, in instructions that it looks at. The kernel gives up
 // at a million for one program.
 const (
-	totalBudget   = 1_900_000
-	programBudget = 100_000
+	totalBudget   = 1_600_000
+	programBudget = 80_000
 )
 
 // TestVerifierBudget loads everything and looks at what the verifier had to do.
