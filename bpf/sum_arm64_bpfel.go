@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "9a68dc2cc65de5c59f05cb00c9a4d815c4068eae88603a64fa6c53e4171734a3"
+const objectSum = "18b391a1def109832c74b69f5fd71d492e17b9f46fe248de4d8c9603f6d63f8d"

@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "4108552e21d6f96d441570bd57f4470ed7d0219b0ad4a288c8471366d472f981"
+const objectSum = "e7f0465cfe879d5bf8151a0ad00a2943dcca28849112942d12bd47b83cdea3ad"

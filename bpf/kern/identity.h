@@ -29,14 +29,13 @@ static __always_inline int mark(struct task_struct *task, u32 w)
 	return mark_as(task, w, &as);
 }
 
-static __always_inline u32 mark_of(struct task_struct *task)
+/* mark_in is mark_of for a task that has storage. */
+static __always_inline u32 mark_in(struct task_struct *task)
 {
 	u64 key = (u64)task;
 	struct member *m;
 	u32 *w;
 
-	if (!task->bpf_storage)
-		return 0;
 	w = bpf_task_storage_get(&tasks, task, 0, 0);
 	if (w)
 		return *w;
@@ -44,13 +43,23 @@ static __always_inline u32 mark_of(struct task_struct *task)
 	return m ? m->workload : 0;
 }
 
+static __always_inline u32 mark_of(struct task_struct *task)
+{
+	return task->bpf_storage ? mark_in(task) : 0;
+}
+
 /* marked asks the thread and its process: who is moved into a cgroup with all
- * its threads is marked by its leader. */
+ * its threads is marked by its leader. Pointers are read before anything branches: on
+ * 6.12 the verifier looks long for what one leads to, on each way by which it comes. */
 static __always_inline u32 marked(struct task_struct *task)
 {
-	u32 w = mark_of(task);
+	struct task_struct *leader = task->group_leader;
+	void *own = task->bpf_storage, *leaders = leader->bpf_storage;
+	u32 w;
 
-	return w ? w : mark_of(task->group_leader);
+	barrier_var(leaders);
+	w = own ? mark_in(task) : 0;
+	return w || !leaders ? w : mark_in(leader);
 }
 
 /* by_ancestor is the workload of a cgroup above the current task's, 0 if there is none.
