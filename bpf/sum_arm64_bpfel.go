@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "18b391a1def109832c74b69f5fd71d492e17b9f46fe248de4d8c9603f6d63f8d"
+const objectSum = "d475b2023222532f6c38eb052ded78ee3c0fcca3b5d553a5843639a785d9e0ed"

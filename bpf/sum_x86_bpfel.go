@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "e7f0465cfe879d5bf8151a0ad00a2943dcca28849112942d12bd47b83cdea3ad"
+const objectSum = "551fb466cca8b5032418d9202b5a65223864467e1b6ba84dee8313d6c64babff"

@@ -208,13 +208,13 @@ static __always_inline int enter(u32 w, u32 how, u64 need, struct workload **wl,
 		d->reason = REASON_BOUNDARY;
 		return 0;
 	}
-	handled = W(plan + HDR_HANDLED);
-	if (!(need & handled))
-		return 1;
-	if (d->mode == MODE_LOCKDOWN) {
+	if (d->mode == MODE_LOCKDOWN) { /* of what the policies do not handle, too */
 		d->reason = REASON_LOCKDOWN;
 		return 0;
 	}
+	handled = W(plan + HDR_HANDLED);
+	if (!(need & handled))
+		return 1;
 	need &= handled | NEED_FLAGS;
 	if (!(need & NEED_WALK) && settles(W(plan + HDR_EVERYWHERE + d->kind), need))
 		return 1;

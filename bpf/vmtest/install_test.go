@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/compiler"
 )
 
 // TestSwap changes plans under readers. Every verdict must be that of a plan,
@@ -197,7 +198,7 @@ func TestAudit(t *testing.T) {
 	})
 }
 
-// TestLockdown refuses everything that is handled, at once.
+// TestLockdown refuses everything that reaches a hook, at once.
 func TestLockdown(t *testing.T) {
 	s := newStage(t, permit("*", "@/"))
 	s.tree("key", "old", "lower/file")
@@ -218,7 +219,7 @@ func TestLockdown(t *testing.T) {
 		{"rename is denied", []string{"rename", "@/old", "@/new"}, eacces, moved},
 		{"execution is denied", []string{"exec", "@/key"}, eacces, locked("execute", "@/key")},
 		{"open on an overlay is denied", []string{"open", "r", "@/ovl/file"}, eacces, locked("open,read", "@/ovl/file")},
-		{"stat is not handled and allowed", []string{"stat", "@/key"}, 0, denial{}},
+		{"stat has no hook here and is allowed", []string{"stat", "@/key"}, 0, denial{}},
 	} {
 		must(t, chmodX(s.at("@/key")))
 		s.step(c.name, map[bool]result{true: isAllowed, false: isDenied}[c.errno == 0], func() {
@@ -236,6 +237,28 @@ func TestLockdown(t *testing.T) {
 	}
 	must(t, s.SetMode(s.id, abi.Enforce))
 	s.run(trial{name: "end of lockdown is the policy again", probe: []string{"open", "r", "@/key"}})
+}
+
+// TestLockdownOfWhatIsNotHandled refuses what no policy of the workload decides, too.
+func TestLockdownOfWhatIsNotHandled(t *testing.T) {
+	s := newStage(t)
+	s.tree("key")
+	handled := abi.EnforcedActions &^ abi.MaskOf(abi.Chmod)
+	plan := must1(compiler.Compile(compiler.Input{Principal: `User::"tester"`, Handled: handled,
+		Sources: []compiler.Source{{Name: "test.cedar", Text: []byte(base(s.exe))}}}))(t)
+	must1(s.Install(s.id, plan.Table.Words(), abi.Enforce))(t)
+	chmod := []string{"chmod", "@/key"}
+	s.run(trial{name: "chmod that is not handled is allowed", probe: chmod})
+	s.step("chmod is denied at once", isDenied, func() {
+		a := s.start("", nil, eacces, append([]string{"gate"}, chmod...)...)
+		a.ready()
+		must(s.t, s.SetMode(s.id, abi.Lockdown))
+		a.pass()
+		a.wait()
+		s.expectDenied(a, denial{actions: "chmod", path: "@/key", reason: abi.ReasonLockdown, mode: abi.Lockdown})
+	})
+	must(t, s.SetMode(s.id, abi.Enforce))
+	s.run(trial{name: "chmod after the lockdown is allowed", probe: chmod})
 }
 
 func chmodX(path string) error { return syscall.Chmod(path, 0o755) }

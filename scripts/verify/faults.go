@@ -49,7 +49,7 @@ func (r *report) withFaults(ctx context.Context, o options, s machineTest) []mac
 	}
 	faults, asks, runs := s, s, s
 	s.skip = strings.Join([]string{faultTests, askTests, runTests, unitTests}, "|")
-	faults.where, faults.run, faults.boot = ", faults", faultTests, ""
+	faults.where, faults.run = ", faults", faultTests
 	faults.icount = true
 	asks.where, asks.run = ", asks", askTests
 	asks.cpus = "2" // arguments are changed while they are judged
