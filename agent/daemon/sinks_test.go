@@ -89,3 +89,13 @@ func TestReloadsCostNoDenial(t *testing.T) {
 		t.Errorf("%d given, %d delivered; %+v", given, s.Delivered, c)
 	}
 }
+
+func TestPrincipalThatIsNoEntityHasItsPlace(t *testing.T) {
+	y := newYard(t)
+	d, kill := y.up()
+	defer kill()
+	y.write("agent.yaml", strings.Replace(yardConfig, `User::"one"`, "one", 1))
+	if err := d.Reload(); err == nil || !strings.Contains(err.Error(), `agent.yaml:7:16: workload one: principal: "one" is not a Cedar entity`) {
+		t.Errorf("%v", err)
+	}
+}

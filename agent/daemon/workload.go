@@ -183,6 +183,9 @@ func (k *keeper) stageOne(declared *config.Workload) (*staged, error) {
 	}
 	if s.plan == nil {
 		if s.plan, err = compiler.Compile(s.memory.Input); err != nil {
+			if texts := (compiler.Errors)(nil); !errors.As(err, &texts) { // those have their place
+				err = declared.Errorf("principal", "workload %s: %w", declared.Name, err)
+			}
 			return nil, err
 		}
 	}

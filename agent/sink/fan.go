@@ -85,7 +85,7 @@ func (f *Fan) Event(e *Event) error {
 // Discard closes all, before anything was handed over: files that were made for it are
 // removed.
 func (f *Fan) Discard() {
-	if log, ok := f.First.(*File); ok {
+	if log, ok := f.First.(onFile); ok {
 		log.Discard()
 	}
 	f.Others.Discard()

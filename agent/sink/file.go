@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -100,12 +101,9 @@ func (f Format) To(w io.Writer) Output {
 // OpenFile opens a file to append to, made for its owner alone. A fifo that nobody reads
 // is an error: to open it would wait.
 func OpenFile(name string, format Format) (*File, error) {
-	const flags = os.O_WRONLY | os.O_APPEND | os.O_CREATE | unix.O_NONBLOCK
-	file, err := os.OpenFile(name, flags|os.O_EXCL, 0o600)
-	made := err == nil
-	if errors.Is(err, fs.ErrExist) {
-		file, err = os.OpenFile(name, flags, 0o600)
-	}
+	_, err := os.Stat(name)
+	made := errors.Is(err, fs.ErrNotExist)
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NONBLOCK, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("%w: nothing is changed; name another file, or make its folder", err)
 	}
@@ -164,26 +162,37 @@ func (f *File) Discard() {
 	if f.file == nil {
 		return
 	}
-	info, err := f.file.Stat()
+	info := f.regular()
 	f.file.Close()
-	if err == nil && f.made && info.Size() == 0 {
-		os.Remove(f.file.Name())
+	if info == nil || !f.made || info.Size() > 0 {
+		return
 	}
+	name, err := filepath.EvalSymlinks(f.file.Name()) // a link was there before
+	if err != nil {
+		return
+	}
+	if now, err := os.Lstat(name); err == nil && os.SameFile(now, info) {
+		os.Remove(name)
+	}
+}
+
+func (f *File) regular() os.FileInfo {
+	if f.file == nil {
+		return nil
+	}
+	if info, err := f.file.Stat(); err == nil && info.Mode().IsRegular() {
+		return info
+	}
+	return nil
 }
 
 // isSame reports whether two sinks write to one regular file.
 func isSame(a, b Sink) bool {
-	var infos []os.FileInfo
-	for _, s := range []Sink{a, b} {
-		f, ok := s.(*File)
-		if !ok || f.file == nil {
-			return false
-		}
-		info, err := f.file.Stat()
-		if err != nil || !info.Mode().IsRegular() {
-			return false
-		}
-		infos = append(infos, info)
+	one, ok := a.(onFile)
+	other, also := b.(onFile)
+	if !ok || !also {
+		return false
 	}
-	return os.SameFile(infos[0], infos[1])
+	info, others := one.regular(), other.regular()
+	return info != nil && others != nil && os.SameFile(info, others)
 }

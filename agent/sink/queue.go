@@ -142,7 +142,7 @@ func (q *Queue) end() error {
 
 // Discard ends a sink that nothing was handed to.
 func (q *Queue) Discard() {
-	if f, ok := q.to.(*File); ok {
+	if f, ok := q.to.(onFile); ok {
 		f.Discard()
 	}
 	_ = q.Close()

@@ -1,5 +1,7 @@
 package sink
 
+import "os"
+
 // Sink takes events. One that is handed to a Queue is called by one goroutine at a
 // time.
 type Sink interface {
@@ -7,6 +9,15 @@ type Sink interface {
 	Event(*Event) error
 	// Close ends it, after all else.
 	Close() error
+}
+
+// onFile is a sink that keeps a file. One that wraps a File embeds it, and is one, too.
+type onFile interface {
+	// Discard closes it before anything was handed over: a file that was made for it is
+	// removed.
+	Discard()
+	// regular tells the file, if it is a regular one.
+	regular() os.FileInfo
 }
 
 // Output takes what happens during a run. Calls come from one goroutine at a

@@ -116,7 +116,7 @@ func explainRequest(c *cli.Context) (abi.Request, error) {
 		return q, usage(c, "dest: %s has no destination: nothing was decided; leave it out", q.Action)
 	}
 	if q.Dest == "" && q.Action == abi.Move {
-		return q, usage(c, "dest: missing: nothing was decided; name the destination of the move")
+		return q, usage(c, "dest: missing: nothing was decided; write --dest PATH")
 	}
 	if q.Xattr != "" && q.Action != abi.SetXattr {
 		return q, usage(c, "xattr: %s is not about an attribute: nothing was decided; leave it out", q.Action)

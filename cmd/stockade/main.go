@@ -137,6 +137,9 @@ func usageError(c *cli.Context, err error, _ bool) error {
 		if name == "version" || strings.EqualFold(name, "v") {
 			hint = ". Did you mean `stockade version`?"
 		}
+		if name == "policy" || name == "p" {
+			hint = ". Write the files without a flag"
+		}
 	}
 	return usage(c, "%s: %s; see `%s --help`%s", what, undone(c), c.Command.HelpName, hint)
 }

@@ -233,6 +233,7 @@ func TestUsageErrorsHelp(t *testing.T) {
 		{[]string{""}, 2, "stockade: : unknown verb: nothing was done"},
 		{[]string{"--version"}, 2, "stockade: --version: unknown flag: nothing was done; see `stockade --help`. Did you mean `stockade version`?"},
 		{[]string{"-V"}, 2, "Did you mean `stockade version`?"},
+		{[]string{"check", "--policy", "x"}, 2, "unknown flag: nothing was done; see `stockade check --help`. Write the files without a flag"},
 		{[]string{"policy"}, 2, ""},
 		{[]string{"key"}, 2, ""},
 		{[]string{"mode", "ci", "lockdwn"}, 2, `mode "lockdwn": unknown: nothing was done; use enforce, audit or lockdown`},
@@ -338,10 +339,16 @@ func TestRunThatIsRefusedLeavesNoFiles(t *testing.T) {
 	if err := os.WriteFile(kept, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(log, link); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		want string
 		args []string
 	}{
+		{"not a workload's name", []string{"--name", "A/B", "--log", link}},
+		{"writes to the file of the log or of another sink", []string{"--log", link, "--sink", "text=" + log}},
 		{"not a workload's name", []string{"--name", "A/B", "--log", log, "--sink", "json=" + sink, "--sink", "text=" + kept}},
 		{"no such file or directory: nothing is changed", []string{"--log", log, "--sink", "json=" + sink, "--sink", "json=" + dir + "/none/x"}},
 		{"sink json " + sink + ": writes to the file of the log or of another sink", []string{"--log", sink, "--sink", "json=" + sink}},
@@ -355,6 +362,9 @@ func TestRunThatIsRefusedLeavesNoFiles(t *testing.T) {
 		if left, err := filepath.Glob(dir + "/*"); err != nil || !slices.Equal(left, []string{kept}) {
 			t.Errorf("%q: left %q, %v", c.args, left, err)
 		}
+	}
+	if _, err := os.Lstat(link); err != nil {
+		t.Error(err)
 	}
 	if info, err := os.Stat("/dev/null"); err != nil || info.Mode().IsRegular() {
 		t.Fatal(info, err)
