@@ -101,6 +101,7 @@ const (
 	kernProgPutUnusedFd             = "put_unused_fd"
 	kernProgRegisterRoot            = "register_root"
 	kernProgRetire                  = "retire"
+	kernProgRoll                    = "roll"
 	kernProgSbKernMount             = "sb_kern_mount"
 	kernProgSbMount                 = "sb_mount"
 	kernProgSbPivotroot             = "sb_pivotroot"
@@ -259,6 +260,7 @@ type kernProgramSpecs struct {
 	PutUnusedFd             *ebpf.ProgramSpec `ebpf:"put_unused_fd"`
 	RegisterRoot            *ebpf.ProgramSpec `ebpf:"register_root"`
 	Retire                  *ebpf.ProgramSpec `ebpf:"retire"`
+	Roll                    *ebpf.ProgramSpec `ebpf:"roll"`
 	SbKernMount             *ebpf.ProgramSpec `ebpf:"sb_kern_mount"`
 	SbMount                 *ebpf.ProgramSpec `ebpf:"sb_mount"`
 	SbPivotroot             *ebpf.ProgramSpec `ebpf:"sb_pivotroot"`
@@ -501,6 +503,7 @@ type kernPrograms struct {
 	PutUnusedFd             *ebpf.Program `ebpf:"put_unused_fd"`
 	RegisterRoot            *ebpf.Program `ebpf:"register_root"`
 	Retire                  *ebpf.Program `ebpf:"retire"`
+	Roll                    *ebpf.Program `ebpf:"roll"`
 	SbKernMount             *ebpf.Program `ebpf:"sb_kern_mount"`
 	SbMount                 *ebpf.Program `ebpf:"sb_mount"`
 	SbPivotroot             *ebpf.Program `ebpf:"sb_pivotroot"`
@@ -608,6 +611,7 @@ func (p *kernPrograms) Close() error {
 		p.PutUnusedFd,
 		p.RegisterRoot,
 		p.Retire,
+		p.Roll,
 		p.SbKernMount,
 		p.SbMount,
 		p.SbPivotroot,

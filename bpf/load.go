@@ -241,7 +241,7 @@ func attachOne(p program) (l link.Link, err error) {
 	case err != nil:
 	case p.Type() == ebpf.LSM:
 		l, err = link.AttachLSM(link.LSMOptions{Program: p.Program})
-	case p.name == retireIter:
+	case p.name == retireIter || p.name == rollIter:
 		l, err = link.AttachIter(link.IterOptions{Program: p.Program})
 	case p.Type() == ebpf.Tracing:
 		l, err = link.AttachTracing(link.TracingOptions{Program: p.Program})

@@ -34,16 +34,18 @@ func retirer(t *testing.T) *Enforcer {
 	refused(err)
 	choose(spec, groupAlways)
 	for name := range spec.Programs {
-		if name != retireIter {
+		if name != retireIter && name != rollIter {
 			delete(spec.Programs, name)
 		}
 	}
 	e := &Enforcer{maps: map[string]*ebpf.Map{}, links: map[string]link.Link{}}
 	coll, err := loadShared(spec, e.maps, types)
 	refused(err)
-	l, err := attachOne(program{retireIter, coll.Programs[retireIter]})
-	refused(err)
-	e.links[retireIter] = l
+	for name, p := range coll.Programs {
+		l, err := attachOne(program{name, p})
+		refused(err)
+		e.links[name] = l
+	}
 	coll.Close()
 	e.store, err = openStore(e.maps)
 	refused(err)

@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "d475b2023222532f6c38eb052ded78ee3c0fcca3b5d553a5843639a785d9e0ed"
+const objectSum = "b55d9b473231c530a3b999015f1bdad7c26c3c670d1a5a3628197eeecdb22bad"

@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "551fb466cca8b5032418d9202b5a65223864467e1b6ba84dee8313d6c64babff"
+const objectSum = "1ca4b8217b8451f7885655fe03223c0d5b07772b1b466529edfab76d72f1df30"

@@ -196,7 +196,7 @@ SEC("lsm/path_rename")
 int BPF_PROG(path_rename, struct path *old_dir, struct dentry *old, struct path *new_dir, struct dentry *new,
 	     unsigned int flags)
 {
-	u32 w = who(), op = flags & RENAME_EXCHANGE ? OP_EXCHANGE : OP_RENAME, how;
+	u32 w = who_apart(), op = flags & RENAME_EXCHANGE ? OP_EXCHANGE : OP_RENAME, how;
 
 	if (!w)
 		return 0;
@@ -207,7 +207,7 @@ int BPF_PROG(path_rename, struct path *old_dir, struct dentry *old, struct path 
 SEC("lsm/path_link")
 int BPF_PROG(path_link, struct dentry *old, struct path *new_dir, struct dentry *new)
 {
-	u32 w = who();
+	u32 w = who_apart();
 
 	/* link(2) refuses two mounts: the old name is on the new one's. */
 	return w ? decide_move(w, new_dir->mnt, old, new, OP_LINK | pins(new_dir)) : 0;

@@ -11,6 +11,7 @@
  * tp cgroup_attach    a task that is moved in is marked, so that it is not free again when it leaves
  * register_root       (called by the loader) notes the caller's root as a workload's root
  * iter retire         (read by the agent) gives the tasks of a workload that ended to another
+ * iter roll           (read by the agent) lists the tasks of all workloads
  */
 #include "identity.h"
 #include "verdict.h"
@@ -139,8 +140,12 @@ struct {
 	__type(value, struct retirement);
 } retirement SEC(".maps");
 
+struct seq_file;
+struct bpf_iter_meta {
+	struct seq_file *seq;
+} __attribute__((preserve_access_index));
 struct bpf_iter__task {
-	void *meta;
+	struct bpf_iter_meta *meta;
 	struct task_struct *task;
 } __attribute__((preserve_access_index));
 
@@ -165,5 +170,32 @@ int retire(struct bpf_iter__task *ctx)
 	m = bpf_map_lookup_elem(&members, &key);
 	if (m && m->workload == r->from && *slot == r->to)
 		m->workload = r->to;
+	return 0;
+}
+
+/* A thread of a workload: twin of rollEntry in bpf/roll.go. */
+struct roll_entry {
+	u64 started; /* CLOCK_BOOTTIME, in nanoseconds */
+	u32 pid, tgid, workload;
+	u32 dead; /* it has ended, and nobody has asked how */
+};
+
+/* roll tells of every thread that has a number, whatever cgroup it is in. */
+SEC("iter/task")
+int roll(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct roll_entry e = {};
+
+	if (!task)
+		return 0;
+	e.workload = marked(task);
+	if (!e.workload)
+		return 0;
+	e.started = task->start_boottime;
+	e.pid = task->pid;
+	e.tgid = task->tgid;
+	e.dead = task->exit_state != 0;
+	bpf_seq_write(ctx->meta->seq, &e, sizeof(e));
 	return 0;
 }

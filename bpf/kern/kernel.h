@@ -271,6 +271,8 @@ struct task_struct {
 	int pid;
 	int tgid;
 	u64 self_exec_id;
+	u64 start_boottime;
+	int exit_state;
 	u32 flags;
 	unsigned in_execve : 1;
 };

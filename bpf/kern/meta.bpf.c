@@ -163,7 +163,7 @@ int BPF_PROG(inode_setattr)
 	valid = BPF_CORE_READ((struct iattr *)attr, ia_valid);
 	if (valid & ATTR_OTHER || !(valid & ATTR_TIMES))
 		return 0;
-	w = who();
+	w = who_apart();
 	if (!w || by_kernel())
 		return 0;
 	bpf_get_func_arg(ctx, at, &dentry);
