@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"syscall"
@@ -78,15 +79,32 @@ func at(name string) (*Group, error) {
 	if name == "" || name == "." || name == ".." || filepath.Base(name) != name {
 		return nil, fmt.Errorf("cgroup %q: not a single path component: it is not used; choose another name", name)
 	}
+	return handle(path.Join(Parent, name))
+}
+
+// handle is at for any group.
+func handle(rel string) (*Group, error) {
 	mount, err := Mountpoint()
 	if err != nil {
 		return nil, err
 	}
-	manager, err := cgroup2.Load("/"+Parent+"/"+name, cgroup2.WithMountpoint(mount))
+	manager, err := cgroup2.Load("/"+rel, cgroup2.WithMountpoint(mount))
 	if err != nil {
-		return nil, fmt.Errorf("cgroup %q: %w: it is not used; choose another name", name, err)
+		return nil, fmt.Errorf("cgroup %q: %w: it is not used; choose another name", rel, err)
 	}
-	return &Group{name: name, path: filepath.Join(mount, Parent, name), manager: manager}, nil
+	return &Group{name: path.Base(rel), path: filepath.Join(mount, rel), manager: manager}, nil
+}
+
+// OpenAt is Open for any group, by its path below the mount point.
+func OpenAt(rel string) (*Group, error) {
+	g, err := handle(rel)
+	if err != nil {
+		return nil, err
+	}
+	if g.absent() {
+		return nil, fmt.Errorf("cgroup %s: %w: there is nothing to act on; check the name", rel, fs.ErrNotExist)
+	}
+	return g, nil
 }
 
 // Name returns the group's last path component.

@@ -24,12 +24,12 @@ func (g *Group) Kill(limit time.Duration) (killed int, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	for {
-		err := g.write("cgroup.kill", "1")
-		if errors.Is(err, fs.ErrNotExist) && g.absent() {
+		err := g.SendKill()
+		if errors.Is(err, fs.ErrNotExist) {
 			return 0, nil
 		}
 		if err != nil {
-			return 0, fmt.Errorf("cgroup %s: %w: its processes were not killed; kill them by hand", g.path, err)
+			return 0, err
 		}
 		round, done := context.WithTimeout(ctx, killRepeat)
 		err = g.await(round, "populated", false)
@@ -44,6 +44,19 @@ func (g *Group) Kill(limit time.Duration) (killed int, err error) {
 			return killed, fmt.Errorf("cgroup %s: %w: whether it is empty is not known; look at its cgroup.procs", g.path, err)
 		}
 	}
+}
+
+// SendKill sends SIGKILL to every process of the group and beneath it, and waits for
+// nothing. The error is fs.ErrNotExist for a group that is gone.
+func (g *Group) SendKill() error {
+	err := g.write("cgroup.kill", "1")
+	if err != nil && g.absent() {
+		return fmt.Errorf("cgroup %s: %w", g.path, fs.ErrNotExist)
+	}
+	if err != nil {
+		return fmt.Errorf("cgroup %s: %w: its processes were not killed; kill them by hand", g.path, err)
+	}
+	return nil
 }
 
 // Freeze stops every process of the group and beneath it, and returns once

@@ -35,17 +35,23 @@ func event(file io.ReaderAt, key string) (bool, error) {
 }
 
 // Populated reports whether a process is in the group or beneath it.
-func (g *Group) Populated() (bool, error) {
+func (g *Group) Populated() (bool, error) { return g.has("populated", "empty") }
+
+// Frozen reports whether all its processes stand still, and those beneath.
+func (g *Group) Frozen() (bool, error) { return g.has("frozen", "frozen") }
+
+// has reads one key of cgroup.events.
+func (g *Group) has(key, what string) (bool, error) {
 	file, err := os.Open(filepath.Join(g.path, "cgroup.events"))
 	if err != nil {
-		return false, fmt.Errorf("cgroup: %w: whether it is empty is not known; check that it is a cgroup", err)
+		return false, fmt.Errorf("cgroup: %w: whether it is %s is not known; check that it is a cgroup", err, what)
 	}
 	defer file.Close()
-	populated, err := event(file, "populated")
+	value, err := event(file, key)
 	if err != nil {
-		return false, fmt.Errorf("cgroup %s: cgroup.events: %w: whether it is empty is not known; check the kernel", g.path, err)
+		return false, fmt.Errorf("cgroup %s: cgroup.events: %w: whether it is %s is not known; check the kernel", g.path, err, what)
 	}
-	return populated, nil
+	return value, nil
 }
 
 // Watch sends the state of Populated now and at each change, and closes the
