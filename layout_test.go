@@ -45,8 +45,9 @@ var layout = []struct {
 	{"agent/host", []string{"agent/delivery", "bpf", "bpf/abi", "bpf/fault"}},
 	{"agent/host/hosttest", []string{"agent/*", "compiler", "bpf", "bpf/abi", "cgroup"}}, // fakes, for tests
 	{"agent/hold", []string{"agent/host", "agent/explain", "agent/image", "agent/fanotify", "agent/sink", "agent/api", "compiler", "bpf", "bpf/abi", "bpf/fault"}},
+	{"agent/respond", []string{"agent/api", "cgroup", "bpf", "bpf/abi", "bpf/fault"}},
 	{"agent/run", []string{"agent/host", "agent/delivery", "agent/explain", "agent/sink", "agent/api", "compiler", "bpf", "bpf/abi", "cgroup"}},
-	{"agent/daemon", []string{"agent/run", "agent/hold", "agent/host", "agent/delivery", "agent/explain", "agent/policies", "agent/sink", "agent/config", "agent/api",
+	{"agent/daemon", []string{"agent/run", "agent/hold", "agent/respond", "agent/host", "agent/delivery", "agent/explain", "agent/policies", "agent/sink", "agent/config", "agent/api",
 		"compiler", "bpf", "bpf/abi", "bpf/fault", "cgroup", "inotify"}},
 	{"agent", []string{"agent/daemon", "agent/run", "agent/decide", "agent/policies", "agent/host", "agent/sink", "agent/config", "agent/api", "compiler", "bpf/abi"}},
 	{"cmd/stockade", []string{"agent", "compiler", "compiler/report", "cgroup", "bpf", "bpf/abi"}},

@@ -24,6 +24,18 @@ type (
 	Answer = api.Answer
 	// Change is what a change came to.
 	Change = api.Change
+	// Respond asks to stop a workload, Response is what was verified.
+	Respond  = api.Respond
+	Response = api.Response
+)
+
+// What Respond can ask for.
+const (
+	VerbLockdown = api.VerbLockdown
+	VerbFreeze   = api.VerbFreeze
+	VerbThaw     = api.VerbThaw
+	VerbKill     = api.VerbKill
+	VerbUnlock   = api.VerbUnlock
 )
 
 // ErrNoAgent is an error about a socket behind which no agent listens.
@@ -35,6 +47,9 @@ const DefaultSocket = config.DefaultSocket
 
 // NewClient returns a client of the agent behind a socket.
 func NewClient(socket string) *Client { return api.NewClient(socket) }
+
+// Token renders text that a workload may have chosen as one word of a line.
+func Token(text string) string { return sink.Token(text) }
 
 // Plural counts things, of which word names one.
 func Plural[N int | uint32 | uint64](n N, word string) string { return sink.Plural(n, word) }

@@ -31,6 +31,16 @@ func NewClient(socket string) *Client {
 	return &Client{socket, http.Client{Transport: &http.Transport{DialContext: dial}}}
 }
 
+// Listens reports whether something listens where the agent does.
+func (c *Client) Listens() bool {
+	conn, err := net.Dial("unix", c.socket)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
+}
+
 // ErrNoAgent is an error about a socket behind which no agent listens.
 var ErrNoAgent = errors.New("no agent")
 

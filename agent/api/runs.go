@@ -85,6 +85,7 @@ type RunEnd struct {
 type RunTaken struct {
 	Denials uint64 `json:"denials"`
 	Lost    uint64 `json:"lost"` // of these, those that it could not write
+	Told    uint64 `json:"told"` // of the lost, those that an agent was told of
 	Last    uint64 `json:"last"` // the sequence number of the last
 }
 

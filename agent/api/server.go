@@ -23,6 +23,7 @@ type Backend interface {
 	Apply(name string, p Policy) (Change, error)
 	Rollback(name string) (Change, error)
 	SetMode(name, mode string) (Change, error)
+	Respond(name string, r Respond) (Response, error)
 	Asks() (Asks, error)
 	Answer(id string, a Answer) (Change, error)
 	Reload() error
@@ -76,6 +77,13 @@ func NewServer(b Backend, allow func(Peer) error) *http.Server {
 		if decode(w, r, &m) {
 			change, err := b.SetMode(r.PathValue("name"), m.Mode)
 			answer(w, change, err)
+		}
+	})
+	mux.HandleFunc("POST /v1/workloads/{name}/respond", func(w http.ResponseWriter, r *http.Request) {
+		var ask Respond
+		if decode(w, r, &ask) {
+			response, err := b.Respond(r.PathValue("name"), ask)
+			answer(w, response, err)
 		}
 	})
 	mux.HandleFunc("GET /v1/asks", func(w http.ResponseWriter, r *http.Request) {

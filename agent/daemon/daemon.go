@@ -31,6 +31,7 @@ type Daemon struct {
 	*keeper
 	*runs
 	groups *groups
+	responses
 
 	over chan error // why the daemon ends
 	once sync.Once
@@ -61,7 +62,8 @@ func (m machine) serve(ctx context.Context, file string, std io.Writer) error {
 
 func newDaemon(m machine, file string, std io.Writer) *Daemon {
 	k := &keeper{machine: m, std: std, all: newRegistry(), book: newNotebook(std), figures: &figures{}, tickets: &tickets{}}
-	return &Daemon{keeper: k, runs: &runs{keeper: k, quit: make(chan struct{})}, file: file, started: time.Now(), over: make(chan error, 1)}
+	return &Daemon{keeper: k, runs: &runs{keeper: k, quit: make(chan struct{})}, file: file, started: time.Now(), over: make(chan error, 1),
+		responses: responses{open: map[string]*responding{}}}
 }
 
 // open does everything up to the point where all that is declared is enforced.
@@ -225,13 +227,15 @@ func (d *Daemon) run(ctx context.Context) error {
 	err = d.wait(ctx)
 	err = errors.Join(err, events.Close(), metrics.Close())
 	reading.Wait()
-	close(d.quit) // runs take what was read; the rest is the next agent's
+	close(d.quit) // runs take what was read; what is on the ring is the next agent's
+	d.part(partLimit)
 	_ = d.out.hub.Close()
 	shut, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if server.Shutdown(shut) != nil {
 		server.Close()
 	}
+	d.logRest()
 	os.Remove(socket)
 	errs := []error{err, clock.Stop(), files.close(), d.groups.tree.Close()}
 	tasks.Wait()

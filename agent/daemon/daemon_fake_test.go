@@ -39,6 +39,7 @@ type fakeSet struct {
 	pending    chan abi.Event
 	strict     bool
 	real       bool // groups are those of the host
+	roll       func() ([]bpf.Marked, error)
 }
 
 func newFakeSet() *fakeSet {
@@ -174,6 +175,15 @@ func (k *fakeSet) Used() int                         { return 100 }
 func (k *fakeSet) Words() int                        { return 1 << 30 }
 func (k *fakeSet) Confined(pid int) (bool, error)    { return k.confined[pid], nil }
 func (k *fakeSet) Count(id uint32, delivered bool)   { k.Account(id, delivered) }
+
+func (k *fakeSet) Roll() ([]bpf.Marked, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.roll == nil {
+		return nil, nil
+	}
+	return k.roll()
+}
 
 func (k *fakeSet) Accounted(id uint32) (delivered, lost uint64) {
 	if w := k.now(id); w != nil {

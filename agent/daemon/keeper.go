@@ -93,11 +93,18 @@ func (k *keeper) release(w *workload) (gone bool, err error) {
 	if k.all.byID[w.id] != w || k.ending {
 		return true, nil
 	}
+	if k.inResponse(w) {
+		return false, nil
+	}
 	if w.run != nil {
 		if w.run.followed() {
 			return false, nil // its last denials and its counts go by its number
 		}
-		if k.out != nil && k.isGone(w) { // k.out: not yet, while a start looks at what is left
+		gone := w.memory.Process == "" || k.isGone(w)
+		if w.run.expected() && !gone {
+			return false, nil
+		}
+		if k.out != nil && gone { // k.out: not yet, while a start looks at what is left
 			k.out.log(w) // who was to come back for them does not
 		}
 	}
@@ -173,7 +180,8 @@ func (k *keeper) drop(w *workload, last abi.Counters) error {
 	}
 	k.all.remove(w)
 	if w.run != nil {
-		k.figures.ended(last, delivered, lost)
+		// All was read: what nobody told of is gone with an agent or a run that was killed.
+		k.figures.ended(last, delivered, lost+since(last.Denied, last.Dropped+delivered+lost))
 	}
 	return nil
 }

@@ -59,6 +59,7 @@ func TestMetricsSayWhatTheStatusSays(t *testing.T) {
 	y.set.Counts = abi.Counters{Allowed: 20, Denied: 6}
 	y.set.change(func() { clear(y.set.groups) })
 	d.all.byName[r.Name].run.detach() // its process is gone, too
+	d.all.byName[r.Name].memory.Process = "4194303 1"
 	d.sweep()
 	text = scraped(d)
 	for _, want := range []string{`stockade_allowed_total{workload="(runs)"} 20`, `stockade_denied_total{workload="(runs)"} 6`, `stockade_cgroups{workload="(runs)"} 0`, "stockade_runs 0"} {

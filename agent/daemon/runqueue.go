@@ -95,6 +95,13 @@ func (q *runQueue) take() (events []abi.Event, end *api.RunEnd, settled bool) {
 	return next[:n:n], end, q.told && end == nil && len(q.waiting) == 0
 }
 
+// idle reports whether nothing waits, nor was handed over and is not dealt with.
+func (q *runQueue) idle() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting) == 0
+}
+
 // handedOver is what a run has dealt with that deals with what it is handed at once.
 func (q *runQueue) handedOver() api.RunTaken {
 	q.mu.Lock()
@@ -135,29 +142,30 @@ func (q *runQueue) drop(n int) {
 }
 
 // attach claims the queue for a run that an earlier agent handed denials; false if it
-// has one. delivered is how many of these are counted, unsaid how many the run dealt
-// with beside them: nobody told the agent, which was killed. A run of an earlier build
-// says nothing (nil).
-func (q *runQueue) attach(taken *api.RunTaken, delivered uint64) (unsaid uint64, ok bool) {
+// has one. delivered is how many of these are counted; written and lost are how many the
+// run dealt with beside them: nobody told the agent, which was killed. A run of an earlier
+// build says nothing (nil).
+func (q *runQueue) attach(taken *api.RunTaken, delivered uint64) (written, lost uint64, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.attached || q.orphan || q.end != nil {
-		return 0, false
+		return 0, 0, false
 	}
 	q.attached, q.silent = true, taken == nil
 	q.done = make(chan struct{})
 	q.wake()
 	if taken == nil {
-		return 0, true
+		return 0, 0, true
 	}
 	q.taken = *taken
-	unsaid = since(taken.Denials-min(taken.Denials, taken.Lost), delivered)
-	q.counted += unsaid
+	q.missed = since(q.missed, taken.Told) // the run was handed these, and tells of them itself
+	written, lost = since(since(taken.Denials, taken.Lost), delivered), since(taken.Lost, taken.Told)
+	q.counted += written + lost
 	if len(q.waiting) > 0 && q.waiting[0].Seq == taken.Last { // on the ring when the agent was killed
 		q.drop(1)
 		q.counted--
 	}
-	return unsaid, true
+	return written, lost, true
 }
 
 // followed reports whether a run takes what comes.
@@ -165,6 +173,13 @@ func (q *runQueue) followed() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.attached
+}
+
+// expected reports whether the run may come for its denials: it was another agent's.
+func (q *runQueue) expected() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return !q.attached && !q.orphan && q.end == nil
 }
 
 func (q *runQueue) detach() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"sync/atomic"
 	"time"
 
 	"github.com/stockade-dev/stockade/agent/api"
@@ -23,7 +24,8 @@ const fromRun = "run"
 // runs holds the workloads of runs for them.
 type runs struct {
 	*keeper
-	quit chan struct{} // closed when nothing more is read
+	quit      chan struct{} // closed when nothing more is read
+	following atomic.Int32  // runs that take their denials
 }
 
 // Limits on the end of a run: how long the reader of all denials may stand still while
@@ -35,6 +37,37 @@ const (
 	drainLimit = 45 * time.Second
 	takeLimit  = 10 * time.Second
 )
+
+// Limits on the end of the agent: how long runs may deal with what they were handed, and
+// how long the rest may take to be logged.
+const (
+	partLimit = 2 * time.Second
+	logLimit  = 20 * time.Second
+)
+
+// part waits until runs have dealt with what they are handed, for a while.
+func (rs *runs) part(limit time.Duration) {
+	for end := time.Now().Add(limit); rs.following.Load() > 0 && time.Now().Before(end); {
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// logRest logs what waits for runs that take it no more, or not yet: what was read does
+// not come to the next agent.
+func (rs *runs) logRest() {
+	rs.part(logLimit)
+	rs.all.mu.Lock()
+	var list []*workload
+	for _, w := range rs.all.byName {
+		if w.run != nil {
+			list = append(list, w)
+		}
+	}
+	rs.all.mu.Unlock()
+	for _, w := range list {
+		rs.out.log(w)
+	}
+}
 
 // StartRun confines the group of a run, which is empty as yet. On an error
 // nothing is left.
@@ -73,10 +106,11 @@ func (rs *runs) StartRun(peer api.Peer, r api.Run) (started api.RunStarted, err 
 		return started, err
 	}
 	w := &workload{name: r.Name, id: id, mode: mode, plan: plan, known: true, run: newRunQueue(!r.Acknowledges),
-		memory: memory{Origin: fromRun, Input: input, Process: host.ProcessOf(fmt.Sprint(peer.PID))}}
+		memory: memory{Origin: fromRun, Input: input, BaseMode: mode, Process: host.ProcessOf(fmt.Sprint(peer.PID))}}
 	rs.all.add(w)
 	if err := rs.confineRun(w, peer, r); err != nil {
 		w.run.detach()
+		w.run.abandon()
 		_, failed := rs.release(w)
 		return started, errors.Join(err, failed)
 	}
@@ -187,11 +221,11 @@ func (rs *runs) AttachRun(name string, taken *api.RunTaken) (api.RunStarted, err
 		return api.RunStarted{}, err
 	}
 	delivered, _ := rs.kernel.Accounted(w.id)
-	unsaid, ok := w.run.attach(taken, delivered)
+	written, lost, ok := w.run.attach(taken, delivered)
 	if !ok {
 		return api.RunStarted{}, fmt.Errorf("run %s: somebody takes its denials already: nothing was done", name)
 	}
-	rs.count(w, unsaid, 0)
+	rs.count(w, written, lost)
 	rs.all.mu.Lock()
 	defer rs.all.mu.Unlock()
 	return api.RunStarted{Generation: w.generation}, nil
@@ -224,7 +258,10 @@ func (rs *runs) FollowRun(ctx context.Context, name string, write func([]api.Run
 		return
 	}
 	q := w.run
+	rs.following.Add(1)
+	defer rs.following.Add(-1)
 	defer q.detach()
+	quit := rs.quit
 	for {
 		events, end, settled := q.take()
 		if settled {
@@ -250,16 +287,15 @@ func (rs *runs) FollowRun(ctx context.Context, name string, write func([]api.Run
 		if len(lines) > 0 {
 			continue
 		}
-		if rs.stopped() { // what the run deals with yet, it tells the next agent
+		if rs.stopped() && q.idle() {
 			return
 		}
 		select {
 		case <-q.news:
-		case <-rs.quit: // what waits is still handed over
+		case <-quit: // what waits is still handed over
+			quit = nil
 		case <-ctx.Done():
-			if !rs.stopped() {
-				rs.orphaned(w)
-			}
+			rs.orphaned(w)
 			return
 		}
 	}
@@ -305,6 +341,9 @@ func (rs *runs) EndRun(name string) error {
 	}
 	if len(groupOfRun(name)) > 0 {
 		return fmt.Errorf("run %s: its group is still there: nothing was done; end what is in it, and remove it", name)
+	}
+	if !w.run.followed() { // it has the stream of another agent
+		return fmt.Errorf("run %s: takes no denials from this agent: nothing was done; attach it first", name)
 	}
 	counters, err := rs.drained(w)
 	if err != nil {

@@ -314,7 +314,7 @@ func TestQueueOfARunIsBoundedAndOrdered(t *testing.T) {
 	}
 	q.detach()
 	<-done
-	if _, ok := q.attach(nil, 0); ok {
+	if _, _, ok := q.attach(nil, 0); ok {
 		t.Error("attached to a run that is over")
 	}
 }

@@ -143,30 +143,109 @@ func TestRunEndsOnceItDealtWithAll(t *testing.T) {
 // What a run dealt with and its agent, which was killed, was not told of is counted by
 // the next one, once: the denial that was on the ring then comes again.
 func TestNextAgentLearnsWhatARunDealtWith(t *testing.T) {
-	for name, taken := range map[string]*api.RunTaken{
-		"more than was counted": {Denials: 7, Lost: 1, Last: 7},
-		"as many":               {Denials: 4, Last: 4},
-		"of an earlier build":   nil,
+	for name, c := range map[string]struct {
+		taken                 *api.RunTaken
+		written, lost, missed uint64
+		first                 uint64
+	}{
+		"more than was counted":             {&api.RunTaken{Denials: 7, Lost: 1, Last: 7}, 2, 1, 2, 8},
+		"more, and the lost ones were told": {&api.RunTaken{Denials: 7, Lost: 1, Told: 1, Last: 7}, 2, 0, 1, 8},
+		"as many":                           {&api.RunTaken{Denials: 4, Last: 4}, 0, 0, 2, 7},
+		"of an earlier build":               {nil, 0, 0, 2, 7},
 	} {
 		q := adoptedRunQueue(6, 2) // 4 were delivered, 2 lost
 		for seq := uint64(7); seq < 10; seq++ {
 			q.put(abi.Event{Seq: seq})
 		}
-		unsaid, ok := q.attach(taken, 4)
+		written, lost, ok := q.attach(c.taken, 4)
 		events, _, _ := q.take()
-		want, first := uint64(0), uint64(7)
-		if taken != nil && taken.Denials > 4 {
-			want, first = 2, 8
+		if !ok || written != c.written || lost != c.lost || q.missed != c.missed || len(events) != int(10-c.first) || events[0].Seq != c.first {
+			t.Errorf("%s: %v, %d written, %d lost, %d missed, %+v", name, ok, written, lost, q.missed, events)
 		}
-		if !ok || unsaid != want || len(events) == 0 || events[0].Seq != first || len(events) != int(10-first) {
-			t.Errorf("%s: %v, %d, %+v", name, ok, unsaid, events)
-		}
-		if counted := uint64(9) + want - (first - 7); q.counted != counted {
+		if counted := 9 + c.written + c.lost - (c.first - 7); q.counted != counted {
 			t.Errorf("%s: %d came, want %d", name, q.counted, counted)
 		}
-		if _, ok := q.attach(taken, 4); ok {
+		if _, _, ok := q.attach(c.taken, 4); ok {
 			t.Errorf("%s: attached twice", name)
 		}
+	}
+}
+
+// An agent that ends hands over what it has, waits until the run dealt with it, and logs
+// what no run takes.
+func TestAgentThatEndsLeavesNothingInItsQueues(t *testing.T) {
+	y := newYard(t)
+	y.set.real = true
+	d, kill := y.up()
+	t.Cleanup(kill)
+	r, peer := runRequest(t)
+	r.Acknowledges = true
+	slow, slowPeer := runRequest(t)
+	for _, one := range []struct {
+		r    api.Run
+		peer api.Peer
+	}{{r, peer}, {slow, slowPeer}} {
+		if _, err := d.StartRun(one.peer, one.r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	taken, _ := acknowledging(t, d, r)
+	d.all.named(slow.Name).run = adoptedRunQueue(0, 0) // it did not come back yet
+	for seq := uint64(1); seq <= 3; seq++ {
+		deliver(d, denialOf(d, r, seq))
+		deliver(d, denialOf(d, slow, seq))
+	}
+	for range 3 {
+		<-taken
+	}
+	ids := [2]uint32{d.all.named(r.Name).id, d.all.named(slow.Name).id}
+	go func() {
+		time.Sleep(100 * time.Millisecond) // the agent is about to end
+		_ = d.TakenByRun(r.Name, api.RunTaken{Denials: 3, Last: 3})
+	}()
+	close(d.quit)
+	d.part(partLimit)
+	d.logRest()
+	if n, m := y.logged(r.Name, "/k"), y.logged(slow.Name, "/k"); n != 0 || m != 3 {
+		t.Errorf("%d of 0 denials of the run that takes them in the log, %d of 3 of the other", n, m)
+	}
+	for _, id := range ids {
+		if w := y.set.now(id); w == nil || w.Delivered != 3 || w.Lost != 0 {
+			t.Errorf("%+v", w)
+		}
+	}
+}
+
+// Who has the stream of an agent that is gone does not end a run at the next one.
+func TestRunThatIsNotAttachedIsNotEnded(t *testing.T) {
+	y, d, r := heldByAgent(t)
+	id := d.all.named(r.Name).id
+	d.all.named(r.Name).run.detach()
+	removeGroup(t, r.Name)
+	if err := d.EndRun(r.Name); err == nil || !strings.Contains(err.Error(), "attach it first") || y.set.now(id) == nil {
+		t.Errorf("%v; %+v", err, y.set.now(id))
+	}
+}
+
+// What is gone with an agent that was killed is counted as lost once the run is over.
+func TestDenialsThatAreGoneCountAsLost(t *testing.T) {
+	y, d, r := heldByAgent(t)
+	w := d.all.named(r.Name)
+	w.run = adoptedRunQueue(4, 1)
+	removeGroup(t, r.Name)
+	if d.sweep(); y.set.now(w.id) == nil {
+		t.Fatal("its number was given back, though its process may come for its denials")
+	}
+	w.memory.Process = "4194303 1" // nobody is that
+	y.set.change(func() {
+		y.set.of(w.id).Delivered, y.set.of(w.id).Lost = 3, 1
+		y.set.Counts = abi.Counters{Denied: 12, Dropped: 2}
+	})
+	if d.sweep(); y.set.now(w.id) != nil {
+		t.Fatal("its number was not given back")
+	}
+	if text := scraped(d); !strings.Contains(text, `stockade_delivered_total{workload="(runs)"} 3`) || !strings.Contains(text, `stockade_lost_total{workload="(runs)"} 7`) || !strings.Contains(text, `stockade_dropped_total{workload="(runs)"} 2`) {
+		t.Error(text)
 	}
 }
 

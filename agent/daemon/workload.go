@@ -54,6 +54,7 @@ type workload struct {
 	outlet        outlet                   // nowhere if it is not declared
 	run           *runQueue                // of one that a run asked for, else nil
 	over          time.Time                // when its process was found to be gone
+	responses     int                      // that go on: its number stays
 	last          uint64                   // where on the ring its last denial ends at most, 0: not known yet
 	err           string
 }

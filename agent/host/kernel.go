@@ -33,6 +33,7 @@ type Kernel interface {
 	Workloads() ([]bpf.Workload, error)
 	Groups() (map[uint64]uint32, error)
 	Tasks() (map[uint32]int, error)
+	Roll() ([]bpf.Marked, error)
 	Table(id uint32) ([]uint64, error)
 	Account(id uint32, delivered bool)
 	Count(id uint32, delivered bool)

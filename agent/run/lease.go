@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"sync"
 	"time"
 
@@ -28,6 +27,7 @@ const (
 	startLimit  = 30 * time.Second
 	endLimit    = time.Minute // an agent may have many denials to read before the last ones
 	attachPause = 200 * time.Millisecond
+	aloneTries  = 3
 )
 
 // lease is the workload of a run that an agent holds. Enforcement does not hang
@@ -108,7 +108,13 @@ func (l *lease) acknowledge() {
 func (l *lease) tell(taken api.RunTaken) error {
 	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
 	defer cancel()
-	return l.client.TakenByRun(ctx, l.name, taken)
+	err := l.client.TakenByRun(ctx, l.name, taken)
+	if err == nil {
+		l.mu.Lock()
+		l.taken.Told = max(l.taken.Told, taken.Lost)
+		l.mu.Unlock()
+	}
+	return err
 }
 
 func (l *lease) dealtWith() api.RunTaken {
@@ -210,11 +216,19 @@ func (l *lease) Flush() error {
 	l.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), endLimit)
 	defer cancel()
-	for try := 0; try < 3; try++ {
-		if l.current() != nil && l.client.EndRun(ctx, l.name) == nil {
-			return nil // the stream tells the rest
+	for alone := 0; alone < aloneTries && ctx.Err() == nil; time.Sleep(attachPause) {
+		err := api.ErrNoAgent
+		if l.current() != nil {
+			err = l.client.EndRun(ctx, l.name)
 		}
-		time.Sleep(attachPause) // an agent may just be starting
+		switch {
+		case err == nil:
+			return nil // the stream tells the rest
+		case l.client.Listens():
+			alone = 0 // the next agent, once what the last one handed over was dealt with
+		default:
+			alone++ // one may just be starting
+		}
 	}
 	return l.Close()
 }
@@ -264,14 +278,4 @@ func (l *lease) wasLost() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.broken
-}
-
-// agentLives reports whether something listens where the agent does.
-func agentLives(socket string) bool {
-	conn, err := net.Dial("unix", socket)
-	if err != nil {
-		return false
-	}
-	conn.Close()
-	return true
 }

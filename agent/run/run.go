@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/host"
 	"github.com/stockade-dev/stockade/agent/sink"
 	"github.com/stockade-dev/stockade/bpf/abi"
@@ -90,7 +91,7 @@ func (e *NotStartedError) Unwrap() error { return e.Err }
 
 // usesAgent reports whether an agent is to hold the workload.
 func (cfg *Config) usesAgent() bool {
-	return cfg.Agent == AgentRequire || cfg.Agent == AgentAuto && agentLives(cfg.Socket)
+	return cfg.Agent == AgentRequire || cfg.Agent == AgentAuto && api.NewClient(cfg.Socket).Listens()
 }
 
 // ExitFailed is the exit code of a run that failed by itself.

@@ -193,13 +193,14 @@ func (s *session) finish(sum *sink.Summary) error {
 		}
 		s.clock = nil
 	}
-	counters, unseen, err := s.counters()
+	counters, unseen, unknown, err := s.counters()
 	if err != nil {
 		return err
 	}
 	sum.Workload, sum.Mode, sum.Killed = s.cfg.Name, s.cfg.Mode, killed
 	sum.Digest, sum.Generation = s.cfg.Plan.Digest, s.generation
 	sum.Counters, sum.Received, sum.Unseen = counters, s.watch.received(), unseen
+	sum.Unknown = unknown
 	sum.Distinct, sum.Partial = s.watch.tally.Distinct()
 	sum.Audit = s.watch.tally.Audit()
 	sum.Top = s.watch.tally.Top()
@@ -208,21 +209,21 @@ func (s *session) finish(sum *sink.Summary) error {
 
 // counters returns the counts of the workload. Where the agent ended, and its set
 // too, what is known is what was seen.
-func (s *session) counters() (counters abi.Counters, unseen uint64, err error) {
+func (s *session) counters() (counters abi.Counters, unseen uint64, unknown bool, err error) {
 	counters, err = s.enforcer.Counters(workloadID)
 	if s.lease == nil || !s.lease.wasLost() {
-		return counters, 0, err
+		return counters, 0, false, err
 	}
 	seen := s.watch.received()
 	switch {
 	case err != nil:
 		s.cfg.Sink.Note(s.cfg.Name, fmt.Sprintf("warning: the agent ended, and its counts with it: %v: only what was seen is counted", err))
-		counters = abi.Counters{Denied: seen}
+		counters, unknown = abi.Counters{Denied: seen}, true
 	case counters.Denied > counters.Dropped+seen:
 		unseen = counters.Denied - counters.Dropped - seen
 		s.cfg.Sink.Note(s.cfg.Name, fmt.Sprintf("warning: the agent ended: %s counted and not shown: gone with it, or in the log of the next agent", sink.Plural(unseen, "denial")))
 	}
-	return counters, unseen, nil
+	return counters, unseen, unknown, nil
 }
 
 // kill empties the group.

@@ -177,10 +177,14 @@ func (f *File) Discard() {
 }
 
 func (f *File) regular() os.FileInfo {
-	if f.file == nil {
+	file := f.file
+	if file == nil { // standard error may be one
+		file, _ = f.to.Writer.(*os.File)
+	}
+	if file == nil {
 		return nil
 	}
-	if info, err := f.file.Stat(); err == nil && info.Mode().IsRegular() {
+	if info, err := file.Stat(); err == nil && info.Mode().IsRegular() {
 		return info
 	}
 	return nil

@@ -148,6 +148,7 @@ type summaryJSON struct {
 	Audit        uint64  `json:"audit,omitempty"`
 	Dropped      uint64  `json:"dropped"`
 	Unseen       uint64  `json:"unseen,omitempty"`
+	Unknown      bool    `json:"unknown,omitempty"`
 	Exact        bool    `json:"exact"`
 	Distinct     int     `json:"distinct"`
 	Partial      bool    `json:"distinct_partial,omitempty"`
@@ -167,7 +168,7 @@ func (s *Summary) JSON() string {
 	return marshal(summaryJSON{
 		Type: "summary", Workload: s.Workload, Exit: s.ExitCode, Mode: s.Mode.String(),
 		Allowed: s.Counters.Allowed, Denied: s.Counters.Denied, Received: s.Received, Audit: s.Audit,
-		Dropped: s.Counters.Dropped, Unseen: s.Unseen, Exact: s.Exact(), Distinct: s.Distinct, Partial: s.Partial,
+		Dropped: s.Counters.Dropped, Unseen: s.Unseen, Unknown: s.Unknown, Exact: s.Exact(), Distinct: s.Distinct, Partial: s.Partial,
 		Killed: s.Killed, Seconds: s.Elapsed.Seconds(), Generation: s.Generation,
 		PolicyDigest: "sha256:" + s.Digest, Top: top,
 	})

@@ -10,14 +10,16 @@ import (
 
 // Summary is the outcome of a run.
 type Summary struct {
-	Workload   string
-	ExitCode   int
-	Mode       abi.Mode
-	Counters   abi.Counters
-	Received   uint64 // events read from the ring
-	Audit      uint64 // those of them that denied nothing
-	Unseen     uint64 // events that an agent which ended had, of a run that it held
-	Killed     int    // processes that were left and killed
+	Workload string
+	ExitCode int
+	Mode     abi.Mode
+	Counters abi.Counters
+	Received uint64 // events read from the ring
+	Audit    uint64 // those of them that denied nothing
+	Unseen   uint64 // events that an agent which ended had, of a run that it held
+	// Unknown says that how many were denied is not known: Counters has what was seen.
+	Unknown    bool
+	Killed     int // processes that were left and killed
 	Elapsed    time.Duration
 	Digest     string
 	Generation uint32
@@ -40,7 +42,7 @@ const topThreshold = 10
 // Exact reports whether every denial is accounted for: seen or counted as
 // dropped.
 func (s *Summary) Exact() bool {
-	return s.Received+s.Counters.Dropped == s.Counters.Denied
+	return !s.Unknown && s.Received+s.Counters.Dropped == s.Counters.Denied
 }
 
 // Text renders the summary as lines.
@@ -77,7 +79,7 @@ func (s *Summary) Text() string {
 			fmt.Fprintf(&b, "stockade: %s: and %d others%s, each less often or as often as the last\n", s.Workload, rest, more)
 		}
 	}
-	if !s.Exact() && s.Unseen == 0 {
+	if !s.Exact() && s.Unseen == 0 && !s.Unknown {
 		fmt.Fprintf(&b, "stockade: %s: error: %s seen and %d dropped, but %s counted: the record above is not complete; please report it\n",
 			s.Workload, Plural(s.Received, "event"), s.Counters.Dropped, Plural(s.Counters.Denied, "denial"))
 	}

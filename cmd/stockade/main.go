@@ -47,7 +47,7 @@ func nameLast(args []string) []string {
 	switch {
 	case len(args) > 2 && args[1] == "policy":
 		at = 3
-	case len(args) > 1 && (args[1] == "approve" || args[1] == "refuse"):
+	case len(args) > 1 && slices.Contains([]string{"approve", "refuse", agent.VerbKill, agent.VerbFreeze, agent.VerbThaw, agent.VerbLockdown, agent.VerbUnlock}, args[1]):
 		at = 2
 	}
 	if at == 0 || len(args) <= at+1 || strings.HasPrefix(args[at], "-") {
@@ -114,6 +114,7 @@ kernel decides every operation; what it refuses is shown as it happens.
 			keyVerb(), doctorVerb(), versionVerb(), completionVerb(), reapVerb(),
 		},
 	}
+	app.Commands = append(app.Commands, respondVerbs()...)
 	plain(app.Commands)
 	return app
 }

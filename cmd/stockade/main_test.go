@@ -228,7 +228,9 @@ func TestUsageErrorsHelp(t *testing.T) {
 	}{
 		{[]string{"chek"}, 2, `stockade: chek: unknown verb: nothing was done; see ` + "`stockade --help`" + `. Did you mean "check"?`},
 		{[]string{"logs"}, 2, "stockade: logs: unknown verb: nothing was done; see `stockade --help`. Did you mean \"events\"?"},
-		{[]string{"kill"}, 2, "stockade: kill: unknown verb: nothing was done; see `stockade --help`\n"},
+		{[]string{"kill"}, 2, "kill: not 1 argument: nothing was done; see `stockade kill --help`"},
+		{[]string{"kill", "x", "--socket", "/none"}, 2, "no agent listens at /none"},
+		{[]string{"freeze", "x", "--within", "soon"}, 2, `--within "soon": not a value of this flag`},
 		{[]string{"zzz"}, 2, "stockade: zzz: unknown verb: nothing was done; see `stockade --help`\n"},
 		{[]string{""}, 2, "stockade: : unknown verb: nothing was done"},
 		{[]string{"--version"}, 2, "stockade: --version: unknown flag: nothing was done; see `stockade --help`. Did you mean `stockade version`?"},

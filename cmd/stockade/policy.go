@@ -140,7 +140,7 @@ func modeVerb() *cli.Command {
 		Usage:     "change how the verdicts on a workload are applied",
 		UsageText: "stockade mode NAME enforce|audit|lockdown",
 		Description: `enforce denies what the policies deny, audit only reports it (and refuses the boundary), lockdown denies
-every handled action from now on. The mode stays, also when the agent is started
+all that policies could decide from now on. The mode stays, also when the agent is started
 again, until it is changed here or the configuration says another one than before.
 
 EXIT CODE:

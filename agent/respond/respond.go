@@ -1,0 +1,225 @@
+// Package respond stops workloads, and says what was verified rather than what was asked.
+package respond
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stockade-dev/stockade/agent/api"
+	"github.com/stockade-dev/stockade/bpf"
+	"github.com/stockade-dev/stockade/cgroup"
+)
+
+// Target is what is to be stopped.
+type Target struct {
+	Name string
+	ID   uint32
+	// Groups are its outermost cgroups, relative to the mount.
+	Groups []string
+}
+
+// Kernel is what tells of tasks by their marks: those that left their cgroup, too.
+type Kernel interface {
+	Roll() ([]bpf.Marked, error)
+}
+
+// look is how often is looked whether a workload has stopped.
+const look = 10 * time.Millisecond
+
+// freezeLimit is how long the freezing of one cgroup is waited for before the next step.
+const freezeLimit = time.Second
+
+// response is one that is going on.
+type response struct {
+	kernel Kernel
+	target Target
+	*api.Response
+}
+
+func begin(k Kernel, t Target, verb string) *response {
+	return &response{k, t, &api.Response{Workload: t.Name, Verb: verb, Steps: []api.Step{}, Left: []api.Process{}, Zombies: []api.Process{}}}
+}
+
+// step does one part, and notes when and how it ended. One that fails stops no other.
+func (r *response) step(name string, do func() error) {
+	began := time.Now()
+	s := api.Step{Name: name, At: began.UTC()}
+	if err := do(); err != nil {
+		s.Error = err.Error()
+	}
+	s.Seconds = time.Since(began).Seconds()
+	r.Steps = append(r.Steps, s)
+}
+
+// Freeze has every process of a workload stand still, until Thaw. lock locks it down
+// before: what runs until it stands still is denied what policies decide.
+func Freeze(ctx context.Context, k Kernel, t Target, lock func() error) api.Response {
+	r := begin(k, t, api.VerbFreeze)
+	r.step("lockdown", lock)
+	r.step("freeze", func() error {
+		return r.eachGroup(func(g *cgroup.Group) error { return g.Freeze(freezeLimit) })
+	})
+	r.step("verify", func() error { return r.await(ctx, func() (bool, error) { return r.still(unix.SIGSTOP) }) })
+	return *r.Response
+}
+
+// Thaw undoes Freeze, but for the lockdown.
+func Thaw(ctx context.Context, k Kernel, t Target) api.Response {
+	r := begin(k, t, api.VerbThaw)
+	r.step("thaw", func() error {
+		return r.eachGroup(func(g *cgroup.Group) error { return g.Thaw(freezeLimit) })
+	})
+	r.step("verify", func() error { return r.await(ctx, r.moving) })
+	return *r.Response
+}
+
+// Kill ends every process of a workload, and returns once none lives, or ctx ends.
+func Kill(ctx context.Context, k Kernel, t Target, lock func() error) api.Response {
+	r := begin(k, t, api.VerbKill)
+	r.step("lockdown", lock)
+	r.step("count", r.count)
+	r.step("kill", r.kill)
+	r.step("verify", func() error {
+		return r.await(ctx, func() (bool, error) {
+			over, err := r.over()
+			if !over { // who was moved in or out meanwhile has escaped the first
+				err = errors.Join(err, r.kill())
+			}
+			return over, err
+		})
+	})
+	return *r.Response
+}
+
+// eachGroup does something to every cgroup that is there; one that fails stops no other.
+func (r *response) eachGroup(do func(*cgroup.Group) error) error {
+	var errs []error
+	for _, rel := range r.target.Groups {
+		group, err := cgroup.OpenAt(rel)
+		if err == nil {
+			err = do(group)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// await waits until something holds: then the response is verified.
+func (r *response) await(ctx context.Context, holds func() (bool, error)) error {
+	for {
+		ok, err := holds()
+		if ok && err == nil {
+			r.Verified = true
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(err, fmt.Errorf("workload %s: not so in time: it is NOT verified; see what is left", r.target.Name))
+		case <-time.After(look):
+		}
+	}
+}
+
+// count counts the processes that are there, in the cgroups and by their mark.
+func (r *response) count() error {
+	pids := map[int]bool{}
+	marked, err := r.marked()
+	for _, m := range marked {
+		pids[m.TGID] = true
+	}
+	err = errors.Join(err, r.eachGroup(func(g *cgroup.Group) error {
+		list, err := g.Procs()
+		for _, pid := range list {
+			pids[pid] = true
+		}
+		return err
+	}))
+	r.Processes = len(pids)
+	return err
+}
+
+// kill sends the signal to all that is in the cgroups, and to all that bears the mark.
+func (r *response) kill() error {
+	err := r.eachGroup((*cgroup.Group).SendKill)
+	marked, failed := r.marked()
+	for _, m := range marked {
+		failed = errors.Join(failed, signal(m, unix.SIGKILL))
+	}
+	return errors.Join(err, failed)
+}
+
+// over reports whether nothing lives: no cgroup holds a process, nor does one beneath,
+// and no living task bears the mark.
+func (r *response) over() (bool, error) {
+	r.Populated = nil
+	err := r.eachGroup(func(g *cgroup.Group) error {
+		populated, err := g.Populated()
+		if populated {
+			r.Populated = append(r.Populated, g.Path())
+		}
+		return err
+	})
+	marked, failed := r.marked()
+	r.Left = processes(marked)
+	return len(r.Populated) == 0 && len(marked) == 0, errors.Join(err, failed)
+}
+
+// still reports whether nothing can run: all in the cgroups is frozen, all that bears the
+// mark elsewhere is stopped, by a signal that is sent to what is not.
+func (r *response) still(sig unix.Signal) (bool, error) {
+	frozen := true
+	inside := map[int]bool{}
+	err := r.eachGroup(func(g *cgroup.Group) error {
+		is, err := g.Frozen()
+		populated, failed := g.Populated()
+		frozen = frozen && (is || !populated)
+		list, unknown := g.Procs()
+		for _, pid := range list {
+			inside[pid] = true
+		}
+		return errors.Join(err, failed, unknown)
+	})
+	marked, failed := r.marked()
+	r.Left = r.Left[:0]
+	for _, m := range marked {
+		if inside[m.TGID] {
+			continue
+		}
+		if p := process(m); p.State != stopped && p.State != traced {
+			r.Left = append(r.Left, p)
+			failed = errors.Join(failed, signal(m, sig))
+		}
+	}
+	return frozen && len(r.Left) == 0, errors.Join(err, failed)
+}
+
+// moving reports whether no cgroup is frozen, and continues what is stopped elsewhere.
+func (r *response) moving() (bool, error) {
+	thawed := true
+	inside := map[int]bool{}
+	err := r.eachGroup(func(g *cgroup.Group) error {
+		is, err := g.Frozen()
+		thawed = thawed && !is
+		list, unknown := g.Procs()
+		for _, pid := range list {
+			inside[pid] = true
+		}
+		return errors.Join(err, unknown)
+	})
+	marked, failed := r.marked()
+	r.Left = r.Left[:0]
+	for _, m := range marked {
+		if p := process(m); !inside[m.TGID] && p.State == stopped {
+			r.Left = append(r.Left, p)
+			failed = errors.Join(failed, signal(m, unix.SIGCONT))
+		}
+	}
+	return thawed && len(r.Left) == 0, errors.Join(err, failed)
+}
