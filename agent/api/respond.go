@@ -18,7 +18,8 @@ const (
 // Respond asks for one of them.
 type Respond struct {
 	Verb string `json:"verb"`
-	// Within is how long may be waited until it is verified; 0: some seconds.
+	// Within is how long may be waited until it is verified, in nanoseconds; 0: some
+	// seconds.
 	Within time.Duration `json:"within,omitempty"`
 }
 

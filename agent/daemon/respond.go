@@ -130,13 +130,19 @@ func (d *Daemon) lockDown(_ context.Context, w *workload) (api.Response, error) 
 }
 
 func (d *Daemon) freeze(ctx context.Context, w *workload) (api.Response, error) {
-	r := respond.Freeze(ctx, d.kernel, d.target(w), d.lockNow(w))
-	return r, d.keep(w)
+	return d.kept(w, respond.Freeze(ctx, d.kernel, d.target(w), d.lockNow(w))), nil
 }
 
 func (d *Daemon) kill(ctx context.Context, w *workload) (api.Response, error) {
-	r := respond.Kill(ctx, d.kernel, d.target(w), d.lockNow(w))
-	return r, d.keep(w)
+	return d.kept(w, respond.Kill(ctx, d.kernel, d.target(w), d.lockNow(w))), nil
+}
+
+// kept is keep for a response that locked the workload down.
+func (d *Daemon) kept(w *workload, r api.Response) api.Response {
+	if err := d.keep(w); err != nil {
+		r.Steps = append(r.Steps, api.Step{Name: "keep the lockdown", At: time.Now().UTC(), Error: err.Error()})
+	}
+	return r
 }
 
 func (d *Daemon) thaw(ctx context.Context, w *workload) (api.Response, error) {

@@ -92,7 +92,16 @@ func (q *runQueue) take() (events []abi.Event, end *api.RunEnd, settled bool) {
 	case q.end != nil && !q.told:
 		q.told, end = true, q.end
 	}
-	return next[:n:n], end, q.told && end == nil && len(q.waiting) == 0
+	return next[:n:n], end, end == nil && q.isSettled()
+}
+
+func (q *runQueue) isSettled() bool { return q.told && len(q.waiting) == 0 }
+
+// settled reports whether the run took its end, and dealt with all.
+func (q *runQueue) settled() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.isSettled()
 }
 
 // idle reports whether nothing waits, nor was handed over and is not dealt with.

@@ -295,7 +295,9 @@ func (rs *runs) FollowRun(ctx context.Context, name string, write func([]api.Run
 		case <-quit: // what waits is still handed over
 			quit = nil
 		case <-ctx.Done():
-			rs.orphaned(w)
+			if !q.settled() { // else it is over, and closed the stream first
+				rs.orphaned(w)
+			}
 			return
 		}
 	}

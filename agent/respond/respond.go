@@ -38,11 +38,12 @@ const freezeLimit = time.Second
 type response struct {
 	kernel Kernel
 	target Target
+	living []bpf.Marked // as it was last seen
 	*api.Response
 }
 
 func begin(k Kernel, t Target, verb string) *response {
-	return &response{k, t, &api.Response{Workload: t.Name, Verb: verb, Steps: []api.Step{}, Left: []api.Process{}, Zombies: []api.Process{}}}
+	return &response{kernel: k, target: t, Response: &api.Response{Workload: t.Name, Verb: verb, Steps: []api.Step{}, Left: []api.Process{}, Zombies: []api.Process{}}}
 }
 
 // step does one part, and notes when and how it ended. One that fails stops no other.
@@ -93,6 +94,7 @@ func Kill(ctx context.Context, k Kernel, t Target, lock func() error) api.Respon
 			return over, err
 		})
 	})
+	r.Left = processes(r.living)
 	return *r.Response
 }
 
@@ -166,9 +168,9 @@ func (r *response) over() (bool, error) {
 		}
 		return err
 	})
-	marked, failed := r.marked()
-	r.Left = processes(marked)
-	return len(r.Populated) == 0 && len(marked) == 0, errors.Join(err, failed)
+	var failed error
+	r.living, failed = r.marked()
+	return len(r.Populated) == 0 && len(r.living) == 0, errors.Join(err, failed)
 }
 
 // still reports whether nothing can run: all in the cgroups is frozen, all that bears the
