@@ -24,7 +24,8 @@ const (
 
 // Limits on how long a run waits for its agent.
 const (
-	startLimit  = 30 * time.Second
+	startLimit  = 3 * time.Minute // it compiles the policies, too: perhaps many, or on a slow machine
+	tellLimit   = 30 * time.Second
 	endLimit    = time.Minute // an agent may have many denials to read before the last ones
 	attachPause = 200 * time.Millisecond
 	aloneTries  = 3
@@ -55,7 +56,7 @@ type lease struct {
 }
 
 // askAgent asks the agent to hold a run whose group is empty.
-func askAgent(cfg *Config, group *cgroup.Group, note func(string)) (*lease, error) {
+func askAgent(cfg *Config, group *cgroup.Group, signals *relay, note func(string)) (*lease, error) {
 	id, err := group.ID()
 	if err != nil {
 		return nil, err
@@ -72,8 +73,14 @@ func askAgent(cfg *Config, group *cgroup.Group, note func(string)) (*lease, erro
 	l := &lease{client: api.NewClient(cfg.Socket), name: cfg.Name, pins: host.This.Pins, group: group, note: note, quit: make(chan struct{}), wrote: make(chan struct{}, 1)}
 	ctx, cancel := context.WithCancel(context.Background())
 	late := time.AfterFunc(startLimit, cancel)
+	answered := make(chan struct{})
+	defer close(answered)
+	go signals.unlessCaught(answered, cancel)
 	if l.stream, err = l.client.StartRun(ctx, r); err != nil {
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil && signals.early():
+			err = errors.New("agent: no answer yet, and a signal: nothing was started; start it again")
+		case ctx.Err() != nil:
 			err = fmt.Errorf("agent: no answer in %v: nothing was started; look at it, or use --agent=never", startLimit)
 		}
 		cancel()
@@ -106,7 +113,7 @@ func (l *lease) acknowledge() {
 
 // tell tells the agent what was dealt with.
 func (l *lease) tell(taken api.RunTaken) error {
-	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+	ctx, cancel := context.WithTimeout(context.Background(), tellLimit)
 	defer cancel()
 	err := l.client.TakenByRun(ctx, l.name, taken)
 	if err == nil {

@@ -127,7 +127,7 @@ func (h *Host) Run(ctx context.Context, cfg Config) (result Result, err error) {
 	}
 	signals := catchSignals()
 	defer signals.release()
-	s := &session{host: h, cfg: &cfg, agent: agent}
+	s := &session{host: h, cfg: &cfg, agent: agent, signals: signals}
 	defer func() { // also in a panic
 		if failed := s.end(); failed != nil {
 			result.ExitCode, err = ExitFailed, errors.Join(err, failed)

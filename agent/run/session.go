@@ -21,6 +21,7 @@ const workloadID = 1
 
 // session is a run in progress: all that end has to undo.
 type session struct {
+	signals    *relay
 	host       *Host
 	cfg        *Config
 	claim      *claim
@@ -93,7 +94,7 @@ func (s *session) borrow() (err error) {
 	if s.started, err = host.This.KeepSet(false); err != nil {
 		return err
 	}
-	lease, err := askAgent(s.cfg, s.group, func(text string) { s.cfg.Sink.Note(s.cfg.Name, text) })
+	lease, err := askAgent(s.cfg, s.group, s.signals, func(text string) { s.cfg.Sink.Note(s.cfg.Name, text) })
 	if err != nil {
 		s.started()
 		s.started = nil

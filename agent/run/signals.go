@@ -5,6 +5,7 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -40,6 +41,24 @@ func (r *relay) pending() os.Signal {
 		return sig
 	default:
 		return nil
+	}
+}
+
+// early reports whether a signal came that nobody has taken yet.
+func (r *relay) early() bool { return len(r.caught) > 0 }
+
+// unlessCaught calls stop once a signal has come, until done.
+func (r *relay) unlessCaught(done <-chan struct{}, stop func()) {
+	for {
+		select {
+		case <-done:
+			return
+		case <-time.After(50 * time.Millisecond):
+			if r.early() {
+				stop()
+				return
+			}
+		}
 	}
 }
 
