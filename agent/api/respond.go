@@ -40,6 +40,11 @@ type Response struct {
 	Zombies []Process `json:"zombies"`
 }
 
+// NewResponse returns one of which nothing was done yet.
+func NewResponse(workload, verb string) *Response {
+	return &Response{Workload: workload, Verb: verb, Steps: []Step{}, Left: []Process{}, Zombies: []Process{}}
+}
+
 // Outcome is what a reader wants to know first.
 func (r *Response) Outcome() string {
 	switch {

@@ -73,7 +73,12 @@ func (k *keeper) find(name string) (*workload, error) {
 	if w := k.all.byName[name]; w != nil {
 		return w, nil
 	}
-	return nil, fmt.Errorf("workload %q: %w: nothing was done; see `stockade ps`", name, api.ErrNotFound)
+	return nil, errUnknown(name)
+}
+
+// errUnknown is an error about a name that no workload has.
+func errUnknown(name string) error {
+	return fmt.Errorf("workload %q: %w: nothing was done; see `stockade ps`", name, api.ErrNotFound)
 }
 
 // changeable returns a workload whose policies can change.

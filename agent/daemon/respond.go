@@ -91,7 +91,7 @@ func (k *keeper) engage(name string) (*workload, error) {
 	defer k.all.mu.Unlock()
 	w := k.all.byName[name]
 	if w == nil {
-		return nil, fmt.Errorf("workload %q: %w: nothing was done; see `stockade ps`", name, api.ErrNotFound)
+		return nil, errUnknown(name)
 	}
 	w.responses++
 	return w, nil
@@ -126,7 +126,9 @@ func (d *Daemon) lockDown(_ context.Context, w *workload) (api.Response, error) 
 	if err == nil {
 		err = d.keep(w)
 	}
-	return api.Response{Workload: w.name, Verb: api.VerbLockdown, Verified: err == nil, Steps: []api.Step{}, Left: []api.Process{}, Zombies: []api.Process{}}, err
+	r := api.NewResponse(w.name, api.VerbLockdown)
+	r.Verified = err == nil
+	return *r, err
 }
 
 func (d *Daemon) freeze(ctx context.Context, w *workload) (api.Response, error) {

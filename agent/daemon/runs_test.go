@@ -320,11 +320,15 @@ func TestQueueOfARunIsBoundedAndOrdered(t *testing.T) {
 }
 
 // heldByAgent starts an agent on real cgroups, and has it hold a run.
-func heldByAgent(t *testing.T) (*yard, *Daemon, api.Run) {
+func heldByAgent(t *testing.T) (*yard, *Daemon, api.Run) { return heldRunThat(t, false) }
+
+// heldRunThat is heldByAgent for a run that tells what it dealt with, or does not.
+func heldRunThat(t *testing.T, acknowledges bool) (*yard, *Daemon, api.Run) {
 	t.Helper()
 	y := newYard(t)
 	y.set.real = true
 	r, peer := runRequest(t)
+	r.Acknowledges = acknowledges
 	d, kill := y.up()
 	t.Cleanup(kill) // before its group goes
 	if _, err := d.StartRun(peer, r); err != nil {

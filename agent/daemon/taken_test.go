@@ -49,15 +49,7 @@ func await(t *testing.T, what string, holds func() bool) {
 // A run that is killed has been handed denials that it did not write: these, and only
 // these, go to the agent's log, and count once.
 func TestWhatAKilledRunDidNotWriteIsLogged(t *testing.T) {
-	y := newYard(t)
-	y.set.real = true
-	r, peer := runRequest(t)
-	r.Acknowledges = true
-	d, killAgent := y.up()
-	t.Cleanup(killAgent)
-	if _, err := d.StartRun(peer, r); err != nil {
-		t.Fatal(err)
-	}
+	y, d, r := heldRunThat(t, true)
 	w := d.all.named(r.Name)
 	taken, kill := acknowledging(t, d, r)
 	lines, end := d.Subscribe()
@@ -108,15 +100,7 @@ func TestWhatAKilledRunDidNotWriteIsLogged(t *testing.T) {
 
 // A run that is over keeps its number until it said what it did with its last denials.
 func TestRunEndsOnceItDealtWithAll(t *testing.T) {
-	y := newYard(t)
-	y.set.real = true
-	r, peer := runRequest(t)
-	r.Acknowledges = true
-	d, killAgent := y.up()
-	t.Cleanup(killAgent)
-	if _, err := d.StartRun(peer, r); err != nil {
-		t.Fatal(err)
-	}
+	y, d, r := heldRunThat(t, true)
 	id := d.all.named(r.Name).id
 	taken, _ := acknowledging(t, d, r)
 	deliver(d, denialOf(d, r, 1))

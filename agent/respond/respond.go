@@ -43,7 +43,7 @@ type response struct {
 }
 
 func begin(k Kernel, t Target, verb string) *response {
-	return &response{kernel: k, target: t, Response: &api.Response{Workload: t.Name, Verb: verb, Steps: []api.Step{}, Left: []api.Process{}, Zombies: []api.Process{}}}
+	return &response{kernel: k, target: t, Response: api.NewResponse(t.Name, verb)}
 }
 
 // step does one part, and notes when and how it ended. One that fails stops no other.
@@ -65,7 +65,7 @@ func Freeze(ctx context.Context, k Kernel, t Target, lock func() error) api.Resp
 	r.step("freeze", func() error {
 		return r.eachGroup(func(g *cgroup.Group) error { return g.Freeze(freezeLimit) })
 	})
-	r.step("verify", func() error { return r.await(ctx, func() (bool, error) { return r.still(unix.SIGSTOP) }) })
+	r.step("verify", func() error { return r.await(ctx, r.still) })
 	return *r.Response
 }
 
@@ -173,55 +173,61 @@ func (r *response) over() (bool, error) {
 	return len(r.Populated) == 0 && len(r.living) == 0, errors.Join(err, failed)
 }
 
+// strays lists the marked threads whose process is in none of the cgroups.
+func (r *response) strays() (list []bpf.Marked, err error) {
+	inside := map[int]bool{}
+	err = r.eachGroup(func(g *cgroup.Group) error {
+		pids, err := g.Procs()
+		for _, pid := range pids {
+			inside[pid] = true
+		}
+		return err
+	})
+	marked, failed := r.marked()
+	for _, m := range marked {
+		if !inside[m.TGID] {
+			list = append(list, m)
+		}
+	}
+	return list, errors.Join(err, failed)
+}
+
+// urge sends a signal to the strays whose state is not yet as wanted, and reports whether
+// there were none: those that were are what is left.
+func (r *response) urge(sig unix.Signal, wanted func(state string) bool) (bool, error) {
+	strays, err := r.strays()
+	r.Left = r.Left[:0]
+	for _, m := range strays {
+		if p := process(m); !wanted(p.State) {
+			r.Left = append(r.Left, p)
+			err = errors.Join(err, signal(m, sig))
+		}
+	}
+	return len(r.Left) == 0, err
+}
+
 // still reports whether nothing can run: all in the cgroups is frozen, all that bears the
 // mark elsewhere is stopped, by a signal that is sent to what is not.
-func (r *response) still(sig unix.Signal) (bool, error) {
+func (r *response) still() (bool, error) {
 	frozen := true
-	inside := map[int]bool{}
 	err := r.eachGroup(func(g *cgroup.Group) error {
 		is, err := g.Frozen()
 		populated, failed := g.Populated()
 		frozen = frozen && (is || !populated)
-		list, unknown := g.Procs()
-		for _, pid := range list {
-			inside[pid] = true
-		}
-		return errors.Join(err, failed, unknown)
+		return errors.Join(err, failed)
 	})
-	marked, failed := r.marked()
-	r.Left = r.Left[:0]
-	for _, m := range marked {
-		if inside[m.TGID] {
-			continue
-		}
-		if p := process(m); p.State != stopped && p.State != traced {
-			r.Left = append(r.Left, p)
-			failed = errors.Join(failed, signal(m, sig))
-		}
-	}
-	return frozen && len(r.Left) == 0, errors.Join(err, failed)
+	none, failed := r.urge(unix.SIGSTOP, func(state string) bool { return state == stopped || state == traced })
+	return frozen && none, errors.Join(err, failed)
 }
 
 // moving reports whether no cgroup is frozen, and continues what is stopped elsewhere.
 func (r *response) moving() (bool, error) {
 	thawed := true
-	inside := map[int]bool{}
 	err := r.eachGroup(func(g *cgroup.Group) error {
 		is, err := g.Frozen()
 		thawed = thawed && !is
-		list, unknown := g.Procs()
-		for _, pid := range list {
-			inside[pid] = true
-		}
-		return errors.Join(err, unknown)
+		return err
 	})
-	marked, failed := r.marked()
-	r.Left = r.Left[:0]
-	for _, m := range marked {
-		if p := process(m); !inside[m.TGID] && p.State == stopped {
-			r.Left = append(r.Left, p)
-			failed = errors.Join(failed, signal(m, unix.SIGCONT))
-		}
-	}
-	return thawed && len(r.Left) == 0, errors.Join(err, failed)
+	none, failed := r.urge(unix.SIGCONT, func(state string) bool { return state != stopped })
+	return thawed && none, errors.Join(err, failed)
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -41,9 +40,7 @@ func asksAction(c *cli.Context) error {
 		return err
 	}
 	if c.Bool("json") {
-		enc := json.NewEncoder(c.App.Writer)
-		enc.SetEscapeHTML(false)
-		return enc.Encode(asks)
+		return plainJSON(c.App.Writer).Encode(asks)
 	}
 	return showAsks(c.App.Writer, asks)
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -93,8 +92,7 @@ type factJSON struct {
 }
 
 func showFactsJSON(w io.Writer, facts []bpf.Fact) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
+	enc := plainJSON(w)
 	for _, f := range facts {
 		if err := enc.Encode(factJSON(f)); err != nil {
 			return err

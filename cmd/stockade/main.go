@@ -2,6 +2,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -212,6 +213,13 @@ func usage(c *cli.Context, format string, args ...any) error {
 		code = agent.ExitFailed
 	}
 	return status{fmt.Errorf(format, args...), code}
+}
+
+// plainJSON encodes objects for programs, and for people who read them.
+func plainJSON(w io.Writer) *json.Encoder {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc
 }
 
 // noArgs refuses arguments that a verb does not take.

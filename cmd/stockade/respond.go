@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"time"
@@ -64,8 +63,7 @@ func respondAction(c *cli.Context, verb string) error {
 		return status{err, exitUsage}
 	}
 	if c.Bool("json") {
-		enc := json.NewEncoder(c.App.Writer)
-		enc.SetEscapeHTML(false)
+		enc := plainJSON(c.App.Writer)
 		enc.SetIndent("", "  ")
 		err = enc.Encode(r)
 	} else {
