@@ -3,6 +3,9 @@ package agent
 import (
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/config"
+	"github.com/stockade-dev/stockade/agent/label"
+	"github.com/stockade-dev/stockade/agent/lock"
+	"github.com/stockade-dev/stockade/agent/reach"
 	"github.com/stockade-dev/stockade/agent/sink"
 )
 
@@ -25,9 +28,23 @@ type (
 	// Change is what a change came to.
 	Change = api.Change
 	// Respond asks to stop a workload, Response is what was verified.
-	Respond  = api.Respond
-	Response = api.Response
+	Respond   = api.Respond
+	Response  = api.Response
+	Responses = api.Responses
+	// Selection says which workloads are meant, by Labels or otherwise.
+	Selection = label.Selection
+	Labels    = label.Set
+	// Lock is one that holds.
+	Lock = lock.Lock
+	// Host does what is asked of workloads wherever they are held.
+	Host = reach.Host
 )
+
+// ParseLabels reads labels that are each written as KEY=VALUE.
+func ParseLabels(list []string) (Labels, error) { return label.Parse(list) }
+
+// ThisHost is this host, with the agent behind a socket.
+func ThisHost(socket string) *Host { return reach.This(socket) }
 
 // What Respond can ask for.
 const (

@@ -3,7 +3,12 @@
 // http://agent/v1/status` works as well.
 package api
 
-import "time"
+import (
+	"time"
+
+	"github.com/stockade-dev/stockade/agent/label"
+	"github.com/stockade-dev/stockade/agent/lock"
+)
 
 // Status is what the agent says of itself and its workloads.
 type Status struct {
@@ -21,15 +26,16 @@ type Status struct {
 
 // Workload is one workload as it is now.
 type Workload struct {
-	Name       string   `json:"name"`
-	Mode       string   `json:"mode"`
-	Generation uint32   `json:"generation"`
-	Digest     string   `json:"policy_digest,omitempty"`
-	Origin     string   `json:"origin"` // config, applied, answered, rolled back, run, or removed
-	Principal  string   `json:"principal,omitempty"`
-	Handled    []string `json:"handled,omitempty"`
-	Cgroups    []string `json:"cgroups"` // the outermost
-	Tasks      int      `json:"tasks"`
+	Name       string    `json:"name"`
+	Mode       string    `json:"mode"`
+	Generation uint32    `json:"generation"`
+	Digest     string    `json:"policy_digest,omitempty"`
+	Origin     string    `json:"origin"` // config, applied, answered, rolled back, run, or removed
+	Principal  string    `json:"principal,omitempty"`
+	Labels     label.Set `json:"labels,omitempty"`
+	Handled    []string  `json:"handled,omitempty"`
+	Cgroups    []string  `json:"cgroups"` // the outermost
+	Tasks      int       `json:"tasks"`
 	// Allowed and Denied count operations. Of the Denied, Delivered were
 	// written to the log, Dropped found no room on the ring, Lost could not be
 	// written. What then remains is on its way.
@@ -41,6 +47,8 @@ type Workload struct {
 	// Withheld counts capabilities and signals that were refused without a denial.
 	Withheld uint64 `json:"withheld"`
 	Error    string `json:"error,omitempty"` // why the last change was refused
+	// Locked says who locked it, and workloads like it.
+	Locked *lock.Lock `json:"locked,omitempty"`
 	// Held is about asked operations that wait for the agent's answer.
 	Held *Held `json:"held,omitempty"`
 	// Sinks are those beside the log.

@@ -148,8 +148,17 @@ func (c *Client) do(ctx context.Context, method, path string, in any) (*http.Res
 	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&f); err != nil || f.Error == "" {
 		f.Error = "agent: " + resp.Status + ": nothing was done"
 	}
+	if resp.StatusCode == http.StatusNotFound {
+		return nil, notFound(f.Error)
+	}
 	return nil, errors.New(f.Error)
 }
+
+// notFound is ErrNotFound in the words of the agent.
+type notFound string
+
+func (n notFound) Error() string { return string(n) }
+func (n notFound) Unwrap() error { return ErrNotFound }
 
 func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
 	resp, err := c.do(ctx, method, path, in)

@@ -4,6 +4,9 @@ import (
 	"context"
 	"net/http"
 	"time"
+
+	"github.com/stockade-dev/stockade/agent/label"
+	"github.com/stockade-dev/stockade/agent/lock"
 )
 
 // What can be asked of a workload that misbehaves.
@@ -23,11 +26,34 @@ type Respond struct {
 	Within time.Duration `json:"within,omitempty"`
 }
 
+// RespondMany asks for one of them of each workload that is selected.
+type RespondMany struct {
+	label.Selection
+	Respond
+}
+
+// LockRequest asks that workloads like these are locked down, and no new ones start.
+type LockRequest struct {
+	label.Selection
+	Reason string `json:"reason,omitempty"`
+}
+
+// Responses are those to each workload that was selected, sorted by name.
+type Responses struct {
+	Responses []Response `json:"responses"`
+}
+
+// Locks are those that hold.
+type Locks struct {
+	Locks []lock.Lock `json:"locks"`
+}
+
 // Response says what was done, and what of it was verified.
 type Response struct {
-	Workload string `json:"workload"`
-	Verb     string `json:"verb"`
-	Steps    []Step `json:"steps"`
+	Workload string      `json:"workload"`
+	Verb     string      `json:"verb"`
+	By       *lock.Actor `json:"by,omitempty"`
+	Steps    []Step      `json:"steps"`
 	// Verified: of a kill, that no cgroup of the workload, nor one beneath, holds a
 	// process, and that no living task bears its mark, whatever cgroup it is in.
 	Verified bool `json:"verified"`
@@ -82,7 +108,95 @@ type Process struct {
 	Stack   []string `json:"stack,omitempty"` // of the kernel, of one that cannot be killed now
 }
 
+// Responder is the part of a backend that stops workloads.
+type Responder interface {
+	Status() (Status, error)
+	Respond(by Peer, name string, r Respond) (Response, error)
+}
+
+// Locker is the part that selects them, and locks.
+type Locker interface {
+	RespondMany(by Peer, r RespondMany) (Responses, error)
+	Lock(by Peer, r LockRequest) (Responses, error)
+	// Unlock ends the lock on a selection, if there is one, and unlocks what it selects,
+	// but for what another lock holds.
+	Unlock(by Peer, r label.Selection) (Responses, error)
+	Locks() (Locks, error)
+}
+
+// routeResponder adds what is asked of one workload by its name.
+func routeResponder(mux *http.ServeMux, b Responder) {
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
+		status, err := b.Status()
+		answer(w, status, err)
+	})
+	mux.HandleFunc("POST /v1/workloads/{name}/respond", func(w http.ResponseWriter, r *http.Request) {
+		var ask Respond
+		if decode(w, r, &ask) {
+			response, err := b.Respond(peerIn(r), r.PathValue("name"), ask)
+			answer(w, response, err)
+		}
+	})
+}
+
+// routeLocker adds what is asked of several.
+func routeLocker(mux *http.ServeMux, b Locker) {
+	mux.HandleFunc("POST /v1/respond", func(w http.ResponseWriter, r *http.Request) {
+		var ask RespondMany
+		if decode(w, r, &ask) {
+			responses, err := b.RespondMany(peerIn(r), ask)
+			answer(w, responses, err)
+		}
+	})
+	mux.HandleFunc("GET /v1/locks", func(w http.ResponseWriter, r *http.Request) {
+		locks, err := b.Locks()
+		answer(w, locks, err)
+	})
+	mux.HandleFunc("POST /v1/locks", func(w http.ResponseWriter, r *http.Request) {
+		var ask LockRequest
+		if decode(w, r, &ask) {
+			responses, err := b.Lock(peerIn(r), ask)
+			answer(w, responses, err)
+		}
+	})
+	mux.HandleFunc("POST /v1/locks/remove", func(w http.ResponseWriter, r *http.Request) {
+		var ask label.Selection
+		if decode(w, r, &ask) {
+			responses, err := b.Unlock(peerIn(r), ask)
+			answer(w, responses, err)
+		}
+	})
+}
+
+// NewResponder returns a server for a unix socket that answers for one workload alone.
+// allow is as for NewServer.
+func NewResponder(b Responder, allow func(Peer) error) *http.Server {
+	mux := http.NewServeMux()
+	routeResponder(mux, b)
+	return serverOf(mux, allow)
+}
+
 // Respond stops a workload, or undoes that.
 func (c *Client) Respond(ctx context.Context, name string, r Respond) (response Response, err error) {
 	return response, c.call(ctx, http.MethodPost, workloadPath(name, "respond"), r, &response)
+}
+
+// RespondMany does it to each workload that is selected.
+func (c *Client) RespondMany(ctx context.Context, r RespondMany) (all Responses, err error) {
+	return all, c.call(ctx, http.MethodPost, "/v1/respond", r, &all)
+}
+
+// Lock locks workloads down, and has no new ones like them start.
+func (c *Client) Lock(ctx context.Context, r LockRequest) (all Responses, err error) {
+	return all, c.call(ctx, http.MethodPost, "/v1/locks", r, &all)
+}
+
+// Unlock ends that.
+func (c *Client) Unlock(ctx context.Context, s label.Selection) (all Responses, err error) {
+	return all, c.call(ctx, http.MethodPost, "/v1/locks/remove", s, &all)
+}
+
+// Locks lists what is locked.
+func (c *Client) Locks(ctx context.Context) (l Locks, err error) {
+	return l, c.call(ctx, http.MethodGet, "/v1/locks", nil, &l)
 }

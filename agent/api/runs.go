@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 
+	"github.com/stockade-dev/stockade/agent/label"
 	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
@@ -26,6 +27,8 @@ type Run struct {
 	Strict    bool       `json:"strict,omitempty"`
 	Grants    abi.Grants `json:"grants,omitzero"`
 	Digest    string     `json:"policy_digest"` // of the plan that the run made of them
+	// Labels select it, beside its principal.
+	Labels label.Set `json:"labels,omitempty"`
 	// Acknowledges says that the run tells what it dealt with: RunTaken. Until then the
 	// agent keeps what it handed over.
 	Acknowledges bool `json:"acknowledges,omitempty"`
@@ -112,8 +115,7 @@ func routeRuns(mux *http.ServeMux, b Runs) {
 		if !decode(w, r, &run) {
 			return
 		}
-		peer, _ := r.Context().Value(peerKey{}).(Peer) // guard saw to it
-		started, err := b.StartRun(peer, run)
+		started, err := b.StartRun(peerIn(r), run)
 		if err != nil {
 			answer(w, nil, err)
 			return

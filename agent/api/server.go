@@ -14,16 +14,17 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stockade-dev/stockade/agent/lock"
 	"github.com/stockade-dev/stockade/bpf/fault"
 )
 
 // Backend does what is asked for.
 type Backend interface {
-	Status() (Status, error)
+	Responder
+	Locker
 	Apply(name string, p Policy) (Change, error)
 	Rollback(name string) (Change, error)
 	SetMode(name, mode string) (Change, error)
-	Respond(name string, r Respond) (Response, error)
 	Asks() (Asks, error)
 	Answer(id string, a Answer) (Change, error)
 	Reload() error
@@ -57,10 +58,8 @@ type peerKey struct{}
 // is what they are told.
 func NewServer(b Backend, allow func(Peer) error) *http.Server {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
-		status, err := b.Status()
-		answer(w, status, err)
-	})
+	routeResponder(mux, b)
+	routeLocker(mux, b)
 	mux.HandleFunc("POST /v1/workloads/{name}/policy", func(w http.ResponseWriter, r *http.Request) {
 		var p Policy
 		if decode(w, r, &p) {
@@ -77,13 +76,6 @@ func NewServer(b Backend, allow func(Peer) error) *http.Server {
 		if decode(w, r, &m) {
 			change, err := b.SetMode(r.PathValue("name"), m.Mode)
 			answer(w, change, err)
-		}
-	})
-	mux.HandleFunc("POST /v1/workloads/{name}/respond", func(w http.ResponseWriter, r *http.Request) {
-		var ask Respond
-		if decode(w, r, &ask) {
-			response, err := b.Respond(r.PathValue("name"), ask)
-			answer(w, response, err)
 		}
 	})
 	mux.HandleFunc("GET /v1/asks", func(w http.ResponseWriter, r *http.Request) {
@@ -110,6 +102,11 @@ func NewServer(b Backend, allow func(Peer) error) *http.Server {
 	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) { stream(w, r, b) })
 	routeRuns(mux, b)
 	mux.Handle("GET /metrics", b.Metrics())
+	return serverOf(mux, allow)
+}
+
+// serverOf returns a server that knows who asks.
+func serverOf(mux http.Handler, allow func(Peer) error) *http.Server {
 	return &http.Server{
 		Handler: guard(mux, allow),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
@@ -123,6 +120,12 @@ func NewServer(b Backend, allow func(Peer) error) *http.Server {
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
 	}
+}
+
+// peerIn returns who asks: guard saw to it that it is known.
+func peerIn(r *http.Request) Peer {
+	peer, _ := r.Context().Value(peerKey{}).(Peer)
+	return peer
 }
 
 // guard lets requests of allowed peers through.
@@ -180,7 +183,7 @@ func answer(w http.ResponseWriter, v any, err error) {
 		panic(http.ErrAbortHandler) // as if the peer could not be reached
 	}
 	switch {
-	case errors.Is(err, ErrNotFound):
+	case errors.Is(err, ErrNotFound), errors.Is(err, lock.ErrNone):
 		write(w, http.StatusNotFound, failure{err.Error()})
 	case err != nil:
 		write(w, http.StatusConflict, failure{err.Error()})

@@ -15,6 +15,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/stockade-dev/stockade/agent/label"
 	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
@@ -77,6 +78,8 @@ type Workload struct {
 	Entities  string
 	Principal string
 	Baseline  string
+	// Labels select it, beside its principal.
+	Labels label.Set
 	// Handled are the actions to enforce beside the default ones.
 	Handled abi.ActionMask
 	Mode    abi.Mode
@@ -235,6 +238,7 @@ func (d *decoder) workload(n *yaml.Node) (Workload, error) {
 		"policies":  func(v *yaml.Node) error { return d.paths(v, &w.Policies) },
 		"entities":  func(v *yaml.Node) error { return d.path(v, &w.Entities) },
 		"principal": func(v *yaml.Node) error { return d.text(v, &w.Principal) },
+		"labels":    func(v *yaml.Node) error { return d.labels(v, &w.Labels) },
 		"baseline":  func(v *yaml.Node) error { return d.choice(v, &w.Baseline, "runtime", "none") },
 		"handle":    func(v *yaml.Node) error { return d.actions(v, &w.Handled) },
 		"mode":      func(v *yaml.Node) error { return d.mode(v, &w.Mode) },
@@ -253,6 +257,23 @@ func (d *decoder) workload(n *yaml.Node) (Workload, error) {
 	}
 	w.Handled |= abi.DefaultActions
 	return w, nil
+}
+
+func (d *decoder) labels(n *yaml.Node, to *label.Set) error {
+	if n.Kind != yaml.MappingNode {
+		return d.at(n).errorf(d.file, "labels: not a mapping: nothing is changed; write KEY: VALUE")
+	}
+	*to = label.Set{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		if key.Kind != yaml.ScalarNode || value.Kind != yaml.ScalarNode {
+			return d.at(value).errorf(d.file, "labels: not a text: nothing is changed; write KEY: VALUE")
+		}
+		if err := to.Add(key.Value, value.Value); err != nil {
+			return d.at(key).errorf(d.file, "%w: nothing is changed", err)
+		}
+	}
+	return nil
 }
 
 func (d *decoder) match(n *yaml.Node, w *Workload) error {

@@ -201,6 +201,13 @@ func (d *Daemon) SetMode(name, text string) (api.Change, error) {
 	if !ok {
 		return api.Change{}, fmt.Errorf("mode %q: unknown: nothing was done; use enforce, audit or lockdown", text)
 	}
+	if mode != abi.Lockdown {
+		if l, err := d.lockedBy(w); err != nil {
+			return api.Change{}, err
+		} else if l != nil {
+			return api.Change{}, fmt.Errorf("workload %s: %s: its mode stays", name, l)
+		}
+	}
 	if err := d.kernel.SetMode(w.id, mode); err != nil {
 		return api.Change{}, err
 	}
@@ -226,6 +233,10 @@ func (d *Daemon) Status() (api.Status, error) {
 		return api.Status{}, err
 	}
 	groups := d.groups.of()
+	locks, err := d.locks().All()
+	if err != nil {
+		d.book.once("locks", err.Error())
+	}
 	notes, failed := d.book.last()
 	d.all.mu.Lock()
 	defer d.all.mu.Unlock()
@@ -241,6 +252,8 @@ func (d *Daemon) Status() (api.Status, error) {
 			if w.run != nil {
 				one.Cgroups = groupOfRun(k.Name)
 			}
+			_, one.Labels = w.traits()
+			one.Locked = lockedOf(locks, w)
 			one.Origin, one.Error, one.Held, one.Sinks = w.memory.Origin, w.err, d.held.Status(k.ID), w.sinkStatus()
 			if w.plan != nil {
 				one.Digest, one.Principal = "sha256:"+w.plan.Digest, w.plan.Principal

@@ -14,6 +14,7 @@ import (
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/config"
 	"github.com/stockade-dev/stockade/agent/host"
+	"github.com/stockade-dev/stockade/agent/respond"
 	"github.com/stockade-dev/stockade/agent/sink"
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
@@ -31,7 +32,7 @@ type Daemon struct {
 	*keeper
 	*runs
 	groups *groups
-	responses
+	desk   respond.Desk
 
 	over chan error // why the daemon ends
 	once sync.Once
@@ -62,8 +63,7 @@ func (m machine) serve(ctx context.Context, file string, std io.Writer) error {
 
 func newDaemon(m machine, file string, std io.Writer) *Daemon {
 	k := &keeper{machine: m, std: std, all: newRegistry(), book: newNotebook(std), figures: &figures{}, tickets: &tickets{}}
-	return &Daemon{keeper: k, runs: &runs{keeper: k, quit: make(chan struct{})}, file: file, started: time.Now(), over: make(chan error, 1),
-		responses: responses{open: map[string]*responding{}}}
+	return &Daemon{keeper: k, runs: &runs{keeper: k, quit: make(chan struct{})}, file: file, started: time.Now(), over: make(chan error, 1)}
 }
 
 // open does everything up to the point where all that is declared is enforced.

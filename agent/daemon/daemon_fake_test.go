@@ -249,6 +249,7 @@ func newYard(t *testing.T) *yard {
 			return y.set, nil
 		},
 		Pins: filepath.Join(y.dir, "pins"), RunPins: filepath.Join(y.dir, "runs"), State: filepath.Join(y.dir, "state"),
+		Lasting: filepath.Join(y.dir, "lasting"),
 	}}
 	y.write("agent.yaml", yardConfig)
 	y.write("one.cedar", permitA)

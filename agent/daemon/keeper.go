@@ -58,6 +58,9 @@ func (k *keeper) confine(rel, name string) error {
 	if err == nil {
 		err = k.kernel.Confine(id, w.id)
 	}
+	if err == nil {
+		k.tellLocked(rel, w)
+	}
 	if err != nil {
 		text := fmt.Sprintf("cgroup %s: workload %s: %v", rel, name, err)
 		k.all.mu.Lock()

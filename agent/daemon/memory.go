@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/stockade-dev/stockade/agent/host"
+	"github.com/stockade-dev/stockade/agent/label"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/bpf/fault"
 	"github.com/stockade-dev/stockade/compiler"
@@ -25,6 +26,8 @@ type memory struct {
 	// RootID tells the root directory that was registered, as long as it lives.
 	RootID string `json:"root_id,omitempty"`
 	Origin string `json:"origin"`
+	// Labels are those that it was declared or started with.
+	Labels label.Set `json:"labels,omitempty"`
 	// Process tells that of the run which asked for the workload.
 	Process string `json:"process,omitempty"`
 	// Input is that of the plan, Previous that of the plan before.

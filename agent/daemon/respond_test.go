@@ -18,6 +18,9 @@ import (
 	"github.com/stockade-dev/stockade/cgroup"
 )
 
+// root is who asks.
+var root = api.Peer{PID: os.Getpid()}
+
 // prey is a run with processes in its cgroup, and one that left it.
 type prey struct {
 	*yard
@@ -105,7 +108,7 @@ func TestKillIsVerified(t *testing.T) {
 	for i := range answers {
 		both.Go(func() {
 			var err error
-			if answers[i], err = p.d.Respond(p.r.Name, api.Respond{Verb: api.VerbKill}); err != nil {
+			if answers[i], err = p.d.Respond(root, p.r.Name, api.Respond{Verb: api.VerbKill}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -131,7 +134,7 @@ func TestKillIsVerified(t *testing.T) {
 	if w := p.set.now(p.w.id); w.Mode != abi.Lockdown || p.w.mode != abi.Lockdown {
 		t.Errorf("mode %v", w.Mode)
 	}
-	if !strings.Contains(p.said.String(), "workload "+p.r.Name+": kill: verified") {
+	if !strings.Contains(p.said.String(), "workload "+p.r.Name+": kill by root: verified") {
 		t.Error(p.said.String())
 	}
 }
@@ -151,7 +154,7 @@ func TestKillThatIsNotVerifiedSaysWhatIsLeft(t *testing.T) {
 		p.set.roll = func() ([]bpf.Marked, error) { list, err := p.roll(); return append(list, other), err }
 	})
 	began := time.Now()
-	r, err := p.d.Respond(p.r.Name, api.Respond{Verb: api.VerbKill, Within: 300 * time.Millisecond})
+	r, err := p.d.Respond(root, p.r.Name, api.Respond{Verb: api.VerbKill, Within: 300 * time.Millisecond})
 	if err != nil || r.Verified || len(r.Left) != 1 || r.Left[0].PID != immortal.Process.Pid || r.Left[0].Command != "sleep" || r.Left[0].State != "S" || r.Outcome() != "NOT STOPPED" {
 		t.Errorf("%+v, %v", r, err)
 	}
@@ -162,7 +165,7 @@ func TestKillThatIsNotVerifiedSaysWhatIsLeft(t *testing.T) {
 		t.Error("a process with the number of one of the workload's was killed")
 	}
 	p.set.change(func() { p.set.roll = func() ([]bpf.Marked, error) { return nil, unix.EINTR } })
-	if r, err := p.d.Respond(p.r.Name, api.Respond{Verb: api.VerbKill, Within: 100 * time.Millisecond}); err != nil || r.Verified {
+	if r, err := p.d.Respond(root, p.r.Name, api.Respond{Verb: api.VerbKill, Within: 100 * time.Millisecond}); err != nil || r.Verified {
 		t.Errorf("without a roll: %+v, %v", r, err)
 	}
 }
@@ -182,7 +185,7 @@ func TestFreezeAndUnlock(t *testing.T) {
 	await(t, "it does nothing", func() bool { return size() > 0 })
 	ask := func(verb string) api.Response {
 		t.Helper()
-		r, err := p.d.Respond(p.r.Name, api.Respond{Verb: verb})
+		r, err := p.d.Respond(root, p.r.Name, api.Respond{Verb: verb})
 		if err != nil || !r.Verified || len(r.Left) > 0 {
 			t.Fatalf("%s: %+v, %v", verb, r, err)
 		}
@@ -221,11 +224,11 @@ func TestRespondRefusals(t *testing.T) {
 		"within -1s: not up to 10m0s":                               {Verb: api.VerbKill, Within: -time.Second},
 		"within 11m0s":                                              {Verb: api.VerbKill, Within: 11 * time.Minute},
 	} {
-		if _, err := d.Respond("one", ask); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := d.Respond(root, "one", ask); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v", ask, err)
 		}
 	}
-	if _, err := d.Respond("nobody", api.Respond{Verb: api.VerbKill}); err == nil || !strings.Contains(err.Error(), "no such workload: nothing was done") {
+	if _, err := d.Respond(root, "nobody", api.Respond{Verb: api.VerbKill}); err == nil || !strings.Contains(err.Error(), "no such workload: nothing was done") {
 		t.Errorf("%v", err)
 	}
 }

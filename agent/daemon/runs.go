@@ -16,6 +16,9 @@ import (
 	"github.com/stockade-dev/stockade/compiler"
 )
 
+// nothingStarted is what follows from an error of a start.
+const nothingStarted = "nothing was started"
+
 // fromRun is the origin of a workload that a `stockade run` asked for. It is
 // released when nothing of it lives, and until then survives its run and any
 // number of agents.
@@ -85,7 +88,7 @@ func (rs *runs) StartRun(peer api.Peer, r api.Run) (started api.RunStarted, err 
 	case peer.PID <= 0:
 		return started, errors.New("run: its process is not seen from here: nothing was started; use --agent=never")
 	}
-	if err := host.CheckName(r.Name); err != nil {
+	if err := errors.Join(host.CheckName(r.Name), r.Labels.Check()); err != nil {
 		return started, err
 	}
 	input := inputOfRun(r)
@@ -106,7 +109,7 @@ func (rs *runs) StartRun(peer api.Peer, r api.Run) (started api.RunStarted, err 
 		return started, err
 	}
 	w := &workload{name: r.Name, id: id, mode: mode, plan: plan, known: true, run: newRunQueue(!r.Acknowledges),
-		memory: memory{Origin: fromRun, Input: input, BaseMode: mode, Process: host.ProcessOf(fmt.Sprint(peer.PID))}}
+		memory: memory{Origin: fromRun, Input: input, BaseMode: mode, Labels: r.Labels, Process: host.ProcessOf(fmt.Sprint(peer.PID))}}
 	rs.all.add(w)
 	if err := rs.confineRun(w, peer, r); err != nil {
 		w.run.detach()
@@ -163,6 +166,9 @@ func (rs *runs) admitRun(r api.Run, plan *compiler.Plan) error {
 	}
 	if r.Strict && !rs.kernel.Strict() {
 		return errors.New("strict: the agent's set has no hooks for it: nothing was started; use --agent=never, or write `strict: true` into its configuration before it first starts")
+	}
+	if err := rs.admitted(plan.Principal, r.Labels, nothingStarted); err != nil {
+		return err
 	}
 	rel := path.Join(cgroup.Parent, r.Name)
 	id, err := cgroup.ID(rel)

@@ -153,7 +153,7 @@ func (k *keeper) stageOne(declared *config.Workload) (*staged, error) {
 	}
 	base := policies.DigestOf(input)
 	s := &staged{declared: declared, mode: declared.Mode,
-		memory: memory{Base: base, BaseMode: declared.Mode, Root: declared.Root, Origin: fromConfig, Input: input}}
+		memory: memory{Base: base, BaseMode: declared.Mode, Root: declared.Root, Origin: fromConfig, Input: input, Labels: declared.Labels}}
 	w := k.all.byName[declared.Name]
 	switch {
 	case w != nil && w.run != nil:
@@ -176,6 +176,11 @@ func (k *keeper) stageOne(declared *config.Workload) (*staged, error) {
 	}
 	if w != nil && w.known && w.memory.BaseMode == declared.Mode {
 		s.mode = w.mode // changed by hand, or not at all
+	}
+	if l, err := k.locks().On(canonical(input.Principal), declared.Labels); err != nil {
+		return nil, declared.Errorf("name", "%w: nothing is changed", err)
+	} else if l != nil {
+		s.mode = abi.Lockdown
 	}
 	if w != nil && w.known && w.memory.Root != declared.Root {
 		if err := k.unused(w); err != nil {

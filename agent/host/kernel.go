@@ -17,6 +17,9 @@ type Enforcer interface {
 	Counters(id uint32) (abi.Counters, error)
 	Gaps() []string
 	SyncClock() error
+	SetMode(id uint32, mode abi.Mode) error
+	Roll() ([]bpf.Marked, error)
+	Confiner
 	Close() error
 	Abandon() error
 	Events() (delivery.Source, error)
@@ -29,11 +32,8 @@ type Kernel interface {
 	Claim(name string) (uint32, error)
 	Release(id uint32) error
 	Retire(id uint32) error
-	SetMode(id uint32, mode abi.Mode) error
 	Workloads() ([]bpf.Workload, error)
-	Groups() (map[uint64]uint32, error)
 	Tasks() (map[uint32]int, error)
-	Roll() ([]bpf.Marked, error)
 	Table(id uint32) ([]uint64, error)
 	Account(id uint32, delivered bool)
 	Count(id uint32, delivered bool)
@@ -43,7 +43,6 @@ type Kernel interface {
 	Strict() bool
 	Words() int
 	Used() int
-	Confined(pid int) (bool, error)
 }
 
 // HoldKernel is a kernel side that can let asked operations wait for the agent: it

@@ -19,7 +19,7 @@ import (
 
 // KeyFile is where the key lies that this host signs with. It outlives a reboot: what
 // was signed can be checked for years.
-const KeyFile = "/var/lib/stockade/host.key"
+const KeyFile = LastingRoot + "/host.key"
 
 // maxKey bounds such a file, in bytes.
 const maxKey = 16 << 10

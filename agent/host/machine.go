@@ -5,11 +5,16 @@ import (
 	"github.com/stockade-dev/stockade/bpf"
 )
 
-// Places that the run of a workload uses; cgroups lie in cgroup.Parent.
+// Places that the run of a workload uses; cgroups lie in cgroup.Parent. What is in
+// LastingRoot outlives a reboot.
 const (
-	StateRoot = "/run/stockade"
-	PinRoot   = "/sys/fs/bpf/stockade"
+	StateRoot   = "/run/stockade"
+	PinRoot     = "/sys/fs/bpf/stockade"
+	LastingRoot = "/var/lib/stockade"
 )
+
+// LockBook is the file of what is locked, in a folder for what lasts.
+const LockBook = "locks.json"
 
 // Names that no run can have: theirs begin with a small letter or a digit.
 const (
@@ -26,6 +31,7 @@ type Machine struct {
 	Pins     string // the folder of the pinned set
 	RunPins  string // the folder with that of each run in it
 	State    string // folder of the memories and of the lock
+	Lasting  string // folder of what outlives a reboot
 }
 
 // This is the machine itself.
@@ -49,6 +55,7 @@ var This = Machine{
 	Pins:     PinRoot + "/" + AgentPins,
 	RunPins:  PinRoot,
 	State:    StateRoot,
+	Lasting:  LastingRoot,
 }
 
 // Loaded is a kernel side that is loaded, or adopted.

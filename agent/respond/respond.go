@@ -15,12 +15,14 @@ import (
 	"github.com/stockade-dev/stockade/cgroup"
 )
 
-// Target is what is to be stopped.
+// Target is what is to be stopped, and how its keeper changes it.
 type Target struct {
 	Name string
 	ID   uint32
 	// Groups are its outermost cgroups, relative to the mount.
 	Groups []string
+	// Lock locks it down at once, Keep makes that stay, and Unlock undoes both.
+	Lock, Keep, Unlock func() error
 }
 
 // Kernel is what tells of tasks by their marks: those that left their cgroup, too.
@@ -57,32 +59,57 @@ func (r *response) step(name string, do func() error) {
 	r.Steps = append(r.Steps, s)
 }
 
-// Freeze has every process of a workload stand still, until Thaw. lock locks it down
-// before: what runs until it stands still is denied what policies decide.
-func Freeze(ctx context.Context, k Kernel, t Target, lock func() error) api.Response {
-	r := begin(k, t, api.VerbFreeze)
-	r.step("lockdown", lock)
-	r.step("freeze", func() error {
-		return r.eachGroup(func(g *cgroup.Group) error { return g.Freeze(freezeLimit) })
-	})
-	r.step("verify", func() error { return r.await(ctx, r.still) })
-	return *r.Response
+// verbs are what can be asked for.
+var verbs = map[string]func(context.Context, Kernel, Target) (api.Response, error){
+	api.VerbLockdown: lockDown, api.VerbFreeze: freeze, api.VerbThaw: thaw, api.VerbKill: kill, api.VerbUnlock: unlock,
 }
 
-// Thaw undoes Freeze, but for the lockdown.
-func Thaw(ctx context.Context, k Kernel, t Target) api.Response {
+// lockDown has all that policies could decide denied.
+func lockDown(_ context.Context, k Kernel, t Target) (api.Response, error) {
+	r := begin(k, t, api.VerbLockdown)
+	if err := t.Lock(); err != nil {
+		return *r.Response, err
+	}
+	r.Verified = true
+	r.keep()
+	return *r.Response, nil
+}
+
+// freeze has every process of a workload stand still, until thaw. It is locked down
+// before: what runs until it stands still is denied what policies decide.
+func freeze(ctx context.Context, k Kernel, t Target) (api.Response, error) {
+	r := begin(k, t, api.VerbFreeze)
+	r.step("lockdown", t.Lock)
+	r.step("freeze", r.freeze)
+	r.step("verify", func() error { return r.await(ctx, r.still) })
+	r.keep()
+	return *r.Response, nil
+}
+
+// thaw undoes freeze, but for the lockdown.
+func thaw(ctx context.Context, k Kernel, t Target) (api.Response, error) {
 	r := begin(k, t, api.VerbThaw)
 	r.step("thaw", func() error {
 		return r.eachGroup(func(g *cgroup.Group) error { return g.Thaw(freezeLimit) })
 	})
 	r.step("verify", func() error { return r.await(ctx, r.moving) })
-	return *r.Response
+	return *r.Response, nil
 }
 
-// Kill ends every process of a workload, and returns once none lives, or ctx ends.
-func Kill(ctx context.Context, k Kernel, t Target, lock func() error) api.Response {
+// unlock undoes lockdown and freeze.
+func unlock(ctx context.Context, k Kernel, t Target) (api.Response, error) {
+	if err := t.Unlock(); err != nil {
+		return *api.NewResponse(t.Name, api.VerbUnlock), err
+	}
+	r, err := thaw(ctx, k, t)
+	r.Verb = api.VerbUnlock
+	return r, err
+}
+
+// kill ends every process of a workload, and returns once none lives, or ctx ends.
+func kill(ctx context.Context, k Kernel, t Target) (api.Response, error) {
 	r := begin(k, t, api.VerbKill)
-	r.step("lockdown", lock)
+	r.step("lockdown", t.Lock)
 	r.step("count", r.count)
 	r.step("kill", r.kill)
 	r.step("verify", func() error {
@@ -95,7 +122,21 @@ func Kill(ctx context.Context, k Kernel, t Target, lock func() error) api.Respon
 		})
 	})
 	r.Left = processes(r.living)
-	return *r.Response
+	r.keep()
+	return *r.Response, nil
+}
+
+// keep makes the lockdown stay. It is in force: that is a step only if it fails.
+func (r *response) keep() {
+	began := time.Now()
+	if err := r.target.Keep(); err != nil {
+		r.Steps = append(r.Steps, api.Step{Name: "keep the lockdown", At: began.UTC(), Seconds: time.Since(began).Seconds(), Error: err.Error()})
+	}
+}
+
+// freeze has what is in the cgroups stand still.
+func (r *response) freeze() error {
+	return r.eachGroup(func(g *cgroup.Group) error { return g.Freeze(freezeLimit) })
 }
 
 // eachGroup does something to every cgroup that is there; one that fails stops no other.

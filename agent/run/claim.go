@@ -117,6 +117,7 @@ func pinsOf(file *os.File, name string) string {
 
 // release gives the name back: nothing is left of the workload.
 func (c *claim) release() error {
+	_ = os.Remove(controlSocket(c.name)) // of a run that was killed
 	err := os.Remove(statePath(c.name))
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil

@@ -35,7 +35,18 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(result.ExitCode)
 	}
-	os.Exit(m.Run())
+	os.Exit(withLocks(m))
+}
+
+// withLocks runs tests with a book of locks of their own.
+func withLocks(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "stockade-")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	host.This.Lasting = dir
+	return m.Run()
 }
 
 // hostOf is a host with a kernel side that stands in.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/host"
+	"github.com/stockade-dev/stockade/agent/label"
 	"github.com/stockade-dev/stockade/agent/sink"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/compiler"
@@ -33,6 +34,8 @@ type Config struct {
 	Strict bool
 	// Grants are what the boundary lets it do beside what every workload may.
 	Grants abi.Grants
+	// Labels select the workload, beside its principal.
+	Labels label.Set
 	// Args is the command; its program is looked up in $PATH.
 	Args []string
 	// Env is the command's environment; nil means this process's.
@@ -59,12 +62,18 @@ func (cfg *Config) check() error {
 	if cfg.Name == "" {
 		cfg.Name = host.DefaultName(cfg.Args[0])
 	}
+	if err := cfg.Labels.Check(); err != nil {
+		return fmt.Errorf("%w: nothing was started", err)
+	}
 	if cfg.User != "" {
 		if _, err := lookupUser(cfg.User); err != nil {
 			return err
 		}
 	}
-	return host.CheckName(cfg.Name)
+	if err := host.CheckName(cfg.Name); err != nil {
+		return err
+	}
+	return cfg.admitted("nothing was started")
 }
 
 // checkClock refuses a grant that would have no effect: nobody confined sets a clock

@@ -31,6 +31,7 @@ type session struct {
 	agent      bool   // an agent is to hold the workload
 	lease      *lease // nil where the run has a set of its own
 	watch      *watch
+	control    *control    // nil where an agent holds the workload
 	clock      *host.Clock // nil where the plan does not test the time
 	started    func()      // to be called once the command is, or will not be
 	generation uint32
@@ -69,6 +70,15 @@ func (s *session) begin() (err error) {
 		return err
 	}
 	s.watch = startWatch(s.cfg, events)
+	if own, ok := s.enforcer.(host.Enforcer); ok {
+		if s.control, err = startControl(s, own); err != nil {
+			return err
+		}
+		// Who locks from now on finds it; who did while it was being made ready, did not.
+		if err = s.cfg.admitted("nothing was started"); err != nil {
+			return err
+		}
+	}
 	debug.FreeOSMemory() // loading took several times what running needs
 	return nil
 }
@@ -249,6 +259,7 @@ func (s *session) end() error {
 	}
 	s.launched()
 	_, err := s.kill()
+	s.control.close()
 	if err == nil && s.enforcer != nil {
 		err = s.claim.noStragglers(strayLimit)
 	}

@@ -14,16 +14,17 @@ import (
 func psVerb() *cli.Command {
 	return &cli.Command{
 		Name:      "ps",
-		Usage:     "show the agent's workloads",
+		Usage:     "show the workloads of this host",
 		UsageText: "stockade ps [--json]",
 		Description: `One line a workload: its mode, the generation and the beginning of the digest of
 its policy set, where that comes from (config, applied, rolled back; run: a
 stockade run; removed: no longer in the configuration, but still confining), its tasks, cgroups and counts.
 DENIED counts refusals; of their events DELIVERED were logged and DROPPED or lost
-were not, for want of room. Then errors: of the last reload, and of workloads.
+were not, for want of room. A run that has a set of its own (--agent=never) tells its
+DELIVERED at its end. Then errors: of the last reload, and of workloads; and locks.
 
 EXIT CODE:
-   0, 1 if there is no agent, 2 if the command line is wrong
+   0, 1 if there is neither an agent nor a run, 2 if the command line is wrong
 
 ` + examples(`sudo stockade ps`, `sudo stockade ps --json | jq .workloads`),
 		Flags:  []cli.Flag{socketFlag(), &cli.BoolFlag{Name: "json", Usage: "print all that is known, as one JSON object"}},
@@ -35,7 +36,7 @@ func psAction(c *cli.Context) error {
 	if err := noArgs(c); err != nil {
 		return err
 	}
-	status, err := client(c).Status(c.Context)
+	status, err := thisHost(c).Status(c.Context)
 	if err != nil {
 		return err
 	}
@@ -59,6 +60,9 @@ func showStatus(w io.Writer, s agent.Status) error {
 		fmt.Fprintf(w, "\nthe last reload failed:\n%s\n", s.Error)
 	}
 	for _, x := range s.Workloads {
+		if x.Locked != nil {
+			fmt.Fprintf(w, "\n%s: %s\n", x.Name, x.Locked)
+		}
 		if x.Error != "" {
 			fmt.Fprintf(w, "\n%s: %s\n", x.Name, x.Error)
 		}

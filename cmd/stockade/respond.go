@@ -28,51 +28,202 @@ others is stopped by a signal. Verified is that all cgroups say so, and all of t
 are stopped.`),
 		respondVerb(agent.VerbThaw, "let a frozen workload go on", `What was frozen goes on, locked down as it was: unlock does both.`),
 		respondVerb(agent.VerbLockdown, "deny a workload all that policies could decide, from now on",
-			`What is open stays open, and what runs goes on: freeze or kill end that.`),
-		respondVerb(agent.VerbUnlock, "undo lockdown and freeze", `The workload has its policies again, in the mode that it was declared or started
-with, and what was frozen goes on.`),
+			`What is open stays open, and what runs goes on: freeze or kill end that. New workloads
+like it may start: lock ends that.`),
+		respondVerb(agent.VerbUnlock, "undo lock, lockdown and freeze", `The workload has its policies again, in the mode that it was declared or started
+with, and what was frozen goes on. A lock is undone by what it was made with: labels, a
+principal, or --all, which ends every lock.`),
+		lockVerb(), locksVerb(),
 	}
+}
+
+// selectFlags select workloads otherwise than by a name.
+func selectFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "all", Usage: "every workload of this host, in place of NAME"},
+		&cli.StringSliceFlag{Name: "label", Usage: "every workload with the label `KEY=VALUE`, in place of NAME; with several it has all of them"},
+		&cli.StringFlag{Name: "principal", Usage: "every workload that acts for `PRINCIPAL`, for example 'User::\"ci\"', in place of NAME"},
+	}
+}
+
+// selection reads those flags; ok says that one was given.
+func selection(c *cli.Context) (s agent.Selection, ok bool, err error) {
+	if !c.Bool("all") && len(c.StringSlice("label")) == 0 && !c.IsSet("principal") {
+		return s, false, nil
+	}
+	if c.NArg() > 0 {
+		return s, true, usage(c, "%s: a name, and a selection: nothing was done; leave one out", c.Args().First())
+	}
+	s = agent.Selection{All: c.Bool("all"), Principal: c.String("principal")}
+	if s.Labels, err = agent.ParseLabels(c.StringSlice("label")); err == nil {
+		s, err = s.Canonical()
+	}
+	if err != nil {
+		return s, true, usage(c, "%w: nothing was done", err)
+	}
+	return s, true, nil
+}
+
+// thisHost is where workloads are: who names an agent means that one alone.
+func thisHost(c *cli.Context) *agent.Host {
+	host := agent.ThisHost(c.String("socket"))
+	if c.IsSet("socket") {
+		host.Runs = nil
+	}
+	return host
 }
 
 func respondVerb(verb, does, description string) *cli.Command {
 	return &cli.Command{
 		Name:      verb,
 		Usage:     does,
-		UsageText: "stockade " + verb + " NAME [OPTIONS]",
+		UsageText: "stockade " + verb + " NAME | --all | --label KEY=VALUE | --principal PRINCIPAL [OPTIONS]",
 		Description: description + `
 
 EXIT CODE:
-   0 verified, 3 not verified, 2 not tried: a mistake, no such workload, or no agent
+   0 verified, 3 not verified, 2 not tried: a mistake, or no such workload
 
-` + examples("stockade "+verb+" ci-runner", "stockade "+verb+" ci-runner --within 30s --json"),
-		Flags: []cli.Flag{socketFlag(),
+` + examples("stockade "+verb+" ci-runner", "stockade "+verb+" ci-runner --within 30s --json", "stockade "+verb+" --label team=payments"),
+		Flags: append(selectFlags(), socketFlag(),
 			&cli.DurationFlag{Name: "within", Value: 10 * time.Second, Usage: "wait for `DURATION` at most until it is verified"},
 			&cli.BoolFlag{Name: "json", Usage: "print one JSON object"},
-		},
+		),
 		Action: func(c *cli.Context) error { return respondAction(c, verb) },
 	}
 }
 
 func respondAction(c *cli.Context, verb string) error {
-	name, err := oneName(c, 1)
+	s, several, err := selection(c)
 	if err != nil {
 		return err
 	}
-	r, err := client(c).Respond(c.Context, name, agent.Respond{Verb: verb, Within: c.Duration("within")})
+	ask := agent.Respond{Verb: verb, Within: c.Duration("within")}
+	host := thisHost(c)
+	var all agent.Responses
+	switch {
+	case !several:
+		name, failed := oneName(c, 1)
+		if failed != nil {
+			return failed
+		}
+		all, err = host.Respond(c.Context, name, ask)
+	case verb == agent.VerbUnlock:
+		all, err = host.Unlock(c.Context, s)
+	default:
+		all, err = host.RespondMany(c.Context, s, ask)
+	}
+	return tell(c, all, several, err)
+}
+
+// tell shows responses; the exit code says whether all are verified.
+func tell(c *cli.Context, all agent.Responses, several bool, err error) error {
 	if err != nil {
 		return status{err, exitUsage}
+	}
+	if all.Responses == nil {
+		all.Responses = []agent.Response{}
+	}
+	unverified := 0
+	for i := range all.Responses {
+		if !all.Responses[i].Verified {
+			unverified++
+		}
 	}
 	if c.Bool("json") {
 		enc := plainJSON(c.App.Writer)
 		enc.SetIndent("", "  ")
-		err = enc.Encode(r)
+		if several || len(all.Responses) > 1 {
+			err = enc.Encode(all)
+		} else {
+			err = enc.Encode(all.Responses[0])
+		}
 	} else {
-		err = showResponse(c.App.Writer, &r)
+		err = showResponses(c.App.Writer, &all, unverified)
 	}
-	if err == nil && !r.Verified {
+	if err == nil && unverified > 0 {
 		err = quietly(exitUnverified)
 	}
 	return err
+}
+
+func lockVerb() *cli.Command {
+	return &cli.Command{
+		Name:      "lock",
+		Usage:     "lock workloads down, and have no new ones like them start",
+		UsageText: "stockade lock --all | --label KEY=VALUE | --principal PRINCIPAL [--reason TEXT]",
+		Description: `What is selected is locked down now. Until ` + "`stockade unlock`" + ` with the same selection,
+also across reboots, a stockade run like it is refused, and cgroups that appear for such a
+workload are denied everything. Who is refused is told who locked it, when and why. What
+runs goes on: freeze or kill it.
+
+EXIT CODE:
+   0 locked, 3 not everything could be locked down, 2 not tried
+
+` + examples(`stockade lock --label team=payments --reason "INC-4711"`, `stockade lock --principal 'User::"ci"'`, `stockade unlock --label team=payments`),
+		Flags: append(selectFlags(), socketFlag(),
+			&cli.StringFlag{Name: "reason", Usage: "`TEXT` for who is refused, and for auditors"},
+			&cli.BoolFlag{Name: "json", Usage: "print one JSON object"},
+		),
+		Action: func(c *cli.Context) error {
+			s, ok, err := selection(c)
+			switch {
+			case err != nil:
+				return err
+			case !ok && c.NArg() > 0:
+				return usage(c, "%s: a name is not locked: nothing was done; lock down one workload by `stockade lockdown %s`", c.Args().First(), c.Args().First())
+			case !ok:
+				return usage(c, "lock: nothing is selected: nothing was done; see `stockade lock --help`")
+			}
+			all, err := thisHost(c).Lock(c.Context, s, c.String("reason"))
+			if err == nil && !c.Bool("json") {
+				_, err = fmt.Fprintf(c.App.Writer, "locked: %s: nothing new of it starts until `stockade unlock %s`\n", s, s)
+			}
+			return tell(c, all, true, err)
+		},
+	}
+}
+
+func locksVerb() *cli.Command {
+	return &cli.Command{
+		Name:      "locks",
+		Usage:     "show what is locked, by whom and why",
+		UsageText: "stockade locks [--json]",
+		Description: `EXIT CODE:
+   0, 1 if it cannot be known
+
+` + examples("stockade locks", "stockade locks --json | jq '.[].reason'"),
+		Flags: []cli.Flag{socketFlag(), &cli.BoolFlag{Name: "json", Usage: "print a JSON array"}},
+		Action: func(c *cli.Context) error {
+			if err := noArgs(c); err != nil {
+				return err
+			}
+			list, err := thisHost(c).Locks(c.Context)
+			if err != nil {
+				return err
+			}
+			if c.Bool("json") {
+				return plainJSON(c.App.Writer).Encode(append([]agent.Lock{}, list...))
+			}
+			for i := range list {
+				fmt.Fprintln(c.App.Writer, list[i].String())
+			}
+			return nil
+		},
+	}
+}
+
+// showResponses prints what was done to each, and what that came to.
+func showResponses(w io.Writer, all *agent.Responses, unverified int) error {
+	for i := range all.Responses {
+		if err := showResponse(w, &all.Responses[i]); err != nil {
+			return err
+		}
+	}
+	if n := len(all.Responses); n > 1 {
+		_, err := fmt.Fprintf(w, "%s: %d verified, %d not\n", agent.Plural(uint64(n), "workload"), n-unverified, unverified)
+		return err
+	}
+	return nil
 }
 
 // showResponse prints what was done, and what is left.

@@ -45,6 +45,7 @@ EXIT CODE:
 		),
 		Flags: slices.Concat([]cli.Flag{policyFlag()}, inputFlags("runtime"), grantFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "name", Usage: "a `NAME` for the workload, unique on this host (default: the command's and a random number)"},
+			&cli.StringSliceFlag{Name: "label", Usage: "a label `KEY=VALUE` of the workload, by which it can be stopped with others; may be given several times"},
 			&cli.StringFlag{Name: "mode", Value: "enforce", Usage: "`MODE` is enforce, or audit to report, and refuse the boundary only"},
 			&cli.BoolFlag{Name: "strict", Usage: "refuse executable memory that no file holds (breaks just-in-time compilers), and judge every use of a descriptor, also of standard input and output"},
 			&cli.StringFlag{Name: "agent", Value: agent.AgentAuto, Usage: "`WHEN` is auto: the running agent confines the command, if there is one, which starts faster; never: stockade run does so by itself; or require"},
@@ -98,6 +99,9 @@ func runConfig(c *cli.Context) (cfg agent.RunConfig, discard func(), err error) 
 		}
 	default:
 		return cfg, nil, usage(c, "agent %q: unknown: nothing was started; use auto, never or require", use)
+	}
+	if cfg.Labels, err = agent.ParseLabels(c.StringSlice("label")); err != nil {
+		return cfg, nil, usage(c, "%w: nothing was started", err)
 	}
 	if cfg.Grants, err = grants(c); err != nil {
 		return cfg, nil, err

@@ -44,6 +44,10 @@ func (k *Kernel) Grant(_ uint32, g abi.Grants) error { k.Granted = g; return nil
 func (k *Kernel) Install(uint32, []uint64, abi.Mode) (uint32, error) { return 1, nil }
 func (k *Kernel) Confine(uint64, uint32) error                       { return nil }
 func (k *Kernel) Counters(uint32) (abi.Counters, error)              { return k.Counts, nil }
+func (k *Kernel) SetMode(uint32, abi.Mode) error                     { return nil }
+func (k *Kernel) Roll() ([]bpf.Marked, error)                        { return nil, nil }
+func (k *Kernel) Confined(int) (bool, error)                         { return false, nil }
+func (k *Kernel) Groups() (map[uint64]uint32, error)                 { return nil, nil }
 func (k *Kernel) Gaps() []string                                     { return nil }
 
 // Position tells what the test says of the ring: all is read, unless it says something.

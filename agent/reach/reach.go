@@ -1,0 +1,193 @@
+// Package reach does what is asked of workloads wherever they are held on this host: by
+// the agent, or by runs that have a set of their own.
+package reach
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/stockade-dev/stockade/agent/api"
+	"github.com/stockade-dev/stockade/agent/host"
+	"github.com/stockade-dev/stockade/agent/label"
+	"github.com/stockade-dev/stockade/agent/lock"
+	"github.com/stockade-dev/stockade/agent/run"
+)
+
+// Host is where workloads are.
+type Host struct {
+	// Socket is the agent's.
+	Socket string
+	// Runs lists the sockets of runs that have a set of their own; some may be gone. nil:
+	// the agent alone is asked.
+	Runs func() []string
+	// Book has the locks, where there is no agent to ask.
+	Book lock.Book
+}
+
+// This is this host, with the agent behind a socket.
+func This(socket string) *Host {
+	return &Host{Socket: socket, Runs: run.ControlSockets, Book: lock.Book(filepath.Join(host.This.Lasting, host.LockBook))}
+}
+
+func (h *Host) agent() *api.Client { return api.NewClient(h.Socket) }
+
+// held is a workload of a run that has a set of its own.
+type held struct {
+	client *api.Client
+	api.Workload
+}
+
+// runs lists those that live. One that does not answer is one that is over.
+func (h *Host) runs(ctx context.Context, wanted func(w *api.Workload) bool) (list []held) {
+	if h.Runs == nil {
+		return nil
+	}
+	for _, socket := range h.Runs() {
+		client := api.NewClient(socket)
+		status, err := client.Status(ctx)
+		if err != nil {
+			continue
+		}
+		for i := range status.Workloads {
+			if w := &status.Workloads[i]; wanted(w) {
+				list = append(list, held{client, *w})
+			}
+		}
+	}
+	return list
+}
+
+// Status is the agent's, with the workloads of runs that have a set of their own. Without
+// an agent it is about those alone; there is an error if there is none.
+func (h *Host) Status(ctx context.Context) (api.Status, error) {
+	s, err := h.agent().Status(ctx)
+	if err != nil && !errors.Is(err, api.ErrNoAgent) {
+		return s, err
+	}
+	list := h.runs(ctx, func(*api.Workload) bool { return true })
+	for _, w := range list {
+		s.Workloads = append(s.Workloads, w.Workload)
+	}
+	slices.SortStableFunc(s.Workloads, func(a, b api.Workload) int { return cmp.Compare(a.Name, b.Name) })
+	if len(list) > 0 {
+		err = nil
+	}
+	return s, err
+}
+
+// Respond stops the workload of a name, or undoes that. There are two responses if the
+// agent and a run both have one of that name.
+func (h *Host) Respond(ctx context.Context, name string, ask api.Respond) (all api.Responses, err error) {
+	r, err := h.agent().Respond(ctx, name, ask)
+	switch {
+	case err == nil:
+		all.Responses = append(all.Responses, r)
+	case !isNone(err):
+		return all, err
+	}
+	all.Responses = append(all.Responses, each(ctx, h.runs(ctx, func(w *api.Workload) bool { return w.Name == name }), ask)...)
+	if len(all.Responses) > 0 {
+		return all, nil
+	}
+	if errors.Is(err, api.ErrNoAgent) && h.Runs != nil {
+		err = fmt.Errorf("workload %s: %w listens at %s, and no run of that name has a set of its own: nothing was done; see `stockade ps`", name, api.ErrNoAgent, h.Socket)
+	}
+	return all, err
+}
+
+// isNone says that an agent has nothing of it, or that there is no agent.
+func isNone(err error) bool { return errors.Is(err, api.ErrNotFound) || errors.Is(err, api.ErrNoAgent) }
+
+// RespondMany does one thing to every workload that is selected.
+func (h *Host) RespondMany(ctx context.Context, s label.Selection, ask api.Respond) (all api.Responses, err error) {
+	if s, err = s.Canonical(); err != nil {
+		return all, undone(err)
+	}
+	all, err = h.agent().RespondMany(ctx, api.RespondMany{Selection: s, Respond: ask})
+	if err != nil && !isNone(err) {
+		return all, err
+	}
+	if h.add(ctx, &all, s, ask); len(all.Responses) == 0 {
+		return all, fmt.Errorf("%s: %w: nothing was done; see `stockade ps`", s, api.ErrNotFound)
+	}
+	return all, nil
+}
+
+// undone is what follows from a selection that is none.
+func undone(err error) error { return fmt.Errorf("%w: nothing was done", err) }
+
+// add adds the responses of runs that have a set of their own.
+func (h *Host) add(ctx context.Context, all *api.Responses, s label.Selection, ask api.Respond) {
+	list := h.runs(ctx, func(w *api.Workload) bool { return s.Selects(w.Principal, w.Labels) })
+	all.Responses = append(all.Responses, each(ctx, list, ask)...)
+	slices.SortStableFunc(all.Responses, func(a, b api.Response) int { return cmp.Compare(a.Workload, b.Workload) })
+}
+
+// each asks runs, all at once.
+func each(ctx context.Context, list []held, ask api.Respond) []api.Response {
+	answers := make([]api.Response, len(list))
+	var going sync.WaitGroup
+	for i, w := range list {
+		going.Go(func() {
+			r, err := w.client.Respond(ctx, w.Name, ask)
+			if err != nil {
+				r = *api.NewResponse(w.Name, ask.Verb)
+				r.Steps = append(r.Steps, api.Step{Name: ask.Verb, At: time.Now().UTC(), Error: err.Error()})
+			}
+			answers[i] = r
+		})
+	}
+	going.Wait()
+	return answers
+}
+
+// Lock locks workloads down, and has no new ones like them start. Who starts a run looks
+// at the book once it can be found here.
+func (h *Host) Lock(ctx context.Context, s label.Selection, reason string) (all api.Responses, err error) {
+	if s, err = s.Canonical(); err != nil {
+		return all, undone(err)
+	}
+	all, err = h.agent().Lock(ctx, api.LockRequest{Selection: s, Reason: reason})
+	if errors.Is(err, api.ErrNoAgent) {
+		err = h.Book.Add(lock.Lock{Selection: s, By: lock.ActorOf(os.Getpid(), os.Getuid()), At: time.Now().UTC(), Reason: reason})
+	}
+	if err != nil {
+		return all, err
+	}
+	h.add(ctx, &all, s, api.Respond{Verb: api.VerbLockdown})
+	return all, nil
+}
+
+// Unlock ends the lock on a selection, and unlocks what it selects.
+func (h *Host) Unlock(ctx context.Context, s label.Selection) (all api.Responses, err error) {
+	if s, err = s.Canonical(); err != nil {
+		return all, undone(err)
+	}
+	all, err = h.agent().Unlock(ctx, s)
+	if errors.Is(err, api.ErrNoAgent) {
+		err = h.Book.Remove(s)
+	}
+	if err != nil && !errors.Is(err, lock.ErrNone) && !errors.Is(err, api.ErrNotFound) {
+		return all, err
+	}
+	if h.add(ctx, &all, s, api.Respond{Verb: api.VerbUnlock}); len(all.Responses) == 0 {
+		return all, err
+	}
+	return all, nil
+}
+
+// Locks lists what is locked.
+func (h *Host) Locks(ctx context.Context) ([]lock.Lock, error) {
+	locks, err := h.agent().Locks(ctx)
+	if errors.Is(err, api.ErrNoAgent) {
+		return h.Book.All()
+	}
+	return locks.Locks, err
+}

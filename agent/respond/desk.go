@@ -1,0 +1,99 @@
+package respond
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/stockade-dev/stockade/agent/api"
+	"github.com/stockade-dev/stockade/agent/lock"
+)
+
+// Limits on a response: how long is waited until it is verified, if nothing is said, and
+// at most.
+const (
+	DefaultWithin = 10 * time.Second
+	MaxWithin     = 10 * time.Minute
+)
+
+// Desk takes what is asked for. Who asks for what another asked for already gets the
+// same answer.
+type Desk struct {
+	mu   sync.Mutex
+	open map[string]*answer // by verb and workload
+}
+
+type answer struct {
+	done     chan struct{}
+	response api.Response
+	err      error
+}
+
+// Respond does what by asks of a workload, unless it is being done. find returns the
+// workload, which stays what it is until release.
+func (d *Desk) Respond(k Kernel, by lock.Actor, name string, ask api.Respond, find func() (t Target, release func(), err error)) (api.Response, error) {
+	do := verbs[ask.Verb]
+	switch {
+	case do == nil:
+		return api.Response{}, fmt.Errorf("respond %q: unknown: nothing was done; use lockdown, freeze, thaw, kill or unlock", ask.Verb)
+	case ask.Within < 0 || ask.Within > MaxWithin:
+		return api.Response{}, fmt.Errorf("within %v: not up to %v: nothing was done; choose another", ask.Within, MaxWithin)
+	case ask.Within == 0:
+		ask.Within = DefaultWithin
+	}
+	a, first := d.join(ask.Verb + " " + name)
+	if !first {
+		<-a.done
+		return a.response, a.err
+	}
+	defer d.leave(ask.Verb+" "+name, a)
+	t, release, err := find()
+	if err != nil {
+		a.err = err
+		return a.response, a.err
+	}
+	defer release()
+	ctx, cancel := context.WithTimeout(context.Background(), ask.Within) // it goes on without who asked
+	defer cancel()
+	a.response, a.err = do(ctx, k, t)
+	a.response.By = &by
+	return a.response, a.err
+}
+
+// Wait waits until nothing is being done, at most for so long.
+func (d *Desk) Wait(limit time.Duration) {
+	late := time.After(limit)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, a := range d.open {
+		d.mu.Unlock()
+		select {
+		case <-a.done:
+		case <-late:
+		}
+		d.mu.Lock()
+	}
+}
+
+// join returns an answer that is being made already, or begins one.
+func (d *Desk) join(key string) (a *answer, first bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if a = d.open[key]; a != nil {
+		return a, false
+	}
+	if d.open == nil {
+		d.open = map[string]*answer{}
+	}
+	a = &answer{done: make(chan struct{})}
+	d.open[key] = a
+	return a, true
+}
+
+func (d *Desk) leave(key string, a *answer) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.open, key)
+	close(a.done)
+}

@@ -1,0 +1,138 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/stockade-dev/stockade/agent/api"
+	"github.com/stockade-dev/stockade/agent/host"
+	"github.com/stockade-dev/stockade/agent/lock"
+	"github.com/stockade-dev/stockade/agent/respond"
+	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/cgroup"
+)
+
+// closeLimit is how long the end of a run waits for responses that go on.
+const closeLimit = respond.DefaultWithin
+
+// controlSocket is where a run that has a set of its own can be told to stop: the names of
+// runs have no @.
+func controlSocket(name string) string { return filepath.Join(host.StateRoot, "@"+name+".sock") }
+
+// ControlSockets lists those of all runs, also of some that are gone.
+func ControlSockets() []string {
+	list, _ := filepath.Glob(filepath.Join(host.StateRoot, "@*.sock")) // the pattern is none that is wrong
+	return list
+}
+
+// ControlSocket returns that of a run, and whether there is one.
+func ControlSocket(name string) (socket string, ok bool) {
+	if host.CheckName(name) != nil {
+		return "", false
+	}
+	_, err := os.Lstat(controlSocket(name))
+	return controlSocket(name), err == nil
+}
+
+// control answers for a run that has a set of its own, as an agent does for its workloads.
+type control struct {
+	s       *session
+	own     host.Enforcer
+	mode    atomic.Uint32
+	desk    respond.Desk
+	server  *http.Server
+	started time.Time
+}
+
+// startControl listens.
+func startControl(s *session, own host.Enforcer) (*control, error) {
+	c := &control{s: s, own: own, started: time.Now()}
+	c.mode.Store(uint32(s.cfg.Mode))
+	listener, err := api.Listen(controlSocket(s.cfg.Name))
+	if err != nil {
+		return nil, fmt.Errorf("%w: nothing was started", err)
+	}
+	c.server = api.NewResponder(c, func(p api.Peer) error { return host.This.MayCommand(own, p.PID, p.UID) })
+	go func(l net.Listener) { _ = c.server.Serve(l) }(listener)
+	return c, nil
+}
+
+// close lets responses end, for a while: who asked for one is to know how it ended.
+func (c *control) close() {
+	if c == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
+	defer cancel()
+	if c.server.Shutdown(ctx) != nil {
+		c.server.Close()
+	}
+	_ = os.Remove(controlSocket(c.s.cfg.Name)) // the next of that name does
+}
+
+// Status says what there is.
+func (c *control) Status() (api.Status, error) {
+	counters, err := c.own.Counters(workloadID)
+	if err != nil {
+		return api.Status{}, err
+	}
+	marked, err := c.own.Roll()
+	if err != nil {
+		return api.Status{}, err
+	}
+	cfg := c.s.cfg
+	w := api.Workload{Name: cfg.Name, Mode: abi.Mode(c.mode.Load()).String(), Generation: c.s.generation, Digest: "sha256:" + cfg.Plan.Digest, Origin: "run",
+		Principal: cfg.Plan.Principal, Labels: cfg.Labels, Cgroups: []string{path.Join(cgroup.Parent, cfg.Name)}, Tasks: len(marked),
+		Allowed: counters.Allowed, Denied: counters.Denied, Dropped: counters.Dropped, Withheld: counters.Withheld}
+	for _, a := range cfg.Plan.Handled.Actions() {
+		w.Handled = append(w.Handled, a.String())
+	}
+	return api.Status{PID: os.Getpid(), Started: c.started.UTC(), Kernel: host.This.Identity, Workloads: []api.Workload{w}}, nil
+}
+
+// Respond stops the workload, or undoes that, and says what of it was verified.
+func (c *control) Respond(by api.Peer, name string, ask api.Respond) (api.Response, error) {
+	return c.desk.Respond(c.own, lock.ActorOf(by.PID, int(by.UID)), name, ask, func() (t respond.Target, release func(), err error) {
+		if name != c.s.cfg.Name {
+			return t, nil, fmt.Errorf("workload %q: %w: nothing was done; this is the run %s", name, api.ErrNotFound, c.s.cfg.Name)
+		}
+		return respond.Target{Name: name, ID: workloadID, Groups: []string{path.Join(cgroup.Parent, name)},
+			Lock: func() error { return c.setMode(abi.Lockdown) }, Keep: func() error { return nil }, Unlock: c.unlock}, func() {}, nil
+	})
+}
+
+func (c *control) setMode(mode abi.Mode) error {
+	err := c.own.SetMode(workloadID, mode)
+	if err == nil {
+		c.mode.Store(uint32(mode))
+	}
+	return err
+}
+
+// unlock gives the workload its mode back, unless it is locked.
+func (c *control) unlock() error {
+	if err := c.s.cfg.admitted("its mode stays"); err != nil {
+		return err
+	}
+	return c.setMode(c.s.cfg.Mode)
+}
+
+// admitted refuses a run that is locked.
+func (cfg *Config) admitted(follows string) error {
+	l, err := lock.Book(filepath.Join(host.This.Lasting, host.LockBook)).On(cfg.Plan.Principal, cfg.Labels)
+	if err == nil && l != nil {
+		err = errors.New(l.String())
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", cfg.Name, err, follows)
+	}
+	return nil
+}
