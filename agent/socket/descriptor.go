@@ -1,0 +1,94 @@
+package socket
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxDescriptors is how many of one process are looked at: as many as fs.nr_open lets a
+// process have unless it is raised.
+const maxDescriptors = 1 << 20
+
+// Inodes returns those of all sockets that the processes have a descriptor of, by the
+// links in /proc/PID/task/TID/fd: threads may have descriptors of their own. What has ended
+// has none. The error is about what could not be read, and stands beside what could. What
+// is passed on by SCM_RIGHTS and not yet received, or was given to io_uring, is no descriptor.
+func Inodes(pids []int) (map[uint32]bool, error) {
+	all := map[uint32]bool{}
+	var failed trouble
+	for _, pid := range pids {
+		failed.add(eachDescriptor(pid, func(_, link string) {
+			if text, ok := strings.CutPrefix(link, "socket:["); ok {
+				if inode, err := strconv.ParseUint(strings.TrimSuffix(text, "]"), 10, 32); err == nil {
+					all[uint32(inode)] = true
+				}
+			}
+		}))
+	}
+	return all, failed.err()
+}
+
+// eachDescriptor gives path and link of each descriptor of a process to take.
+func eachDescriptor(pid int, take func(path, link string)) error {
+	tids, err := numbers(fmt.Sprintf("/proc/%d/task", pid))
+	if err != nil {
+		return past(err)
+	}
+	var failed trouble
+	left, last := maxDescriptors, 0
+	for _, tid := range tids {
+		if last != 0 && sameTable(last, tid) {
+			continue
+		}
+		last = tid
+		thread := fmt.Sprintf("/proc/%d/task/%d", pid, tid)
+		if err := eachLink(thread+"/fd", &left, take); err != nil && !ended(thread) {
+			failed.add(fmt.Errorf("descriptors of process %d: %w: sockets among them may not be known; run as root, then try again", pid, err))
+		}
+	}
+	return failed.err()
+}
+
+var errDescriptors = fmt.Errorf("more than %d", maxDescriptors)
+
+// eachLink gives the links in a directory to take, at most as many as are left.
+func eachLink(directory string, left *int, take func(path, link string)) error {
+	d, err := os.Open(directory)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	for {
+		names, err := d.Readdirnames(1024)
+		for _, name := range names {
+			if *left--; *left < 0 {
+				return errDescriptors
+			}
+			path := directory + "/" + name
+			if link, err := os.Readlink(path); err == nil { // else it was closed meanwhile
+				take(path, link)
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// kcmpFiles is KCMP_FILES of include/uapi/linux/kcmp.h.
+const kcmpFiles = 2
+
+// sameTable reports whether two threads are known to share their descriptors.
+func sameTable(a, b int) bool {
+	order, _, err := unix.Syscall6(unix.SYS_KCMP, uintptr(a), uintptr(b), kcmpFiles, 0, 0, 0)
+	return err == 0 && order == 0
+}

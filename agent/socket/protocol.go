@@ -1,0 +1,78 @@
+package socket
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/vishvananda/netns"
+)
+
+// unlisted tells, by the counts that the kernel keeps of each protocol in a namespace, of
+// those with sockets that are not in listed: each is an *Unasked. A protocol that the kernel
+// does not know has no count.
+func (n *namespace) unlisted(listed map[string]bool) error {
+	var text []byte
+	err := n.inside(func() (err error) {
+		text, err = os.ReadFile("/proc/thread-self/net/protocols")
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("network namespace %d: /proc/net/protocols: %w: which sockets were not asked for is not known; mount /proc", n.inode, err)
+	}
+	counts := protocols(string(text))
+	var failed trouble
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		if counts[name] > 0 && !listed[name] {
+			failed.add(&Unasked{n.inode, name, counts[name]})
+		}
+	}
+	return failed.err()
+}
+
+// protocols reads the first and the third column of /proc/net/protocols: name and number
+// of sockets, which is below 0 where nobody counts. Names may have spaces.
+func protocols(text string) map[string]int {
+	all := map[string]int{}
+	for line := range strings.Lines(text) {
+		fields := strings.Fields(line)
+		for i := 1; i+1 < len(fields); i++ {
+			_, notSize := strconv.Atoi(fields[i])
+			sockets, notCount := strconv.Atoi(fields[i+1])
+			if notSize == nil && notCount == nil {
+				all[strings.Join(fields[:i], " ")] += sockets
+				break
+			}
+		}
+	}
+	return all
+}
+
+// inside does something on a thread that is in the namespace.
+func (n *namespace) inside(do func() error) error {
+	result := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		own, err := netns.Get()
+		if err == nil {
+			defer own.Close()
+			err = netns.Set(netns.NsHandle(n.file.Fd()))
+		}
+		if err != nil {
+			runtime.UnlockOSThread()
+			result <- err
+			return
+		}
+		err = do()
+		// A thread that did not come back serves nobody else: it stays locked.
+		if netns.Set(own) == nil {
+			runtime.UnlockOSThread()
+		}
+		result <- err
+	}()
+	return <-result
+}

@@ -1,0 +1,58 @@
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"syscall"
+)
+
+// maxIDs is how many are collected at most.
+const maxIDs = 1 << 16
+
+// IDs returns the ids of groups and of all beneath, by their paths relative to the mount of
+// cgroup2: an id is the inode of the directory. Collect them while they are there, and keep
+// them: a socket bears the id of the group whose process made it, even when the group is
+// removed. One that is gone has none. The error stands beside what could be collected.
+func IDs(groups []string) (map[uint64]bool, error) {
+	mount, err := Mountpoint()
+	if err != nil {
+		return nil, err
+	}
+	ids := map[uint64]bool{}
+	var errs []error
+	for _, rel := range groups {
+		if err := collect(filepath.Join(mount, rel), ids); err != nil {
+			errs = append(errs, fmt.Errorf("cgroups below %s: %w: not all are known; try again", rel, err))
+		}
+	}
+	return ids, errors.Join(errs...)
+}
+
+func collect(root string, ids map[uint64]bool) error {
+	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if vanished(err) || err == nil && !d.IsDir() {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if len(ids) >= maxIDs {
+			return fmt.Errorf("more than %d", maxIDs)
+		}
+		info, err := d.Info()
+		if vanished(err) {
+			return nil
+		}
+		if err == nil {
+			ids[info.Sys().(*syscall.Stat_t).Ino] = true
+		}
+		return err
+	})
+}
+
+// vanished reports whether a group was removed while it was looked at.
+func vanished(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENODEV)
+}
