@@ -8,6 +8,7 @@ import (
 
 	"github.com/stockade-dev/stockade/agent/daemon"
 	"github.com/stockade-dev/stockade/agent/decide"
+	"github.com/stockade-dev/stockade/agent/inspect"
 	"github.com/stockade-dev/stockade/agent/policies"
 	"github.com/stockade-dev/stockade/agent/run"
 	"github.com/stockade-dev/stockade/bpf/abi"
@@ -39,6 +40,9 @@ func Run(ctx context.Context, cfg RunConfig) (RunResult, error) { return run.Run
 
 // Reap is the main of a run's reaper.
 func Reap(name string) error { return run.Reap(name) }
+
+// Look is the main of a helper that reads of a workload, see inspect.Helper.
+func Look(stdin io.Reader, stdout io.Writer) error { return inspect.Helper(stdin, stdout) }
 
 // Build names the build that metrics tell of.
 var Build = &daemon.Build

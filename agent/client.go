@@ -3,6 +3,7 @@ package agent
 import (
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/config"
+	"github.com/stockade-dev/stockade/agent/inspect"
 	"github.com/stockade-dev/stockade/agent/label"
 	"github.com/stockade-dev/stockade/agent/lock"
 	"github.com/stockade-dev/stockade/agent/reach"
@@ -31,6 +32,10 @@ type (
 	Respond   = api.Respond
 	Response  = api.Response
 	Responses = api.Responses
+	// Inspection is what can be known of a workload now; a ProcessDocument is a part of it.
+	Inspection      = api.Inspection
+	ProcessDocument = inspect.ProcessDocument
+	ProcessRecord   = inspect.ProcessRecord
 	// Selection says which workloads are meant, by Labels or otherwise.
 	Selection = label.Selection
 	Labels    = label.Set

@@ -2,7 +2,9 @@ package agent
 
 import (
 	"crypto/ed25519"
+	"fmt"
 
+	"github.com/stockade-dev/stockade/agent/evidence"
 	"github.com/stockade-dev/stockade/agent/host"
 )
 
@@ -14,3 +16,23 @@ func HostKey(file string) (ed25519.PrivateKey, error) { return host.Key(file) }
 
 // PublicKey renders the public half of a key in PEM, and its fingerprint.
 func PublicKey(key ed25519.PrivateKey) (text []byte, fingerprint string) { return host.PublicKey(key) }
+
+// EvidenceReport says what a bundle of evidence holds.
+type EvidenceReport = evidence.Report
+
+// VerifyEvidence checks a bundle by a public key, in PEM in a file; "" is this host's.
+func VerifyEvidence(bundle, keyFile string) (EvidenceReport, error) {
+	var key ed25519.PublicKey
+	var err error
+	if keyFile == "" {
+		if key, err = host.Public(KeyFile); err != nil {
+			err = fmt.Errorf("this host's key: %w: nothing is checked; name the public half of the key of the host that took it, by --key", err)
+		}
+	} else {
+		key, err = host.ReadPublicKey(keyFile)
+	}
+	if err != nil {
+		return EvidenceReport{}, err
+	}
+	return evidence.VerifyFile(bundle, key)
+}

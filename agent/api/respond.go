@@ -2,11 +2,14 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"time"
 
+	"github.com/stockade-dev/stockade/agent/evidence"
 	"github.com/stockade-dev/stockade/agent/label"
 	"github.com/stockade-dev/stockade/agent/lock"
+	"github.com/stockade-dev/stockade/agent/socket"
 )
 
 // What can be asked of a workload that misbehaves.
@@ -22,8 +25,15 @@ const (
 type Respond struct {
 	Verb string `json:"verb"`
 	// Within is how long may be waited until it is verified, in nanoseconds; 0: some
-	// seconds.
+	// seconds. What is to be killed is killed by then, whatever evidence is missing; as
+	// long again is waited until that is verified.
 	Within time.Duration `json:"within,omitempty"`
+	// Evidence is the file, with its whole path, for what is known of a workload that is
+	// killed; "" is one that the agent names. NoEvidence takes none, which is faster.
+	Evidence   string `json:"evidence,omitempty"`
+	NoEvidence bool   `json:"no_evidence,omitempty"`
+	// Values has the evidence tell the values of environments, too: they often are secrets.
+	Values bool `json:"values,omitempty"`
 }
 
 // RespondMany asks for one of them of each workload that is selected.
@@ -55,7 +65,8 @@ type Response struct {
 	By       *lock.Actor `json:"by,omitempty"`
 	Steps    []Step      `json:"steps"`
 	// Verified: of a kill, that no cgroup of the workload, nor one beneath, holds a
-	// process, and that no living task bears its mark, whatever cgroup it is in.
+	// process, that no living task bears its mark, whatever cgroup it is in, and that no
+	// socket of it is left in any network namespace.
 	Verified bool `json:"verified"`
 	// Processes counts those that were there when it began.
 	Processes int `json:"processes,omitempty"`
@@ -64,6 +75,14 @@ type Response struct {
 	Populated []string  `json:"populated,omitempty"`
 	// Zombies have ended; nobody has asked how.
 	Zombies []Process `json:"zombies"`
+	// Sockets are those for which it does not hold, Destroyed counts those that the kernel
+	// was told to end, and Handed are others that its processes had: who else has a
+	// descriptor keeps them.
+	Sockets   []socket.Socket `json:"sockets,omitempty"`
+	Destroyed int             `json:"destroyed,omitempty"`
+	Handed    []socket.Socket `json:"handed,omitempty"`
+	// Evidence is the bundle of a kill.
+	Evidence *evidence.Summary `json:"evidence,omitempty"`
 }
 
 // NewResponse returns one of which nothing was done yet.
@@ -79,7 +98,7 @@ func (r *Response) Outcome() string {
 	case !r.Verified:
 		return "NOT VERIFIED"
 	case r.Verb == VerbKill:
-		return "verified: no process of it lives"
+		return "verified: no process of it lives, and no socket of it is left"
 	case r.Verb == VerbFreeze:
 		return "verified: every process of it stands still, and it is locked down"
 	case r.Verb == VerbThaw:
@@ -88,6 +107,17 @@ func (r *Response) Outcome() string {
 		return "verified: its processes go on, under its policies"
 	}
 	return "all that policies could decide is denied from now on"
+}
+
+// Inspection is what can be known of a workload now. What its processes say of themselves
+// is their own choice.
+type Inspection struct {
+	Taken    time.Time `json:"taken"`
+	Workload Workload  `json:"workload"`
+	// Processes is the document of agent/inspect about them.
+	Processes json.RawMessage `json:"processes"`
+	// Denials are the last ones, the oldest first, each as in a log.
+	Denials []json.RawMessage `json:"denials"`
 }
 
 // Step is a part of it, in the order in which they were done.
@@ -112,6 +142,7 @@ type Process struct {
 type Responder interface {
 	Status() (Status, error)
 	Respond(by Peer, name string, r Respond) (Response, error)
+	Inspect(ctx context.Context, name string) (Inspection, error)
 }
 
 // Locker is the part that selects them, and locks.
@@ -136,6 +167,10 @@ func routeResponder(mux *http.ServeMux, b Responder) {
 			response, err := b.Respond(peerIn(r), r.PathValue("name"), ask)
 			answer(w, response, err)
 		}
+	})
+	mux.HandleFunc("GET /v1/workloads/{name}/inspect", func(w http.ResponseWriter, r *http.Request) {
+		inspection, err := b.Inspect(r.Context(), r.PathValue("name"))
+		answer(w, inspection, err)
 	})
 }
 
@@ -179,6 +214,11 @@ func NewResponder(b Responder, allow func(Peer) error) *http.Server {
 // Respond stops a workload, or undoes that.
 func (c *Client) Respond(ctx context.Context, name string, r Respond) (response Response, err error) {
 	return response, c.call(ctx, http.MethodPost, workloadPath(name, "respond"), r, &response)
+}
+
+// Inspect tells what can be known of a workload now.
+func (c *Client) Inspect(ctx context.Context, name string) (i Inspection, err error) {
+	return i, c.call(ctx, http.MethodGet, workloadPath(name, "inspect"), nil, &i)
 }
 
 // RespondMany does it to each workload that is selected.

@@ -68,6 +68,9 @@ func (d *deliverer) deliver(e *sink.Event) {
 	d.figures.event(&e.Event)
 	d.held.Missed(&e.Event)
 	w := d.all.numbered(e.Event.Workload)
+	if w != nil {
+		w.recent.Event(e)
+	}
 	if w == nil || w.run == nil {
 		d.write(w, e, d.kernel.Account)
 		_ = d.hub.Event(e)

@@ -1,12 +1,16 @@
 package daemon
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/lock"
 	"github.com/stockade-dev/stockade/agent/respond"
+	"github.com/stockade-dev/stockade/agent/sink"
 	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
@@ -76,7 +80,8 @@ func (d *Daemon) unlock(w *workload) error {
 // left out: what is in it is found by its mark, one by one.
 func (d *Daemon) target(w *workload) respond.Target {
 	t := respond.Target{Name: w.name, ID: w.id, Lock: func() error { return d.lockNow(w) },
-		Keep: func() error { return d.keepLocked(w) }, Unlock: func() error { return d.unlock(w) }}
+		Keep: func() error { return d.keepLocked(w) }, Unlock: func() error { return d.unlock(w) },
+		Papers: func() []respond.Paper { return d.papers(w) }}
 	all := d.groups.of()
 	d.all.mu.Lock()
 	for name, other := range d.all.byName {
@@ -101,4 +106,57 @@ func (d *Daemon) target(w *workload) respond.Target {
 		}
 	}
 	return t
+}
+
+// papers is what the agent knows of a workload, for evidence.
+func (d *Daemon) papers(w *workload) []respond.Paper {
+	d.all.mu.Lock()
+	input := w.memory.Input
+	d.all.mu.Unlock()
+	return append(respond.PolicyPapers(input), respond.Paper{Name: "workload.json", Method: "the agent's status", Write: func(to io.Writer) error {
+		status, err := d.statusOf(w.name)
+		if err != nil {
+			return err
+		}
+		return json.NewEncoder(to).Encode(status)
+	}}, respond.DenialPaper(d.recent(w)))
+}
+
+// statusOf is what a status says of one workload.
+func (d *Daemon) statusOf(name string) (w api.Workload, err error) {
+	s, err := d.Status()
+	if err != nil {
+		return w, err
+	}
+	for i := range s.Workloads {
+		if s.Workloads[i].Name == name {
+			return s.Workloads[i], nil
+		}
+	}
+	return w, errUnknown(name)
+}
+
+// Inspect tells what can be known of a workload now.
+func (d *Daemon) Inspect(ctx context.Context, name string) (i api.Inspection, err error) {
+	w, err := d.engage(name)
+	if err != nil {
+		return i, err
+	}
+	defer d.disengage(w)
+	status, err := d.statusOf(name)
+	if err != nil {
+		return i, err
+	}
+	return d.desk.Inspect(ctx, d.kernel, d.target(w), status, d.recent(w))
+}
+
+// recent lists the last denials of a workload, explained.
+func (d *Daemon) recent(w *workload) []*sink.Event {
+	list := w.recent.Last()
+	for i, e := range list {
+		if w.run != nil { // whose denials are not explained here as a rule
+			list[i] = d.out.explained(w, &e.Event)
+		}
+	}
+	return list
 }

@@ -115,17 +115,19 @@ func TestKillIsVerified(t *testing.T) {
 	}
 	both.Wait()
 	r := answers[0]
-	if !r.Verified || r.Processes < 2 || len(r.Left)+len(r.Populated) > 0 || r.Outcome() != "verified: no process of it lives" || fmt.Sprint(answers[0]) != fmt.Sprint(answers[1]) {
+	if !r.Verified || r.Processes < 2 || len(r.Left)+len(r.Populated) > 0 || r.Outcome() != "verified: no process of it lives, and no socket of it is left" || fmt.Sprint(answers[0]) != fmt.Sprint(answers[1]) {
 		t.Errorf("%+v\n%+v", answers[0], answers[1])
 	}
 	var steps []string
 	for i, s := range r.Steps {
 		steps = append(steps, s.Name)
-		if s.Error != "" || i > 0 && s.At.Before(r.Steps[i-1].At) {
+		// In a container this test may not read the namespace of the host's first process.
+		withheld := s.Name == "list sockets" && os.Getenv("STOCKADE_VM") == "" && strings.HasPrefix(s.Error, "network namespace: readlink /proc/1/ns/net: permission denied") && !strings.Contains(s.Error, "\n")
+		if s.Error != "" && !withheld || i > 0 && s.At.Before(r.Steps[i-1].At) {
 			t.Errorf("%+v", s)
 		}
 	}
-	if strings.Join(steps, ", ") != "lockdown, count, kill, verify" {
+	if strings.Join(steps, ", ") != "lockdown, freeze, count, list sockets, destroy sockets, evidence, kill, destroy sockets, verify, thaw, sign" {
 		t.Errorf("steps %v", steps)
 	}
 	if s := state(fmt.Sprint(p.stray.Process.Pid)); len(p.procs()) > 0 || s != "" && s != "Z" {
@@ -158,7 +160,7 @@ func TestKillThatIsNotVerifiedSaysWhatIsLeft(t *testing.T) {
 	if err != nil || r.Verified || len(r.Left) != 1 || r.Left[0].PID != immortal.Process.Pid || r.Left[0].Command != "sleep" || r.Left[0].State != "S" || r.Outcome() != "NOT STOPPED" {
 		t.Errorf("%+v, %v", r, err)
 	}
-	if took := time.Since(began); took < 300*time.Millisecond || !strings.Contains(r.Steps[3].Error, "it is NOT verified") {
+	if took := time.Since(began); took < 300*time.Millisecond || !strings.Contains(r.Steps[8].Error, "it is NOT verified") {
 		t.Errorf("after %v: %+v", took, r.Steps)
 	}
 	if state(fmt.Sprint(immortal.Process.Pid)) != "S" {

@@ -51,11 +51,12 @@ type workload struct {
 	generation    uint32
 	mode          abi.Mode
 	installations map[uint32]*installation // by generation
-	outlet        outlet                   // nowhere if it is not declared
-	run           *runQueue                // of one that a run asked for, else nil
-	over          time.Time                // when its process was found to be gone
-	responses     int                      // that go on: its number stays
-	last          uint64                   // where on the ring its last denial ends at most, 0: not known yet
+	recent        sink.Recent
+	outlet        outlet    // nowhere if it is not declared
+	run           *runQueue // of one that a run asked for, else nil
+	over          time.Time // when its process was found to be gone
+	responses     int       // that go on: its number stays
+	last          uint64    // where on the ring its last denial ends at most, 0: not known yet
 	err           string
 }
 

@@ -24,6 +24,11 @@ const KeyFile = LastingRoot + "/host.key"
 // maxKey bounds such a file, in bytes.
 const maxKey = 16 << 10
 
+// Key returns the key of this machine, see the function.
+func (m Machine) Key() (ed25519.PrivateKey, error) {
+	return Key(filepath.Join(m.Lasting, filepath.Base(KeyFile)))
+}
+
 // Key returns the Ed25519 key that this host signs with, from a file (PKCS #8 in PEM)
 // that is made when there is none. One that others can read, write or replace is refused.
 func Key(file string) (ed25519.PrivateKey, error) {
@@ -147,4 +152,41 @@ func PublicKey(key ed25519.PrivateKey) (text []byte, fingerprint string) {
 	}
 	sum := sha256.Sum256(der)
 	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), "SHA256:" + base64.RawStdEncoding.EncodeToString(sum[:])
+}
+
+// ReadPublicKey reads the public half of an Ed25519 key from a file, as PublicKey renders
+// it; text before it is passed over.
+func ReadPublicKey(file string) (ed25519.PublicKey, error) {
+	const follows = "nothing is checked; name a file as `stockade key show` prints it"
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, fmt.Errorf("key: %w: %s", err, follows)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxKey))
+	if err != nil {
+		return nil, fmt.Errorf("key: %w: %s", err, follows)
+	}
+	block, _ := pem.Decode(text)
+	if block == nil || block.Type != "PUBLIC KEY" {
+		return nil, fmt.Errorf("key: %s: no public key in PEM: %s", file, follows)
+	}
+	key, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("key: %s: %w: %s", file, err, follows)
+	}
+	public, ok := key.(ed25519.PublicKey)
+	if !ok {
+		return nil, fmt.Errorf("key: %s: %T: no Ed25519 key: %s", file, key, follows)
+	}
+	return public, nil
+}
+
+// Public returns the public half of the key in a file, which is not made if there is none.
+func Public(file string) (ed25519.PublicKey, error) {
+	key, err := readKey(file)
+	if err != nil {
+		return nil, err
+	}
+	return key.Public().(ed25519.PublicKey), nil
 }

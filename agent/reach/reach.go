@@ -102,6 +102,19 @@ func (h *Host) Respond(ctx context.Context, name string, ask api.Respond) (all a
 	return all, err
 }
 
+// Inspect tells what can be known of a workload now: the agent's, if it has one of that
+// name, else that of a run.
+func (h *Host) Inspect(ctx context.Context, name string) (api.Inspection, error) {
+	i, err := h.agent().Inspect(ctx, name)
+	if err == nil || !isNone(err) {
+		return i, err
+	}
+	for _, w := range h.runs(ctx, func(w *api.Workload) bool { return w.Name == name }) {
+		return w.client.Inspect(ctx, name)
+	}
+	return i, err
+}
+
 // isNone says that an agent has nothing of it, or that there is no agent.
 func isNone(err error) bool { return errors.Is(err, api.ErrNotFound) || errors.Is(err, api.ErrNoAgent) }
 

@@ -1,6 +1,7 @@
 package reach
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -21,6 +22,10 @@ type fakeRun struct {
 
 func (f *fakeRun) Status() (api.Status, error) {
 	return api.Status{Workloads: []api.Workload{f.Workload}}, nil
+}
+
+func (f *fakeRun) Inspect(context.Context, string) (api.Inspection, error) {
+	return api.Inspection{Workload: f.Workload}, nil
 }
 
 func (f *fakeRun) Respond(_ api.Peer, name string, r api.Respond) (api.Response, error) {
@@ -82,6 +87,12 @@ func TestRunsAreReachedWithoutAnAgent(t *testing.T) {
 	}
 	if s, err := h.Status(ctx); err != nil || len(s.Workloads) != 2 {
 		t.Errorf("%+v, %v", s, err)
+	}
+	if i, err := h.Inspect(ctx, "b"); err != nil || i.Workload.Name != "b" {
+		t.Errorf("%+v, %v", i, err)
+	}
+	if _, err := h.Inspect(ctx, "c"); err == nil {
+		t.Error("what there is not is inspected")
 	}
 	if h.Runs = nil; asked(a) != "thaw thaw" || asked(b) != "freeze thaw" {
 		t.Errorf("%s; %s", asked(a), asked(b))

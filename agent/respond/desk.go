@@ -3,6 +3,7 @@ package respond
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -20,6 +21,9 @@ const (
 // Desk takes what is asked for. Who asks for what another asked for already gets the
 // same answer.
 type Desk struct {
+	// Custody is that of the evidence of those that are killed; nil: none is taken.
+	Custody *Custody
+
 	mu   sync.Mutex
 	open map[string]*answer // by verb and workload
 }
@@ -35,10 +39,12 @@ type answer struct {
 func (d *Desk) Respond(k Kernel, by lock.Actor, name string, ask api.Respond, find func() (t Target, release func(), err error)) (api.Response, error) {
 	do := verbs[ask.Verb]
 	switch {
-	case do == nil:
+	case do == nil && ask.Verb != api.VerbKill:
 		return api.Response{}, fmt.Errorf("respond %q: unknown: nothing was done; use lockdown, freeze, thaw, kill or unlock", ask.Verb)
 	case ask.Within < 0 || ask.Within > MaxWithin:
 		return api.Response{}, fmt.Errorf("within %v: not up to %v: nothing was done; choose another", ask.Within, MaxWithin)
+	case ask.Evidence != "" && (ask.NoEvidence || !filepath.IsAbs(ask.Evidence)):
+		return api.Response{}, fmt.Errorf("evidence %q: not the whole path of a file, or none is wanted: nothing was done; begin it with a slash", ask.Evidence)
 	case ask.Within == 0:
 		ask.Within = DefaultWithin
 	}
@@ -56,7 +62,11 @@ func (d *Desk) Respond(k Kernel, by lock.Actor, name string, ask api.Respond, fi
 	defer release()
 	ctx, cancel := context.WithTimeout(context.Background(), ask.Within) // it goes on without who asked
 	defer cancel()
-	a.response, a.err = do(ctx, k, t)
+	if do == nil {
+		a.response, a.err = kill(ctx, k, t, d.Custody, &ask)
+	} else {
+		a.response, a.err = do(ctx, k, t)
+	}
 	a.response.By = &by
 	return a.response, a.err
 }

@@ -44,7 +44,7 @@ func signal(m bpf.Marked, sig unix.Signal) error {
 	}
 	defer unix.Close(fd)
 	// The descriptor holds the process: if the thread is one of its, it is the one meant.
-	if start, ok := startOf(m); !ok || start != ticks(m) {
+	if start, ok := startOf(m.TGID, m.PID); !ok || start != ticks(m) {
 		return nil
 	}
 	return gone(unix.PidfdSendSignal(fd, sig, nil, 0), m)
@@ -65,8 +65,8 @@ const userHz = 100
 func ticks(m bpf.Marked) uint64 { return uint64(m.Started.Nanoseconds()) / (1e9 / userHz) }
 
 // stat reads the fields of a thread's stat after the name: the state is the first.
-func stat(m bpf.Marked) []string {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/stat", m.TGID, m.PID))
+func stat(pid, tid int) []string {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/stat", pid, tid))
 	if err != nil {
 		return nil
 	}
@@ -74,8 +74,8 @@ func stat(m bpf.Marked) []string {
 }
 
 // startOf returns when a thread started, in ticks after boot.
-func startOf(m bpf.Marked) (start uint64, ok bool) {
-	fields := stat(m)
+func startOf(pid, tid int) (start uint64, ok bool) {
+	fields := stat(pid, tid)
 	if len(fields) < 20 {
 		return 0, false
 	}
@@ -92,7 +92,7 @@ func process(m bpf.Marked) api.Process {
 		return strings.TrimSuffix(string(text), "\n")
 	}
 	p.Command, p.Wait = read("comm"), read("wchan")
-	if fields := stat(m); len(fields) > 0 {
+	if fields := stat(m.TGID, m.PID); len(fields) > 0 {
 		p.State = fields[0]
 	}
 	if p.State == "D" {

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/stockade-dev/stockade/agent/api"
+	"github.com/stockade-dev/stockade/agent/evidence"
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/cgroup"
 )
@@ -23,6 +24,8 @@ type Target struct {
 	Groups []string
 	// Lock locks it down at once, Keep makes that stay, and Unlock undoes both.
 	Lock, Keep, Unlock func() error
+	// Papers are what its keeper knows of it, for the evidence.
+	Papers func() []Paper
 }
 
 // Kernel is what tells of tasks by their marks: those that left their cgroup, too.
@@ -41,6 +44,8 @@ type response struct {
 	kernel Kernel
 	target Target
 	living []bpf.Marked // as it was last seen
+	net    *network     // nil: not looked at yet
+	bundle *evidence.Bundle
 	*api.Response
 }
 
@@ -59,9 +64,9 @@ func (r *response) step(name string, do func() error) {
 	r.Steps = append(r.Steps, s)
 }
 
-// verbs are what can be asked for.
+// verbs are what can be asked for, beside kill.
 var verbs = map[string]func(context.Context, Kernel, Target) (api.Response, error){
-	api.VerbLockdown: lockDown, api.VerbFreeze: freeze, api.VerbThaw: thaw, api.VerbKill: kill, api.VerbUnlock: unlock,
+	api.VerbLockdown: lockDown, api.VerbFreeze: freeze, api.VerbThaw: thaw, api.VerbUnlock: unlock,
 }
 
 // lockDown has all that policies could decide denied.
@@ -89,9 +94,7 @@ func freeze(ctx context.Context, k Kernel, t Target) (api.Response, error) {
 // thaw undoes freeze, but for the lockdown.
 func thaw(ctx context.Context, k Kernel, t Target) (api.Response, error) {
 	r := begin(k, t, api.VerbThaw)
-	r.step("thaw", func() error {
-		return r.eachGroup(func(g *cgroup.Group) error { return g.Thaw(freezeLimit) })
-	})
+	r.step("thaw", r.thaw)
 	r.step("verify", func() error { return r.await(ctx, r.moving) })
 	return *r.Response, nil
 }
@@ -106,24 +109,65 @@ func unlock(ctx context.Context, k Kernel, t Target) (api.Response, error) {
 	return r, err
 }
 
-// kill ends every process of a workload, and returns once none lives, or ctx ends.
-func kill(ctx context.Context, k Kernel, t Target) (api.Response, error) {
+// kill ends every process of a workload, and returns once none lives and no socket of it
+// is left, or a while after ctx ends. Until then evidence is taken, of what stands still.
+func kill(ctx context.Context, k Kernel, t Target, c *Custody, ask *api.Respond) (api.Response, error) {
 	r := begin(k, t, api.VerbKill)
+	defer r.release()
 	r.step("lockdown", t.Lock)
+	r.step("freeze", r.hold)
 	r.step("count", r.count)
+	r.step("list sockets", r.lookAtNetwork)
+	r.step("destroy sockets", r.cut)
+	if c != nil && !ask.NoEvidence {
+		r.step("evidence", func() error { return r.gather(ctx, c, ask) })
+	}
 	r.step("kill", r.kill)
-	r.step("verify", func() error {
-		return r.await(ctx, func() (bool, error) {
-			over, err := r.over()
-			if !over { // who was moved in or out meanwhile has escaped the first
-				err = errors.Join(err, r.kill())
-			}
-			return over, err
-		})
-	})
+	r.step("destroy sockets", r.cut)
+	after, cancel := context.WithTimeout(context.Background(), ask.Within)
+	defer cancel()
+	r.step("verify", func() error { return r.await(after, r.ended) })
 	r.Left = processes(r.living)
+	if r.Verified { // what starts in its cgroups is to be denied, and not to wait for ever
+		r.step("thaw", r.thaw)
+	}
 	r.keep()
+	if r.bundle != nil {
+		r.step("sign", r.seal)
+	}
 	return *r.Response, nil
+}
+
+// release lets go of what was held open.
+func (r *response) release() {
+	if r.net != nil && r.net.namespaces != nil {
+		_ = r.net.namespaces.Close() // they are not ours
+	}
+}
+
+// ended reports whether nothing lives and no socket is left.
+func (r *response) ended() (bool, error) {
+	over, err := r.over()
+	if !over { // who was moved in or out meanwhile has escaped the first
+		return false, errors.Join(err, r.kill())
+	}
+	silent, failed := r.silent()
+	if !silent && failed == nil {
+		failed = r.cut()
+	}
+	return silent, errors.Join(err, failed)
+}
+
+// hold has all stand still, for a moment: what does not is killed as it runs.
+func (r *response) hold() error {
+	err := r.freeze()
+	for end := time.Now().Add(freezeLimit); ; time.Sleep(look) {
+		still, failed := r.still()
+		if still || failed != nil || time.Now().After(end) {
+			r.Left = r.Left[:0]
+			return errors.Join(err, failed)
+		}
+	}
 }
 
 // keep makes the lockdown stay. It is in force: that is a step only if it fails.
@@ -132,6 +176,11 @@ func (r *response) keep() {
 	if err := r.target.Keep(); err != nil {
 		r.Steps = append(r.Steps, api.Step{Name: "keep the lockdown", At: began.UTC(), Seconds: time.Since(began).Seconds(), Error: err.Error()})
 	}
+}
+
+// thaw lets what is in the cgroups go on.
+func (r *response) thaw() error {
+	return r.eachGroup(func(g *cgroup.Group) error { return g.Thaw(freezeLimit) })
 }
 
 // freeze has what is in the cgroups stand still.
@@ -173,8 +222,9 @@ func (r *response) await(ctx context.Context, holds func() (bool, error)) error 
 // count counts the processes that are there, in the cgroups and by their mark.
 func (r *response) count() error {
 	pids := map[int]bool{}
-	marked, err := r.marked()
-	for _, m := range marked {
+	var err error
+	r.living, err = r.marked()
+	for _, m := range r.living {
 		pids[m.TGID] = true
 	}
 	err = errors.Join(err, r.eachGroup(func(g *cgroup.Group) error {

@@ -2,8 +2,10 @@ package run
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -54,7 +56,7 @@ type control struct {
 
 // startControl listens.
 func startControl(s *session, own host.Enforcer) (*control, error) {
-	c := &control{s: s, own: own, started: time.Now()}
+	c := &control{s: s, own: own, started: time.Now(), desk: respond.Desk{Custody: respond.NewCustody(host.This.Lasting, host.This.Key)}}
 	c.mode.Store(uint32(s.cfg.Mode))
 	listener, err := api.Listen(controlSocket(s.cfg.Name))
 	if err != nil {
@@ -101,12 +103,42 @@ func (c *control) Status() (api.Status, error) {
 // Respond stops the workload, or undoes that, and says what of it was verified.
 func (c *control) Respond(by api.Peer, name string, ask api.Respond) (api.Response, error) {
 	return c.desk.Respond(c.own, lock.ActorOf(by.PID, int(by.UID)), name, ask, func() (t respond.Target, release func(), err error) {
-		if name != c.s.cfg.Name {
-			return t, nil, fmt.Errorf("workload %q: %w: nothing was done; this is the run %s", name, api.ErrNotFound, c.s.cfg.Name)
-		}
-		return respond.Target{Name: name, ID: workloadID, Groups: []string{path.Join(cgroup.Parent, name)},
-			Lock: func() error { return c.setMode(abi.Lockdown) }, Keep: func() error { return nil }, Unlock: c.unlock}, func() {}, nil
+		t, err = c.target(name)
+		return t, func() {}, err
 	})
+}
+
+// target is what the workload consists of, if it has that name.
+func (c *control) target(name string) (t respond.Target, err error) {
+	if name != c.s.cfg.Name {
+		return t, fmt.Errorf("workload %q: %w: nothing was done; this is the run %s", name, api.ErrNotFound, c.s.cfg.Name)
+	}
+	return respond.Target{Name: name, ID: workloadID, Groups: []string{path.Join(cgroup.Parent, name)},
+		Lock: func() error { return c.setMode(abi.Lockdown) }, Keep: func() error { return nil }, Unlock: c.unlock, Papers: c.papers}, nil
+}
+
+// Inspect tells what can be known of the workload now.
+func (c *control) Inspect(ctx context.Context, name string) (i api.Inspection, err error) {
+	t, err := c.target(name)
+	if err != nil {
+		return i, err
+	}
+	s, err := c.Status()
+	if err != nil {
+		return i, err
+	}
+	return c.desk.Inspect(ctx, c.own, t, s.Workloads[0], c.s.watch.recent.Last())
+}
+
+// papers is what the run knows of itself, for evidence.
+func (c *control) papers() []respond.Paper {
+	return append(respond.PolicyPapers(c.s.cfg.Input), respond.Paper{Name: "workload.json", Method: "the run's status", Write: func(w io.Writer) error {
+		s, err := c.Status()
+		if err != nil {
+			return err
+		}
+		return json.NewEncoder(w).Encode(s.Workloads[0])
+	}}, respond.DenialPaper(c.s.watch.recent.Last()))
 }
 
 func (c *control) setMode(mode abi.Mode) error {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stockade-dev/stockade/agent/host"
 	"github.com/stockade-dev/stockade/agent/host/hosttest"
+	"github.com/stockade-dev/stockade/agent/inspect"
 	"github.com/stockade-dev/stockade/bpf"
 )
 
@@ -16,6 +17,12 @@ import (
 func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == "reap" {
 		if err := Reap(os.Args[2]); err != nil {
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	if len(os.Args) == 2 && os.Args[1] == "look" {
+		if inspect.Helper(os.Stdin, os.Stdout) != nil {
 			os.Exit(1)
 		}
 		os.Exit(0)

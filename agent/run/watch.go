@@ -31,6 +31,7 @@ type watch struct {
 	sinks   sink.Queues
 	events  delivery.Source
 	tally   sink.Tally
+	recent  sink.Recent
 	broken  uint64 // records that could not be decoded
 	lost    uint64 // denials that the output did not take
 	failed  error  // why it did not take the first
@@ -63,6 +64,7 @@ func (w *watch) answered(e *abi.Event) []sink.Policy {
 
 func (w *watch) deliver(e *sink.Event) {
 	w.tally.Add(e)
+	w.recent.Event(e)
 	w.sinks.Event(e)
 	err := w.output.Event(e)
 	if err != nil {

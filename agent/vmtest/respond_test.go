@@ -31,6 +31,8 @@ func TestResponses(t *testing.T) {
 		{"a frozen workload does nothing, in its cgroup and outside", frozen},
 		{"a fork bomb is ended, nested and outside of its cgroup, too", bombed},
 		{"a run is ended by its name", runEnded},
+		{"what was to be sent is not sent", silenced},
+		{"what is locked does not start", locked},
 		{"one that cannot be killed is not said to be stopped", unkillable},
 	} {
 		t.Run(c.name, c.test)
@@ -163,7 +165,7 @@ func bombed(t *testing.T) {
 	})
 	r := respond(t, 0, "kill", "agents", "--within", "1m")
 	t.Logf("%d processes: %+v", r.Processes, r.Steps)
-	if r.Processes < 30 || r.Outcome() != "verified: no process of it lives" {
+	if r.Processes < 30 || r.Outcome() != "verified: no process of it lives, and no socket of it is left" {
 		t.Errorf("%+v", r)
 	}
 	for _, group := range []string{agentGroup, nested} {
@@ -171,6 +173,7 @@ func bombed(t *testing.T) {
 			t.Errorf("%s: %s", group, text)
 		}
 	}
+	checkEvidence(t, &r, "bomb")
 	if out, _ := exec.Command("pgrep", "-f", "bomb|sleep (300|299)").Output(); len(out) > 0 {
 		t.Errorf("lives: %s", out)
 	}

@@ -46,9 +46,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 func nameLast(args []string) []string {
 	at := 0
 	switch {
-	case len(args) > 2 && args[1] == "policy":
+	case len(args) > 2 && (args[1] == "policy" || args[1] == "evidence"):
 		at = 3
-	case len(args) > 1 && slices.Contains([]string{"approve", "refuse", agent.VerbKill, agent.VerbFreeze, agent.VerbThaw, agent.VerbLockdown, agent.VerbUnlock}, args[1]):
+	case len(args) > 1 && slices.Contains([]string{"approve", "refuse", agent.VerbKill, agent.VerbFreeze, agent.VerbThaw, agent.VerbLockdown, agent.VerbUnlock, "inspect"}, args[1]):
 		at = 2
 	}
 	if at == 0 || len(args) <= at+1 || strings.HasPrefix(args[at], "-") {
@@ -112,7 +112,7 @@ kernel decides every operation; what it refuses is shown as it happens.
 		Commands: []*cli.Command{
 			runVerb(), checkVerb(), diffVerb(), explainVerb(), compileVerb(), decideVerb(), baselineVerb(),
 			agentVerb(), reloadVerb(), psVerb(), policyVerb(), modeVerb(), asksVerb(), approveVerb(), refuseVerb(), eventsVerb(), uninstallVerb(),
-			keyVerb(), doctorVerb(), versionVerb(), completionVerb(), reapVerb(),
+			inspectVerb(), evidenceVerb(), keyVerb(), doctorVerb(), versionVerb(), completionVerb(), reapVerb(), lookVerb(),
 		},
 	}
 	app.Commands = append(app.Commands, respondVerbs()...)
@@ -201,6 +201,7 @@ func unknownVerb(c *cli.Context) error {
 // elsewhere has what other programs call our verbs.
 var elsewhere = map[string]string{
 	"logs": "events", "log": "events", "watch": "events", "tail": "events", "denials": "events",
+	"stop": "kill", "pause": "freeze", "resume": "thaw", "describe": "inspect",
 	"list": "ps", "ls": "ps", "status": "ps", "top": "ps",
 	"exec": "run", "start": "run", "daemon": "agent", "serve": "agent",
 	"validate": "check", "lint": "check", "why": "explain", "test": "decide", "allow": "approve", "deny": "refuse",

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -16,12 +18,7 @@ const exitUnverified = 3
 // respondVerbs stop workloads, or undo that.
 func respondVerbs() []*cli.Command {
 	return []*cli.Command{
-		respondVerb(agent.VerbKill, "end every process of a workload, and verify that none lives",
-			`The workload is locked down first: what its policies could decide is denied from
-then on. Every process in its cgroups is killed, and every one that bears its mark in
-others. Verified is that no cgroup of it, nor one beneath, holds a process, and that no
-living task bears its mark. It stays locked down until unlock. Sockets that it handed
-out, or that the kernel still empties, are not looked at.`),
+		killVerb(),
 		respondVerb(agent.VerbFreeze, "have every process of a workload stand still",
 			`The workload is locked down first. Its cgroups are frozen, and what bears its mark in
 others is stopped by a signal. Verified is that all cgroups say so, and all of the others
@@ -35,6 +32,28 @@ with, and what was frozen goes on. A lock is undone by what it was made with: la
 principal, or --all, which ends every lock.`),
 		lockVerb(), locksVerb(),
 	}
+}
+
+// killVerb is a verb that takes evidence, too.
+func killVerb() *cli.Command {
+	verb := respondVerb(agent.VerbKill, "end every process of a workload, and verify that none lives",
+		`The workload is locked down and frozen. Its TCP sockets are destroyed, so that nothing
+more is sent, and evidence is taken: processes, open files, sockets, executables with
+their SHA-256, policies, last denials, signed with this host's key. Then every process
+in its cgroups is killed, and every one that bears its mark in others. Verified is that
+no cgroup of it, nor one beneath, holds a process, that no living task bears its mark,
+and that no socket of it is left. It stays locked down until unlock.`)
+	verb.Flags = append(verb.Flags,
+		&cli.StringFlag{Name: "evidence", TakesFile: true, Usage: "write the evidence to `FILE`, which must be new (default: one in /var/lib/stockade/evidence)"},
+		&cli.BoolFlag{Name: "no-evidence", Usage: "take none: faster"},
+		&cli.BoolFlag{Name: "values", Usage: "have it tell the values of environments too: they often are secrets"},
+	)
+	for _, f := range verb.Flags {
+		if d, ok := f.(*cli.DurationFlag); ok {
+			d.Usage = "kill by the end of `DURATION`, whatever evidence is missing then; and wait as long again until it is verified"
+		}
+	}
+	return verb
 }
 
 // selectFlags select workloads otherwise than by a name.
@@ -97,7 +116,15 @@ func respondAction(c *cli.Context, verb string) error {
 	if err != nil {
 		return err
 	}
-	ask := agent.Respond{Verb: verb, Within: c.Duration("within")}
+	ask := agent.Respond{Verb: verb, Within: c.Duration("within"), NoEvidence: c.Bool("no-evidence"), Values: c.Bool("values")}
+	if file := c.String("evidence"); file != "" {
+		if several || ask.NoEvidence {
+			return usage(c, "--evidence: one file, for several workloads or for none: nothing was done; leave it out")
+		}
+		if ask.Evidence, err = filepath.Abs(file); err != nil {
+			return err
+		}
+	}
 	host := thisHost(c)
 	var all agent.Responses
 	switch {
@@ -242,8 +269,20 @@ func showResponse(w io.Writer, r *agent.Response) error {
 	for _, p := range r.Left {
 		text += fmt.Sprintf("  left: %s[%d] thread %d, state %s, waits in %s\n", agent.Token(p.Command), p.PID, p.TID, p.State, agent.Token(p.Wait))
 	}
+	for _, s := range r.Sockets {
+		text += fmt.Sprintf("  left: socket %s %s %s to %s, %d bytes to send\n", s.Protocol, s.State, agent.Token(s.Local), agent.Token(s.Peer), s.SendQueue)
+	}
+	for _, s := range r.Handed {
+		text += fmt.Sprintf("  somebody else has: socket %s %s %s to %s\n", s.Family, s.Protocol, agent.Token(s.Local), agent.Token(s.Peer))
+	}
 	for _, p := range r.Zombies {
 		text += fmt.Sprintf("  ended, and nobody has asked how: %s[%d]\n", agent.Token(p.Command), p.PID)
+	}
+	if e := r.Evidence; e != nil {
+		text += fmt.Sprintf("  evidence: %s, SHA-256 %s\n", agent.Token(e.Path), e.SHA256)
+		if len(e.Missing) > 0 {
+			text += fmt.Sprintf("  evidence: missing: %s\n", strings.Join(e.Missing, " "))
+		}
 	}
 	_, err := io.WriteString(w, text)
 	return err

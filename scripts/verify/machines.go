@@ -52,6 +52,10 @@ const (
 // device of romfs.
 var filesystems = []string{"binfmt_misc", "configfs", "brd", "romfs"}
 
+// listings are modules by which the kernel lists sockets. It loads them by itself where it
+// can call modprobe.
+var listings = []string{"tcp_diag", "udp_diag", "raw_diag", "unix_diag", "af_packet_diag", "netlink_diag", "mptcp_diag"}
+
 // soon keeps a kernel from what only costs time under emulation: a timer that is set
 // anew at each tick, and waits for grace periods at each task that enters a cgroup.
 const soon = "highres=off nohz=off rcupdate.rcu_expedited=1"
@@ -104,7 +108,7 @@ func prepare(ctx context.Context, o options, r *report) []machineTest {
 			s.files = append(s.files, filepath.Join(pkg, "testdata")+":/vmtest/testdata")
 		}
 		if debianSuites[pkg] {
-			s.root, debian = "debian", true
+			s.root, s.modules, debian = "debian", listings, true
 			if !r.step(ctx, "build bin/stockade", "go", "build", "-trimpath", "-o", work+"/stockade", "./cmd/stockade") {
 				continue
 			}

@@ -1,0 +1,195 @@
+package vmtest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stockade-dev/stockade/agent"
+)
+
+// part prints one part of a bundle.
+func part(t *testing.T, bundle, name string) string {
+	t.Helper()
+	out, err := exec.Command("tar", "-xOf", bundle, name).Output()
+	if err != nil {
+		t.Errorf("%s of %s: %v", name, bundle, err)
+	}
+	return string(out)
+}
+
+// checkEvidence checks the bundle of a kill: it is whole, tells of a process with some
+// text in its command line, and any change of it is found.
+func checkEvidence(t *testing.T, r *agent.Response, text string) {
+	t.Helper()
+	e := r.Evidence
+	if e == nil {
+		t.Fatalf("no evidence: %+v", r.Steps)
+	}
+	if len(e.Missing) > 0 {
+		t.Errorf("missing: %v: %+v", e.Missing, r.Steps)
+	}
+	public := stockade(t, "key", "show")
+	must(os.WriteFile("/tmp/host.pub", []byte(public.stdout), 0o600))
+	if x := stockade(t, "evidence", "verify", e.Path, "--key", "/tmp/host.pub"); x.code != 0 || !strings.Contains(x.stdout, e.SHA256) || !strings.Contains(x.stdout, e.KeyID) {
+		t.Errorf("verify: exit %d: %s%s", x.code, x.stdout, x.stderr)
+	}
+	var doc agent.ProcessDocument
+	if err := json.Unmarshal([]byte(part(t, e.Path, "processes.json")), &doc); err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, p := range doc.Processes {
+		if strings.Contains(strings.Join(p.Args, " "), text) {
+			found++
+		}
+	}
+	if found == 0 || len(doc.Processes) != r.Processes && doc.Incomplete == "" {
+		t.Errorf("%d of %d processes with %q, %d were counted", found, len(doc.Processes), text, r.Processes)
+	}
+	for name, want := range map[string]string{"executables.json": "sha256", "descriptors.json": "/dev/null", "namespaces.json": "net:[",
+		"cgroups.json": "cgroup.freeze", "credentials.json": "cap_effective", "environment.json": "PATH", "policies.json": "principal",
+		"workload.json": `"mode":"lockdown"`, "response.json": `"lockdown"`, "denials.jsonl": "", "sockets.json": ""} {
+		if got := part(t, e.Path, name); !strings.Contains(strings.ToLower(got), strings.ToLower(want)) {
+			t.Errorf("%s says nothing of %q: %.300s", name, want, got)
+		}
+	}
+	content, err := os.ReadFile(e.Path)
+	must(err)
+	for _, at := range []int{0, len(content) / 2, len(content) - 1} {
+		content[at] ^= 1
+		must(os.WriteFile("/tmp/changed.tar", content, 0o600))
+		content[at] ^= 1
+		if x := stockade(t, "evidence", "verify", "/tmp/changed.tar", "--key", "/tmp/host.pub"); x.code != 1 {
+			t.Errorf("byte %d was changed: exit %d: %s%s", at, x.code, x.stdout, x.stderr)
+		}
+	}
+}
+
+// deaf accepts a connection and reads nothing until it is told to.
+func deaf(t *testing.T) (port int, read func() (int64, error)) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(err)
+	t.Cleanup(func() { l.Close() })
+	accepted := make(chan net.Conn, 1)
+	go func() {
+		if c, err := l.Accept(); err == nil {
+			accepted <- c
+		}
+	}()
+	return l.Addr().(*net.TCPAddr).Port, func() (int64, error) {
+		c := <-accepted
+		defer c.Close()
+		must(c.SetReadDeadline(time.Now().Add(30 * time.Second)))
+		return io.Copy(io.Discard, c)
+	}
+}
+
+// sender writes more than any buffer takes, and stays.
+func sender(port int) string {
+	return fmt.Sprintf("exec 3<>/dev/tcp/127.0.0.1/%d; while :; do printf %%65536s x >&3; done", port)
+}
+
+// queued waits until a sender cannot go on, and returns what waits to be sent.
+func queued(t *testing.T, port int) (bytes int64) {
+	t.Helper()
+	last := int64(-1)
+	await(t, "a full queue", func() bool {
+		text, err := os.ReadFile("/proc/net/tcp")
+		must(err)
+		for line := range strings.Lines(string(text)) {
+			f := strings.Fields(line)
+			if len(f) > 4 && strings.HasSuffix(f[2], fmt.Sprintf(":%04X", port)) {
+				var now int64
+				fmt.Sscanf(f[4], "%x", &now)
+				last, bytes = bytes, now
+			}
+		}
+		time.Sleep(100 * time.Millisecond)
+		return bytes > 100_000 && last == bytes
+	})
+	return bytes
+}
+
+// silenced: what a killed process had handed to the kernel is not sent any more, and its
+// peer gets a reset. What is killed otherwise goes on sending: that is the control.
+func silenced(t *testing.T) {
+	port, read := deaf(t)
+	control := exec.Command("/bin/bash", "-c", sender(port))
+	must(control.Start())
+	waits := queued(t, port)
+	must(control.Process.Kill())
+	_ = control.Wait()
+	all, err := read()
+	if err != nil || all < waits {
+		t.Fatalf("the control: %d bytes of which %d were queued, %v", all, waits, err)
+	}
+	port, read = deaf(t)
+	t.Cleanup(func() { stockade(t, "unlock", "agents") })
+	begins(t, agentGroup, sender(port))
+	waits = queued(t, port)
+	r := respond(t, 0, "kill", "agents")
+	got, err := read()
+	t.Logf("control %d bytes; queued %d, then read %d: %v; %d destroyed", all, waits, got, err, r.Destroyed)
+	if !errors.Is(err, syscall.ECONNRESET) || got > all-waits/2 {
+		t.Errorf("%d bytes were read, of which %d were queued when it was killed: %v", got, waits, err)
+	}
+	if r.Destroyed < 1 || len(r.Sockets) > 0 {
+		t.Errorf("%+v", r)
+	}
+	if r.Evidence == nil || !strings.Contains(part(t, r.Evidence.Path, "sockets.json"), fmt.Sprintf(":%d\"", port)) {
+		t.Errorf("evidence: %+v", r.Evidence)
+	}
+}
+
+// locked: a run like what is locked is refused, what is there is locked down, and both end
+// with the lock.
+func locked(t *testing.T) {
+	const why = "INC-4711"
+	x := stockade(t, "lock", "--all", "--reason", why)
+	if x.code != 0 || !strings.Contains(x.stdout, "agents: lockdown: all that policies could decide") {
+		t.Errorf("exit %d: %s%s", x.code, x.stdout, x.stderr)
+	}
+	if out, err := in(agentGroup, "read -r x <"+agentDir+"/a"); err == nil || !strings.Contains(out, "Permission denied") {
+		t.Errorf("locked: %v: %s", err, out)
+	}
+	for _, use := range []string{"require", "never"} {
+		x = stockade(t, "run", "--agent", use, "--policy", "/policy/run.cedar", "--label", "team=blue", "--", "/bin/true")
+		if x.code != 125 || !strings.Contains(x.stderr, why) || !strings.Contains(x.stderr, "locked by root") || !strings.Contains(x.stderr, "nothing was started") {
+			t.Errorf("--agent=%s: exit %d: %s", use, x.code, x.stderr)
+		}
+	}
+	for _, args := range [][]string{{"unlock", "agents"}, {"mode", "agents", "enforce"}} {
+		if x = stockade(t, args...); x.code == 0 || !strings.Contains(x.stderr, why) {
+			t.Errorf("%v: exit %d: %s", args, x.code, x.stderr)
+		}
+	}
+	agents = startAgain(t)
+	if x = stockade(t, "locks"); x.code != 0 || !strings.Contains(x.stdout, why) {
+		t.Errorf("exit %d: %s%s", x.code, x.stdout, x.stderr)
+	}
+	if x = stockade(t, "unlock", "--all"); x.code != 0 {
+		t.Errorf("exit %d: %s%s", x.code, x.stdout, x.stderr)
+	}
+	wantReads(t, agentGroup, "unlocked", "a both")
+	r := begin(t, "blue", "sleep 60", "--agent", "require", "--label", "team=blue")
+	x = stockade(t, "inspect", "blue")
+	if x.code != 0 || !strings.Contains(x.stdout, "labels team=blue") || !strings.Contains(x.stdout, "sleep 60") {
+		t.Errorf("exit %d: %s%s", x.code, x.stdout, x.stderr)
+	}
+	if x = stockade(t, "kill", "--label", "team=blue", "--no-evidence"); x.code != 0 || !strings.Contains(x.stdout, "blue: kill: verified") || strings.Contains(x.stdout, "evidence") {
+		t.Errorf("exit %d: %s%s", x.code, x.stdout, x.stderr)
+	}
+	if code, errs := r.finish(); code != 137 {
+		t.Errorf("the run: exit %d: %s", code, errs)
+	}
+}

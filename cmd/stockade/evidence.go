@@ -1,0 +1,81 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/stockade-dev/stockade/agent"
+)
+
+func evidenceVerb() *cli.Command {
+	return &cli.Command{
+		Name:      "evidence",
+		Usage:     "check what was taken of a workload before it was killed",
+		UsageText: "stockade evidence verify FILE [--key FILE]",
+		Description: "A bundle is a tar file: `tar -tf` lists its parts, `tar -xOf FILE processes.json` prints one.\n\n" +
+			examples(`stockade evidence verify /var/lib/stockade/evidence/ci-20261127T064500.000Z.tar`),
+		Subcommands: []*cli.Command{{
+			Name:      "verify",
+			Usage:     "check that a bundle is as it was when a host signed it",
+			UsageText: "stockade evidence verify FILE [--key FILE] [--json]",
+			Description: `Checks the signature and every byte of the file. It needs nothing but the file and the
+public half of the key of the host that took it, as ` + "`stockade key show`" + ` prints it
+there: keep that elsewhere. Nothing in the file is followed or unpacked.
+
+EXIT CODE:
+   0 nothing was changed, 1 it was, or cannot be checked
+
+` + examples(`stockade evidence verify ci.tar --key host.pub`, `stockade evidence verify ci.tar --key host.pub --json | jq .missing`),
+			Flags: []cli.Flag{
+				&cli.StringFlag{Name: "key", TakesFile: true, Usage: "the public key is in `FILE`, in PEM (default: that of this host, which root can read)"},
+				&cli.BoolFlag{Name: "json", Usage: "print one JSON object"},
+			},
+			Action: verifyEvidence,
+		}},
+		Action: func(c *cli.Context) error {
+			if c.NArg() > 0 {
+				return usage(c, "evidence %s: unknown: nothing was done; use verify", c.Args().First())
+			}
+			return errors.Join(cli.ShowSubcommandHelp(c), quietly(exitUsage))
+		},
+	}
+}
+
+func verifyEvidence(c *cli.Context) error {
+	file, err := oneName(c, 1)
+	if err != nil {
+		return err
+	}
+	report, err := agent.VerifyEvidence(file, c.String("key"))
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return plainJSON(c.App.Writer).Encode(report)
+	}
+	return showEvidence(c.App.Writer, &report)
+}
+
+func showEvidence(w io.Writer, r *agent.EvidenceReport) error {
+	text := fmt.Sprintf("as it was signed: evidence of workload %s on %s, %s to %s\n  key %s\n  SHA-256 of the file %s\n",
+		agent.Token(r.Workload), agent.Token(r.Host.Name), r.Began.Format(time.RFC3339), r.Ended.Format(time.RFC3339), r.KeyID, r.SHA256)
+	for _, p := range r.Parts {
+		text += fmt.Sprintf("  %-20s %9d bytes", p.Name, p.Size)
+		if p.Truncated {
+			text += ", cut: there was more"
+		}
+		if p.Error != "" {
+			text += ", incomplete: " + agent.Token(p.Error)
+		}
+		text += "\n"
+	}
+	for _, a := range r.Missing {
+		text += fmt.Sprintf("  missing: %s: %s\n", a.Name, agent.Token(a.Why))
+	}
+	_, err := io.WriteString(w, text)
+	return err
+}
