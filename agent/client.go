@@ -8,6 +8,7 @@ import (
 	"github.com/stockade-dev/stockade/agent/lock"
 	"github.com/stockade-dev/stockade/agent/reach"
 	"github.com/stockade-dev/stockade/agent/sink"
+	"github.com/stockade-dev/stockade/agent/tripwire"
 )
 
 // Client talks to a running agent.
@@ -47,6 +48,9 @@ type (
 
 // ParseLabels reads labels that are each written as KEY=VALUE.
 func ParseLabels(list []string) (Labels, error) { return label.Parse(list) }
+
+// ParseBudget reads beyond how many denials a run is responded to, as "1000/10s=freeze".
+func ParseBudget(text string) (*tripwire.Budget, error) { return tripwire.ParseBudget(text) }
 
 // ThisHost is this host, with the agent behind a socket.
 func ThisHost(socket string) *Host { return reach.This(socket) }

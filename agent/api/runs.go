@@ -10,6 +10,7 @@ import (
 	"net/url"
 
 	"github.com/stockade-dev/stockade/agent/label"
+	"github.com/stockade-dev/stockade/agent/tripwire"
 	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
@@ -29,6 +30,8 @@ type Run struct {
 	Digest    string     `json:"policy_digest"` // of the plan that the run made of them
 	// Labels select it, beside its principal.
 	Labels label.Set `json:"labels,omitempty"`
+	// Budget is beyond how many denials it is responded to.
+	Budget *tripwire.Budget `json:"budget,omitempty"`
 	// Acknowledges says that the run tells what it dealt with: RunTaken. Until then the
 	// agent keeps what it handed over.
 	Acknowledges bool `json:"acknowledges,omitempty"`

@@ -16,6 +16,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/stockade-dev/stockade/agent/label"
+	"github.com/stockade-dev/stockade/agent/tripwire"
 	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
@@ -42,7 +43,9 @@ type Config struct {
 	// Metrics is the address that serves them beside the socket, "" for none.
 	Metrics string
 	// Log is that of workloads that name none, and of denials that no workload takes.
-	Log       Log
+	Log Log
+	// Disarm is beyond how many workloads nothing but lockdown is done by itself.
+	Disarm    tripwire.Rate
 	Workloads []Workload
 }
 
@@ -80,6 +83,8 @@ type Workload struct {
 	Baseline  string
 	// Labels select it, beside its principal.
 	Labels label.Set
+	// Budget is beyond how many denials it is responded to; nil for none.
+	Budget *tripwire.Budget
 	// Handled are the actions to enforce beside the default ones.
 	Handled abi.ActionMask
 	Mode    abi.Mode
@@ -147,7 +152,7 @@ func Parse(file string, text []byte) (*Config, error) {
 }
 
 func (d *decoder) config(n *yaml.Node) (*Config, error) {
-	c := &Config{File: d.file, Socket: DefaultSocket, Limits: Limits{defaultMemory, defaultTables, defaultEvents}, Asks: Asks{defaultDeadline}}
+	c := &Config{File: d.file, Socket: DefaultSocket, Limits: Limits{defaultMemory, defaultTables, defaultEvents}, Asks: Asks{defaultDeadline}, Disarm: tripwire.DefaultDisarm}
 	err := d.mapping(n, "the configuration", fields{
 		"socket":  func(v *yaml.Node) error { return d.path(v, &c.Socket) },
 		"log":     func(v *yaml.Node) error { return d.log(v, &c.Log) },
@@ -155,6 +160,9 @@ func (d *decoder) config(n *yaml.Node) (*Config, error) {
 		"asks":    func(v *yaml.Node) error { return d.asks(v, &c.Asks) },
 		"strict":  func(v *yaml.Node) error { return d.yes(v, &c.Strict) },
 		"metrics": func(v *yaml.Node) error { return d.metrics(v, &c.Metrics) },
+		"responses": func(v *yaml.Node) error {
+			return d.mapping(v, "responses", fields{"disarm": func(v *yaml.Node) error { return d.rate(v, &c.Disarm) }}, nil)
+		},
 		"workloads": func(v *yaml.Node) error {
 			return d.list(v, "workloads", func(item *yaml.Node) error {
 				w, err := d.workload(item)
@@ -239,6 +247,7 @@ func (d *decoder) workload(n *yaml.Node) (Workload, error) {
 		"entities":  func(v *yaml.Node) error { return d.path(v, &w.Entities) },
 		"principal": func(v *yaml.Node) error { return d.text(v, &w.Principal) },
 		"labels":    func(v *yaml.Node) error { return d.labels(v, &w.Labels) },
+		"responses": func(v *yaml.Node) error { return d.budget(v, &w.Budget) },
 		"baseline":  func(v *yaml.Node) error { return d.choice(v, &w.Baseline, "runtime", "none") },
 		"handle":    func(v *yaml.Node) error { return d.actions(v, &w.Handled) },
 		"mode":      func(v *yaml.Node) error { return d.mode(v, &w.Mode) },

@@ -22,7 +22,7 @@ func (k *keeper) answerAsks() error {
 		return nil
 	}
 	k.held = hold.New(k.kernel, k.adopted, k.memories(), find, k.book.once)
-	k.out = &deliverer{all: k.all, kernel: k.kernel, held: k.held, tickets: k.tickets, figures: k.figures, book: k.book}
+	k.out = &deliverer{all: k.all, kernel: k.kernel, held: k.held, tickets: k.tickets, figures: k.figures, book: k.book, wires: &k.wires}
 	for _, name := range k.all.names() {
 		if err := k.held.RecallGrants(name); err != nil {
 			return err

@@ -212,6 +212,9 @@ func (d *Daemon) SetMode(name, text string) (api.Change, error) {
 		return api.Change{}, err
 	}
 	_ = fault.At("agent.mode")
+	if mode != abi.Lockdown {
+		d.wires.Rearm(name)
+	}
 	d.all.mu.Lock()
 	defer d.all.mu.Unlock()
 	w.mode = mode

@@ -63,8 +63,10 @@ func (m machine) serve(ctx context.Context, file string, std io.Writer) error {
 
 func newDaemon(m machine, file string, std io.Writer) *Daemon {
 	k := &keeper{machine: m, std: std, all: newRegistry(), book: newNotebook(std), figures: &figures{}, tickets: &tickets{}}
-	return &Daemon{keeper: k, runs: &runs{keeper: k, quit: make(chan struct{})}, file: file, started: time.Now(), over: make(chan error, 1),
+	d := &Daemon{keeper: k, runs: &runs{keeper: k, quit: make(chan struct{})}, file: file, started: time.Now(), over: make(chan error, 1),
 		desk: respond.Desk{Custody: respond.NewCustody(m.Lasting, m.Key)}}
+	k.wires.Respond, k.wires.Alarm = d.tripped, k.book.note
+	return d
 }
 
 // open does everything up to the point where all that is declared is enforced.

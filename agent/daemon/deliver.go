@@ -5,6 +5,7 @@ import (
 
 	"github.com/stockade-dev/stockade/agent/delivery"
 	"github.com/stockade-dev/stockade/agent/sink"
+	"github.com/stockade-dev/stockade/agent/tripwire"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/bpf/fault"
 	"github.com/stockade-dev/stockade/compiler"
@@ -31,6 +32,7 @@ type deliverer struct {
 	tickets *tickets
 	figures *figures
 	book    *notebook
+	wires   *tripwire.Wires
 	spare   outlet   // of denials that no workload takes
 	hub     sink.Hub // who listens to all
 }
@@ -70,6 +72,7 @@ func (d *deliverer) deliver(e *sink.Event) {
 	w := d.all.numbered(e.Event.Workload)
 	if w != nil {
 		w.recent.Event(e)
+		d.trip(w, e)
 	}
 	if w == nil || w.run == nil {
 		d.write(w, e, d.kernel.Account)
@@ -89,6 +92,21 @@ func (d *deliverer) deliver(e *sink.Event) {
 	if d.hub.Listened() {
 		_ = d.hub.Event(d.explained(w, &e.Event))
 	}
+}
+
+// trip has a denial responded to, where a policy or the budget says so.
+func (d *deliverer) trip(w *workload, e *sink.Event) {
+	d.all.mu.Lock()
+	budget, installed := w.memory.Budget, w.installations[e.Generation]
+	d.all.mu.Unlock()
+	wired := installed != nil && installed.wired
+	if !wired && budget == nil {
+		return
+	}
+	if wired && w.run != nil { // whose denials are not explained here as a rule
+		e = d.explained(w, &e.Event)
+	}
+	d.wires.Denied(e, budget)
 }
 
 // log writes denials that their run does not take: who listens has seen them.

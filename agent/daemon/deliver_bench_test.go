@@ -23,7 +23,7 @@ func benchDaemon(q *runQueue) *Daemon {
 	d := newDaemon(machine{}, "", io.Discard)
 	d.kernel = set
 	d.all.add(w)
-	d.out = &deliverer{all: d.all, kernel: set, held: (*hold.Answerer)(nil), tickets: d.tickets, figures: d.figures, book: d.book}
+	d.out = &deliverer{all: d.all, kernel: set, held: (*hold.Answerer)(nil), tickets: d.tickets, figures: d.figures, book: d.book, wires: &d.wires}
 	return d
 }
 

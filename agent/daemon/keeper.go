@@ -14,6 +14,7 @@ import (
 	"github.com/stockade-dev/stockade/agent/hold"
 	"github.com/stockade-dev/stockade/agent/host"
 	"github.com/stockade-dev/stockade/agent/run"
+	"github.com/stockade-dev/stockade/agent/tripwire"
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/bpf/fault"
@@ -33,6 +34,7 @@ type keeper struct {
 	tickets *tickets
 	held    *hold.Answerer // what waits
 	out     *deliverer     // what is denied
+	wires   tripwire.Wires // and how to respond to that
 
 	change sync.Mutex // held by whoever changes anything, see registry; what follows is under it
 	config *config.Config
@@ -182,6 +184,7 @@ func (k *keeper) drop(w *workload, last abi.Counters) error {
 		return err
 	}
 	k.all.remove(w)
+	k.wires.Rearm(w.name)
 	if w.run != nil {
 		// All was read: what nobody told of is gone with an agent or a run that was killed.
 		k.figures.ended(last, delivered, lost+since(last.Denied, last.Dropped+delivered+lost))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stockade-dev/stockade/agent/host"
 	"github.com/stockade-dev/stockade/agent/label"
+	"github.com/stockade-dev/stockade/agent/tripwire"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/bpf/fault"
 	"github.com/stockade-dev/stockade/compiler"
@@ -28,6 +29,8 @@ type memory struct {
 	Origin string `json:"origin"`
 	// Labels are those that it was declared or started with.
 	Labels label.Set `json:"labels,omitempty"`
+	// Budget is that of its denials.
+	Budget *tripwire.Budget `json:"budget,omitempty"`
 	// Process tells that of the run which asked for the workload.
 	Process string `json:"process,omitempty"`
 	// Input is that of the plan, Previous that of the plan before.

@@ -5,18 +5,39 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/lock"
 	"github.com/stockade-dev/stockade/agent/respond"
 	"github.com/stockade-dev/stockade/agent/sink"
+	"github.com/stockade-dev/stockade/agent/tripwire"
 	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
 // Respond stops a workload, or undoes that, and says what of it was verified.
 func (d *Daemon) Respond(by api.Peer, name string, ask api.Respond) (api.Response, error) {
-	actor := lock.ActorOf(by.PID, int(by.UID))
+	return d.respond(lock.ActorOf(by.PID, int(by.UID)), name, ask)
+}
+
+// tripped responds to a denial. What is denied from now on is all: the rest takes its
+// time, and the next denial is read meanwhile.
+func (d *Daemon) tripped(r tripwire.Response) {
+	actor := lock.Actor{UID: os.Getuid(), PID: os.Getpid(), Login: -1, Name: r.Why}
+	if w := d.all.named(r.Workload); w != nil {
+		if err := d.lockNow(w); err != nil {
+			d.book.note(fmt.Sprintf("workload %s: %s: lockdown: %v: it is NOT locked down; kill it", r.Workload, r.Why, err))
+		}
+	}
+	go func() {
+		if _, err := d.respond(actor, r.Workload, api.Respond{Verb: r.Verb}); err != nil {
+			d.book.note(fmt.Sprintf("workload %s: %s: %s: %v", r.Workload, r.Why, r.Verb, err))
+		}
+	}()
+}
+
+func (d *Daemon) respond(actor lock.Actor, name string, ask api.Respond) (api.Response, error) {
 	r, err := d.desk.Respond(d.kernel, actor, name, ask, func() (respond.Target, func(), error) {
 		w, err := d.engage(name)
 		if err != nil {

@@ -88,7 +88,7 @@ func (rs *runs) StartRun(peer api.Peer, r api.Run) (started api.RunStarted, err 
 	case peer.PID <= 0:
 		return started, errors.New("run: its process is not seen from here: nothing was started; use --agent=never")
 	}
-	if err := errors.Join(host.CheckName(r.Name), r.Labels.Check()); err != nil {
+	if err := errors.Join(host.CheckName(r.Name), r.Labels.Check(), r.Budget.Check()); err != nil {
 		return started, err
 	}
 	input := inputOfRun(r)
@@ -109,7 +109,7 @@ func (rs *runs) StartRun(peer api.Peer, r api.Run) (started api.RunStarted, err 
 		return started, err
 	}
 	w := &workload{name: r.Name, id: id, mode: mode, plan: plan, known: true, run: newRunQueue(!r.Acknowledges),
-		memory: memory{Origin: fromRun, Input: input, BaseMode: mode, Labels: r.Labels, Process: host.ProcessOf(fmt.Sprint(peer.PID))}}
+		memory: memory{Origin: fromRun, Input: input, BaseMode: mode, Labels: r.Labels, Budget: r.Budget, Process: host.ProcessOf(fmt.Sprint(peer.PID))}}
 	rs.all.add(w)
 	if err := rs.confineRun(w, peer, r); err != nil {
 		w.run.detach()

@@ -34,10 +34,11 @@ const (
 type installation struct {
 	explain *explain.Explainer
 	judge   *hold.Judge
+	wired   bool // a policy says how to respond
 }
 
 func newInstallation(name string, plan *compiler.Plan) *installation {
-	return &installation{explain.New(plan), hold.NewJudge(name, plan)}
+	return &installation{explain.New(plan), hold.NewJudge(name, plan), explain.Wired(plan)}
 }
 
 // workload is one that the kernel side has.
@@ -154,7 +155,7 @@ func (k *keeper) stageOne(declared *config.Workload) (*staged, error) {
 	}
 	base := policies.DigestOf(input)
 	s := &staged{declared: declared, mode: declared.Mode,
-		memory: memory{Base: base, BaseMode: declared.Mode, Root: declared.Root, Origin: fromConfig, Input: input, Labels: declared.Labels}}
+		memory: memory{Base: base, BaseMode: declared.Mode, Root: declared.Root, Origin: fromConfig, Input: input, Labels: declared.Labels, Budget: declared.Budget}}
 	w := k.all.byName[declared.Name]
 	switch {
 	case w != nil && w.run != nil:
@@ -251,6 +252,9 @@ func (k *keeper) commit(d *draft, start bool) error {
 		}
 	}
 	k.all.mu.Lock()
+	if k.config == nil || k.config.Disarm != d.config.Disarm || !start {
+		k.wires.SetDisarm(d.config.Disarm)
+	}
 	k.config = d.config
 	for _, w := range k.all.byName {
 		if declared[w.name] {

@@ -75,9 +75,14 @@ func (x *Explainer) Policies(e *abi.Event) []sink.Policy {
 	return found
 }
 
+// Wired reports whether a policy of a plan says how to respond to a denial.
+func Wired(plan *compiler.Plan) bool {
+	return slices.ContainsFunc(plan.Rules.Policies, func(p compiler.Policy) bool { return p.Respond() != "" })
+}
+
 // Shown is a policy as a denial shows it.
 func Shown(p *compiler.Policy) sink.Policy {
-	return sink.Policy{ID: p.ID, Reason: p.Reason(), Severity: p.Annotations["severity"], Effect: p.Effect.String(), Audit: p.Audited()}
+	return sink.Policy{ID: p.ID, Reason: p.Reason(), Severity: p.Annotations["severity"], Effect: p.Effect.String(), Audit: p.Audited(), Respond: p.Respond()}
 }
 
 // Named lists the policies of a plan that have one of some ids.

@@ -71,18 +71,23 @@ func (d *Desk) Respond(k Kernel, by lock.Actor, name string, ask api.Respond, fi
 	return a.response, a.err
 }
 
-// Wait waits until nothing is being done, at most for so long.
-func (d *Desk) Wait(limit time.Duration) {
-	late := time.After(limit)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, a := range d.open {
-		d.mu.Unlock()
-		select {
-		case <-a.done:
-		case <-late:
-		}
+// Wait waits until nothing is being done, at most until ctx ends.
+func (d *Desk) Wait(ctx context.Context) {
+	for {
 		d.mu.Lock()
+		var one *answer
+		for _, one = range d.open {
+			break
+		}
+		d.mu.Unlock()
+		if one == nil {
+			return
+		}
+		select {
+		case <-one.done:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/stockade-dev/stockade/agent/host"
 	"github.com/stockade-dev/stockade/agent/lock"
 	"github.com/stockade-dev/stockade/agent/respond"
+	"github.com/stockade-dev/stockade/agent/tripwire"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/cgroup"
 )
@@ -46,34 +48,58 @@ func ControlSocket(name string) (socket string, ok bool) {
 
 // control answers for a run that has a set of its own, as an agent does for its workloads.
 type control struct {
-	s       *session
-	own     host.Enforcer
-	mode    atomic.Uint32
-	desk    respond.Desk
-	server  *http.Server
-	started time.Time
+	s    *session
+	own  host.Enforcer
+	mode atomic.Uint32
+	// tripping are responses to denials that go on.
+	tripping sync.WaitGroup
+	desk     respond.Desk
+	server   *http.Server
+	started  time.Time
 }
 
-// startControl listens.
-func startControl(s *session, own host.Enforcer) (*control, error) {
+func newControl(s *session, own host.Enforcer) *control {
 	c := &control{s: s, own: own, started: time.Now(), desk: respond.Desk{Custody: respond.NewCustody(host.This.Lasting, host.This.Key)}}
 	c.mode.Store(uint32(s.cfg.Mode))
-	listener, err := api.Listen(controlSocket(s.cfg.Name))
+	return c
+}
+
+// listen lets it be asked.
+func (c *control) listen() error {
+	listener, err := api.Listen(controlSocket(c.s.cfg.Name))
 	if err != nil {
-		return nil, fmt.Errorf("%w: nothing was started", err)
+		return fmt.Errorf("%w: nothing was started", err)
 	}
-	c.server = api.NewResponder(c, func(p api.Peer) error { return host.This.MayCommand(own, p.PID, p.UID) })
+	c.server = api.NewResponder(c, func(p api.Peer) error { return host.This.MayCommand(c.own, p.PID, p.UID) })
 	go func(l net.Listener) { _ = c.server.Serve(l) }(listener)
-	return c, nil
+	return nil
+}
+
+// tripped responds to a denial: all is denied from now on, and the rest takes its time.
+func (c *control) tripped(r tripwire.Response) {
+	name := c.s.cfg.Name
+	if err := c.setMode(abi.Lockdown); err != nil {
+		c.s.cfg.Sink.Note(name, fmt.Sprintf("%s: lockdown: %v: it is NOT locked down; kill it", r.Why, err))
+	}
+	c.tripping.Go(func() {
+		response, err := c.respond(lock.Actor{UID: os.Getuid(), PID: os.Getpid(), Login: -1, Name: r.Why}, name, api.Respond{Verb: r.Verb})
+		text := fmt.Sprintf("%s by %s: %s", r.Verb, r.Why, response.Outcome())
+		if err != nil {
+			text = fmt.Sprintf("%s by %s: %v", r.Verb, r.Why, err)
+		}
+		c.s.cfg.Sink.Note(name, text)
+	})
 }
 
 // close lets responses end, for a while: who asked for one is to know how it ended.
 func (c *control) close() {
-	if c == nil {
+	if c == nil || c.server == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
 	defer cancel()
+	c.tripping.Wait() // they end as responses do
+	c.desk.Wait(ctx)
 	if c.server.Shutdown(ctx) != nil {
 		c.server.Close()
 	}
@@ -102,7 +128,11 @@ func (c *control) Status() (api.Status, error) {
 
 // Respond stops the workload, or undoes that, and says what of it was verified.
 func (c *control) Respond(by api.Peer, name string, ask api.Respond) (api.Response, error) {
-	return c.desk.Respond(c.own, lock.ActorOf(by.PID, int(by.UID)), name, ask, func() (t respond.Target, release func(), err error) {
+	return c.respond(lock.ActorOf(by.PID, int(by.UID)), name, ask)
+}
+
+func (c *control) respond(by lock.Actor, name string, ask api.Respond) (api.Response, error) {
+	return c.desk.Respond(c.own, by, name, ask, func() (t respond.Target, release func(), err error) {
 		t, err = c.target(name)
 		return t, func() {}, err
 	})
@@ -143,6 +173,9 @@ func (c *control) papers() []respond.Paper {
 
 func (c *control) setMode(mode abi.Mode) error {
 	err := c.own.SetMode(workloadID, mode)
+	if err == nil && mode != abi.Lockdown {
+		c.s.watch.wires.Rearm(c.s.cfg.Name)
+	}
 	if err == nil {
 		c.mode.Store(uint32(mode))
 	}

@@ -62,7 +62,7 @@ func askAgent(cfg *Config, group *cgroup.Group, signals *relay, note func(string
 		return nil, err
 	}
 	r := api.Run{Name: cfg.Name, Cgroup: id, Principal: cfg.Input.Principal, Handled: uint64(cfg.Input.Handled),
-		Mode: cfg.Mode.String(), Strict: cfg.Strict, Grants: cfg.Grants, Labels: cfg.Labels, Digest: cfg.Plan.Digest,
+		Mode: cfg.Mode.String(), Strict: cfg.Strict, Grants: cfg.Grants, Labels: cfg.Labels, Budget: cfg.Budget, Digest: cfg.Plan.Digest,
 		Acknowledges: true}
 	for _, s := range cfg.Input.Sources {
 		r.Sources = append(r.Sources, api.Text{Name: s.Name, Text: s.Text})

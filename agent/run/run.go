@@ -14,6 +14,7 @@ import (
 	"github.com/stockade-dev/stockade/agent/host"
 	"github.com/stockade-dev/stockade/agent/label"
 	"github.com/stockade-dev/stockade/agent/sink"
+	"github.com/stockade-dev/stockade/agent/tripwire"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/compiler"
 )
@@ -36,6 +37,8 @@ type Config struct {
 	Grants abi.Grants
 	// Labels select the workload, beside its principal.
 	Labels label.Set
+	// Budget is beyond how many denials the workload is responded to; nil for none.
+	Budget *tripwire.Budget
 	// Args is the command; its program is looked up in $PATH.
 	Args []string
 	// Env is the command's environment; nil means this process's.
@@ -62,7 +65,7 @@ func (cfg *Config) check() error {
 	if cfg.Name == "" {
 		cfg.Name = host.DefaultName(cfg.Args[0])
 	}
-	if err := cfg.Labels.Check(); err != nil {
+	if err := errors.Join(cfg.Labels.Check(), cfg.Budget.Check()); err != nil {
 		return fmt.Errorf("%w: nothing was started", err)
 	}
 	if cfg.User != "" {

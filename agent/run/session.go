@@ -69,9 +69,13 @@ func (s *session) begin() (err error) {
 	if err != nil {
 		return err
 	}
-	s.watch = startWatch(s.cfg, events)
-	if own, ok := s.enforcer.(host.Enforcer); ok {
-		if s.control, err = startControl(s, own); err != nil {
+	own, ok := s.enforcer.(host.Enforcer)
+	if !ok {
+		s.watch = startWatch(s.cfg, events, nil)
+	} else {
+		s.control = newControl(s, own)
+		s.watch = startWatch(s.cfg, events, s.control.tripped)
+		if err = s.control.listen(); err != nil {
 			return err
 		}
 		// Who locks from now on finds it; who did while it was being made ready, did not.

@@ -8,6 +8,7 @@ import (
 	"github.com/stockade-dev/stockade/agent/delivery"
 	"github.com/stockade-dev/stockade/agent/explain"
 	"github.com/stockade-dev/stockade/agent/sink"
+	"github.com/stockade-dev/stockade/agent/tripwire"
 	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
@@ -32,14 +33,16 @@ type watch struct {
 	events  delivery.Source
 	tally   sink.Tally
 	recent  sink.Recent
+	wires   tripwire.Wires // of a run that has a set of its own: an agent has wires of its own
+	budget  *tripwire.Budget
 	broken  uint64 // records that could not be decoded
 	lost    uint64 // denials that the output did not take
 	failed  error  // why it did not take the first
 	done    chan struct{}
 }
 
-func startWatch(cfg *Config, events delivery.Source) *watch {
-	w := &watch{name: cfg.Name, explain: explain.New(cfg.Plan), output: cfg.Sink, sinks: cfg.Sinks, events: events, done: make(chan struct{})}
+func startWatch(cfg *Config, events delivery.Source, respond func(tripwire.Response)) *watch {
+	w := &watch{name: cfg.Name, budget: cfg.Budget, wires: tripwire.Wires{Respond: respond}, explain: explain.New(cfg.Plan), output: cfg.Sink, sinks: cfg.Sinks, events: events, done: make(chan struct{})}
 	path := delivery.Path{Explain: w.explained, Deliver: w.deliver, Failed: w.unreadable}
 	go func() {
 		defer close(w.done)
@@ -65,6 +68,9 @@ func (w *watch) answered(e *abi.Event) []sink.Policy {
 func (w *watch) deliver(e *sink.Event) {
 	w.tally.Add(e)
 	w.recent.Event(e)
+	if w.wires.Respond != nil {
+		w.wires.Denied(e, w.budget)
+	}
 	w.sinks.Event(e)
 	err := w.output.Event(e)
 	if err != nil {

@@ -20,6 +20,8 @@ type Policy struct {
 	Effect   string `json:"effect"`
 	// Audit says that the policy is in audit: it denies nothing itself.
 	Audit bool `json:"audit,omitempty"`
+	// Respond is what a denial that rests on it is answered by, beside being denied.
+	Respond string `json:"respond,omitempty"`
 }
 
 // Version is that of the form of an event: it grows when a field goes or gets

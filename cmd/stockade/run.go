@@ -46,6 +46,7 @@ EXIT CODE:
 		Flags: slices.Concat([]cli.Flag{policyFlag()}, inputFlags("runtime"), grantFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "name", Usage: "a `NAME` for the workload, unique on this host (default: the command's and a random number)"},
 			&cli.StringSliceFlag{Name: "label", Usage: "a label `KEY=VALUE` of the workload, by which it can be stopped with others; may be given several times"},
+			&cli.StringFlag{Name: "max-denials", Usage: "respond to more denials than `N/TIME=RESPONSE` says, for example 1000/10s=freeze; RESPONSE is lockdown, freeze or kill"},
 			&cli.StringFlag{Name: "mode", Value: "enforce", Usage: "`MODE` is enforce, or audit to report, and refuse the boundary only"},
 			&cli.BoolFlag{Name: "strict", Usage: "refuse executable memory that no file holds (breaks just-in-time compilers), and judge every use of a descriptor, also of standard input and output"},
 			&cli.StringFlag{Name: "agent", Value: agent.AgentAuto, Usage: "`WHEN` is auto: the running agent confines the command, if there is one, which starts faster; never: stockade run does so by itself; or require"},
@@ -102,6 +103,11 @@ func runConfig(c *cli.Context) (cfg agent.RunConfig, discard func(), err error) 
 	}
 	if cfg.Labels, err = agent.ParseLabels(c.StringSlice("label")); err != nil {
 		return cfg, nil, usage(c, "%w: nothing was started", err)
+	}
+	if text := c.String("max-denials"); text != "" {
+		if cfg.Budget, err = agent.ParseBudget(text); err != nil {
+			return cfg, nil, usage(c, "max-denials %w: nothing was started", err)
+		}
 	}
 	if cfg.Grants, err = grants(c); err != nil {
 		return cfg, nil, err

@@ -44,6 +44,15 @@ type Policy struct {
 // part in verdicts, and what it would change is reported.
 func (p *Policy) Audited() bool { return p.Annotations["mode"] == "audit" }
 
+// Respond returns the @respond annotation of a forbid that denies, or "": who permits, or is
+// in audit, asks for no response.
+func (p *Policy) Respond() string {
+	if p.Effect != Forbid || p.Audited() {
+		return ""
+	}
+	return p.Annotations["respond"]
+}
+
 // Reason returns the @reason annotation, or "".
 func (p *Policy) Reason() string { return p.Annotations["reason"] }
 
