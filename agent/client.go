@@ -67,6 +67,9 @@ const (
 // ErrNoAgent is an error about a socket behind which no agent listens.
 var ErrNoAgent = api.ErrNoAgent
 
+// ErrUncertain is an error about an agent that went away without an answer.
+var ErrUncertain = api.ErrUncertain
+
 // DefaultSocket is where the agent listens, unless its configuration says
 // otherwise.
 const DefaultSocket = config.DefaultSocket

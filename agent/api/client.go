@@ -41,6 +41,9 @@ func (c *Client) Listens() bool {
 	return true
 }
 
+// ErrUncertain is an error about an agent that went away without an answer.
+var ErrUncertain = errors.New("whether it did anything is not known")
+
 // ErrNoAgent is an error about a socket behind which no agent listens.
 var ErrNoAgent = errors.New("no agent")
 
@@ -138,7 +141,7 @@ func (c *Client) do(ctx context.Context, method, path string, in any) (*http.Res
 		if errors.As(err, &op) {
 			err = op
 		}
-		return nil, fmt.Errorf("agent: %w: whether it did anything is not known; see `stockade ps`", err)
+		return nil, fmt.Errorf("agent: %w: %w; see `stockade ps`", err, ErrUncertain)
 	}
 	if resp.StatusCode == http.StatusOK {
 		return resp, nil

@@ -13,6 +13,7 @@ import (
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/evidence"
 	"github.com/stockade-dev/stockade/bpf"
+	"github.com/stockade-dev/stockade/bpf/fault"
 	"github.com/stockade-dev/stockade/cgroup"
 )
 
@@ -57,7 +58,11 @@ func begin(k Kernel, t Target, verb string) *response {
 func (r *response) step(name string, do func() error) {
 	began := time.Now()
 	s := api.Step{Name: name, At: began.UTC()}
-	if err := do(); err != nil {
+	err := fault.At("respond.step")
+	if err == nil {
+		err = do()
+	}
+	if err != nil {
 		s.Error = err.Error()
 	}
 	s.Seconds = time.Since(began).Seconds()

@@ -132,6 +132,8 @@ var faultCases = []faultCase{
 	{point: "bpf.account", way: "denial"},
 	{point: "bpf.accounted", way: "denial"},
 
+	{point: "respond.step:3", way: "respond"}, // and each other step: TestFaultsOfResponses
+
 	{point: "agent.empty", way: "uninstall", says: "workloads"},
 	{point: "bpf.unpin", way: "uninstall", says: "map_registry"},
 	{point: "bpf.unpin:2", way: "uninstall", says: "link_"},

@@ -89,6 +89,7 @@ var Points = []Point{
 	{Name: "agent.appeared", Sure: true}, // a cgroup appeared: the next look finds it too
 	{Name: "bpf.release"},                // before a number is given back
 	{Name: "agent.forget"},               // given back, before its memory goes
+	{Name: "respond.step"},               // before each step of a response
 	// The end.
 	{Name: "agent.empty"},      // before it is made sure that nobody is confined
 	{Name: "bpf.unpin"},        // before each pin is removed

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -144,7 +145,10 @@ func respondAction(c *cli.Context, verb string) error {
 
 // tell shows responses; the exit code says whether all are verified.
 func tell(c *cli.Context, all agent.Responses, several bool, err error) error {
-	if err != nil {
+	switch {
+	case errors.Is(err, agent.ErrUncertain):
+		return status{err, exitUnverified}
+	case err != nil:
 		return status{err, exitUsage}
 	}
 	if all.Responses == nil {

@@ -69,6 +69,9 @@ func bench(native bool, count int, kernels []string) error {
 			continue
 		}
 		missed += results.judge(os.Stdout, "kernel "+k, machineTargets)
+		if err := responses(k); err != nil {
+			failed = append(failed, "kernel "+k+": "+err.Error())
+		}
 	}
 	fmt.Printf("\ntargets missed: %d; parts failed: %d\n", missed, len(failed))
 	if len(failed) > 0 {
@@ -99,7 +102,9 @@ func prepare(kernels []string) error {
 	for _, args := range [][]string{
 		{"go", "build", "-o", "bin/vm", "./scripts/vm"},
 		{"go", "test", "-c", "-o", filepath.Join(work, "vmtest.test"), "./bpf/vmtest"},
-		append([]string{"bin/vm", "fetch"}, kernels...),
+		{"go", "test", "-c", "-o", filepath.Join(work, "agent.test"), "./agent/vmtest"},
+		{"go", "build", "-trimpath", "-o", filepath.Join(work, "stockade"), "./cmd/stockade"},
+		append([]string{"bin/vm", "fetch", "debian"}, kernels...),
 	} {
 		if _, err := output(args[0], args[1:]...); err != nil {
 			return err
@@ -128,6 +133,32 @@ func runMachine(kernel string) (results, error) {
 		return nil, fmt.Errorf("TestBenchOpen of bpf/vmtest printed no figures: nothing is measured; see its output with bin/vm run")
 	}
 	return r, nil
+}
+
+// responses shows what a kill takes, beside the kernel's own of a cgroup in the same
+// machine: TestResponseFigures of agent/vmtest prints it.
+func responses(kernel string) error {
+	fmt.Printf("\nbench: kernel %s: responses: running, some minutes\n", kernel)
+	args := []string{"run", "--kernel", kernel, "--root", "debian", "--timeout", "15m", "--env", "STOCKADE_BENCH=1", "--env", "STOCKADE_VM=1",
+		"--file", filepath.Join(work, "agent.test") + ":/vmtest/vmtest.test", "--file", filepath.Join(work, "stockade") + ":/usr/bin/stockade", "--dir", "/vmtest"}
+	for _, name := range []string{"tcp_diag", "udp_diag", "raw_diag", "unix_diag", "af_packet_diag", "netlink_diag", "mptcp_diag"} {
+		args = append(args, "--module", name)
+	}
+	text, err := output("bin/vm", append(args, "--", "/vmtest/vmtest.test", "-test.run", "^TestResponseFigures$", "-test.v")...)
+	if err != nil {
+		return err
+	}
+	found := false
+	for line := range strings.Lines(text) {
+		if figure, ok := strings.CutPrefix(line, "figure: "); ok {
+			found = true
+			fmt.Print("  ", figure)
+		}
+	}
+	if !found {
+		return fmt.Errorf("TestResponseFigures of agent/vmtest printed no figures: nothing is measured; see its output with bin/vm run")
+	}
+	return nil
 }
 
 func output(name string, args ...string) (string, error) {
