@@ -52,6 +52,13 @@ var expectations = map[string]expectation{
 			with(Facts{Dest: ws + "/a"}, dir(ws+"/node_modules/a", Move)),
 		),
 	},
+	"honeytokens.cedar": { // it only forbids
+		denied: join(
+			file(home+"/.aws/credentials.old", append(change, Open, Read)...),
+			file("/root/.ssh/id_rsa.old", Open, Read),
+			file(home+"/passwords.txt", append(change, Open, Read)...),
+		),
+	},
 	"read-only-tree.cedar": {
 		allowed: join(
 			dir(tree, Open, Read),

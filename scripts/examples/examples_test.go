@@ -4,6 +4,7 @@ package examples
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stockade-dev/stockade/bpf/abi"
@@ -113,6 +114,26 @@ func TestExamplesNameTheirPolicies(t *testing.T) {
 			if p.Annotations["id"] == "" {
 				t.Errorf("%s: a policy has no @id", p.Position())
 			}
+		}
+	}
+}
+
+func TestHoneytokensAreRespondedTo(t *testing.T) {
+	plan := compileSources(t, source(t, profiles[0]), source(t, "honeytokens.cedar"))
+	want := map[string]string{"honeytoken-kill": "kill", "honeytoken-freeze": "freeze"}
+	for _, p := range plan.Rules.Policies {
+		if got := p.Respond(); got != want[p.ID] {
+			t.Errorf("%s: %q, want %q", p.ID, got, want[p.ID])
+		}
+		delete(want, p.ID)
+	}
+	if len(want) > 0 {
+		t.Errorf("not there: %v", want)
+	}
+	for path, id := range map[string]string{home + "/.aws/credentials.old": "honeytoken-kill", home + "/passwords.txt": "honeytoken-freeze"} {
+		by := plan.Satisfied(file(path, abi.Read)[0])
+		if !slices.ContainsFunc(by, func(p *compiler.Policy) bool { return p.ID == id }) {
+			t.Errorf("%s rests on %v", path, by)
 		}
 	}
 }
