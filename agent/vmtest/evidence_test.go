@@ -193,3 +193,43 @@ func locked(t *testing.T) {
 		t.Errorf("the run: exit %d: %s", code, errs)
 	}
 }
+
+const honeytoken = `@id("honey") @respond("kill") forbid (principal, action, resource == file_system::File::"/srv/agent/none");
+`
+
+// tripped: a workload of the agent by a policy, once; a run by a policy of its own, and by
+// too many denials.
+func tripped(t *testing.T) {
+	put(agentFile, permitting("a", "both")+runPolicy+honeytoken)
+	put("/policy/honey.cedar", honeytoken)
+	if r := stockade(t, "reload"); r.code != 0 {
+		t.Fatal(r.stderr)
+	}
+	t.Cleanup(func() { stockade(t, "unlock", "--all") })
+	if out, err := in(agentGroup, "read -r x <"+agentDir+"/b"); err == nil {
+		t.Errorf("the control, which nothing responds to: %s", out)
+	}
+	if out, err := in(agentGroup, "read -r x <"+agentDir+"/a"); err != nil {
+		t.Errorf("after it: %v: %s", err, out)
+	}
+	noted := func(text string) func() bool {
+		return func() bool {
+			s, err := agent.NewClient(agent.DefaultSocket).Status(t.Context())
+			return err == nil && strings.Contains(strings.Join(s.Notes, "\n"), text)
+		}
+	}
+	begins(t, agentGroup, "while :; do read -r x <"+agentDir+"/none; sleep 0.1; done")
+	await(t, "the response to a workload", noted("workload agents: kill by policy honey: verified: no process of it lives, and no socket of it is left"))
+	if w, s := workloadNamed(t, "agents"); s.Workloads[w].Mode != "lockdown" {
+		t.Errorf("%+v", s.Workloads[w])
+	}
+	r := begin(t, "honey", "while :; do read -r x <"+agentDir+"/none; sleep 0.1; done", "--agent", "require", "--policy", "/policy/honey.cedar")
+	if code, errs := r.finish(); code != 137 || !strings.Contains(errs, "policy honey") {
+		t.Errorf("a run by its policy: exit %d: %s", code, errs)
+	}
+	r = begin(t, "budget", "sleep 0.5; while :; do read -r x <"+agentDir+"/b; done", "--agent", "require", "--max-denials", "20/10s=kill")
+	if code, errs := r.finish(); code != 137 || strings.Count(errs, "no-b") < 20 {
+		t.Errorf("a run by its budget: exit %d, %d denials: %.2000s", code, strings.Count(errs, "no-b"), errs)
+	}
+	await(t, "the response to a budget", noted("workload budget: kill by more than 20 denials in 10s: verified"))
+}

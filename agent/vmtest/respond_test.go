@@ -33,6 +33,7 @@ func TestResponses(t *testing.T) {
 		{"a run is ended by its name", runEnded},
 		{"what was to be sent is not sent", silenced},
 		{"what is locked does not start", locked},
+		{"who touches what a policy responds to is stopped, and who is denied too often", tripped},
 		{"one that cannot be killed is not said to be stopped", unkillable},
 	} {
 		t.Run(c.name, c.test)

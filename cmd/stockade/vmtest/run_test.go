@@ -117,7 +117,7 @@ func (r result) want(t *testing.T, code int, denials ...string) {
 
 func nothingLeft(t *testing.T) {
 	t.Helper()
-	for _, pattern := range []string{"/sys/fs/bpf/stockade/*", "/run/stockade/*.json"} {
+	for _, pattern := range []string{"/sys/fs/bpf/stockade/*", "/run/stockade/*.json", "/run/stockade/@*.sock"} {
 		left, _ := filepath.Glob(pattern)
 		if left = slices.DeleteFunc(left, func(path string) bool { return filepath.Base(path) == "@agent" }); len(left) > 0 {
 			t.Errorf("left behind: %v", left)
@@ -310,6 +310,44 @@ func TestKilledRunLeavesNothingUnconfined(t *testing.T) {
 	}
 	cleanedUp("killed")
 	noLeak(t)
+	nothingLeft(t)
+}
+
+// TestRunOfItsOwnIsStoppedByItsName: no agent is asked, the run itself answers, also to a
+// budget, and to nobody who is confined.
+func TestRunOfItsOwnIsStoppedByItsName(t *testing.T) {
+	inVM(t)
+	cmd := looping(t, "mine")
+	ps := stockade(t, "ps")
+	if ps.code != 0 || !strings.Contains(ps.stdout, "mine ") {
+		t.Errorf("ps: exit %d: %s%s", ps.code, ps.stdout, ps.stderr)
+	}
+	if x := stockade(t, "lockdown", "mine"); x.code != 0 || !strings.Contains(x.stdout, "mine: lockdown: all that policies could decide") {
+		t.Errorf("lockdown: exit %d: %s%s", x.code, x.stdout, x.stderr)
+	}
+	if x := stockade(t, "inspect", "mine"); x.code != 0 || !strings.Contains(x.stdout, "mode lockdown") || !strings.Contains(x.stdout, "[bash] bash -c") || !strings.Contains(x.stdout, "/srv/key") {
+		t.Errorf("inspect: exit %d: %s%s", x.code, x.stdout, x.stderr)
+	}
+	x := stockade(t, "kill", "mine", "--evidence", "/tmp/mine.tar")
+	if x.code != 0 || !strings.Contains(x.stdout, "mine: kill: verified: no process of it lives, and no socket of it is left") {
+		t.Errorf("kill: exit %d: %s%s", x.code, x.stdout, x.stderr)
+	}
+	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 137 {
+		t.Errorf("the run: %v", err)
+	}
+	if v := stockade(t, "evidence", "verify", "/tmp/mine.tar"); v.code != 0 || !strings.Contains(v.stdout, "evidence of workload mine") {
+		t.Errorf("evidence: exit %d: %s%s", v.code, v.stdout, v.stderr)
+	}
+	noLeak(t)
+	cleanedUp("mine")
+	nothingLeft(t)
+	if x := stockade(t, "kill", "mine"); x.code != 2 || !strings.Contains(x.stderr, "no run of that name") {
+		t.Errorf("again: exit %d: %s", x.code, x.stderr)
+	}
+	r := confined(t, "", "while :; do cat /srv/key; done", "--quiet", "--max-denials", "30/1m=kill")
+	if r.code != 137 || !strings.Contains(r.stderr, "kill by more than 30 denials in 1m0s: verified") {
+		t.Errorf("a budget: exit %d: %s", r.code, r.stderr)
+	}
 	nothingLeft(t)
 }
 
