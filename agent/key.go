@@ -3,6 +3,7 @@ package agent
 import (
 	"crypto/ed25519"
 	"fmt"
+	"os"
 
 	"github.com/stockade-dev/stockade/agent/evidence"
 	"github.com/stockade-dev/stockade/agent/host"
@@ -22,6 +23,9 @@ type EvidenceReport = evidence.Report
 
 // VerifyEvidence checks a bundle by a public key, in PEM in a file; "" is this host's.
 func VerifyEvidence(bundle, keyFile string) (EvidenceReport, error) {
+	if _, err := os.Stat(bundle); err != nil {
+		return EvidenceReport{}, fmt.Errorf("evidence: %w: nothing was checked; name the file that a kill printed", err)
+	}
 	var key ed25519.PublicKey
 	var err error
 	if keyFile == "" {

@@ -2,6 +2,7 @@ package bpf
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io/fs"
 
@@ -43,27 +44,55 @@ func LeftOf(dir, name string) (left Left, err error) {
 	return left, err
 }
 
+// Names lists the workloads of a pinned set; none if nothing is pinned there.
+func Names(dir string) (names []string, err error) {
+	err = eachRecord(dir, func(_ uint32, r *record) bool {
+		if name := r.name(); name != "" {
+			names = append(names, name)
+		}
+		return true
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return names, err
+}
+
 // numberOf finds the number of a workload in the registry of a pinned set.
-func numberOf(dir, name string) (uint32, error) {
+func numberOf(dir, name string) (found uint32, err error) {
+	err = eachRecord(dir, func(id uint32, r *record) bool {
+		if r.name() == name {
+			found = id
+		}
+		return found == 0
+	})
+	if err == nil && found == 0 {
+		err = fmt.Errorf("%s: workload %s: %w", dir, name, fs.ErrNotExist)
+	}
+	return found, err
+}
+
+// eachRecord gives the records of a pinned registry to take, until it wants no more.
+func eachRecord(dir string, take func(id uint32, r *record) bool) error {
 	m, err := openPin(dir, registryName)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer m.Close()
 	for id := uint32(1); id < abi.MaxWorkloads; id++ {
 		value, err := m.LookupBytes(id)
 		if err != nil {
-			return 0, fmt.Errorf("%s: registry: %w: workload %s is not found", dir, err, name)
+			return fmt.Errorf("%s: registry: %w: its workloads are not known", dir, err)
 		}
 		var r record
 		if _, err := binary.Decode(value, binary.NativeEndian, &r); err != nil {
-			return 0, fmt.Errorf("%s: registry: %w: another build pinned it", dir, err)
+			return fmt.Errorf("%s: registry: %w: another build pinned it", dir, err)
 		}
-		if r.name() == name {
-			return id, nil
+		if !take(id, &r) {
+			break
 		}
 	}
-	return 0, fmt.Errorf("%s: workload %s: %w", dir, name, fs.ErrNotExist)
+	return nil
 }
 
 // sumCounts adds up the counts of all processors.

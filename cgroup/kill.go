@@ -73,6 +73,9 @@ func (g *Group) freeze(value string, want bool, limit time.Duration) error {
 	if err == nil {
 		err = g.await(ctx, "frozen", want)
 	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("not so in %v", limit)
+	}
 	if err != nil {
 		return fmt.Errorf("cgroup %s: cgroup.freeze=%s: %w: its processes may run on; kill them or try again", g.path, value, err)
 	}

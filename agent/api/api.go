@@ -26,7 +26,9 @@ type Status struct {
 
 // Workload is one workload as it is now.
 type Workload struct {
-	Name       string    `json:"name"`
+	Name string `json:"name"`
+	// Frozen: a cgroup of it is frozen.
+	Frozen     bool      `json:"frozen,omitempty"`
 	Mode       string    `json:"mode"`
 	Generation uint32    `json:"generation"`
 	Digest     string    `json:"policy_digest,omitempty"`

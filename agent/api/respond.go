@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -51,6 +52,10 @@ type LockRequest struct {
 // Responses are those to each workload that was selected, sorted by name.
 type Responses struct {
 	Responses []Response `json:"responses"`
+	// Lock is that which was asked for, or was there already; Ended are those that were
+	// ended.
+	Lock  *lock.Lock  `json:"lock,omitempty"`
+	Ended []lock.Lock `json:"ended,omitempty"`
 }
 
 // Locks are those that hold.
@@ -106,7 +111,7 @@ func (r *Response) Outcome() string {
 	case r.Verb == VerbUnlock:
 		return "verified: its processes go on, under its policies"
 	}
-	return "all that policies could decide is denied from now on"
+	return "verified: all that policies could decide is denied from now on"
 }
 
 // Inspection is what can be known of a workload now. What its processes say of themselves
@@ -118,6 +123,15 @@ type Inspection struct {
 	Processes json.RawMessage `json:"processes"`
 	// Denials are the last ones, the oldest first, each as in a log.
 	Denials []json.RawMessage `json:"denials"`
+}
+
+// About says what a reader of a log wants to know: the outcome, and where the evidence is.
+func (r *Response) About() string {
+	text := r.Outcome()
+	if e := r.Evidence; e != nil {
+		text += fmt.Sprintf("; evidence %s, SHA-256 %s", e.Path, e.SHA256)
+	}
+	return text
 }
 
 // Step is a part of it, in the order in which they were done.

@@ -256,6 +256,7 @@ func (d *Daemon) Status() (api.Status, error) {
 				one.Cgroups = groupOfRun(k.Name)
 			}
 			_, one.Labels = w.traits()
+			one.Frozen = anyFrozen(one.Cgroups)
 			one.Locked = lockedOf(locks, w)
 			one.Origin, one.Error, one.Held, one.Sinks = w.memory.Origin, w.err, d.held.Status(k.ID), w.sinkStatus()
 			if w.plan != nil {

@@ -146,6 +146,9 @@ func (d *Daemon) Lock(by api.Peer, ask api.LockRequest) (api.Responses, error) {
 		return slices.ContainsFunc(all.Responses, func(r api.Response) bool { return r.Workload == name })
 	})
 	all.Responses = append(all.Responses, d.eachOf(by, names, down).Responses...)
+	if all.Lock, err = d.locks().Of(s); err != nil {
+		return all, err
+	}
 	slices.SortFunc(all.Responses, func(a, b api.Response) int { return cmp.Compare(a.Workload, b.Workload) })
 	d.book.note(fmt.Sprintf("locked: %s, by %s: %s locked down", s, actor, sink.Plural(len(all.Responses), "workload")))
 	return all, nil
@@ -158,13 +161,16 @@ func (d *Daemon) Unlock(by api.Peer, s label.Selection) (api.Responses, error) {
 		return api.Responses{}, fmt.Errorf("%w: nothing was done", err)
 	}
 	names := d.selected(s)
-	switch err := d.locks().Remove(s); {
+	ended, err := d.locks().Remove(s)
+	switch {
 	case errors.Is(err, lock.ErrNone) && len(names) > 0: // they may be locked down one by one
 	case err != nil:
 		return api.Responses{}, err
 	}
 	d.book.note(fmt.Sprintf("unlocked: %s, by %s", s, lock.ActorOf(by.PID, int(by.UID))))
-	return d.eachOf(by, names, api.Respond{Verb: api.VerbUnlock}), nil
+	all := d.eachOf(by, names, api.Respond{Verb: api.VerbUnlock})
+	all.Ended = ended
+	return all, nil
 }
 
 // Locks lists what is locked.

@@ -46,7 +46,7 @@ func (d *Daemon) respond(actor lock.Actor, name string, ask api.Respond) (api.Re
 		return d.target(w), func() { d.disengage(w) }, nil
 	})
 	if err == nil {
-		d.book.note(fmt.Sprintf("workload %s: %s by %s: %s", name, ask.Verb, actor, r.Outcome()))
+		d.book.note(fmt.Sprintf("workload %s: %s by %s: %s", name, ask.Verb, actor, r.About()))
 	}
 	return r, err
 }

@@ -76,7 +76,7 @@ func TestABudgetTrips(t *testing.T) {
 	}
 	await(t, "no response", func() bool {
 		_, notes := y.notes(d)
-		return strings.Contains(notes, "workload one: lockdown by more than 3 denials in 1h0m0s: all that policies could decide")
+		return strings.Contains(notes, "workload one: lockdown by more than 3 denials in 1h0m0s: verified: all that policies could decide")
 	})
 	kill()
 }

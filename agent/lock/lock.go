@@ -65,12 +65,20 @@ func (a Actor) String() string {
 
 // String tells what is locked, by whom, and how that ends.
 func (l *Lock) String() string {
+	return l.about() + fmt.Sprintf("; see `stockade locks`, end it with `stockade unlock %s`", l.Selection)
+}
+
+// about tells who locked it, when and why.
+func (l *Lock) about() string {
 	text := fmt.Sprintf("locked by %s on %s", l.By, l.At.UTC().Format(time.RFC3339))
 	if l.Reason != "" {
 		text += fmt.Sprintf(", %q", l.Reason)
 	}
-	return text + fmt.Sprintf("; see `stockade locks`, end it with `stockade unlock %s`", l.Selection)
+	return text
 }
+
+// Line tells what is locked first, for a list.
+func (l *Lock) Line() string { return fmt.Sprintf("%s: %s", l.Selection, l.about()) }
 
 // Book is the file that holds all locks; a folder for root alone is made around it. It is
 // read anew each time: agents and runs share it.
@@ -136,25 +144,35 @@ var ErrNone = errors.New("there is none")
 
 // Remove removes the lock for a selection: ErrNone if there is none. For all, every lock
 // is removed.
-func (b Book) Remove(s label.Selection) error {
+func (b Book) Remove(s label.Selection) (ended []Lock, err error) {
 	if err := s.Check(); err != nil {
-		return fmt.Errorf("%w: nothing is unlocked", err)
+		return nil, fmt.Errorf("%w: nothing is unlocked", err)
 	}
-	found := false
-	err := b.change(func(list []Lock) (rest []Lock) {
+	err = b.change(func(list []Lock) (rest []Lock) {
 		for _, l := range list {
 			if s.All || l.Same(s) {
-				found = true
+				ended = append(ended, l)
 			} else {
 				rest = append(rest, l)
 			}
 		}
 		return rest
 	})
-	if err == nil && !found && !s.All {
+	if err == nil && len(ended) == 0 && !s.All {
 		err = fmt.Errorf("lock %s: %w: nothing is unlocked; see `stockade locks`", s, ErrNone)
 	}
-	return err
+	return ended, err
+}
+
+// Of returns the lock for a selection; nil if there is none.
+func (b Book) Of(s label.Selection) (*Lock, error) {
+	list, err := b.All()
+	for i := range list {
+		if list[i].Same(s) {
+			return &list[i], nil
+		}
+	}
+	return nil, err
 }
 
 // change rewrites the book: whole, or not at all. Others wait meanwhile.

@@ -48,17 +48,24 @@ func TestALockHoldsUntilItIsRemoved(t *testing.T) {
 	if got, want := l.String(), "locked by ada (as uid 0) on 2026-11-27T06:00:00Z, \"it reads keys\"; see `stockade locks`, end it with `stockade unlock --label team=a`"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	check(t, b.Remove(label.Selection{Labels: label.Set{"team": "a"}}))
+	if ended, err := b.Remove(label.Selection{Labels: label.Set{"team": "a"}}); err != nil || len(ended) != 1 || ended[0].Line() != "--label team=a: locked by ada (as uid 0) on 2026-11-27T06:00:00Z, \"it reads keys\"" {
+		t.Errorf("%+v, %v", ended, err)
+	}
 	if l, err := b.On("", label.Set{"team": "a"}); l != nil || err != nil {
 		t.Errorf("after its end: %v, %v", l, err)
 	}
 	if l, err := b.On(ci, label.Set{"team": "a"}); l == nil || err != nil {
 		t.Errorf("the other one: %v, %v", l, err)
 	}
-	if err := b.Remove(label.Selection{Labels: label.Set{"team": "a"}}); err == nil || !strings.Contains(err.Error(), "there is none") {
+	if _, err := b.Remove(label.Selection{Labels: label.Set{"team": "a"}}); err == nil || !strings.Contains(err.Error(), "there is none") {
 		t.Errorf("once more: %v", err)
 	}
-	check(t, b.Remove(label.Selection{All: true}))
+	if l, err := b.Of(label.Selection{Principal: ci}); err != nil || l == nil {
+		t.Errorf("%v, %v", l, err)
+	}
+	if ended, err := b.Remove(label.Selection{All: true}); err != nil || len(ended) != 1 {
+		t.Errorf("%+v, %v", ended, err)
+	}
 	if list, err := b.All(); err != nil || len(list) != 0 {
 		t.Errorf("after all: %v, %v", list, err)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/stockade-dev/stockade/agent/label"
 	"github.com/stockade-dev/stockade/agent/lock"
 	"github.com/stockade-dev/stockade/agent/run"
+	"github.com/stockade-dev/stockade/bpf"
 )
 
 // Host is where workloads are.
@@ -27,13 +28,16 @@ type Host struct {
 	// Runs lists the sockets of runs that have a set of their own; some may be gone. nil:
 	// the agent alone is asked.
 	Runs func() []string
+	// Pinned lists the workloads of the agent's set: they are enforced, and not reached,
+	// when no agent answers.
+	Pinned func() ([]string, error)
 	// Book has the locks, where there is no agent to ask.
 	Book lock.Book
 }
 
 // This is this host, with the agent behind a socket.
 func This(socket string) *Host {
-	return &Host{Socket: socket, Runs: run.ControlSockets, Book: lock.Book(filepath.Join(host.This.Lasting, host.LockBook))}
+	return &Host{Socket: socket, Runs: run.ControlSockets, Pinned: func() ([]string, error) { return bpf.Names(host.This.Pins) }, Book: lock.Book(filepath.Join(host.This.Lasting, host.LockBook))}
 }
 
 func (h *Host) agent() *api.Client { return api.NewClient(h.Socket) }
@@ -64,6 +68,32 @@ func (h *Host) runs(ctx context.Context, wanted func(w *api.Workload) bool) (lis
 	return list
 }
 
+// errOrphan is the error of a workload whose agent does not answer.
+var errOrphan = errors.New("no agent answers, which could stop it: it is enforced as before, and was NOT stopped; start the agent (systemctl start stockade) and type it again, or end its processes by cgroup.kill of its cgroups")
+
+// orphans lists the workloads of an agent that does not answer. One that cannot be known
+// is told as a workload without a name.
+func (h *Host) orphans(err error) []string {
+	if !errors.Is(err, api.ErrNoAgent) || h.Pinned == nil {
+		return nil
+	}
+	names, failed := h.Pinned()
+	if failed != nil {
+		names = append(names, "?")
+	}
+	return names
+}
+
+// unreached are the responses of orphans: nobody knows whom a selection means among them.
+func (h *Host) unreached(err error, verb string) (list []api.Response) {
+	for _, name := range h.orphans(err) {
+		r := api.NewResponse(name, verb)
+		r.Steps = append(r.Steps, api.Step{Name: verb, At: time.Now().UTC(), Error: errOrphan.Error()})
+		list = append(list, *r)
+	}
+	return list
+}
+
 // Status is the agent's, with the workloads of runs that have a set of their own. Without
 // an agent it is about those alone; there is an error if there is none.
 func (h *Host) Status(ctx context.Context) (api.Status, error) {
@@ -75,8 +105,12 @@ func (h *Host) Status(ctx context.Context) (api.Status, error) {
 	for _, w := range list {
 		s.Workloads = append(s.Workloads, w.Workload)
 	}
+	orphans := h.orphans(err)
+	for _, name := range orphans {
+		s.Workloads = append(s.Workloads, api.Workload{Name: name, Mode: "?", Origin: "?", Cgroups: []string{}, Error: errOrphan.Error()})
+	}
 	slices.SortStableFunc(s.Workloads, func(a, b api.Workload) int { return cmp.Compare(a.Name, b.Name) })
-	if len(list) > 0 {
+	if len(list) > 0 && len(orphans) == 0 {
 		err = nil
 	}
 	return s, err
@@ -92,9 +126,18 @@ func (h *Host) Respond(ctx context.Context, name string, ask api.Respond) (all a
 	case !isNone(err):
 		return all, err
 	}
-	all.Responses = append(all.Responses, each(ctx, h.runs(ctx, func(w *api.Workload) bool { return w.Name == name }), ask)...)
+	list := h.runs(ctx, func(w *api.Workload) bool { return w.Name == name })
+	if len(list) == 1 && len(all.Responses) == 0 { // an error of its is that of the whole
+		r, err := list[0].client.Respond(ctx, name, ask)
+		all.Responses = append(all.Responses, r)
+		return all, err
+	}
+	all.Responses = append(all.Responses, each(ctx, list, ask)...)
 	if len(all.Responses) > 0 {
 		return all, nil
+	}
+	if slices.Contains(h.orphans(err), name) {
+		return all, fmt.Errorf("workload %s: %w", name, errOrphan)
 	}
 	if errors.Is(err, api.ErrNoAgent) && h.Runs != nil {
 		err = fmt.Errorf("workload %s: %w listens at %s, and no run of that name has a set of its own: nothing was done; see `stockade ps`", name, api.ErrNoAgent, h.Socket)
@@ -108,6 +151,9 @@ func (h *Host) Inspect(ctx context.Context, name string) (api.Inspection, error)
 	i, err := h.agent().Inspect(ctx, name)
 	if err == nil || !isNone(err) {
 		return i, err
+	}
+	if slices.Contains(h.orphans(err), name) {
+		return i, fmt.Errorf("workload %s: %w", name, errOrphan)
 	}
 	for _, w := range h.runs(ctx, func(w *api.Workload) bool { return w.Name == name }) {
 		return w.client.Inspect(ctx, name)
@@ -127,6 +173,7 @@ func (h *Host) RespondMany(ctx context.Context, s label.Selection, ask api.Respo
 	if err != nil && !isNone(err) {
 		return all, err
 	}
+	all.Responses = append(all.Responses, h.unreached(err, ask.Verb)...)
 	if h.add(ctx, &all, s, ask); len(all.Responses) == 0 {
 		return all, fmt.Errorf("%s: %w: nothing was done; see `stockade ps`", s, api.ErrNotFound)
 	}
@@ -169,7 +216,11 @@ func (h *Host) Lock(ctx context.Context, s label.Selection, reason string) (all 
 	}
 	all, err = h.agent().Lock(ctx, api.LockRequest{Selection: s, Reason: reason})
 	if errors.Is(err, api.ErrNoAgent) {
+		all.Responses = h.unreached(err, api.VerbLockdown)
 		err = h.Book.Add(lock.Lock{Selection: s, By: lock.ActorOf(os.Getpid(), os.Getuid()), At: time.Now().UTC(), Reason: reason})
+		if err == nil {
+			all.Lock, err = h.Book.Of(s)
+		}
 	}
 	if err != nil {
 		return all, err
@@ -185,12 +236,13 @@ func (h *Host) Unlock(ctx context.Context, s label.Selection) (all api.Responses
 	}
 	all, err = h.agent().Unlock(ctx, s)
 	if errors.Is(err, api.ErrNoAgent) {
-		err = h.Book.Remove(s)
+		all.Responses = h.unreached(err, api.VerbUnlock)
+		all.Ended, err = h.Book.Remove(s)
 	}
 	if err != nil && !errors.Is(err, lock.ErrNone) && !errors.Is(err, api.ErrNotFound) {
 		return all, err
 	}
-	if h.add(ctx, &all, s, api.Respond{Verb: api.VerbUnlock}); len(all.Responses) == 0 {
+	if h.add(ctx, &all, s, api.Respond{Verb: api.VerbUnlock}); len(all.Responses)+len(all.Ended) == 0 {
 		return all, err
 	}
 	return all, nil

@@ -45,15 +45,15 @@ type Paper struct {
 // partLimit bounds one part, in bytes.
 const partLimit = 32 << 20
 
-// parts are what helpers read, the most fleeting first.
+// parts are what helpers read: what may take long is last.
 var parts = []struct{ name, method string }{
 	{inspect.Processes, "/proc/PID/{stat,status,cmdline,exe,cgroup}"},
 	{inspect.Descriptors, "/proc/PID/{fd,fdinfo}"},
-	{inspect.Executables, "/proc/PID/{maps,exe,map_files}, content hashed"},
 	{inspect.Namespaces, "/proc/PID/ns"},
 	{inspect.ControlGroup, "cgroupfs"},
 	{inspect.Credentials, "/proc/PID/{status,loginuid,attr/current}"},
 	{inspect.Environment, "/proc/PID/environ"},
+	{inspect.Executables, "/proc/PID/{maps,exe,map_files}, content hashed"},
 }
 
 // open begins a bundle.
@@ -87,9 +87,14 @@ func thisHost() evidence.Host {
 }
 
 // gather takes the evidence until ctx is done; what is missing then is named in it. It is
-// closed by seal.
+// closed by seal. What is known already comes first, whatever time is left.
 func (r *response) gather(ctx context.Context, c *Custody, ask *api.Respond) (err error) {
-	if r.bundle, err = c.open(r.target.Name, time.Now(), ask.Evidence); err != nil {
+	if r.bundle == nil {
+		if r.bundle, err = c.open(r.target.Name, time.Now(), ""); err != nil {
+			return err
+		}
+	}
+	if err := r.gatherKnown(); err != nil {
 		return err
 	}
 	who := r.subjects()
@@ -103,19 +108,29 @@ func (r *response) gather(ctx context.Context, c *Custody, ask *api.Respond) (er
 		}); err != nil {
 			return err
 		}
-		if p.name == inspect.Descriptors && r.net != nil {
-			if err := r.part(ctx, "sockets.json", "sock_diag, before any was destroyed", writes(r.net.seen)); err != nil {
-				return err
-			}
+	}
+	if ctx.Err() != nil {
+		return errors.New("it was not all taken in time: the bundle says what is missing; allow a longer --within")
+	}
+	return nil
+}
+
+// knownLimit is how long what is known already may take.
+const knownLimit = 2 * time.Second
+
+// gatherKnown takes what is known already.
+func (r *response) gatherKnown() error {
+	ctx, cancel := context.WithTimeout(context.Background(), knownLimit)
+	defer cancel()
+	if r.net != nil {
+		if err := r.part(ctx, "sockets.json", "sock_diag, before any was destroyed", writes(r.net.seen)); err != nil {
+			return err
 		}
 	}
 	for _, p := range r.target.Papers() {
 		if err := r.part(ctx, p.Name, p.Method, func(_ context.Context, w io.Writer) error { return p.Write(w) }); err != nil {
 			return err
 		}
-	}
-	if ctx.Err() != nil {
-		return errors.New("it was not all taken in time: the bundle says what is missing")
 	}
 	return nil
 }

@@ -77,10 +77,12 @@ var verbs = map[string]func(context.Context, Kernel, Target) (api.Response, erro
 // lockDown has all that policies could decide denied.
 func lockDown(_ context.Context, k Kernel, t Target) (api.Response, error) {
 	r := begin(k, t, api.VerbLockdown)
-	if err := t.Lock(); err != nil {
+	var err error
+	r.step("lockdown", func() error { err = t.Lock(); return err })
+	if err != nil {
 		return *r.Response, err
 	}
-	r.Verified = true
+	r.Verified = r.Steps[0].Error == ""
 	r.keep()
 	return *r.Response, nil
 }
@@ -92,8 +94,21 @@ func freeze(ctx context.Context, k Kernel, t Target) (api.Response, error) {
 	r.step("lockdown", t.Lock)
 	r.step("freeze", r.freeze)
 	r.step("verify", func() error { return r.await(ctx, r.still) })
+	if !r.Verified {
+		r.stuck()
+	}
 	r.keep()
 	return *r.Response, nil
+}
+
+// stuck lists what waits in the kernel, where it cannot be frozen.
+func (r *response) stuck() {
+	marked, _ := r.marked() // an error has kept verify from being true
+	for _, m := range marked {
+		if p := process(m); p.State == "D" {
+			r.Left = append(r.Left, p)
+		}
+	}
 }
 
 // thaw undoes freeze, but for the lockdown.
@@ -119,6 +134,12 @@ func unlock(ctx context.Context, k Kernel, t Target) (api.Response, error) {
 func kill(ctx context.Context, k Kernel, t Target, c *Custody, ask *api.Respond) (api.Response, error) {
 	r := begin(k, t, api.VerbKill)
 	defer r.release()
+	if ask.Evidence != "" { // a mistake in a name is one before anything is done
+		var err error
+		if r.bundle, err = c.open(t.Name, time.Now(), ask.Evidence); err != nil {
+			return *r.Response, err
+		}
+	}
 	r.step("lockdown", t.Lock)
 	r.step("freeze", r.hold)
 	r.step("count", r.count)
@@ -145,6 +166,9 @@ func kill(ctx context.Context, k Kernel, t Target, c *Custody, ask *api.Respond)
 
 // release lets go of what was held open.
 func (r *response) release() {
+	if r.bundle != nil {
+		r.bundle.Abandon() // unless it is signed
+	}
 	if r.net != nil && r.net.namespaces != nil {
 		_ = r.net.namespaces.Close() // they are not ours
 	}

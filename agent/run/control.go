@@ -83,7 +83,7 @@ func (c *control) tripped(r tripwire.Response) {
 	}
 	c.tripping.Go(func() {
 		response, err := c.respond(lock.Actor{UID: os.Getuid(), PID: os.Getpid(), Login: -1, Name: r.Why}, name, api.Respond{Verb: r.Verb})
-		text := fmt.Sprintf("%s by %s: %s", r.Verb, r.Why, response.Outcome())
+		text := fmt.Sprintf("%s by %s: %s", r.Verb, r.Why, response.About())
 		if err != nil {
 			text = fmt.Sprintf("%s by %s: %v", r.Verb, r.Why, err)
 		}
@@ -120,6 +120,7 @@ func (c *control) Status() (api.Status, error) {
 	w := api.Workload{Name: cfg.Name, Mode: abi.Mode(c.mode.Load()).String(), Generation: c.s.generation, Digest: "sha256:" + cfg.Plan.Digest, Origin: "run",
 		Principal: cfg.Plan.Principal, Labels: cfg.Labels, Cgroups: []string{path.Join(cgroup.Parent, cfg.Name)}, Tasks: len(marked),
 		Allowed: counters.Allowed, Denied: counters.Denied, Dropped: counters.Dropped, Withheld: counters.Withheld}
+	w.Frozen, _ = c.s.group.Frozen() // it may be gone
 	for _, a := range cfg.Plan.Handled.Actions() {
 		w.Handled = append(w.Handled, a.String())
 	}

@@ -114,7 +114,7 @@ func TestALockedRunDoesNotStart(t *testing.T) {
 			t.Errorf("%v: %v", labels, err)
 		}
 	}
-	if err := book.Remove(label.Selection{Labels: blue}); err != nil {
+	if _, err := book.Remove(label.Selection{Labels: blue}); err != nil {
 		t.Fatal(err)
 	}
 	if u := r.ask(t, api.VerbUnlock); !u.Verified {

@@ -156,7 +156,7 @@ func silenced(t *testing.T) {
 func locked(t *testing.T) {
 	const why = "INC-4711"
 	x := stockade(t, "lock", "--all", "--reason", why)
-	if x.code != 0 || !strings.Contains(x.stdout, "agents: lockdown: all that policies could decide") {
+	if x.code != 0 || !strings.Contains(x.stdout, "agents: lockdown: verified: all that policies could decide") {
 		t.Errorf("exit %d: %s%s", x.code, x.stdout, x.stderr)
 	}
 	if out, err := in(agentGroup, "read -r x <"+agentDir+"/a"); err == nil || !strings.Contains(out, "Permission denied") {

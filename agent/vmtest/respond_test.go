@@ -70,7 +70,7 @@ func begins(t *testing.T, group, script string) {
 
 func lockedDown(t *testing.T) {
 	wantReads(t, agentGroup, "before", "a both")
-	if r := respond(t, 0, "lockdown", "agents"); r.Outcome() != "all that policies could decide is denied from now on" {
+	if r := respond(t, 0, "lockdown", "agents"); r.Outcome() != "verified: all that policies could decide is denied from now on" {
 		t.Errorf("%+v", r)
 	}
 	if out, err := in(agentGroup, "read -r x <"+agentDir+"/a"); err == nil || !strings.Contains(out, "Permission denied") {

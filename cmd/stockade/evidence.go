@@ -61,8 +61,12 @@ func verifyEvidence(c *cli.Context) error {
 }
 
 func showEvidence(w io.Writer, r *agent.EvidenceReport) error {
-	text := fmt.Sprintf("as it was signed: evidence of workload %s on %s, %s to %s\n  key %s\n  SHA-256 of the file %s\n",
-		agent.Token(r.Workload), agent.Token(r.Host.Name), r.Began.Format(time.RFC3339), r.Ended.Format(time.RFC3339), r.KeyID, r.SHA256)
+	whole := ""
+	if len(r.Missing) > 0 {
+		whole = fmt.Sprintf(", but INCOMPLETE: %s missing when it was taken", agent.Plural(uint64(len(r.Missing)), "part"))
+	}
+	text := fmt.Sprintf("unchanged since it was signed%s: evidence of workload %s on %s, %s to %s\n  key %s\n  SHA-256 of the file %s\n",
+		whole, agent.Token(r.Workload), agent.Token(r.Host.Name), r.Began.Format(time.RFC3339), r.Ended.Format(time.RFC3339), r.KeyID, r.SHA256)
 	for _, p := range r.Parts {
 		text += fmt.Sprintf("  %-20s %9d bytes", p.Name, p.Size)
 		if p.Truncated {

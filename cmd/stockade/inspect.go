@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,7 +27,7 @@ EXIT CODE:
 ` + examples("stockade inspect ci-runner", "stockade inspect ci-runner --json | jq '.processes.processes[].args'"),
 		Flags: []cli.Flag{socketFlag(), &cli.BoolFlag{Name: "json", Usage: "print one JSON object, with the last denials"}},
 		Action: func(c *cli.Context) error {
-			name, err := oneName(c, 1)
+			name, err := subject(c, "")
 			if err != nil {
 				return err
 			}
@@ -42,41 +43,79 @@ EXIT CODE:
 	}
 }
 
-// shown is how many denials are shown: JSON has more.
+// shown is how many kinds of denials are shown: JSON has all.
 const shown = 10
 
 func showInspection(w io.Writer, i *agent.Inspection) error {
 	x := &i.Workload
-	text := fmt.Sprintf("%s: mode %s, generation %d, policies %s (%s)\n", x.Name, x.Mode, x.Generation, orDash(x.Digest), x.Origin)
-	text += fmt.Sprintf("  principal %s, labels %s\n  cgroups %s\n", orDash(x.Principal), orDash(x.Labels.String()), orDash(strings.Join(x.Cgroups, " ")))
-	text += fmt.Sprintf("  allowed %d, denied %d: delivered %d, dropped %d, lost %d\n", x.Allowed, x.Denied, x.Delivered, x.Dropped, x.Lost)
-	if x.Locked != nil {
-		text += fmt.Sprintf("  %s\n", x.Locked)
-	}
 	var doc agent.ProcessDocument
 	if err := json.Unmarshal(i.Processes, &doc); err != nil {
 		return fmt.Errorf("inspect: %w: use the agent's own build", err)
 	}
-	text += agent.Plural(uint64(len(doc.Processes)), "process") + "\n" + tree(doc.Processes)
+	text := fmt.Sprintf("%s: mode %s, %d processes\n", x.Name, modeOf(x), len(doc.Processes))
+	if x.Locked != nil {
+		text += fmt.Sprintf("  %s\n", x.Locked)
+	}
+	text += fmt.Sprintf("  principal %s, labels %s\n  cgroups %s\n", orDash(x.Principal), orDash(x.Labels.String()), orDash(strings.Join(x.Cgroups, " ")))
+	text += fmt.Sprintf("  allowed %d, denied %d: delivered %d, dropped %d, lost %d\n", x.Allowed, x.Denied, x.Delivered, x.Dropped, x.Lost)
+	text += fmt.Sprintf("  generation %d, policies %s (%s)\n", x.Generation, orDash(x.Digest), x.Origin)
+	text += "processes: number, user, state, name, command line\n" + tree(doc.Processes)
 	if doc.Incomplete != "" {
 		text += "  incomplete: " + agent.Token(doc.Incomplete) + "\n"
 	}
-	if n := len(i.Denials); n > 0 {
-		text += fmt.Sprintf("the last %s\n", agent.Plural(uint64(min(n, shown)), "denial"))
-	}
-	for _, d := range i.Denials[max(0, len(i.Denials)-shown):] {
-		var one struct {
-			Time            time.Time
-			Action, Path    string
-			Exe, Comm, Mode string
-			PID             int
-		}
-		if json.Unmarshal(d, &one) == nil {
-			text += fmt.Sprintf("  %s  %s %s by %s[%d]\n", one.Time.Format("15:04:05.000"), one.Action, agent.Token(one.Path), agent.Token(one.Comm), one.PID)
-		}
-	}
+	text += denials(i.Denials)
 	_, err := io.WriteString(w, text)
 	return err
+}
+
+// denial is what is shown of one.
+type denial struct {
+	Time             time.Time
+	Actions          []string
+	Path, Exe        string
+	Reason, Boundary string
+	Policies         []struct{ ID, Reason string }
+}
+
+// denials lists the last ones, those that are alike together, the latest last.
+func denials(list []json.RawMessage) string {
+	type group struct {
+		text string
+		n    int
+		last time.Time
+	}
+	var groups []*group
+	known := map[string]*group{}
+	for _, raw := range list {
+		var d denial
+		if json.Unmarshal(raw, &d) != nil {
+			continue
+		}
+		why := d.Reason
+		for _, p := range d.Policies {
+			why = "policy " + p.ID
+			if p.Reason != "" {
+				why += fmt.Sprintf(" (%q)", p.Reason)
+			}
+		}
+		text := fmt.Sprintf("%s %s by %s: %s", strings.Join(d.Actions, ","), agent.Token(d.Path), agent.Token(d.Exe), agent.Token(why))
+		g := known[text]
+		if g == nil {
+			g = &group{text: text}
+			known[text] = g
+			groups = append(groups, g)
+		}
+		g.n, g.last = g.n+1, d.Time
+	}
+	if len(groups) == 0 {
+		return "no denial is kept\n"
+	}
+	slices.SortStableFunc(groups, func(a, b *group) int { return a.last.Compare(b.last) })
+	text := fmt.Sprintf("of the last %s, with the time of the latest\n", agent.Plural(uint64(len(list)), "denial"))
+	for _, g := range groups[max(0, len(groups)-shown):] {
+		text += fmt.Sprintf("  %s  %3d x %s\n", g.last.UTC().Format("2006-01-02 15:04:05Z"), g.n, g.text)
+	}
+	return text
 }
 
 // tree lists processes below their parents.
@@ -107,7 +146,11 @@ func tree(list []agent.ProcessRecord) string {
 			if p.Unread != "" {
 				line = "(" + agent.Token(p.Unread) + ")"
 			}
-			fmt.Fprintf(&text, "  %s%d %s [%s] %s\n", strings.Repeat("  ", min(depth, maxIndent)), p.PID, p.State, agent.Token(p.Comm), line)
+			uid := "?"
+			if p.UID != nil {
+				uid = fmt.Sprint(*p.UID)
+			}
+			fmt.Fprintf(&text, "  %s%d %s %s [%s] %s\n", strings.Repeat("  ", min(depth, maxIndent)), p.PID, uid, p.State, agent.Token(p.Comm), line)
 			below(p.PID, depth+1)
 		}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -37,21 +38,21 @@ func psAction(c *cli.Context) error {
 		return err
 	}
 	status, err := thisHost(c).Status(c.Context)
-	if err != nil {
+	if err != nil && len(status.Workloads) == 0 {
 		return err
 	}
 	if c.Bool("json") {
-		return plainJSON(c.App.Writer).Encode(status)
+		return errors.Join(plainJSON(c.App.Writer).Encode(status), err)
 	}
-	return showStatus(c.App.Writer, status)
+	return errors.Join(showStatus(c.App.Writer, status), err)
 }
 
 func showStatus(w io.Writer, s agent.Status) error {
 	table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(table, "NAME\tMODE\tGENERATION\tPOLICY\tORIGIN\tTASKS\tDENIED\tDELIVERED\tDROPPED\tCGROUPS")
+	fmt.Fprintln(table, "NAME\tMODE\tGENERATION\tPOLICY\tORIGIN\tTASKS\tDENIED\tDELIVERED\tDROPPED\tCGROUPS\tPRINCIPAL\tLABELS")
 	for _, x := range s.Workloads {
-		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\t%d\t%d\t%d\t%d\t%s\n", x.Name, x.Mode, x.Generation, shortDigest(x.Digest), x.Origin,
-			x.Tasks, x.Denied, x.Delivered, x.Dropped+x.Lost, orDash(strings.Join(x.Cgroups, " ")))
+		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\t%d\t%d\t%d\t%d\t%s\t%s\t%s\n", x.Name, modeOf(&x), x.Generation, shortDigest(x.Digest), x.Origin,
+			x.Tasks, x.Denied, x.Delivered, x.Dropped+x.Lost, orDash(strings.Join(x.Cgroups, " ")), orDash(x.Principal), orDash(x.Labels.String()))
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -68,6 +69,14 @@ func showStatus(w io.Writer, s agent.Status) error {
 		}
 	}
 	return nil
+}
+
+// modeOf is the mode of a workload, and whether it stands still.
+func modeOf(x *agent.WorkloadStatus) string {
+	if x.Frozen {
+		return x.Mode + ",frozen"
+	}
+	return x.Mode
 }
 
 func shortDigest(digest string) string {

@@ -84,6 +84,14 @@ func selection(c *cli.Context) (s agent.Selection, ok bool, err error) {
 	return s, true, nil
 }
 
+// subject is the name of the workload that a verb is about.
+func subject(c *cli.Context, otherwise string) (string, error) {
+	if c.NArg() != 1 {
+		return "", usage(c, "%s: not one workload: nothing was done; give the name of one, as `stockade ps` shows it%s", c.Command.Name, otherwise)
+	}
+	return c.Args().First(), nil
+}
+
 // thisHost is where workloads are: who names an agent means that one alone.
 func thisHost(c *cli.Context) *agent.Host {
 	host := agent.ThisHost(c.String("socket"))
@@ -130,7 +138,7 @@ func respondAction(c *cli.Context, verb string) error {
 	var all agent.Responses
 	switch {
 	case !several:
-		name, failed := oneName(c, 1)
+		name, failed := subject(c, ", or --all, --label or --principal")
 		if failed != nil {
 			return failed
 		}
@@ -163,7 +171,7 @@ func tell(c *cli.Context, all agent.Responses, several bool, err error) error {
 	if c.Bool("json") {
 		enc := plainJSON(c.App.Writer)
 		enc.SetIndent("", "  ")
-		if several || len(all.Responses) > 1 {
+		if several || len(all.Responses) != 1 {
 			err = enc.Encode(all)
 		} else {
 			err = enc.Encode(all.Responses[0])
@@ -206,9 +214,6 @@ EXIT CODE:
 				return usage(c, "lock: nothing is selected: nothing was done; see `stockade lock --help`")
 			}
 			all, err := thisHost(c).Lock(c.Context, s, c.String("reason"))
-			if err == nil && !c.Bool("json") {
-				_, err = fmt.Fprintf(c.App.Writer, "locked: %s: nothing new of it starts until `stockade unlock %s`\n", s, s)
-			}
 			return tell(c, all, true, err)
 		},
 	}
@@ -235,8 +240,11 @@ func locksVerb() *cli.Command {
 			if c.Bool("json") {
 				return plainJSON(c.App.Writer).Encode(append([]agent.Lock{}, list...))
 			}
+			if len(list) == 0 {
+				fmt.Fprintln(c.App.Writer, "nothing is locked")
+			}
 			for i := range list {
-				fmt.Fprintln(c.App.Writer, list[i].String())
+				fmt.Fprintln(c.App.Writer, list[i].Line())
 			}
 			return nil
 		},
@@ -245,21 +253,60 @@ func locksVerb() *cli.Command {
 
 // showResponses prints what was done to each, and what that came to.
 func showResponses(w io.Writer, all *agent.Responses, unverified int) error {
+	if l := all.Lock; l != nil {
+		fmt.Fprintf(w, "locked: %s\n  nothing new of it starts until `stockade unlock %s`\n", l.Line(), l.Selection)
+	}
+	for i := range all.Ended {
+		fmt.Fprintf(w, "unlocked: %s\n", all.Ended[i].Line())
+	}
 	for i := range all.Responses {
 		if err := showResponse(w, &all.Responses[i]); err != nil {
 			return err
 		}
 	}
 	if n := len(all.Responses); n > 1 {
-		_, err := fmt.Fprintf(w, "%s: %d verified, %d not\n", agent.Plural(uint64(n), "workload"), n-unverified, unverified)
+		_, err := fmt.Fprintf(w, "%s: %d verified, %d NOT\n", agent.Plural(uint64(n), "workload"), n-unverified, unverified)
 		return err
 	}
 	return nil
 }
 
+// came says what a kill came to, in numbers.
+func came(r *agent.Response) string {
+	if r.Verb != agent.VerbKill || len(r.Steps) < 2 {
+		return ""
+	}
+	text := " (there were no processes"
+	if r.Processes > 0 {
+		text = fmt.Sprintf(" (%d processes", r.Processes)
+	}
+	if r.Destroyed > 0 {
+		text += fmt.Sprintf(", %d connections cut", r.Destroyed)
+	}
+	return text + ")"
+}
+
+// aboutEvidence says where it is, and what it lacks.
+func aboutEvidence(r *agent.Response) string {
+	wanted := false
+	for _, s := range r.Steps {
+		wanted = wanted || s.Name == "evidence"
+	}
+	e := r.Evidence
+	switch {
+	case e == nil && wanted:
+		return "  NO EVIDENCE was kept: see the step that failed\n"
+	case e == nil:
+		return ""
+	case len(e.Missing) > 0:
+		return fmt.Sprintf("  evidence, INCOMPLETE: %s, SHA-256 %s\n  missing in it: %s\n", agent.Token(e.Path), e.SHA256, strings.Join(e.Missing, " "))
+	}
+	return fmt.Sprintf("  evidence: %s, SHA-256 %s\n", agent.Token(e.Path), e.SHA256)
+}
+
 // showResponse prints what was done, and what is left.
 func showResponse(w io.Writer, r *agent.Response) error {
-	text := fmt.Sprintf("%s: %s: %s\n", r.Workload, r.Verb, r.Outcome())
+	text := fmt.Sprintf("%s: %s: %s%s\n%s", r.Workload, r.Verb, r.Outcome(), came(r), aboutEvidence(r))
 	for _, s := range r.Steps {
 		failed := ""
 		if s.Error != "" {
@@ -282,11 +329,8 @@ func showResponse(w io.Writer, r *agent.Response) error {
 	for _, p := range r.Zombies {
 		text += fmt.Sprintf("  ended, and nobody has asked how: %s[%d]\n", agent.Token(p.Command), p.PID)
 	}
-	if e := r.Evidence; e != nil {
-		text += fmt.Sprintf("  evidence: %s, SHA-256 %s\n", agent.Token(e.Path), e.SHA256)
-		if len(e.Missing) > 0 {
-			text += fmt.Sprintf("  evidence: missing: %s\n", strings.Join(e.Missing, " "))
-		}
+	if r.Verb == agent.VerbKill || r.Verb == agent.VerbFreeze {
+		text += fmt.Sprintf("  it stays locked down until `stockade unlock %s` (a run that was killed is over)\n", r.Workload)
 	}
 	_, err := io.WriteString(w, text)
 	return err

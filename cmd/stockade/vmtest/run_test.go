@@ -322,7 +322,7 @@ func TestRunOfItsOwnIsStoppedByItsName(t *testing.T) {
 	if ps.code != 0 || !strings.Contains(ps.stdout, "mine ") {
 		t.Errorf("ps: exit %d: %s%s", ps.code, ps.stdout, ps.stderr)
 	}
-	if x := stockade(t, "lockdown", "mine"); x.code != 0 || !strings.Contains(x.stdout, "mine: lockdown: all that policies could decide") {
+	if x := stockade(t, "lockdown", "mine"); x.code != 0 || !strings.Contains(x.stdout, "mine: lockdown: verified: all that policies could decide") {
 		t.Errorf("lockdown: exit %d: %s%s", x.code, x.stdout, x.stderr)
 	}
 	if x := stockade(t, "inspect", "mine"); x.code != 0 || !strings.Contains(x.stdout, "mode lockdown") || !strings.Contains(x.stdout, "[bash] bash -c") || !strings.Contains(x.stdout, "/srv/key") {
