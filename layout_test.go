@@ -54,7 +54,7 @@ var layout = []struct {
 	{"agent/host/hosttest", []string{"agent/*", "compiler", "bpf", "bpf/abi", "cgroup"}}, // fakes, for tests
 	{"agent/hold", []string{"agent/host", "agent/explain", "agent/image", "agent/fanotify", "agent/sink", "agent/api", "compiler", "bpf", "bpf/abi", "bpf/fault"}},
 	{"agent/respond", []string{"agent/evidence", "agent/inspect", "agent/socket", "agent/sink", "compiler", "agent/api", "agent/lock", "cgroup", "bpf", "bpf/abi", "bpf/fault"}},
-	{"agent/reach", []string{"agent/run", "agent/host", "agent/api", "agent/label", "agent/lock"}},
+	{"agent/reach", []string{"agent/run", "agent/respond", "bpf", "cgroup", "agent/host", "agent/api", "agent/label", "agent/lock"}},
 	{"agent/run", []string{"agent/tripwire", "agent/respond", "agent/label", "agent/lock", "agent/host", "agent/delivery", "agent/explain", "agent/sink", "agent/api", "compiler", "bpf", "bpf/abi", "cgroup"}},
 	{"agent/daemon", []string{"agent/tripwire", "agent/label", "agent/lock", "agent/run", "agent/hold", "agent/respond", "agent/host", "agent/delivery", "agent/explain", "agent/policies", "agent/sink", "agent/config", "agent/api",
 		"compiler", "bpf", "bpf/abi", "bpf/fault", "cgroup", "inotify"}},

@@ -34,6 +34,7 @@ const (
 // Flags of struct workload; twins in kern/abi.h.
 const (
 	workloadStrict   = 1
+	workloadEnding   = 8
 	workloadHoldExec = 2
 	workloadHoldOpen = 4
 )

@@ -223,6 +223,24 @@ func (s *store) SetMode(id uint32, mode abi.Mode) error {
 		return fmt.Errorf("mode of workload %d: %w: it stays; try again", id, err)
 	}
 	atomic.StoreUint32(&w.mode, uint32(mode))
+	if mode != abi.Lockdown {
+		atomic.AndUint32(&w.flags, ^uint32(workloadEnding))
+	}
+	return nil
+}
+
+// SetEnding has no task of a workload make another, until it is undone, or the mode becomes
+// another than lockdown: then what is left of it becomes fewer, and a roll is complete.
+func (s *store) SetEnding(id uint32, ending bool) error {
+	w, err := s.workload(id)
+	if err != nil {
+		return err
+	}
+	if ending {
+		atomic.OrUint32(&w.flags, workloadEnding)
+	} else {
+		atomic.AndUint32(&w.flags, ^uint32(workloadEnding))
+	}
 	return nil
 }
 

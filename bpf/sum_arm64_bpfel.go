@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "b55d9b473231c530a3b999015f1bdad7c26c3c670d1a5a3628197eeecdb22bad"
+const objectSum = "dbd1b73eb776cb143ff637907b7a4b082785389b7bc59d7844982ce844c0d7e3"

@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "1ca4b8217b8451f7885655fe03223c0d5b07772b1b466529edfab76d72f1df30"
+const objectSum = "10e217a3d3e94aaf62a3cc75642e32804a996b0fdecaf93e62d3a04f07d56e3d"

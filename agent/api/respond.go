@@ -85,7 +85,7 @@ type Response struct {
 	// descriptor keeps them.
 	Sockets   []socket.Socket `json:"sockets,omitempty"`
 	Destroyed int             `json:"destroyed,omitempty"`
-	Handed    []socket.Socket `json:"handed,omitempty"`
+	Handed    []HeldSocket    `json:"handed,omitempty"`
 	// Evidence is the bundle of a kill.
 	Evidence *evidence.Summary `json:"evidence,omitempty"`
 }
@@ -140,6 +140,12 @@ type Step struct {
 	At      time.Time `json:"at"`
 	Seconds float64   `json:"seconds"`
 	Error   string    `json:"error,omitempty"`
+}
+
+// HeldSocket is a socket that a process has a descriptor of.
+type HeldSocket struct {
+	Process
+	Socket socket.Socket `json:"socket"`
 }
 
 // Process is a thread. Its names are its own choice.

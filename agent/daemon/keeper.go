@@ -61,6 +61,7 @@ func (k *keeper) confine(rel, name string) error {
 		err = k.kernel.Confine(id, w.id)
 	}
 	if err == nil {
+		k.remember(w, id)
 		k.tellLocked(rel, w)
 	}
 	if err != nil {
@@ -71,6 +72,22 @@ func (k *keeper) confine(rel, name string) error {
 		k.book.once(rel, text)
 	}
 	return nil // the others are not left out
+}
+
+// maxPast bounds the cgroups that are remembered of a workload.
+const maxPast = 1 << 16
+
+// remember notes a cgroup of a workload: sockets that were made in it bear its id when it is
+// gone.
+func (k *keeper) remember(w *workload, id uint64) {
+	k.all.mu.Lock()
+	defer k.all.mu.Unlock()
+	if w.past == nil {
+		w.past = map[uint64]bool{}
+	}
+	if len(w.past) < maxPast {
+		w.past[id] = true
+	}
 }
 
 // closeSinks hands over what waits for them; none waits for another's end.

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/stockade-dev/stockade/agent/api"
@@ -105,6 +107,7 @@ func (d *Daemon) target(w *workload) respond.Target {
 		Papers: func() []respond.Paper { return d.papers(w) }}
 	all := d.groups.of()
 	d.all.mu.Lock()
+	t.Past = slices.Collect(maps.Keys(w.past))
 	for name, other := range d.all.byName {
 		if other.run != nil {
 			all[name] = groupOfRun(name)

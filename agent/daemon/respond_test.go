@@ -127,7 +127,7 @@ func TestKillIsVerified(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 	}
-	if strings.Join(steps, ", ") != "lockdown, freeze, count, list sockets, destroy sockets, evidence, kill, destroy sockets, verify, thaw, sign" {
+	if strings.Join(steps, ", ") != "lockdown, freeze, count, list sockets, destroy sockets, evidence, kill, destroy sockets, verify, list holders, thaw, sign" {
 		t.Errorf("steps %v", steps)
 	}
 	if s := state(fmt.Sprint(p.stray.Process.Pid)); len(p.procs()) > 0 || s != "" && s != "Z" {

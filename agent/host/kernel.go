@@ -18,7 +18,9 @@ type Enforcer interface {
 	Gaps() []string
 	SyncClock() error
 	SetMode(id uint32, mode abi.Mode) error
+	SetEnding(id uint32, ending bool) error
 	Roll() ([]bpf.Marked, error)
+	Tasks() (map[uint32]int, error)
 	Confiner
 	Close() error
 	Abandon() error
@@ -33,7 +35,6 @@ type Kernel interface {
 	Release(id uint32) error
 	Retire(id uint32) error
 	Workloads() ([]bpf.Workload, error)
-	Tasks() (map[uint32]int, error)
 	Table(id uint32) ([]uint64, error)
 	Account(id uint32, delivered bool)
 	Count(id uint32, delivered bool)

@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,8 +19,10 @@ import (
 	"github.com/stockade-dev/stockade/agent/host"
 	"github.com/stockade-dev/stockade/agent/label"
 	"github.com/stockade-dev/stockade/agent/lock"
+	"github.com/stockade-dev/stockade/agent/respond"
 	"github.com/stockade-dev/stockade/agent/run"
 	"github.com/stockade-dev/stockade/bpf"
+	"github.com/stockade-dev/stockade/cgroup"
 )
 
 // Host is where workloads are.
@@ -46,27 +50,49 @@ func (h *Host) agent() *api.Client { return api.NewClient(h.Socket) }
 type held struct {
 	client *api.Client
 	api.Workload
+	mute bool // it does not answer
 }
 
-// runs lists those that live. One that does not answer is one that is over.
+// answerLimit is how long a run may take to say what it is: it does not wait for anything.
+const answerLimit = 3 * time.Second
+
+// runs lists those that live. One whose socket nobody listens at is over; one that does not
+// answer, as one that is stopped, may be any: it is listed with an error.
 func (h *Host) runs(ctx context.Context, wanted func(w *api.Workload) bool) (list []held) {
 	if h.Runs == nil {
 		return nil
 	}
+	var mu sync.Mutex
+	var going sync.WaitGroup
 	for _, socket := range h.Runs() {
-		client := api.NewClient(socket)
-		status, err := client.Status(ctx)
-		if err != nil {
-			continue
-		}
-		for i := range status.Workloads {
-			if w := &status.Workloads[i]; wanted(w) {
-				list = append(list, held{client, *w})
+		going.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, answerLimit)
+			defer cancel()
+			client := api.NewClient(socket)
+			status, err := client.Status(ctx)
+			if errors.Is(err, api.ErrNoAgent) {
+				return
 			}
-		}
+			if err != nil {
+				name := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(socket), "@"), ".sock")
+				status.Workloads = []api.Workload{{Name: name, Mode: "?", Origin: "run", Cgroups: []string{path.Join(cgroup.Parent, name)}, Error: errMute.Error()}}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for i := range status.Workloads {
+				if w := &status.Workloads[i]; err != nil || wanted(w) {
+					list = append(list, held{client, *w, err != nil})
+				}
+			}
+		})
 	}
+	going.Wait()
+	slices.SortFunc(list, func(a, b held) int { return cmp.Compare(a.Name, b.Name) })
 	return list
 }
+
+// errMute is the error of a run that does not answer.
+var errMute = errors.New("the run does not answer: whether it is meant is not known, and it was NOT stopped; look at its process, or end what is in its cgroup by cgroup.kill")
 
 // errOrphan is the error of a workload whose agent does not answer.
 var errOrphan = errors.New("no agent answers, which could stop it: it is enforced as before, and was NOT stopped; start the agent (systemctl start stockade) and type it again, or end its processes by cgroup.kill of its cgroups")
@@ -126,9 +152,9 @@ func (h *Host) Respond(ctx context.Context, name string, ask api.Respond) (all a
 	case !isNone(err):
 		return all, err
 	}
-	list := h.runs(ctx, func(w *api.Workload) bool { return w.Name == name })
+	list := h.named(ctx, name)
 	if len(list) == 1 && len(all.Responses) == 0 { // an error of its is that of the whole
-		r, err := list[0].client.Respond(ctx, name, ask)
+		r, err := list[0].respond(ctx, ask)
 		all.Responses = append(all.Responses, r)
 		return all, err
 	}
@@ -155,7 +181,10 @@ func (h *Host) Inspect(ctx context.Context, name string) (api.Inspection, error)
 	if slices.Contains(h.orphans(err), name) {
 		return i, fmt.Errorf("workload %s: %w", name, errOrphan)
 	}
-	for _, w := range h.runs(ctx, func(w *api.Workload) bool { return w.Name == name }) {
+	for _, w := range h.named(ctx, name) {
+		if w.mute {
+			return i, fmt.Errorf("workload %s: %w", name, errMute)
+		}
 		return w.client.Inspect(ctx, name)
 	}
 	return i, err
@@ -190,13 +219,32 @@ func (h *Host) add(ctx context.Context, all *api.Responses, s label.Selection, a
 	slices.SortStableFunc(all.Responses, func(a, b api.Response) int { return cmp.Compare(a.Workload, b.Workload) })
 }
 
+// named lists the runs of a name.
+func (h *Host) named(ctx context.Context, name string) []held {
+	list := h.runs(ctx, func(w *api.Workload) bool { return w.Name == name })
+	return slices.DeleteFunc(list, func(w held) bool { return w.Name != name })
+}
+
+// slack is how much longer than it may take a response of a run is waited for.
+const slack = 30 * time.Second
+
+// respond asks a run.
+func (w *held) respond(ctx context.Context, ask api.Respond) (r api.Response, err error) {
+	if w.mute {
+		return *api.NewResponse(w.Name, ask.Verb), errMute
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*cmp.Or(ask.Within, respond.DefaultWithin)+slack)
+	defer cancel()
+	return w.client.Respond(ctx, w.Name, ask)
+}
+
 // each asks runs, all at once.
 func each(ctx context.Context, list []held, ask api.Respond) []api.Response {
 	answers := make([]api.Response, len(list))
 	var going sync.WaitGroup
 	for i, w := range list {
 		going.Go(func() {
-			r, err := w.client.Respond(ctx, w.Name, ask)
+			r, err := w.respond(ctx, ask)
 			if err != nil {
 				r = *api.NewResponse(w.Name, ask.Verb)
 				r.Steps = append(r.Steps, api.Step{Name: ask.Verb, At: time.Now().UTC(), Error: err.Error()})

@@ -29,6 +29,7 @@ type Desk struct {
 }
 
 type answer struct {
+	ask      api.Respond
 	done     chan struct{}
 	response api.Response
 	err      error
@@ -48,12 +49,16 @@ func (d *Desk) Respond(k Kernel, by lock.Actor, name string, ask api.Respond, fi
 	case ask.Within == 0:
 		ask.Within = DefaultWithin
 	}
-	a, first := d.join(ask.Verb + " " + name)
+	key := ask.Verb + " " + name
+	a, first, err := d.join(key, name, &ask)
+	if err != nil {
+		return api.Response{}, err
+	}
 	if !first {
 		<-a.done
 		return a.response, a.err
 	}
-	defer d.leave(ask.Verb+" "+name, a)
+	defer d.leave(key, a)
 	t, release, err := find()
 	if err != nil {
 		a.err = err
@@ -91,19 +96,26 @@ func (d *Desk) Wait(ctx context.Context) {
 	}
 }
 
-// join returns an answer that is being made already, or begins one.
-func (d *Desk) join(key string) (a *answer, first bool) {
+// join returns an answer that is being made already, or begins one. What is killed is not
+// let go meanwhile, and evidence that is asked for is not dropped.
+func (d *Desk) join(key, name string, ask *api.Respond) (a *answer, first bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if a = d.open[key]; a != nil {
-		return a, false
+	const wait = "nothing was done; wait for its end"
+	switch a = d.open[key]; {
+	case a != nil && ask.Evidence != "" && ask.Evidence != a.ask.Evidence:
+		return nil, false, fmt.Errorf("workload %s: a kill with other evidence goes on: %s", name, wait)
+	case a != nil:
+		return a, false, nil
+	case d.open[api.VerbKill+" "+name] != nil && (ask.Verb == api.VerbUnlock || ask.Verb == api.VerbThaw):
+		return nil, false, fmt.Errorf("workload %s: a kill goes on: %s", name, wait)
 	}
 	if d.open == nil {
 		d.open = map[string]*answer{}
 	}
-	a = &answer{done: make(chan struct{})}
+	a = &answer{ask: *ask, done: make(chan struct{})}
 	d.open[key] = a
-	return a, true
+	return a, true, nil
 }
 
 func (d *Desk) leave(key string, a *answer) {

@@ -23,12 +23,12 @@ const (
 // are noted.
 func (r *response) marked() (living []bpf.Marked, err error) {
 	list, err := r.kernel.Roll()
-	r.Zombies = r.Zombies[:0]
+	r.dead = r.dead[:0]
 	for _, m := range list {
 		switch {
 		case m.Workload != r.target.ID:
 		case m.Dead:
-			r.Zombies = append(r.Zombies, process(m))
+			r.dead = append(r.dead, m)
 		default:
 			living = append(living, m)
 		}
@@ -101,10 +101,13 @@ func process(m bpf.Marked) api.Process {
 	return p
 }
 
+// maxListed is how many of what is left are listed: there may be any number.
+const maxListed = 100
+
 // processes is process for a list.
 func processes(list []bpf.Marked) []api.Process {
 	all := []api.Process{}
-	for _, m := range list {
+	for _, m := range list[:min(len(list), maxListed)] {
 		all = append(all, process(m))
 	}
 	return all

@@ -23,6 +23,8 @@ type Target struct {
 	ID   uint32
 	// Groups are its outermost cgroups, relative to the mount.
 	Groups []string
+	// Past are the ids of cgroups that were beneath them, and may be gone.
+	Past []uint64
 	// Lock locks it down at once, Keep makes that stay, and Unlock undoes both.
 	Lock, Keep, Unlock func() error
 	// Papers are what its keeper knows of it, for the evidence.
@@ -31,11 +33,20 @@ type Target struct {
 
 // Kernel is what tells of tasks by their marks: those that left their cgroup, too.
 type Kernel interface {
+	// Roll lists the tasks of all workloads, and Tasks counts the living ones of each, as
+	// they are born and end: what a roll passed by is counted.
 	Roll() ([]bpf.Marked, error)
+	Tasks() (map[uint32]int, error)
+	// SetEnding has no task of a workload make another.
+	SetEnding(id uint32, ending bool) error
 }
 
 // look is how often is looked whether a workload has stopped.
 const look = 10 * time.Millisecond
+
+// chases is how often a freeze stops what bears the mark elsewhere before it keeps it from
+// making more.
+const chases = 20
 
 // freezeLimit is how long the freezing of one cgroup is waited for before the next step.
 const freezeLimit = time.Second
@@ -45,6 +56,8 @@ type response struct {
 	kernel Kernel
 	target Target
 	living []bpf.Marked // as it was last seen
+	dead   []bpf.Marked // likewise, and nobody has asked how
+	tries  int          // of a freeze that found some running
 	net    *network     // nil: not looked at yet
 	bundle *evidence.Bundle
 	*api.Response
@@ -140,7 +153,7 @@ func kill(ctx context.Context, k Kernel, t Target, c *Custody, ask *api.Respond)
 			return *r.Response, err
 		}
 	}
-	r.step("lockdown", t.Lock)
+	r.step("lockdown", func() error { return errors.Join(t.Lock(), k.SetEnding(t.ID, true)) })
 	r.step("freeze", r.hold)
 	r.step("count", r.count)
 	r.step("list sockets", r.lookAtNetwork)
@@ -154,6 +167,8 @@ func kill(ctx context.Context, k Kernel, t Target, c *Custody, ask *api.Respond)
 	defer cancel()
 	r.step("verify", func() error { return r.await(after, r.ended) })
 	r.Left = processes(r.living)
+	r.step("list holders", r.handed)
+	r.Zombies = processes(r.dead)
 	if r.Verified { // what starts in its cgroups is to be denied, and not to wait for ever
 		r.step("thaw", r.thaw)
 	}
@@ -209,6 +224,11 @@ func (r *response) keep() {
 
 // thaw lets what is in the cgroups go on.
 func (r *response) thaw() error {
+	if r.Verb != api.VerbKill {
+		if err := r.kernel.SetEnding(r.target.ID, false); err != nil {
+			return err
+		}
+	}
 	return r.eachGroup(func(g *cgroup.Group) error { return g.Thaw(freezeLimit) })
 }
 
@@ -290,7 +310,15 @@ func (r *response) over() (bool, error) {
 	})
 	var failed error
 	r.living, failed = r.marked()
-	return len(r.Populated) == 0 && len(r.living) == 0, errors.Join(err, failed)
+	none, uncounted := r.complete()
+	return len(r.Populated) == 0 && len(r.living) == 0 && none, errors.Join(err, failed, uncounted)
+}
+
+// complete reports whether the last roll has all that lives: one that was born behind it is
+// counted.
+func (r *response) complete() (bool, error) {
+	tasks, err := r.kernel.Tasks()
+	return len(r.living) >= tasks[r.target.ID], err
 }
 
 // strays lists the marked threads whose process is in none of the cgroups.
@@ -303,8 +331,9 @@ func (r *response) strays() (list []bpf.Marked, err error) {
 		}
 		return err
 	})
-	marked, failed := r.marked()
-	for _, m := range marked {
+	var failed error
+	r.living, failed = r.marked()
+	for _, m := range r.living {
 		if !inside[m.TGID] {
 			list = append(list, m)
 		}
@@ -317,13 +346,16 @@ func (r *response) strays() (list []bpf.Marked, err error) {
 func (r *response) urge(sig unix.Signal, wanted func(state string) bool) (bool, error) {
 	strays, err := r.strays()
 	r.Left = r.Left[:0]
+	moving := 0
 	for _, m := range strays {
 		if p := process(m); !wanted(p.State) {
-			r.Left = append(r.Left, p)
-			err = errors.Join(err, signal(m, sig))
+			moving++
+			if err = errors.Join(err, signal(m, sig)); len(r.Left) < maxListed {
+				r.Left = append(r.Left, p)
+			}
 		}
 	}
-	return len(r.Left) == 0, err
+	return moving == 0, err
 }
 
 // still reports whether nothing can run: all in the cgroups is frozen, all that bears the
@@ -337,7 +369,14 @@ func (r *response) still() (bool, error) {
 		return errors.Join(err, failed)
 	})
 	none, failed := r.urge(unix.SIGSTOP, func(state string) bool { return state == stopped || state == traced })
-	return frozen && none, errors.Join(err, failed)
+	whole, uncounted := r.complete()
+	if !none || !whole {
+		r.tries++
+	}
+	if r.tries == chases { // what makes new ones as fast as they are stopped
+		failed = errors.Join(failed, r.kernel.SetEnding(r.target.ID, true))
+	}
+	return frozen && none && whole, errors.Join(err, failed, uncounted)
 }
 
 // moving reports whether no cgroup is frozen, and continues what is stopped elsewhere.

@@ -1,11 +1,14 @@
 package respond
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"slices"
 
+	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/socket"
+	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/cgroup"
 )
 
@@ -13,7 +16,7 @@ import (
 // namespaces and the ids of its cgroups may be gone with its last process.
 type network struct {
 	namespaces *socket.Namespaces
-	own        socket.Match // what is the workload's
+	own        socket.Match // what is the workload's, or was cut with it
 	held       socket.Match // what its processes had a descriptor of, whoever made it
 	seen       []socket.Socket
 	unknown    error // why sockets may be where nobody looks
@@ -55,15 +58,23 @@ func (r *response) lookAtNetwork() error {
 	note(err)
 	r.net.own.Cgroups, err = cgroup.IDs(r.target.Groups)
 	note(err)
+	for _, id := range r.target.Past {
+		r.net.own.Cgroups[id] = true
+	}
 	r.net.own.Inodes, err = socket.Inodes(outside) // in the cgroups of others, and made there
 	note(err)
 	r.net.held.Inodes, err = socket.Inodes(slices.Concat(inside, outside))
 	note(err)
 	r.net.seen, err = socket.List(r.net.namespaces, socket.Match{Cgroups: r.net.own.Cgroups, Inodes: r.net.held.Inodes})
 	note(err)
+	r.net.own.Cookies = map[uint64]bool{}
 	listed := map[uint32]bool{}
 	for i := range r.net.seen {
-		listed[r.net.seen[i].Inode] = true
+		s := &r.net.seen[i]
+		listed[s.Inode] = true
+		if s.Connected() { // wherever it was made: the workload can send by it
+			r.net.own.Cookies[s.Cookie] = true
+		}
 	}
 	for inode := range r.net.held.Inodes {
 		r.net.unlisted = r.net.unlisted || !listed[inode]
@@ -118,17 +129,48 @@ func unlessKept(err error) error {
 	return leafs(err, func(err error) bool { _, kept := err.(*socket.Kept); return kept })
 }
 
-// silent reports whether no socket of the workload is left. Others may hold descriptors
-// that it passed on: they are told apart.
+// silent reports whether no socket of the workload is left, nor one that may be its: who
+// made what nobody has a descriptor of, in a cgroup that is gone, cannot be known.
 func (r *response) silent() (bool, error) {
 	if r.net == nil || r.net.namespaces == nil {
 		return false, errors.New("its sockets are not known")
 	}
-	left, err := r.list(r.net.own)
+	living, unknown := cgroup.IDs([]string{"."})
+	match := r.net.own
+	if match.Living = living; living == nil {
+		match.Living = map[uint64]bool{}
+	}
+	left, err := r.list(match)
 	r.Sockets = left
-	handed, _ := socket.List(r.net.namespaces, r.net.held) // what cannot be asked is told by the first
-	r.Handed = slices.DeleteFunc(handed, func(s socket.Socket) bool {
-		return slices.ContainsFunc(left, func(t socket.Socket) bool { return s.Cookie == t.Cookie })
+	return len(left) == 0, errors.Join(err, unknown, r.net.unknown)
+}
+
+// handed lists who else has descriptors of sockets that the workload's processes had.
+func (r *response) handed() error {
+	if r.net == nil {
+		return nil
+	}
+	holders, err := socket.Holders(r.net.held.Inodes)
+	own := map[int]bool{}
+	for _, m := range r.living {
+		own[m.TGID] = true
+	}
+	known := map[uint32]socket.Socket{}
+	for _, s := range r.net.seen {
+		known[s.Inode] = s
+	}
+	for inode, pids := range holders {
+		for _, pid := range pids {
+			if !own[pid] {
+				s := known[inode] // empty: of a kind that is not listed, or not connected
+				s.Inode = inode
+				r.Handed = append(r.Handed, api.HeldSocket{Process: process(bpf.Marked{PID: pid, TGID: pid}), Socket: s})
+			}
+		}
+	}
+	slices.SortFunc(r.Handed, func(a, b api.HeldSocket) int {
+		return cmp.Or(cmp.Compare(a.PID, b.PID), cmp.Compare(a.Socket.Inode, b.Socket.Inode))
 	})
-	return len(left) == 0, errors.Join(err, r.net.unknown)
+	r.Handed = r.Handed[:min(len(r.Handed), maxListed)]
+	return unlessDenied(err)
 }

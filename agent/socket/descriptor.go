@@ -34,6 +34,25 @@ func Inodes(pids []int) (map[uint32]bool, error) {
 	return all, failed.err()
 }
 
+// Holders returns the processes that have a descriptor of a socket, by its inode, of all that
+// there are. The error is as for Inodes.
+func Holders(wanted map[uint32]bool) (map[uint32][]int, error) {
+	found := map[uint32][]int{}
+	pids, err := numbers("/proc")
+	var failed trouble
+	failed.add(err)
+	for _, pid := range pids {
+		held, err := Inodes([]int{pid})
+		failed.add(err)
+		for inode := range held {
+			if wanted[inode] {
+				found[inode] = append(found[inode], pid)
+			}
+		}
+	}
+	return found, failed.err()
+}
+
 // eachDescriptor gives path and link of each descriptor of a process to take.
 func eachDescriptor(pid int, take func(path, link string)) error {
 	tids, err := numbers(fmt.Sprintf("/proc/%d/task", pid))

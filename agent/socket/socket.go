@@ -52,11 +52,18 @@ type Match struct {
 	// Inodes are those of descriptors, see Inodes: of processes that left the cgroups, and
 	// of sockets that were made outside and passed in.
 	Inodes map[uint32]bool
+	// Cookies are those of sockets that were listed before.
+	Cookies map[uint64]bool
+	// Living has, unless it is nil, the ids of all cgroups that there are: then TCP that no
+	// descriptor refers to, of a cgroup that is gone, is meant, too: whose it was is not
+	// known any more.
+	Living map[uint64]bool
 }
 
 // has reports whether the socket is meant by what it says of itself.
 func (m Match) has(s *Socket) bool {
-	return s.Cgroup != 0 && m.Cgroups[s.Cgroup] || s.Inode != 0 && m.Inodes[s.Inode]
+	return s.Cgroup != 0 && m.Cgroups[s.Cgroup] || s.Inode != 0 && m.Inodes[s.Inode] || m.Cookies[s.Cookie] ||
+		m.Living != nil && s.Protocol == tcp && s.Inode == 0 && s.Cgroup != 0 && !m.Living[s.Cgroup]
 }
 
 // Unasked is an error of List: a protocol whose sockets the kernel counts in a namespace
@@ -115,6 +122,9 @@ func (m Match) among(list []Socket) []Socket {
 }
 
 func (s *Socket) listens() bool { return s.Protocol == tcp && s.State == stateListen }
+
+// Connected reports whether it is TCP that has a peer.
+func (s *Socket) Connected() bool { return s.Protocol == tcp && s.State != stateListen }
 
 // bare reports whether the kernel says of TCP neither who made it nor who has it: it is no
 // whole socket.

@@ -12,7 +12,7 @@ import (
 )
 
 // killSteps are those of a kill.
-var killSteps = []string{"lockdown", "freeze", "count", "list sockets", "destroy sockets", "evidence", "kill", "destroy sockets", "verify", "thaw", "sign"}
+var killSteps = []string{"lockdown", "freeze", "count", "list sockets", "destroy sockets", "evidence", "kill", "destroy sockets", "verify", "list holders", "thaw", "sign"}
 
 // TestFaultsOfResponses lets the agent be killed, and fail, at each step of a kill: what was
 // locked down stays so, a step that fails stops no other, and the next kill is verified.

@@ -158,6 +158,11 @@ func bombed(t *testing.T) {
 	must(os.Mkdir(stray, 0o755))
 	begins(t, stray, "while :; do sleep 299 & sleep 0.2; done")
 	moveOut(t, stray)
+	// One that is never where it was: a child goes on, its parent ends. No signal meets it.
+	chain := agentGroup + "/chain"
+	must(os.Mkdir(chain, 0o755))
+	begins(t, chain, "hop() { hop & }; hop")
+	moveOut(t, chain)
 	await(t, "a bomb", func() bool {
 		text, _ := os.ReadFile(agentGroup + "/pids.current")
 		var n int

@@ -147,6 +147,7 @@ struct workload {
 #define WORKLOAD_STRICT 1U    /* see strict.bpf.c */
 #define WORKLOAD_HOLD_EXEC 2U /* what the table asks about executions is held; see hold.h */
 #define WORKLOAD_HOLD_OPEN 4U /* and about opens */
+#define WORKLOAD_ENDING 8U    /* none of its tasks makes another: it is being stopped */
 
 struct counters {
 	u64 allowed;

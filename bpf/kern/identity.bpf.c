@@ -3,7 +3,8 @@
  *
  * task_alloc          a confined task's child is marked before it exists, and inherits what is known of
  *                     its executables; if that fails, fork fails. Into another cgroup, whose limits
- *                     would be others (CLONE_INTO_CGROUP): never
+ *                     would be others (CLONE_INTO_CGROUP): never. While its workload is ended, no task
+ *                     makes another: so that who looks for the last one finds it
  * tp sched_process_exit, task_free
  *                     a task leaves the members; the first tells a run whether any still lives
  * tp cgroup_mkdir     a child cgroup of a workload belongs to it before a task can enter
@@ -25,6 +26,8 @@ int BPF_PROG(task_alloc, struct task_struct *task, unsigned long flags)
 
 	if (!w)
 		return 0;
+	if (is_ending(w))
+		return -EPERM; /* not EAGAIN: a shell would try again */
 	/* The hook does not see which cgroup; such files are not written either. */
 	if (flags & CLONE_INTO_CGROUP) {
 		int err = refuse(w, BOUNDARY_CONTROL, 0);

@@ -53,6 +53,13 @@ static __always_inline bool is_strict(u32 w)
 	return !wl || wl->flags & WORKLOAD_STRICT;
 }
 
+static __always_inline bool is_ending(u32 w)
+{
+	struct workload *wl = workload_of(w);
+
+	return !wl || wl->flags & WORKLOAD_ENDING;
+}
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, MAX_WORKLOADS);

@@ -323,8 +323,8 @@ func showResponse(w io.Writer, r *agent.Response) error {
 	for _, s := range r.Sockets {
 		text += fmt.Sprintf("  left: socket %s %s %s to %s, %d bytes to send\n", s.Protocol, s.State, agent.Token(s.Local), agent.Token(s.Peer), s.SendQueue)
 	}
-	for _, s := range r.Handed {
-		text += fmt.Sprintf("  somebody else has: socket %s %s %s to %s\n", s.Family, s.Protocol, agent.Token(s.Local), agent.Token(s.Peer))
+	for _, h := range r.Handed {
+		text += fmt.Sprintf("  %s[%d] has, from it or with it: socket %d %s %s %s\n", agent.Token(h.Command), h.PID, h.Socket.Inode, h.Socket.Family, h.Socket.Protocol, agent.Token(h.Socket.Local))
 	}
 	for _, p := range r.Zombies {
 		text += fmt.Sprintf("  ended, and nobody has asked how: %s[%d]\n", agent.Token(p.Command), p.PID)

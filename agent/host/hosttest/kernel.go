@@ -45,6 +45,8 @@ func (k *Kernel) Install(uint32, []uint64, abi.Mode) (uint32, error) { return 1,
 func (k *Kernel) Confine(uint64, uint32) error                       { return nil }
 func (k *Kernel) Counters(uint32) (abi.Counters, error)              { return k.Counts, nil }
 func (k *Kernel) SetMode(uint32, abi.Mode) error                     { return nil }
+func (k *Kernel) SetEnding(uint32, bool) error                       { return nil }
+func (k *Kernel) Tasks() (map[uint32]int, error)                     { return nil, nil }
 func (k *Kernel) Roll() ([]bpf.Marked, error)                        { return nil, nil }
 func (k *Kernel) Confined(int) (bool, error)                         { return false, nil }
 func (k *Kernel) Groups() (map[uint64]uint32, error)                 { return nil, nil }
