@@ -32,6 +32,8 @@ type Host struct {
 	// Runs lists the sockets of runs that have a set of their own; some may be gone. nil:
 	// the agent alone is asked.
 	Runs func() []string
+	// Enforced lists those of runs whose sets are pinned.
+	Enforced func() []string
 	// Pinned lists the workloads of the agent's set: they are enforced, and not reached,
 	// when no agent answers.
 	Pinned func() ([]string, error)
@@ -41,7 +43,7 @@ type Host struct {
 
 // This is this host, with the agent behind a socket.
 func This(socket string) *Host {
-	return &Host{Socket: socket, Runs: run.ControlSockets, Pinned: func() ([]string, error) { return bpf.Names(host.This.Pins) }, Book: lock.Book(filepath.Join(host.This.Lasting, host.LockBook))}
+	return &Host{Socket: socket, Runs: run.ControlSockets, Enforced: run.Pinned, Pinned: func() ([]string, error) { return bpf.Names(host.This.Pins) }, Book: lock.Book(filepath.Join(host.This.Lasting, host.LockBook))}
 }
 
 func (h *Host) agent() *api.Client { return api.NewClient(h.Socket) }
@@ -54,9 +56,9 @@ type held struct {
 }
 
 // answerLimit is how long a run may take to say what it is: it does not wait for anything.
-const answerLimit = 3 * time.Second
+var answerLimit = 3 * time.Second
 
-// runs lists those that live. One whose socket nobody listens at is over; one that does not
+// runs lists those that live. One that nobody answers for, and that confines nothing, is over; one that does not
 // answer, as one that is stopped, may be any: it is listed with an error.
 func (h *Host) runs(ctx context.Context, wanted func(w *api.Workload) bool) (list []held) {
 	if h.Runs == nil {
@@ -64,13 +66,17 @@ func (h *Host) runs(ctx context.Context, wanted func(w *api.Workload) bool) (lis
 	}
 	var mu sync.Mutex
 	var going sync.WaitGroup
-	for _, socket := range h.Runs() {
+	var enforced []string
+	if h.Enforced != nil {
+		enforced = h.Enforced()
+	}
+	for _, socket := range slices.Compact(slices.Sorted(slices.Values(slices.Concat(h.Runs(), enforced)))) {
 		going.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, answerLimit)
 			defer cancel()
 			client := api.NewClient(socket)
 			status, err := client.Status(ctx)
-			if errors.Is(err, api.ErrNoAgent) {
+			if errors.Is(err, api.ErrNoAgent) && !slices.Contains(enforced, socket) {
 				return
 			}
 			if err != nil {

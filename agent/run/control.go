@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,6 +35,19 @@ func controlSocket(name string) string { return filepath.Join(host.StateRoot, "@
 // ControlSockets lists those of all runs, also of some that are gone.
 func ControlSockets() []string {
 	list, _ := filepath.Glob(filepath.Join(host.StateRoot, "@*.sock")) // the pattern is none that is wrong
+	return list
+}
+
+// Pinned lists the sockets of runs whose sets are pinned, whether there is a socket or not:
+// somebody may have removed it, or the run is being made ready.
+func Pinned() (list []string) {
+	pins, _ := filepath.Glob(filepath.Join(host.PinRoot, "*"))
+	for _, dir := range pins {
+		name := strings.ReplaceAll(filepath.Base(dir), ",", ".") // see host.PinDir
+		if host.CheckName(name) == nil {
+			list = append(list, controlSocket(name))
+		}
+	}
 	return list
 }
 
