@@ -211,6 +211,8 @@ func TestSystemdRunsTheAgent(t *testing.T) {
 	lap("hung")
 	startsConfined(t)
 	lap("job")
+	killedByUnit(t)
+	lap("killed a workload")
 	removeUnit(t)
 	lap("removed")
 }
@@ -409,6 +411,19 @@ func restarts(t *testing.T, what string, before ps, ends func(pid int)) {
 
 // removeUnit stops the agent, which ends nothing; uninstalls, which does, and
 // leaves nothing that systemd would start again.
+// killedByUnit: what the unit takes from the agent leaves what a kill needs, with evidence.
+func killedByUnit(t *testing.T) {
+	begins(t, agentGroup, "while :; do :; done")
+	r := respond(t, 0, "kill", "agents", "--within", "30s")
+	for _, s := range r.Steps {
+		if s.Error != "" {
+			t.Errorf("%+v", s)
+		}
+	}
+	checkEvidence(t, &r, "while :")
+	respond(t, 0, "unlock", "agents")
+}
+
 func removeUnit(t *testing.T) {
 	t.Helper()
 	do(t, "stop", "stockade")
