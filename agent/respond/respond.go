@@ -46,7 +46,7 @@ const look = 10 * time.Millisecond
 
 // chases is how often a freeze stops what bears the mark elsewhere before it keeps it from
 // making more.
-const chases = 20
+const chases = 5
 
 // freezeLimit is how long the freezing of one cgroup is waited for before the next step.
 const freezeLimit = time.Second
@@ -153,7 +153,7 @@ func kill(ctx context.Context, k Kernel, t Target, c *Custody, ask *api.Respond)
 			return *r.Response, err
 		}
 	}
-	r.step("lockdown", func() error { return errors.Join(t.Lock(), k.SetEnding(t.ID, true)) })
+	r.step("lockdown", t.Lock)
 	r.step("freeze", r.hold)
 	r.step("count", r.count)
 	r.step("list sockets", r.lookAtNetwork)
@@ -287,9 +287,11 @@ func (r *response) count() error {
 	return err
 }
 
-// kill sends the signal to all that is in the cgroups, and to all that bears the mark.
+// kill sends the signal to all that is in the cgroups, and to all that bears the mark. From
+// then on none of them makes another. Not before: a shell that cannot fork ends by itself,
+// and would be missing in the evidence.
 func (r *response) kill() error {
-	err := r.eachGroup((*cgroup.Group).SendKill)
+	err := errors.Join(r.kernel.SetEnding(r.target.ID, true), r.eachGroup((*cgroup.Group).SendKill))
 	marked, failed := r.marked()
 	for _, m := range marked {
 		failed = errors.Join(failed, signal(m, unix.SIGKILL))

@@ -52,7 +52,8 @@ func checkEvidence(t *testing.T, r *agent.Response, text string) {
 			found++
 		}
 	}
-	if found == 0 || len(doc.Processes) != r.Processes && doc.Incomplete == "" {
+	// Those that leave their cgroup and fork on and on may end before they stand still.
+	if n := len(doc.Processes); found == 0 || n > r.Processes || n < r.Processes-5 {
 		t.Errorf("%d of %d processes with %q, %d were counted", found, len(doc.Processes), text, r.Processes)
 	}
 	for name, want := range map[string]string{"executables.json": "sha256", "descriptors.json": "/dev/null", "namespaces.json": "net:[",
@@ -218,7 +219,7 @@ func tripped(t *testing.T) {
 			return err == nil && strings.Contains(strings.Join(s.Notes, "\n"), text)
 		}
 	}
-	begins(t, agentGroup, "while :; do read -r x <"+agentDir+"/none; sleep 0.1; done")
+	begins(t, agentGroup, "sleep 3; while :; do read -r x <"+agentDir+"/none; sleep 0.1; done")
 	await(t, "the response to a workload", noted("workload agents: kill by policy honey: verified: no process of it lives, and no socket of it is left"))
 	if w, s := workloadNamed(t, "agents"); s.Workloads[w].Mode != "lockdown" {
 		t.Errorf("%+v", s.Workloads[w])

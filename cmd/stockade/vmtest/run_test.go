@@ -341,7 +341,7 @@ func TestRunOfItsOwnIsStoppedByItsName(t *testing.T) {
 	noLeak(t)
 	cleanedUp("mine")
 	nothingLeft(t)
-	if x := stockade(t, "kill", "mine"); x.code != 2 || !strings.Contains(x.stderr, "no run of that name") {
+	if x := stockade(t, "kill", "mine"); x.code != 2 || !strings.Contains(x.stderr, "mine") || !strings.Contains(x.stderr, "nothing was done") {
 		t.Errorf("again: exit %d: %s", x.code, x.stderr)
 	}
 	r := confined(t, "", "while :; do cat /srv/key; done", "--quiet", "--max-denials", "30/1m=kill")
