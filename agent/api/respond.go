@@ -95,6 +95,13 @@ func NewResponse(workload, verb string) *Response {
 	return &Response{Workload: workload, Verb: verb, Steps: []Step{}, Left: []Process{}, Zombies: []Process{}}
 }
 
+// FailedResponse returns one that came to nothing but an error.
+func FailedResponse(workload, verb string, err error) *Response {
+	r := NewResponse(workload, verb)
+	r.Steps = append(r.Steps, Step{Name: verb, At: time.Now().UTC(), Error: err.Error()})
+	return r
+}
+
 // Outcome is what a reader wants to know first.
 func (r *Response) Outcome() string {
 	switch {
@@ -181,13 +188,9 @@ func routeResponder(mux *http.ServeMux, b Responder) {
 		status, err := b.Status()
 		answer(w, status, err)
 	})
-	mux.HandleFunc("POST /v1/workloads/{name}/respond", func(w http.ResponseWriter, r *http.Request) {
-		var ask Respond
-		if decode(w, r, &ask) {
-			response, err := b.Respond(peerIn(r), r.PathValue("name"), ask)
-			answer(w, response, err)
-		}
-	})
+	mux.HandleFunc("POST /v1/workloads/{name}/respond", asked(func(r *http.Request, ask Respond) (any, error) {
+		return b.Respond(peerIn(r), r.PathValue("name"), ask)
+	}))
 	mux.HandleFunc("GET /v1/workloads/{name}/inspect", func(w http.ResponseWriter, r *http.Request) {
 		inspection, err := b.Inspect(r.Context(), r.PathValue("name"))
 		answer(w, inspection, err)
@@ -196,31 +199,19 @@ func routeResponder(mux *http.ServeMux, b Responder) {
 
 // routeLocker adds what is asked of several.
 func routeLocker(mux *http.ServeMux, b Locker) {
-	mux.HandleFunc("POST /v1/respond", func(w http.ResponseWriter, r *http.Request) {
-		var ask RespondMany
-		if decode(w, r, &ask) {
-			responses, err := b.RespondMany(peerIn(r), ask)
-			answer(w, responses, err)
-		}
-	})
+	mux.HandleFunc("POST /v1/respond", asked(func(r *http.Request, ask RespondMany) (any, error) {
+		return b.RespondMany(peerIn(r), ask)
+	}))
 	mux.HandleFunc("GET /v1/locks", func(w http.ResponseWriter, r *http.Request) {
 		locks, err := b.Locks()
 		answer(w, locks, err)
 	})
-	mux.HandleFunc("POST /v1/locks", func(w http.ResponseWriter, r *http.Request) {
-		var ask LockRequest
-		if decode(w, r, &ask) {
-			responses, err := b.Lock(peerIn(r), ask)
-			answer(w, responses, err)
-		}
-	})
-	mux.HandleFunc("POST /v1/locks/remove", func(w http.ResponseWriter, r *http.Request) {
-		var ask label.Selection
-		if decode(w, r, &ask) {
-			responses, err := b.Unlock(peerIn(r), ask)
-			answer(w, responses, err)
-		}
-	})
+	mux.HandleFunc("POST /v1/locks", asked(func(r *http.Request, ask LockRequest) (any, error) {
+		return b.Lock(peerIn(r), ask)
+	}))
+	mux.HandleFunc("POST /v1/locks/remove", asked(func(r *http.Request, ask label.Selection) (any, error) {
+		return b.Unlock(peerIn(r), ask)
+	}))
 }
 
 // NewResponder returns a server for a unix socket that answers for one workload alone.

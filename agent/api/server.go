@@ -60,45 +60,29 @@ func NewServer(b Backend, allow func(Peer) error) *http.Server {
 	mux := http.NewServeMux()
 	routeResponder(mux, b)
 	routeLocker(mux, b)
-	mux.HandleFunc("POST /v1/workloads/{name}/policy", func(w http.ResponseWriter, r *http.Request) {
-		var p Policy
-		if decode(w, r, &p) {
-			change, err := b.Apply(r.PathValue("name"), p)
-			answer(w, change, err)
-		}
-	})
+	mux.HandleFunc("POST /v1/workloads/{name}/policy", asked(func(r *http.Request, p Policy) (any, error) {
+		return b.Apply(r.PathValue("name"), p)
+	}))
 	mux.HandleFunc("POST /v1/workloads/{name}/rollback", func(w http.ResponseWriter, r *http.Request) {
 		change, err := b.Rollback(r.PathValue("name"))
 		answer(w, change, err)
 	})
-	mux.HandleFunc("POST /v1/workloads/{name}/mode", func(w http.ResponseWriter, r *http.Request) {
-		var m Mode
-		if decode(w, r, &m) {
-			change, err := b.SetMode(r.PathValue("name"), m.Mode)
-			answer(w, change, err)
-		}
-	})
+	mux.HandleFunc("POST /v1/workloads/{name}/mode", asked(func(r *http.Request, m Mode) (any, error) {
+		return b.SetMode(r.PathValue("name"), m.Mode)
+	}))
 	mux.HandleFunc("GET /v1/asks", func(w http.ResponseWriter, r *http.Request) {
 		asks, err := b.Asks()
 		answer(w, asks, err)
 	})
-	mux.HandleFunc("POST /v1/asks/{id}", func(w http.ResponseWriter, r *http.Request) {
-		var a Answer
-		if decode(w, r, &a) {
-			change, err := b.Answer(r.PathValue("id"), a)
-			answer(w, change, err)
-		}
-	})
+	mux.HandleFunc("POST /v1/asks/{id}", asked(func(r *http.Request, a Answer) (any, error) {
+		return b.Answer(r.PathValue("id"), a)
+	}))
 	mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, struct{}{}, b.Reload())
 	})
-	mux.HandleFunc("POST /v1/uninstall", func(w http.ResponseWriter, r *http.Request) {
-		var u Uninstall
-		if decode(w, r, &u) {
-			removed, err := b.Uninstall(u.Force)
-			answer(w, removed, err)
-		}
-	})
+	mux.HandleFunc("POST /v1/uninstall", asked(func(r *http.Request, u Uninstall) (any, error) {
+		return b.Uninstall(u.Force)
+	}))
 	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) { stream(w, r, b) })
 	routeRuns(mux, b)
 	mux.Handle("GET /metrics", b.Metrics())
@@ -163,6 +147,17 @@ func peerOf(c net.Conn) (Peer, error) {
 		return Peer{}, failed
 	}
 	return Peer{int(cred.Pid), cred.Uid}, nil
+}
+
+// asked answers a request whose body is a T.
+func asked[T any](do func(r *http.Request, in T) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var in T
+		if decode(w, r, &in) {
+			out, err := do(r, in)
+			answer(w, out, err)
+		}
+	}
 }
 
 func decode(w http.ResponseWriter, r *http.Request, v any) bool {

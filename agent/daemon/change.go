@@ -12,6 +12,7 @@ import (
 
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/config"
+	"github.com/stockade-dev/stockade/agent/lock"
 	"github.com/stockade-dev/stockade/agent/policies"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/bpf/fault"
@@ -255,9 +256,10 @@ func (d *Daemon) Status() (api.Status, error) {
 			if w.run != nil {
 				one.Cgroups = groupOfRun(k.Name)
 			}
-			_, one.Labels = w.traits()
+			var principal string
+			principal, one.Labels = w.traits()
 			one.Frozen = anyFrozen(one.Cgroups)
-			one.Locked = lockedOf(locks, w)
+			one.Locked = lock.First(locks, principal, one.Labels)
 			one.Origin, one.Error, one.Held, one.Sinks = w.memory.Origin, w.err, d.held.Status(k.ID), w.sinkStatus()
 			if w.plan != nil {
 				one.Digest, one.Principal = "sha256:"+w.plan.Digest, w.plan.Principal

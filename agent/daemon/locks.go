@@ -52,17 +52,6 @@ func (k *keeper) lockedBy(w *workload) (*lock.Lock, error) {
 	return k.locks().On(principal, labels)
 }
 
-// lockedOf is lockedBy among some locks.
-func lockedOf(locks []lock.Lock, w *workload) *lock.Lock {
-	principal, labels := w.traits()
-	for i := range locks {
-		if locks[i].Selects(principal, labels) {
-			return &locks[i]
-		}
-	}
-	return nil
-}
-
 // admitted refuses a workload that is locked, by an error about it.
 func (k *keeper) admitted(principal string, labels label.Set, follows string) error {
 	l, err := k.locks().On(principal, labels)
@@ -115,9 +104,8 @@ func (d *Daemon) eachOf(by api.Peer, names []string, ask api.Respond) api.Respon
 			defer func() { <-room }()
 			r, err := d.Respond(by, name, ask)
 			if err != nil {
-				r = *api.NewResponse(name, ask.Verb)
+				r = *api.FailedResponse(name, ask.Verb, err)
 				r.Verified = errors.Is(err, api.ErrNotFound)
-				r.Steps = append(r.Steps, api.Step{Name: ask.Verb, At: time.Now().UTC(), Error: err.Error()})
 			}
 			all.Responses[i] = r
 		})

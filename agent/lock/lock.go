@@ -113,12 +113,17 @@ func (b Book) All() ([]Lock, error) {
 // On returns the oldest lock on a workload, nil if there is none.
 func (b Book) On(principal string, labels label.Set) (*Lock, error) {
 	list, err := b.All()
+	return First(list, principal, labels), err
+}
+
+// First is On for the locks of a list.
+func First(list []Lock, principal string, labels label.Set) *Lock {
 	for i := range list {
 		if list[i].Selects(principal, labels) {
-			return &list[i], nil
+			return &list[i]
 		}
 	}
-	return nil, err
+	return nil
 }
 
 // Add adds a lock, unless there is one for the same already: that one stays.

@@ -119,9 +119,7 @@ func (h *Host) orphans(err error) []string {
 // unreached are the responses of orphans: nobody knows whom a selection means among them.
 func (h *Host) unreached(err error, verb string) (list []api.Response) {
 	for _, name := range h.orphans(err) {
-		r := api.NewResponse(name, verb)
-		r.Steps = append(r.Steps, api.Step{Name: verb, At: time.Now().UTC(), Error: errOrphan.Error()})
-		list = append(list, *r)
+		list = append(list, *api.FailedResponse(name, verb, errOrphan))
 	}
 	return list
 }
@@ -252,8 +250,7 @@ func each(ctx context.Context, list []held, ask api.Respond) []api.Response {
 		going.Go(func() {
 			r, err := w.respond(ctx, ask)
 			if err != nil {
-				r = *api.NewResponse(w.Name, ask.Verb)
-				r.Steps = append(r.Steps, api.Step{Name: ask.Verb, At: time.Now().UTC(), Error: err.Error()})
+				r = *api.FailedResponse(w.Name, ask.Verb, err)
 			}
 			answers[i] = r
 		})

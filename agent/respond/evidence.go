@@ -172,7 +172,7 @@ func (r *response) seal() error {
 func (r *response) subjects() (list []inspect.Process) {
 	inside, outside := r.pids()
 	for _, pid := range append(inside, outside...) {
-		if start, ok := startOf(pid, pid); ok {
+		if start, err := inspect.Start(pid); err == nil {
 			list = append(list, inspect.Process{PID: pid, Start: start})
 		}
 	}

@@ -116,8 +116,7 @@ func freeze(ctx context.Context, k Kernel, t Target) (api.Response, error) {
 
 // stuck lists what waits in the kernel, where it cannot be frozen.
 func (r *response) stuck() {
-	marked, _ := r.marked() // an error has kept verify from being true
-	for _, m := range marked {
+	for _, m := range r.living {
 		if p := process(m); p.State == "D" {
 			r.Left = append(r.Left, p)
 		}

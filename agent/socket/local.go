@@ -65,14 +65,20 @@ func decodeUnix(b []byte, s *Socket) error {
 	return err
 }
 
-func decodePacket(b []byte, s *Socket) error {
+func decodePacket(b []byte, s *Socket) error { return decodeBound(b, s, packetInfo, packetUID) }
+
+func decodeXDP(b []byte, s *Socket) error { return decodeBound(b, s, xdpInfo, xdpUID) }
+
+// decodeBound reads a struct packet_diag_msg or xdp_diag_msg: of sockets that are bound to an
+// interface, which the attribute info begins with.
+func decodeBound(b []byte, s *Socket, info, uid uint16) error {
 	if len(b) < 16 {
 		return short(b, 16)
 	}
 	s.Protocol, s.Inode, s.Cookie = types[b[1]], number(b, 4), cookie(b[8:])
 	all, err := attributes(b, 16)
-	s.Interface = optional(all[packetInfo], 0)
-	s.UID = optional(all[packetUID], 0)
+	s.Interface = optional(all[info], 0)
+	s.UID = optional(all[uid], 0)
 	return err
 }
 
@@ -96,15 +102,4 @@ func decodeVsock(b []byte, s *Socket) error {
 	s.Peer = fmt.Sprintf("%d:%d", number(b, 12), number(b, 16))
 	s.Inode, s.Cookie = number(b, 20), cookie(b[24:])
 	return nil
-}
-
-func decodeXDP(b []byte, s *Socket) error {
-	if len(b) < 16 {
-		return short(b, 16)
-	}
-	s.Protocol, s.Inode, s.Cookie = types[b[1]], number(b, 4), cookie(b[8:])
-	all, err := attributes(b, 16)
-	s.Interface = optional(all[xdpInfo], 0)
-	s.UID = optional(all[xdpUID], 0)
-	return err
 }
