@@ -43,7 +43,7 @@ const (
 // tally counts what the comparisons saw, so that the test can tell whether
 // they prove anything.
 type tally struct {
-	compared, allowed, denied, asked, settled, reported, perhaps, gains, kept, loses, guarded, masks, refused, sets int64
+	compared, allowed, denied, asked, settled, tripped, reported, perhaps, gains, kept, loses, guarded, masks, refused, sets int64
 	// seen counts what the compiler, the tables and the walks came to.
 	seen gen.Visits
 }
@@ -54,6 +54,7 @@ func (a *tally) add(b *tally) {
 	a.denied += b.denied
 	a.asked += b.asked
 	a.settled += b.settled
+	a.tripped += b.tripped
 	a.reported += b.reported
 	a.perhaps += b.perhaps
 	a.gains += b.gains
@@ -102,8 +103,8 @@ func TestKernelVerdictIsCedarsVerdict(t *testing.T) {
 			})
 		}
 	})
-	t.Logf("%d comparisons from seed %d on, %.0f a second: %d allowed, %d denied, %d asked (both answers drawn for %d); %d reported and %d perhaps by policies in audit; %d moves that gain, %d that do not, %d that lose, %d of guarded places; %d questions about several actions; %d policy sets of %d refused",
-		total.compared, *firstSeed, float64(total.compared)/time.Since(began).Seconds(), total.allowed, total.denied, total.asked, total.settled, total.reported, total.perhaps,
+	t.Logf("%d comparisons from seed %d on, %.0f a second: %d allowed, %d denied, %d asked (both answers drawn for %d); %d trip a wire; %d reported and %d perhaps by policies in audit; %d moves that gain, %d that do not, %d that lose, %d of guarded places; %d questions about several actions; %d policy sets of %d refused",
+		total.compared, *firstSeed, float64(total.compared)/time.Since(began).Seconds(), total.allowed, total.denied, total.asked, total.settled, total.tripped, total.reported, total.perhaps,
 		total.gains, total.kept, total.loses, total.guarded, total.masks, total.refused, total.sets)
 	checkCoverage(t, &total)
 }
@@ -127,6 +128,9 @@ func checkCoverage(t *testing.T, total *tally) {
 		t.Errorf("moves, asks or their draws are one-sided: the comparison proves little")
 	}
 	full := total.compared >= 1_000_000 // fewer cannot see everything
+	if full && total.tripped*200 < total.compared {
+		t.Errorf("%d of %d requests trip a wire: the comparison proves little about them", total.tripped, total.compared)
+	}
 	if full && (total.reported*200 < total.compared || total.perhaps == 0) {
 		t.Errorf("%d of %d requests are reported, %d perhaps: the comparison proves little about policies in audit", total.reported, total.compared, total.perhaps)
 	}
@@ -156,8 +160,8 @@ var leastVisited = map[string]float64{"states": 70, "transitions": 15, "decision
 func mustBeSeen() []string {
 	list := []string{"edge in bucket one", "edge in bucket two", "edge with a long name", "no edge", "class below", "class of the path itself",
 		"decision node: early stop", "decision node: 2 children", "decision node: 3-4 children", "decision node: 5-8 children", "decision node: 9 or more children",
-		"table whose edges were evicted", "table with several subtree rows", "table that reports", "row: allowed and reported",
-		"several actions: reported", "audited: permit", "audited: forbid"}
+		"table whose edges were evicted", "table with several subtree rows", "table that reports", "row: allowed and reported", "row: denied and tripped",
+		"several actions: reported", "several actions: tripped", "audited: permit", "audited: forbid"}
 	for d := range abi.NumDims {
 		if d == abi.DimGlob0 || int(d) >= abi.NumGlobs { // few patterns need more automata than one
 			list = append(list, fmt.Sprintf("decision node: dimension %02d %s", d, d))
@@ -273,9 +277,13 @@ func (a *arena) compare(requests []abi.Request) error {
 // must be right for every draw.
 func (a *arena) verdict(r abi.Request) (abi.Verdict, error) {
 	goWalk, reported := a.plan.Decide(r), a.plan.Table.Reports(r)
-	inKernel, kernelReports, err := a.walker.Answer(r)
+	kernel, err := a.walker.Lacks(abi.MaskOf(r.Action), r)
 	if err != nil {
 		return abi.Deny, err
+	}
+	inKernel, kernelReports := kernel.Verdict(), kernel.Reported != 0
+	if tripped := a.plan.Table.Trips(r); tripped != (kernel.Trips != 0) || tripped && goWalk != abi.Deny {
+		return goWalk, fmt.Errorf("%s: %s, tripped by the Go walker: %v, by the BPF walker: %v", gen.Show(r), goWalk, tripped, kernel.Trips != 0)
 	}
 	rules, unclear := verdictOf(&a.plan.Rules, r, false)
 	would, doubtful := verdictOf(&a.plan.Rules, r, true)
@@ -292,9 +300,12 @@ func (a *arena) verdict(r abi.Request) (abi.Verdict, error) {
 		if len(a.plan.Rules.Residuals) > 0 || i > 0 {
 			told = compiler.Told(gen.NewTold(a.random, r.Path))
 		}
-		allow, _, err := a.oracle.AuthorizeIn(r, told)
+		allow, by, err := a.oracle.AuthorizeIn(r, told)
 		if err != nil {
 			return abi.Deny, err
+		}
+		if wired := a.wired(by); kernel.Trips != 0 && !wired || kernel.Trips == 0 && wired && !unclear {
+			return goWalk, fmt.Errorf("%s: cedar-go denies by %q, tripped: %v (told %+v)", gen.Show(r), by, kernel.Trips != 0, told)
 		}
 		cedar := abi.Deny
 		if allow {
@@ -311,12 +322,22 @@ func (a *arena) verdict(r abi.Request) (abi.Verdict, error) {
 		}
 	}
 	a.count(goWalk, seen[0] && seen[1])
+	if kernel.Trips != 0 {
+		a.total.tripped++
+	}
 	if reported && doubtful {
 		a.total.perhaps++
 	} else if reported {
 		a.total.reported++
 	}
 	return goWalk, nil
+}
+
+// wired: does one of the policies that a denial rests on say how to respond?
+func (a *arena) wired(ids []string) bool {
+	return slices.ContainsFunc(a.plan.Rules.Policies, func(p rule.Policy) bool {
+		return p.Respond() != "" && slices.Contains(ids, p.ID)
+	})
 }
 
 // report compares whether an allowed request is reported with what cedar-go says
@@ -368,39 +389,44 @@ func verdictOf(set *rule.Set, q abi.Request, audits bool) (v abi.Verdict, unclea
 // sample asks the reader of the format's document, and the kernel about several
 // actions at once.
 func (a *arena) sample(r abi.Request, want abi.Verdict) error {
-	got, reported, err := a.reader.Answer(r)
-	if err != nil || got != want || reported != a.plan.Table.Reports(r) {
-		return fmt.Errorf("%s: by the format's document %s (%v), Go walker: %s", gen.Show(r), got, err, want)
+	got, err := a.reader.Answer(r)
+	if walked := a.plan.Table.Answer(r); err != nil || got != gen.Answer(walked) || got.Verdict != want {
+		return fmt.Errorf("%s: by the format's document %v (%v), Go walker: %v", gen.Show(r), got, err, walked)
 	}
 	need := abi.ActionMask(a.random.Uint32()) & abi.ActionMask(a.random.Uint32()) & abi.EnforcedActions
-	var missing, denied, reports abi.ActionMask
+	var lack bpf.Lack
 	for _, action := range need.Actions() {
 		q := r
 		q.Action = action
 		switch a.plan.Decide(q) {
 		case abi.Deny:
-			denied |= abi.MaskOf(action)
-			missing |= abi.MaskOf(action)
+			lack.Denied |= abi.MaskOf(action)
+			lack.Missing |= abi.MaskOf(action)
+			if a.plan.Table.Trips(q) {
+				lack.Trips |= abi.MaskOf(action)
+			}
 		case abi.Ask:
-			missing |= abi.MaskOf(action)
+			lack.Missing |= abi.MaskOf(action)
 		case abi.Allow:
 			if a.plan.Table.Reports(q) {
-				reports |= abi.MaskOf(action)
+				lack.Reported |= abi.MaskOf(action)
 			}
 		}
 	}
-	if missing != 0 { // the denial tells enough
-		reports = 0
-	} else if reports != 0 {
+	if lack.Missing != 0 { // the denial tells enough
+		lack.Reported = 0
+	} else if lack.Reported != 0 {
 		a.total.seen["several actions: reported"]++
 	}
-	gotMissing, gotDenied, gotReports, err := a.walker.Lacks(need, r)
+	if lack.Trips != 0 {
+		a.total.seen["several actions: tripped"]++
+	}
+	inKernel, err := a.walker.Lacks(need, r)
 	if err != nil {
 		return err
 	}
-	if gotMissing != missing || gotDenied != denied || gotReports != reports {
-		return fmt.Errorf("%s, asked for %s: BPF walker misses %s, denies %s, reports %s; Go walker misses %s, denies %s, reports %s",
-			gen.Show(r), need, gotMissing, gotDenied, gotReports, missing, denied, reports)
+	if inKernel != lack {
+		return fmt.Errorf("%s, asked for %s: BPF walker %v; Go walker %v", gen.Show(r), need, inKernel, lack)
 	}
 	a.total.masks++
 	return nil

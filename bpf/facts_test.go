@@ -87,7 +87,7 @@ func factSet(r *rand.Rand) *rule.Set {
 	s := &rule.Set{}
 	for i := range 1 + r.IntN(7) {
 		s.Rules = append(s.Rules, rule.Rule{Policy: i, Effect: rule.Effect(r.IntN(4) / 3),
-			Actions: abi.ActionMask(r.Uint32()) & handledByFacts, Cond: factCond(r, 3), Audited: r.IntN(4) == 0})
+			Actions: abi.ActionMask(r.Uint32()) & handledByFacts, Cond: factCond(r, 3), Audited: r.IntN(4) == 0, Trips: r.IntN(3) == 0})
 	}
 	return s
 }
@@ -181,55 +181,49 @@ func TestWalkersAgreeOnFacts(t *testing.T) {
 func sameVerdict(t *testing.T, w *Walker, tab *table.Table, set *rule.Set, q abi.Request) (v abi.Verdict, reported, ofAny bool) {
 	t.Helper()
 	want := tab.Decide(q)
-	got, reported, err := w.Answer(q)
+	one, err := w.Lacks(abi.MaskOf(q.Action), q)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got != want || reported != tab.Reports(q) {
-		t.Fatalf("%+v: Go walker %v, reported %v; BPF walker %v, %v\n%v", q, want, tab.Reports(q), got, reported, set.Rules)
+	if answer := (table.Answer{Verdict: one.Verdict(), Reported: one.Reported != 0, Tripped: one.Trips != 0}); answer != tab.Answer(q) {
+		t.Fatalf("%+v: Go walker %v, BPF walker %v\n%v", q, tab.Answer(q), answer, set.Rules)
 	}
-	var missing, denied, reports abi.ActionMask
+	var missing, denied, reports, trips abi.ActionMask
 	for _, a := range handledByFacts.Actions() {
-		one := q
-		one.Action = a
-		switch tab.Decide(one) {
+		asked := q
+		asked.Action = a
+		switch tab.Decide(asked) {
 		case abi.Deny:
 			missing, denied = missing|1<<a, denied|1<<a
 		case abi.Ask:
 			missing |= 1 << a
 		}
-		if tab.Reports(one) {
+		if tab.Reports(asked) {
 			reports |= 1 << a
+		}
+		if tab.Trips(asked) {
+			trips |= 1 << a
 		}
 	}
 	need := handledByFacts &^ (1 << q.Action)
-	gotMissing, gotDenied, gotReports, err := w.Lacks(need, q)
-	if err != nil {
-		t.Fatal(err)
+	all := Lack{Missing: missing & need, Denied: denied & need, Trips: trips & need}
+	if all.Missing == 0 {
+		all.Reported = reports & need
 	}
-	wantReports := reports & need
-	if missing&need != 0 {
-		wantReports = 0
+	if got, err := w.Lacks(need, q); err != nil || got != all {
+		t.Fatalf("%+v: of %v lacks %v (%v), want %v\n%v", q, need, got, err, all, set.Rules)
 	}
-	if gotMissing != missing&need || gotDenied != denied&need || gotReports != wantReports {
-		t.Fatalf("%+v: of %v missing %v, denied %v and reported %v, want %v, %v and %v\n%v", q, need, gotMissing, gotDenied, gotReports, missing&need, denied&need, wantReports, set.Rules)
-	}
-	wantMissing, wantDenied := need, need
-	wantReports = 0
+	some := Lack{Missing: need, Denied: need, Trips: trips & need}
 	if missing&need != need { // one is allowed
-		wantMissing, wantDenied = 0, 0
+		some = Lack{}
 		if need&^missing&^reports == 0 { // and none without a report
-			wantReports = need
+			some.Reported = need
 		}
 	} else if denied&need != need { // one is asked
-		wantDenied = 0
+		some.Denied, some.Trips = 0, 0
 	}
-	gotMissing, gotDenied, gotReports, err = w.Lacks(need|needAny, q)
-	if err != nil {
-		t.Fatal(err)
+	if got, err := w.Lacks(need|needAny, q); err != nil || got != some {
+		t.Fatalf("%+v: of any of %v lacks %v (%v), want %v\n%v", q, need, got, err, some, set.Rules)
 	}
-	if gotMissing != wantMissing || gotDenied != wantDenied || gotReports != wantReports {
-		t.Fatalf("%+v: of any of %v missing %v, denied %v and reported %v, want %v, %v and %v\n%v", q, need, gotMissing, gotDenied, gotReports, wantMissing, wantDenied, wantReports, set.Rules)
-	}
-	return want, reported, wantReports != 0
+	return want, one.Reported != 0, some.Reported != 0
 }

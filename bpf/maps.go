@@ -100,7 +100,8 @@ func (s *store) workload(id uint32) (*workload, error) {
 
 // Install makes words, a verified table, the plan of workload id: it fills an
 // unused part of the arena and flips one word. Verdicts in progress finish on
-// the old plan. On an error nothing changes.
+// the old plan. A workload that is locked down stays so, whatever the mode: the kernel may
+// have done it just now, and SetMode alone ends it. On an error nothing changes.
 func (s *store) Install(id uint32, words []uint64, mode abi.Mode) (generation uint32, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -149,24 +150,25 @@ func (s *store) Install(id uint32, words []uint64, mode abi.Mode) (generation ui
 //   - to lockdown: the mode first. The old plan locked down denies what is
 //     handled, as does the new one (an action that only one of them handles is
 //     judged as under the old plan);
-//   - to enforce: the plan first. The new plan in the old mode, audit or
-//     lockdown, decides as the old plan in it did.
+//   - to enforce: the plan first. The new plan in audit denies nothing, as the
+//     old plan in it did not.
 //
-// Where the mode stays, one store is all.
+// Where the mode stays, one store is all. A mode is exchanged for the one that it was:
+// a lockdown by the kernel meanwhile stays.
 func (s *store) flip(w *workload, plan uint64, mode abi.Mode) error {
 	if err := fault.At("bpf.plan-store"); err != nil {
 		return fmt.Errorf("plan: %w", err)
 	}
 	old, was := atomic.LoadUint64(&w.plan), atomic.LoadUint32(&w.mode)
 	setPlan := func(plan uint64) func() { return func() { atomic.StoreUint64(&w.plan, plan) } }
-	setMode := func(mode uint32) func() { return func() { atomic.StoreUint32(&w.mode, mode) } }
-	first, undo, second := setMode(uint32(mode)), setMode(was), setPlan(plan)
+	setMode := func(from, to uint32) func() { return func() { atomic.CompareAndSwapUint32(&w.mode, from, to) } }
+	first, undo, second := setMode(was, uint32(mode)), setMode(uint32(mode), was), setPlan(plan)
 	switch {
-	case was == uint32(mode):
+	case was == uint32(mode), was == uint32(abi.Lockdown):
 		second()
 		return nil
 	case mode == abi.Enforce:
-		first, undo, second = setPlan(plan), setPlan(old), setMode(uint32(mode))
+		first, undo, second = setPlan(plan), setPlan(old), setMode(was, uint32(mode))
 	}
 	first()
 	err := s.graceperiod()
@@ -227,6 +229,15 @@ func (s *store) SetMode(id uint32, mode abi.Mode) error {
 		atomic.AndUint32(&w.flags, ^uint32(workloadEnding))
 	}
 	return nil
+}
+
+// Mode returns the mode that verdicts of a workload are applied in: a tripwire changes it.
+func (s *store) Mode(id uint32) (abi.Mode, error) {
+	w, err := s.workload(id)
+	if err != nil {
+		return 0, err
+	}
+	return abi.Mode(atomic.LoadUint32(&w.mode)), nil
 }
 
 // SetEnding has no task of a workload make another, until it is undone, or the mode becomes

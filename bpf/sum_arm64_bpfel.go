@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "dbd1b73eb776cb143ff637907b7a4b082785389b7bc59d7844982ce844c0d7e3"
+const objectSum = "093f3f8f018086c887445e941ef6f634aa22cd8e6ebb870ae5877dc84f802260"

@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "10e217a3d3e94aaf62a3cc75642e32804a996b0fdecaf93e62d3a04f07d56e3d"
+const objectSum = "cb22da69e1b2e54a9af0c9ade8b1b6da206bbb8f69042b5132ca1b13df0e5c13"

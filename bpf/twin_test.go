@@ -202,10 +202,12 @@ func TestTablesAreTwins(t *testing.T) {
 			return strconv.Itoa(2 * int(abi.NumKinds))
 		case "(3 * NUM_KINDS)":
 			return strconv.Itoa(3 * int(abi.NumKinds))
+		case "(4 * NUM_KINDS)":
+			return strconv.Itoa(4 * int(abi.NumKinds))
 		}
 		return s
 	}
-	words := map[string]int{"ROW_GRANTED": abi.RowGranted, "ROW_ASKED": abi.RowAsked, "ROW_REPORTED": abi.RowReported, "ROW_WORDS": abi.RowWords,
+	words := map[string]int{"ROW_GRANTED": abi.RowGranted, "ROW_ASKED": abi.RowAsked, "ROW_REPORTED": abi.RowReported, "ROW_TRIPS": abi.RowTrips, "ROW_WORDS": abi.RowWords,
 		"SUM_ALL": abi.SumAll, "SUM_ANY": abi.SumAny, "SUM_WORDS": abi.SumWords}
 	for name, value := range constants(t, "kern/decide.h") {
 		if !strings.HasPrefix(name, "ROW_") && !strings.HasPrefix(name, "SUM_") {

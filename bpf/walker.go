@@ -31,7 +31,9 @@ type walkInput struct {
 	gains, walked              uint32
 	xattrLen                   uint32
 	guarded, destGuarded       uint32
-	need, missing, denied      uint64
+	need                       uint64
+	missing, denied, trips     uint64
+	reported                   uint64
 	number                     [abi.MaxDims]int64
 	path, dest, exe, parent    inputPath
 	xattr                      [256]byte
@@ -110,28 +112,35 @@ func (w *Walker) Place(words []uint64) error {
 
 // Decide answers a request as the hooks would.
 func (w *Walker) Decide(r abi.Request) (abi.Verdict, error) {
-	v, _, err := w.Answer(r)
-	return v, err
+	l, err := w.Lacks(abi.MaskOf(r.Action), r)
+	return l.Verdict(), err
 }
 
-// Answer also tells whether what is allowed is reported.
-func (w *Walker) Answer(r abi.Request) (v abi.Verdict, reported bool, err error) {
-	missing, denied, report, err := w.Lacks(abi.MaskOf(r.Action), r)
+// Lack is what of some actions at once is not allowed.
+type Lack struct {
+	// Denied are those of Missing that are denied, rather than asked of the agent, and
+	// Trips those of them whose denial trips a wire.
+	Missing, Denied, Trips abi.ActionMask
+	// Reported are, where nothing is missing, those that are reported.
+	Reported abi.ActionMask
+}
+
+// Verdict is that on one action.
+func (l Lack) Verdict() abi.Verdict {
 	switch {
-	case err != nil || denied != 0:
-		return abi.Deny, report != 0, err
-	case missing != 0:
-		return abi.Ask, report != 0, nil
+	case l.Denied != 0:
+		return abi.Deny
+	case l.Missing != 0:
+		return abi.Ask
 	}
-	return abi.Allow, report != 0, nil
+	return abi.Allow
 }
 
-// Lacks asks for several actions at once, as the hooks do: it returns those
-// that are not allowed, and of these those that are denied, rather than asked
-// of the agent. Where nothing is missing it returns those that are reported.
-func (w *Walker) Lacks(need abi.ActionMask, r abi.Request) (missing, denied, reported abi.ActionMask, err error) {
+// Lacks asks for several actions at once, as the hooks do.
+func (w *Walker) Lacks(need abi.ActionMask, r abi.Request) (Lack, error) {
+	l := Lack{Missing: need, Denied: need}
 	if len(r.Xattr) >= len(w.in.xattr) {
-		return need, need, 0, fmt.Errorf("walker: name of an extended attribute of %d bytes", len(r.Xattr))
+		return l, fmt.Errorf("walker: name of an extended attribute of %d bytes", len(r.Xattr))
 	}
 	w.in.kind, w.in.repeat, w.in.need = uint32(r.Kind), 0, uint64(need)
 	for _, f := range abi.EachFact() {
@@ -140,17 +149,14 @@ func (w *Walker) Lacks(need abi.ActionMask, r abi.Request) (missing, denied, rep
 		}
 	}
 	w.in.xattrLen = uint32(copy(w.in.xattr[:], r.Xattr))
-	err = errors.Join(w.in.path.set(r.Path), w.in.dest.set(r.Dest), w.in.exe.set(r.Exe), w.in.parent.set(r.Parent))
+	err := errors.Join(w.in.path.set(r.Path), w.in.dest.set(r.Dest), w.in.exe.set(r.Exe), w.in.parent.set(r.Parent))
 	if err == nil {
 		err = w.run("walker_match")
 	}
 	if err != nil {
-		return need, need, 0, err
+		return l, err
 	}
-	if w.in.missing == 0 {
-		return 0, 0, abi.ActionMask(w.in.denied), nil
-	}
-	return abi.ActionMask(w.in.missing), abi.ActionMask(w.in.denied), 0, nil
+	return Lack{abi.ActionMask(w.in.missing), abi.ActionMask(w.in.denied), abi.ActionMask(w.in.trips), abi.ActionMask(w.in.reported)}, nil
 }
 
 // Moved is what the rules of moves say.

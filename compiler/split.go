@@ -48,7 +48,7 @@ func cutOne(p *rule.Policy, list []lowered) []rule.Rule {
 
 // rule is one of its policy, which holds under a condition.
 func (f *lowered) rule(p *rule.Policy, cond rule.Cond) rule.Rule {
-	return rule.Rule{Policy: f.policy, Effect: p.Effect, Audited: p.Audited(), Actions: f.actions, Cond: cond}
+	return rule.Rule{Policy: f.policy, Effect: p.Effect, Audited: p.Audited(), Trips: p.Respond() != "", Actions: f.actions, Cond: cond}
 }
 
 // split cuts a formula into alternatives of which any one suffices. Many small

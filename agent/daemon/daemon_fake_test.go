@@ -120,7 +120,9 @@ func (k *fakeSet) Install(id uint32, words []uint64, mode abi.Mode) (uint32, err
 	w := k.of(id)
 	k.tables[id] = slices.Clone(words)
 	w.Generation++
-	w.Mode = mode
+	if w.Mode != abi.Lockdown { // as the kernel side does
+		w.Mode = mode
+	}
 	return w.Generation, nil
 }
 
@@ -129,6 +131,12 @@ func (k *fakeSet) SetMode(id uint32, mode abi.Mode) error {
 	defer k.mu.Unlock()
 	k.of(id).Mode = mode
 	return nil
+}
+
+func (k *fakeSet) Mode(id uint32) (abi.Mode, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.of(id).Mode, nil
 }
 
 func (k *fakeSet) Confine(group uint64, id uint32) error {

@@ -320,7 +320,10 @@ func (k *keeper) commitOne(s *staged, start bool) error {
 	if changed {
 		err = k.install(w, s.plan, s.mode)
 	} else {
-		err = k.settle(w, s)
+		k.settle(w, s)
+	}
+	if err == nil {
+		s.mode, err = k.follow(w, s.mode)
 	}
 	if err == nil {
 		err = k.kernel.Grant(w.id, s.declared.Grants)
@@ -346,16 +349,22 @@ func (k *keeper) commitOne(s *staged, start bool) error {
 }
 
 // settle applies what is left to apply where the plan stays.
-func (k *keeper) settle(w *workload, s *staged) error {
+func (k *keeper) settle(w *workload, s *staged) {
 	k.all.mu.Lock()
+	defer k.all.mu.Unlock()
 	if w.plan != s.plan {
 		w.installations = map[uint32]*installation{w.generation: newInstallation(w.name, s.plan)}
 	}
-	k.all.mu.Unlock()
-	if w.mode == s.mode {
-		return nil
+}
+
+// follow makes a mode that of a workload, and returns the one that it has then: one that
+// the kernel locked down, which nobody asks to end, stays so.
+func (k *keeper) follow(w *workload, mode abi.Mode) (abi.Mode, error) {
+	now, err := k.kernel.Mode(w.id)
+	if err != nil || now == mode || now == abi.Lockdown && w.mode != now {
+		return now, err
 	}
-	return k.kernel.SetMode(w.id, s.mode)
+	return mode, k.kernel.SetMode(w.id, mode)
 }
 
 // claimed returns the workload of a change, with its root registered.

@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/stockade-dev/stockade/agent/api"
@@ -62,9 +61,8 @@ func ControlSocket(name string) (socket string, ok bool) {
 
 // control answers for a run that has a set of its own, as an agent does for its workloads.
 type control struct {
-	s    *session
-	own  host.Enforcer
-	mode atomic.Uint32
+	s   *session
+	own host.Enforcer
 	// tripping are responses to denials that go on.
 	tripping sync.WaitGroup
 	desk     respond.Desk
@@ -74,7 +72,6 @@ type control struct {
 
 func newControl(s *session, own host.Enforcer) *control {
 	c := &control{s: s, own: own, started: time.Now(), desk: respond.Desk{Custody: respond.NewCustody(host.This.Lasting, host.This.Key)}}
-	c.mode.Store(uint32(s.cfg.Mode))
 	return c
 }
 
@@ -130,8 +127,12 @@ func (c *control) Status() (api.Status, error) {
 	if err != nil {
 		return api.Status{}, err
 	}
+	mode, err := c.own.Mode(workloadID)
+	if err != nil {
+		return api.Status{}, err
+	}
 	cfg := c.s.cfg
-	w := api.Workload{Name: cfg.Name, Mode: abi.Mode(c.mode.Load()).String(), Generation: c.s.generation, Digest: "sha256:" + cfg.Plan.Digest, Origin: "run",
+	w := api.Workload{Name: cfg.Name, Mode: mode.String(), Generation: c.s.generation, Digest: "sha256:" + cfg.Plan.Digest, Origin: "run",
 		Principal: cfg.Plan.Principal, Labels: cfg.Labels, Cgroups: []string{path.Join(cgroup.Parent, cfg.Name)}, Tasks: len(marked),
 		Allowed: counters.Allowed, Denied: counters.Denied, Dropped: counters.Dropped, Withheld: counters.Withheld}
 	w.Frozen, _ = c.s.group.Frozen() // it may be gone
@@ -190,9 +191,6 @@ func (c *control) setMode(mode abi.Mode) error {
 	err := c.own.SetMode(workloadID, mode)
 	if err == nil && mode != abi.Lockdown {
 		c.s.watch.wires.Rearm(c.s.cfg.Name)
-	}
-	if err == nil {
-		c.mode.Store(uint32(mode))
 	}
 	return err
 }

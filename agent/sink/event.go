@@ -49,8 +49,12 @@ func (e *Event) text() string {
 	if e.Mode == abi.Audit {
 		word = "would deny"
 	}
-	return fmt.Sprintf("%s %s %s by %s: %s",
+	text := fmt.Sprintf("%s %s %s by %s: %s",
 		e.Wall.Format("15:04:05.000"), word, e.what(), e.who(), e.why())
+	if e.Trips {
+		text += ": LOCKED DOWN by it"
+	}
+	return text
 }
 
 // what renders the actions and the paths.

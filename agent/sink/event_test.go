@@ -40,6 +40,8 @@ func TestLineNamesWhatWasDeniedAndWhy(t *testing.T) {
 			`denied read /home/u/.ssh/id_rsa by /usr/bin/cat[1234]: policy no-secrets ("keys stay")`},
 		{"policy without reason", func(d *Event) { d.Policies[0].Reason = "" },
 			`denied read /home/u/.ssh/id_rsa by /usr/bin/cat[1234]: policy no-secrets`},
+		{"a tripwire", func(d *Event) { d.Trips = true },
+			`denied read /home/u/.ssh/id_rsa by /usr/bin/cat[1234]: policy no-secrets ("keys stay"): LOCKED DOWN by it`},
 		{"two policies", func(d *Event) { d.Policies = append(d.Policies, Policy{ID: "p 2"}) },
 			`denied read /home/u/.ssh/id_rsa by /usr/bin/cat[1234]: policies no-secrets ("keys stay"), "p 2"`},
 		{"no policy", func(d *Event) { d.Policies = nil },

@@ -52,6 +52,7 @@ type eventJSON struct {
 	Capability   string   `json:"capability,omitempty"`
 	SocketKind   string   `json:"socket_kind,omitempty"`
 	Policies     []Policy `json:"policies"`
+	LockedDown   bool     `json:"locked_down,omitempty"` // by this denial, in the kernel
 	Generation   uint32   `json:"generation"`
 	PolicyDigest string   `json:"policy_digest"`
 }
@@ -68,7 +69,7 @@ func (e *Event) JSON() string {
 		PID: e.PID, TID: e.TID, UID: e.UID, GID: e.GID,
 		Comm: e.Comm, CommB64: raw(e.Comm),
 		Cgroup: e.Cgroup, Inode: e.Inode, Device: device(e.Device),
-		Reason: e.reason(), Boundary: e.boundary(), Policies: e.Policies,
+		Reason: e.reason(), Boundary: e.boundary(), Policies: e.Policies, LockedDown: e.Trips,
 		Generation: e.Generation, PolicyDigest: "sha256:" + e.Digest,
 	}
 	switch e.Boundary {

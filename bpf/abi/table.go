@@ -2,7 +2,7 @@ package abi
 
 // TableMagic is the first word of every table: "STKDTBL" and the format's
 // version. docs/table-format.md specifies the words.
-const TableMagic = 0x04_4c_42_54_44_4b_54_53
+const TableMagic = 0x05_4c_42_54_44_4b_54_53
 
 // MaxKinds and MaxDims are for how many kinds and dimensions a table's header has
 // room.
@@ -42,13 +42,14 @@ var HdrNames = map[string]int{"MAGIC": HdrMagic, "SIZE": HdrSize, "SEED": HdrSee
 	"DATA": HdrData, "EXE": HdrExe, "GAINS": HdrGains, "ENFORCED": HdrEnforced, "KINDS": HdrKinds, "DIMS": HdrDims}
 
 // Words of a row: for each kind, the actions that are allowed, and reported
-// nowhere; those that are asked; those that are allowed and reported. Twin: ROW_*
-// in bpf/kern/decide.h.
+// nowhere; those that are asked; those that are allowed and reported; those whose
+// denial trips a wire. Twin: ROW_* in bpf/kern/decide.h.
 const (
 	RowGranted  = 0
 	RowAsked    = int(NumKinds)
 	RowReported = 2 * int(NumKinds)
-	RowWords    = 3 * int(NumKinds)
+	RowTrips    = 3 * int(NumKinds)
+	RowWords    = 4 * int(NumKinds)
 )
 
 // Words of a sum, of a subtree row and in a decision node: for each kind, the

@@ -183,5 +183,6 @@ struct event {
 	u64 automaton; /* whose exe_class and parent_class are; 0: not classified */
 	u32 euid, egid;
 	u16 exe_class, parent_class;
-	u32 pad;
+	u8 trips; /* it locked the workload down */
+	u8 pad[3];
 };

@@ -17,7 +17,8 @@
 #define ROW_GRANTED 0
 #define ROW_ASKED NUM_KINDS
 #define ROW_REPORTED (2 * NUM_KINDS)
-#define ROW_WORDS (3 * NUM_KINDS)
+#define ROW_TRIPS (3 * NUM_KINDS)
+#define ROW_WORDS (4 * NUM_KINDS)
 #define SUM_ALL 0
 #define SUM_ANY NUM_KINDS
 #define SUM_WORDS (2 * NUM_KINDS)
@@ -148,8 +149,8 @@ static __always_inline void ask(const u64 *t, struct scratch *s, u64 plan, u32 c
 }
 
 /* short_of returns the actions of need that the row at a word does not allow; what of
- * these it denies, rather than asks of the agent, it adds to s->denied. What a row
- * allows and reports it notes. */
+ * these it denies, rather than asks of the agent, it adds to s->denied, and what trips a
+ * wire to s->tripped. What a row allows and reports it notes. */
 static __always_inline u64 short_of(const u64 *t, struct scratch *s, u64 at, u64 need)
 {
 	u64 mask = arena_mask, granted = W(at + ROW_GRANTED), asked, reported, missing;
@@ -163,12 +164,13 @@ static __always_inline u64 short_of(const u64 *t, struct scratch *s, u64 at, u64
 		s->reported |= need & NEED_ANY ? missing : missing & reported;
 		return 0;
 	}
-	if (need & NEED_ANY) {
-		s->denied |= asked & need ? 0 : missing;
-		return missing;
+	if (!(need & NEED_ANY)) {
+		missing &= ~(granted | reported);
+		s->denied |= missing & ~asked;
+	} else if (!(asked & need)) {
+		s->denied |= missing;
 	}
-	missing &= ~(granted | reported);
-	s->denied |= missing & ~asked;
+	s->tripped |= s->denied & missing & W(at + ROW_TRIPS);
 	return missing;
 }
 

@@ -12,7 +12,7 @@ struct denial {
 	u64 missing;
 	struct inode *inode; /* or NULL */
 	u32 workload;
-	u8 kind : 3, has_dest : 1, late : 1; /* small: all stacks of a call chain together have 512 bytes */
+	u8 kind : 3, has_dest : 1, late : 1, trips : 1; /* small: all stacks of a call chain together have 512 bytes */
 	u8 reason;
 	u8 mode;
 	u8 boundary;
@@ -107,6 +107,7 @@ static __always_inline void fill(struct event *ev, const struct denial *d, struc
 	ev->reason = d->reason;
 	ev->mode = mode_of(d);
 	ev->boundary = d->boundary;
+	ev->trips = d->trips;
 	ev->hold = d->reason == REASON_BOUNDARY ? 0 : d->hold;
 	ev->inode = 0;
 	ev->device = d->boundary == BOUNDARY_CAPABILITY || d->boundary == BOUNDARY_NETWORK ? d->hold : 0;
@@ -177,6 +178,8 @@ __noinline int emit(const struct denial *d, struct scratch *s, const struct work
 		if (d->reason != REASON_HELD) {
 			number_event(d->workload);
 			count_dropped(d->workload);
+			if (d->trips)
+				trip(d->workload);
 		}
 		return -1;
 	}

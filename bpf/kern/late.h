@@ -51,6 +51,16 @@ static __always_inline u64 number_event(u32 w)
 	return seq ? __sync_fetch_and_add(seq, 1) + 1 : 0;
 }
 
+/* trip locks a workload down: whatever it does next is denied. It takes effect with the
+ * denial, whether or not there is room for its event. */
+static __always_inline void trip(u32 w)
+{
+	struct workload *wl = workload_of(w);
+
+	if (wl)
+		wl->mode = MODE_LOCKDOWN;
+}
+
 /* publish sends a denial's event. */
 static __always_inline int publish(u32 w, struct kept *k)
 {
@@ -58,6 +68,8 @@ static __always_inline int publish(u32 w, struct kept *k)
 	long err = -1;
 
 	k->event.seq = number_event(w);
+	if (k->event.trips)
+		trip(w);
 	if (size <= EVENT_BYTES && !share_lacks(w, size, false))
 		err = bpf_ringbuf_output(&events, k->bytes, size, 0);
 	if (err)

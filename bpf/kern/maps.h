@@ -189,6 +189,7 @@ struct scratch {
 	struct move move;
 	u64 reported;		 /* actions that are allowed, and that policies in audit would deny */
 	u64 denied;		 /* of those that are not allowed, what is not asked of the agent either */
+	u64 tripped;		 /* of these, those whose denial trips a wire */
 	struct { /* what resolve is asked, and where it is */
 		u64 plan, need;
 		u32 class, rows, kind, view, upto;

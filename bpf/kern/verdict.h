@@ -25,6 +25,7 @@ static __always_inline struct scratch *claim(u32 w)
 			s->facts.xattr_len = 0;
 			s->facts.before = 0;
 			s->reported = 0;
+			s->tripped = 0;
 			return s;
 		}
 	}
@@ -283,6 +284,8 @@ static __always_inline int conclude(struct decision *c, int err)
 		c->d.reason = REASON_POLICY;
 		err = -EACCES; /* which audit lifts */
 	}
+	/* One that is not denied by policy, or is asked about, trips nothing. */
+	c->d.trips = err && c->s->tripped && c->d.mode == MODE_ENFORCE && c->d.reason == REASON_POLICY;
 	if (err)
 		err = deny(&c->d, c->s, c->wl, err);
 	else

@@ -28,7 +28,7 @@ struct input {
 	u32 xattr_len;
 	u32 guarded, dest_guarded; /* are they places that policy sets apart, for need? */
 	u64 need;
-	u64 missing, denied; /* see short_of; denied has what is reported if nothing is missing */
+	u64 missing, denied, trips, reported; /* see short_of */
 	s64 number[MAX_DIMS];	   /* facts, as in struct facts */
 	struct input_path path, dest, exe, parent;
 	char xattr[256];
@@ -108,7 +108,9 @@ static __always_inline int match_input(struct input *in, struct scratch *s)
 	s->denied = 0;
 	lack = lacks(t, s, in->plan, s->old.class, in->dest.n == NO_PATH ? kind : kind | MOVING, in->need);
 	in->missing = lack;
-	in->denied = lack ? s->denied : s->reported; /* Lacks in bpf/walker.go tells them apart */
+	in->denied = s->denied;
+	in->trips = s->tripped;
+	in->reported = lack ? 0 : s->reported;
 	in->status = 1;
 	if (in->dest.n == NO_PATH || match(s, in->plan, true))
 		return 0;

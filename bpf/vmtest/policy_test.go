@@ -70,7 +70,7 @@ func base(exe string) string {
 
 // compile makes a plan of policies, with "@" replaced by dir.
 func compile(exe, dir string, policies ...string) (*compiler.Plan, error) {
-	text := base(exe) + strings.NewReplacer("@mode(", "@mode(", "@", dir).Replace(strings.Join(policies, "\n"))
+	text := base(exe) + strings.NewReplacer("@mode(", "@mode(", "@respond(", "@respond(", "@", dir).Replace(strings.Join(policies, "\n"))
 	return compiler.Compile(compiler.Input{
 		Sources:   []compiler.Source{{Name: "test.cedar", Text: []byte(text)}},
 		Principal: `User::"tester"`,

@@ -23,6 +23,7 @@ type denial struct {
 	mode    abi.Mode
 	exe     string // "" is the probe itself
 	status  abi.PathStatus
+	trips   bool
 }
 
 // trial is one operation. The probe's arguments may hold "@".
@@ -242,6 +243,7 @@ func (s *stage) compare(e abi.Event, want denial, pid int) {
 	check("destination", e.Dest, s.at(want.dest))
 	check("kind", e.Kind, kind)
 	check("mode", e.Mode, want.mode)
+	check("tripping", e.Trips, want.trips)
 	check("reason", e.Reason, want.reason)
 	check("status", e.PathStatus, want.status)
 	check("executable", e.Exe, s.at(exe))

@@ -324,7 +324,7 @@ func TestCompletionNamesVerbsAndFlags(t *testing.T) {
 
 func TestVersionNamesFormats(t *testing.T) {
 	code, out, errs := call("", "version")
-	for _, want := range []string{"stockade ", "commit ", "go1.", "format 4", "enforced: open,read"} {
+	for _, want := range []string{"stockade ", "commit ", "go1.", "format 5", "enforced: open,read"} {
 		if code != 0 || !strings.Contains(out, want) {
 			t.Errorf("exit %d, %s: no %q in\n%s", code, errs, want, out)
 		}

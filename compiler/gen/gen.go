@@ -23,7 +23,8 @@ type Options struct {
 	// Themes are what conditions are about besides the principal and the
 	// resource's path; nil means a few of all themes.
 	Themes []Theme
-	// Audits puts policies in audit in half of the cases.
+	// Audits puts policies in audit in half of the cases, and says of some forbids in
+	// half of the cases how to respond to what they deny.
 	Audits bool
 }
 
@@ -76,6 +77,7 @@ func New(seed uint64, o Options) *Case {
 		c.Set = append(c.Set, g.policy(i))
 	}
 	if o.Audits {
+		c.wire(seed)
 		c.audit(seed)
 	}
 	c.Write()
@@ -97,6 +99,21 @@ func (c *Case) audit(seed uint64) {
 		c.Set[i].Audit = draw == 0 || draw < 3 && c.Set[i].Effect == "forbid" // what these would deny is reported
 	}
 }
+
+// wire says of forbids how to respond, likewise.
+func (c *Case) wire(seed uint64) {
+	r := rand.New(rand.NewPCG(seed, 0x317e))
+	if r.IntN(2) == 0 {
+		return
+	}
+	for i := range c.Set {
+		if draw := r.IntN(5); draw < len(responses) && c.Set[i].Effect == "forbid" {
+			c.Set[i].Respond = responses[draw]
+		}
+	}
+}
+
+var responses = [...]string{"lockdown", "freeze", "kill"}
 
 func orElse(n, otherwise int) int {
 	if n == 0 {

@@ -48,34 +48,43 @@ func (r *Reader) high(i int) int { return int(r.word(i) >> 32) }
 // packed reads number i of those that stand four a word from at on.
 func (r *Reader) packed(at, i int) int { return int(r.word(at+i/4) >> (i % 4 * 16) & 0xffff) }
 
-// Answer decides one request, and says whether what is allowed is reported. The
-// error says how the walk left the table or did not end.
-func (r *Reader) Answer(q abi.Request) (v abi.Verdict, reported bool, err error) {
+// Answer is what a table says of one request.
+type Answer struct {
+	Verdict abi.Verdict
+	// Reported: what is allowed is reported. Tripped: what is denied trips a wire.
+	Reported, Tripped bool
+}
+
+// Answer decides one request. The error says how the walk left the table or did not
+// end.
+func (r *Reader) Answer(q abi.Request) (Answer, error) {
 	r.failure = nil
 	class, _ := r.find(q.Path)
 	rows := r.high(4)
 	for step := 0; class >= rows && r.failure == nil; step++ {
 		if step == int(abi.NumDims) {
-			return abi.Deny, false, fmt.Errorf("more than %d decision nodes one after the other", step)
+			return Answer{}, fmt.Errorf("more than %d decision nodes one after the other", step)
 		}
 		class = r.decide(class-rows, &q)
 	}
 	kinds := r.low(23)
-	row := r.low(4) + class*3*kinds + int(q.Kind)
+	row := r.low(4) + class*4*kinds + int(q.Kind)
 	says := func(word int) bool { return r.word(word)>>q.Action&1 == 1 }
-	granted, asked, reported := says(row), says(row+kinds), says(row+2*kinds)
+	granted, asked, reported, trips := says(row), says(row+kinds), says(row+2*kinds), says(row+3*kinds)
 	switch {
 	case r.failure != nil:
-		return abi.Deny, false, r.failure
+		return Answer{}, r.failure
 	case reported:
 		r.seen["row: allowed and reported"]++
-		return abi.Allow, true, nil
+		return Answer{Verdict: abi.Allow, Reported: true}, nil
 	case granted:
-		return abi.Allow, false, nil
+		return Answer{Verdict: abi.Allow}, nil
 	case asked:
-		return abi.Ask, false, nil
+		return Answer{Verdict: abi.Ask}, nil
+	case trips:
+		r.seen["row: denied and tripped"]++
 	}
-	return abi.Deny, false, nil
+	return Answer{Verdict: abi.Deny, Tripped: trips}, nil
 }
 
 // find returns the class of a path, and its subtree row or -1.

@@ -83,7 +83,9 @@ type Policy struct {
 	// ID is the @id annotation, if any.
 	ID string
 	// Audit puts the policy in audit.
-	Audit                       bool
+	Audit bool
+	// Respond is how what the policy denies is responded to, if at all.
+	Respond                     string
 	Effect                      string
 	Principal, Action, Resource string
 	Clauses                     []Clause
@@ -107,6 +109,9 @@ func (p Policy) String() string {
 	var b strings.Builder
 	if p.ID != "" {
 		fmt.Fprintf(&b, "@id(%s)\n", quote(p.ID))
+	}
+	if p.Respond != "" {
+		fmt.Fprintf(&b, "@respond(%q)\n", p.Respond)
 	}
 	if p.Audit {
 		b.WriteString("@mode(\"audit\")\n")

@@ -92,6 +92,7 @@ func (s *shrinker) policies() {
 			func(p *Policy) { p.Resource = "resource" },
 			func(p *Policy) { p.ID = "" },
 			func(p *Policy) { p.Audit = false },
+			func(p *Policy) { p.Respond = "" },
 		} {
 			before := s.best.Set[i].String()
 			trial := s.best.Set[i]

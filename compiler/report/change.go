@@ -55,6 +55,9 @@ func past(a table.Answer) string {
 	if a.Reported {
 		word += " and reported by policies in audit"
 	}
+	if a.Tripped {
+		word += " and responded to"
+	}
 	return word
 }
 

@@ -14,6 +14,8 @@ type changeJSON struct {
 	New     string              `json:"new"`
 	Was     bool                `json:"old_reported,omitempty"`
 	Is      bool                `json:"new_reported,omitempty"`
+	Tripped bool                `json:"old_responded,omitempty"`
+	Trips   bool                `json:"new_responded,omitempty"`
 	Actions map[string][]string `json:"actions"`
 	Places  []placeJSON         `json:"places"`
 	Globs   []map[string]string `json:"globs,omitempty"`
@@ -43,7 +45,7 @@ func ChangesJSON(w io.Writer, changes []compiler.Change, open bool) error {
 func changesJSON(changes []compiler.Change) []changeJSON {
 	list := make([]changeJSON, len(changes))
 	for i, c := range changes {
-		x := changeJSON{Old: c.Old.Verdict.String(), New: c.New.Verdict.String(), Was: c.Old.Reported, Is: c.New.Reported, Actions: map[string][]string{}}
+		x := changeJSON{Old: c.Old.Verdict.String(), New: c.New.Verdict.String(), Was: c.Old.Reported, Is: c.New.Reported, Tripped: c.Old.Tripped, Trips: c.New.Tripped, Actions: map[string][]string{}}
 		for _, g := range c.Globs {
 			x.Globs = append(x.Globs, map[string]string{"pattern": g.Pattern, "path": g.Path})
 		}

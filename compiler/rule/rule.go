@@ -67,6 +67,8 @@ type Rule struct {
 	// Audited says that the rule takes no part in verdicts: where the others
 	// allow and it would forbid, that is reported.
 	Audited bool
+	// Trips says that what it denies is responded to at once: a tripwire.
+	Trips bool
 	// Actions has bit N set for the action with code N.
 	Actions abi.ActionMask
 	// Cond holds where the policy is satisfied. Where evaluation of the
@@ -82,8 +84,11 @@ func (r Rule) String() string {
 
 // Does is the effect of the rule, with a word before it where it is audited.
 func (r Rule) Does() string {
-	if r.Audited {
+	switch {
+	case r.Audited:
 		return "audited " + r.Effect.String()
+	case r.Trips:
+		return "tripwire " + r.Effect.String()
 	}
 	return r.Effect.String()
 }

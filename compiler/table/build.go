@@ -76,14 +76,14 @@ func wandering(set *rule.Set) abi.ActionMask {
 
 // tally is what clauses that depend on dimensions say: the actions that some
 // permit or forbid is about, for certain or perhaps; audit is what forbids in
-// audit are about, certain or not.
+// audit are about, certain or not; trip is what tripwires forbid for certain.
 type tally struct {
-	permit, perhaps, forbid, maybe, audit abi.Masks
+	permit, perhaps, forbid, maybe, audit, trip abi.Masks
 }
 
 // plain is what the other clauses say.
 type plain struct {
-	permit, forbid, audit abi.Masks
+	permit, forbid, audit, trip abi.Masks
 }
 
 // verdict is a leaf of a verdict diagram. No request comes to a free one.
@@ -117,6 +117,7 @@ type builder struct {
 	permits [abi.NumKinds][abi.NumActions]int32
 	forbids [abi.NumKinds][abi.NumActions]int32
 	audits  [abi.NumKinds][abi.NumActions]int32
+	trips   [abi.NumKinds][abi.NumActions]int32 // of the forbids
 	// everywhere are the diagrams of the clauses that no path changes; local
 	// are the other clauses whose diagram is no constant here.
 	everywhere ref
@@ -218,15 +219,20 @@ func (b *builder) put(i int, k abi.Kind, now ref) {
 func constant(r ref) bool { return r == isTrue || r == isFalse }
 
 func (b *builder) count(i int, k abi.Kind, step int32) {
+	c := &b.clauses[i]
 	count := &b.permits[k]
-	switch c := &b.clauses[i]; {
+	switch {
 	case c.audited:
 		count = &b.audits[k]
 	case c.forbid:
 		count = &b.forbids[k]
 	}
-	for m := b.clauses[i].actions; m != 0; m &= m - 1 {
-		count[bits.TrailingZeros64(uint64(m))] += step
+	for m := c.actions; m != 0; m &= m - 1 {
+		a := bits.TrailingZeros64(uint64(m))
+		count[a] += step
+		if c.trips {
+			b.trips[k][a] += step
+		}
 	}
 }
 
@@ -245,6 +251,9 @@ func (b *builder) add(sum ref, i int) ref {
 				t.audit[k] |= actions
 			case v == rule.True && c.forbid:
 				t.forbid[k] |= actions
+				if c.trips {
+					t.trip[k] |= actions
+				}
 			case v == rule.True:
 				t.permit[k] |= actions
 			case v == rule.Unclear && c.forbid:
@@ -312,6 +321,9 @@ func (b *builder) plain() plain {
 			if b.audits[k][a] > 0 {
 				p.audit[k] |= 1 << a
 			}
+			if b.trips[k][a] > 0 {
+				p.trip[k] |= 1 << a
+			}
 		}
 		p.permit[k] &^= p.forbid[k] // a forbid settles it: fewer cases
 	}
@@ -328,6 +340,7 @@ func (b *builder) row(t *tally, p *plain) Row {
 		r.Allow[k] = allow
 		r.Ask[k] = (permit | t.perhaps[k]) &^ forbid &^ allow
 		r.Report[k] = allow & (p.audit[k] | t.audit[k])
+		r.Trip[k] = (p.trip[k] | t.trip[k]) & b.handled
 	}
 	return r
 }

@@ -166,12 +166,14 @@ type Answer struct {
 	Verdict abi.Verdict
 	// Reported says of an allowed request that policies in audit would deny it.
 	Reported bool
+	// Tripped says of a denied request that a policy says to respond to that.
+	Tripped bool
 }
 
 // Answer answers one request.
 func (t *Table) Answer(q abi.Request) Answer {
 	r := t.rowOf(&q)
-	return Answer{r.verdict(q), r.Report[q.Kind].Has(q.Action)}
+	return Answer{r.verdict(q), r.Report[q.Kind].Has(q.Action), r.Trip[q.Kind].Has(q.Action)}
 }
 
 // verdict is the answer of a row.

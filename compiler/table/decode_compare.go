@@ -45,7 +45,8 @@ func Compare(old, now *Table) ([]Difference, error) {
 }
 
 // answers are what a table can say of a request.
-var answers = [...]Answer{{Verdict: abi.Deny}, {Verdict: abi.Allow}, {Verdict: abi.Ask}, {abi.Allow, true}}
+var answers = [...]Answer{{Verdict: abi.Deny}, {Verdict: abi.Allow}, {Verdict: abi.Ask},
+	{Verdict: abi.Allow, Reported: true}, {Verdict: abi.Deny, Tripped: true}}
 
 const numAnswers = len(answers)
 
@@ -183,8 +184,8 @@ func change(a, b Row) delta {
 
 // answers lists the actions of each answer.
 func (r Row) answers(k abi.Kind) (m [numAnswers]abi.ActionMask) {
-	m[abi.Deny] = ^(r.Allow[k] | r.Ask[k])
-	m[abi.Allow], m[abi.Ask], m[numAnswers-1] = r.Allow[k]&^r.Report[k], r.Ask[k], r.Report[k]
+	m[abi.Deny] = ^(r.Allow[k] | r.Ask[k] | r.Trip[k])
+	m[abi.Allow], m[abi.Ask], m[numAnswers-2], m[numAnswers-1] = r.Allow[k]&^r.Report[k], r.Ask[k], r.Report[k], r.Trip[k]
 	return m
 }
 
@@ -362,7 +363,7 @@ func (c *comparer) aspects(r ref, k abi.Kind, a abi.Action) []aspect {
 }
 
 // compareDifferences puts what is newly allowed first, then by place; what is
-// only newly reported, or no longer, comes last.
+// only newly reported or responded to, or no longer, comes last.
 func compareDifferences(a, b Difference) int {
 	rank := func(d Difference) int {
 		switch {

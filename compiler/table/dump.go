@@ -166,6 +166,9 @@ func (r *Row) text(k abi.Kind) string {
 	if r.Report[k] != 0 {
 		s += " report=" + r.Report[k].String()
 	}
+	if r.Trip[k] != 0 {
+		s += " trip=" + r.Trip[k].String()
+	}
 	return s
 }
 

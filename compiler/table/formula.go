@@ -142,10 +142,10 @@ func (f *formula) key(b *strings.Builder) {
 
 // clause is a rule, or several that are as good as one.
 type clause struct {
-	policies        []int
-	forbid, audited bool
-	actions         abi.ActionMask
-	formula         formula
+	policies               []int
+	forbid, audited, trips bool
+	actions                abi.ActionMask
+	formula                formula
 }
 
 // clauses parses all rules and merges those that differ by one language only:
@@ -153,7 +153,7 @@ type clause struct {
 func clauses(rules []rule.Rule) []clause {
 	list := make([]clause, len(rules))
 	for i, r := range rules {
-		list[i] = clause{[]int{r.Policy}, r.Effect == rule.Forbid, r.Audited, r.Actions, parse(r.Cond)}
+		list[i] = clause{[]int{r.Policy}, r.Effect == rule.Forbid, r.Audited, r.Trips && r.Effect == rule.Forbid && !r.Audited, r.Actions, parse(r.Cond)}
 	}
 	for _, field := range rule.Texts() {
 		list = mergeBy(field, list)
@@ -178,7 +178,7 @@ func mergeBy(field rule.Field, list []clause) []clause {
 		language := conjuncts[mine].language
 		conjuncts[mine].language = pattern.Or()
 		var key strings.Builder
-		fmt.Fprint(&key, c.forbid, c.audited, uint64(c.actions))
+		fmt.Fprint(&key, c.forbid, c.audited, c.trips, uint64(c.actions))
 		for i := range conjuncts {
 			conjuncts[i].key(&key)
 		}

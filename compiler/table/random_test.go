@@ -2,6 +2,7 @@ package table
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strings"
 
 	"github.com/stockade-dev/stockade/bpf/abi"
@@ -65,7 +66,7 @@ func randomSet(r *rand.Rand, handled abi.ActionMask) *rule.Set {
 	s := &rule.Set{}
 	for i := range 1 + r.IntN(8) {
 		s.Rules = append(s.Rules, rule.Rule{Policy: i, Effect: rule.Effect(r.IntN(4) / 3),
-			Actions: abi.ActionMask(r.Uint32()) & handled, Cond: randomCond(r, 3), Audited: r.IntN(4) == 0})
+			Actions: abi.ActionMask(r.Uint32()) & handled, Cond: randomCond(r, 3), Audited: r.IntN(4) == 0, Trips: r.IntN(3) == 0})
 	}
 	return s
 }
@@ -88,10 +89,14 @@ func randomDest(r *rand.Rand) string {
 // hangs on the unknown is asked; what is audited does not count.
 func decide(s *rule.Set, q abi.Request) abi.Verdict { return decideBy(s, q, false) }
 
-// answer is decide, with whether policies in audit would not allow what is.
+// answer is decide, with whether policies in audit would not allow what is, and whether
+// a tripwire denies what is not.
 func answer(s *rule.Set, q abi.Request) Answer {
 	v := decide(s, q)
-	return Answer{v, v == abi.Allow && decideBy(s, q, true) != abi.Allow}
+	trips := slices.ContainsFunc(s.Rules, func(r rule.Rule) bool {
+		return r.Trips && r.Effect == rule.Forbid && !r.Audited && r.Actions.Has(q.Action) && rule.Eval(r.Cond, &q) == rule.True
+	})
+	return Answer{v, v == abi.Allow && decideBy(s, q, true) != abi.Allow, trips}
 }
 
 func decideBy(s *rule.Set, q abi.Request, audits bool) abi.Verdict {

@@ -11,6 +11,9 @@ func (t *Table) Decide(q abi.Request) abi.Verdict {
 // deny it, or ask about it.
 func (t *Table) Reports(q abi.Request) bool { return t.rowOf(&q).Report[q.Kind].Has(q.Action) }
 
+// Trips tells of a request that is denied whether a policy says to respond to that.
+func (t *Table) Trips(q abi.Request) bool { return t.rowOf(&q).Trip[q.Kind].Has(q.Action) }
+
 func (t *Table) rowOf(q *abi.Request) Row { return t.Row(t.resolve(t.Find(q.Path).Class, q)) }
 
 // resolve follows decision nodes to a row.
@@ -109,6 +112,7 @@ func (t *Table) Row(class int) Row {
 		r.Report[k] = abi.ActionMask(w[abi.RowReported+int(k)])
 		r.Allow[k] = abi.ActionMask(w[abi.RowGranted+int(k)]) | r.Report[k]
 		r.Ask[k] = abi.ActionMask(w[abi.RowAsked+int(k)])
+		r.Trip[k] = abi.ActionMask(w[abi.RowTrips+int(k)])
 	}
 	return r
 }
@@ -119,6 +123,7 @@ func (r *Row) words() (w [abi.RowWords]uint64) {
 		w[abi.RowGranted+int(k)] = uint64(r.Allow[k] &^ r.Report[k])
 		w[abi.RowAsked+int(k)] = uint64(r.Ask[k])
 		w[abi.RowReported+int(k)] = uint64(r.Report[k])
+		w[abi.RowTrips+int(k)] = uint64(r.Trip[k])
 	}
 	return w
 }

@@ -39,9 +39,10 @@ const RootNode = 1
 
 // Row holds the verdicts of one class: bit A of a mask is the action with
 // code A. An action in neither mask is denied. Report has the allowed actions
-// that policies in audit would deny.
+// that policies in audit would deny, Trip the denied actions that a policy says to
+// respond to.
 type Row struct {
-	Allow, Ask, Report abi.Masks
+	Allow, Ask, Report, Trip abi.Masks
 }
 
 // Sub sums up a whole subtree, its root included: Any has the actions that are

@@ -15,7 +15,7 @@ import (
 func TestTableDecidesAsTheRulesDo(t *testing.T) {
 	handled := abi.MaskOf(abi.Open, abi.Read, abi.Write)
 	r := rand.New(rand.NewPCG(1, 2))
-	reported := 0
+	reported, tripped := 0, 0
 	for range 3000 {
 		s := randomSet(r, handled)
 		tab, err := Build(s, handled)
@@ -25,16 +25,19 @@ func TestTableDecidesAsTheRulesDo(t *testing.T) {
 		for range 40 {
 			q := randomRequest(r)
 			want := answer(s, q)
-			if got := tab.Answer(q); got != want || tab.Decide(q) != want.Verdict || tab.Reports(q) != want.Reported {
+			if got := tab.Answer(q); got != want || tab.Decide(q) != want.Verdict || tab.Reports(q) != want.Reported || tab.Trips(q) != want.Tripped {
 				t.Fatalf("%+v: table %v, rules %v\n%v", q, got, want, s.Rules)
 			}
 			if want.Reported {
 				reported++
 			}
+			if want.Tripped {
+				tripped++
+			}
 		}
 	}
-	if reported < 1000 {
-		t.Errorf("%d requests are reported: the test proves little", reported)
+	if reported < 1000 || tripped < 1000 {
+		t.Errorf("%d requests are reported, %d trip a wire: the test proves little", reported, tripped)
 	}
 }
 

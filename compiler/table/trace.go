@@ -44,7 +44,7 @@ func (w *tracer) line(format string, args ...any) {
 func (b *builder) dumpClauses(w *tracer) {
 	for i := range b.clauses {
 		c := &b.clauses[i]
-		does := rule.Rule{Audited: c.audited}
+		does := rule.Rule{Audited: c.audited, Trips: c.trips}
 		if c.forbid {
 			does.Effect = rule.Forbid
 		}

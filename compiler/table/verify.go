@@ -138,8 +138,8 @@ func verifyRows(w []uint64) error {
 	}
 	for i := range nrows * int(abi.NumKinds) {
 		row := w[rows+i/int(abi.NumKinds)*abi.RowWords+i%int(abi.NumKinds):]
-		granted, asked, reported := row[abi.RowGranted], row[abi.RowAsked], row[abi.RowReported]
-		if granted&asked|granted&reported|asked&reported != 0 {
+		granted, asked, reported, trips := row[abi.RowGranted], row[abi.RowAsked], row[abi.RowReported], row[abi.RowTrips]
+		if granted&asked|granted&reported|asked&reported|trips&(granted|asked|reported) != 0 {
 			return bad("row %d says two things of an action", i/int(abi.NumKinds))
 		}
 		if reported != 0 && w[abi.HdrEnforced] == 0 {

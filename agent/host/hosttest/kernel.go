@@ -29,6 +29,7 @@ type Kernel struct {
 	Counts   abi.Counters
 	CloseErr error
 	Granted  abi.Grants // of the last one
+	Now      abi.Mode
 	Ring     func() (written, read uint64)
 
 	mu     sync.Mutex
@@ -44,7 +45,8 @@ func (k *Kernel) Grant(_ uint32, g abi.Grants) error { k.Granted = g; return nil
 func (k *Kernel) Install(uint32, []uint64, abi.Mode) (uint32, error) { return 1, nil }
 func (k *Kernel) Confine(uint64, uint32) error                       { return nil }
 func (k *Kernel) Counters(uint32) (abi.Counters, error)              { return k.Counts, nil }
-func (k *Kernel) SetMode(uint32, abi.Mode) error                     { return nil }
+func (k *Kernel) SetMode(_ uint32, mode abi.Mode) error              { k.Now = mode; return nil }
+func (k *Kernel) Mode(uint32) (abi.Mode, error)                      { return k.Now, nil }
 func (k *Kernel) SetEnding(uint32, bool) error                       { return nil }
 func (k *Kernel) Tasks() (map[uint32]int, error)                     { return nil, nil }
 func (k *Kernel) Roll() ([]bpf.Marked, error)                        { return nil, nil }

@@ -73,6 +73,17 @@ func init() {
 		must(run(a[:i]))
 		return run(a[i+1:])
 	}
+	// tripped PROBE... -- PROBE...: the first must fail with EACCES
+	table["tripped"] = func(a args) error {
+		i := slices.Index(a, "--")
+		if i < 0 {
+			cannot("no -- after tripped")
+		}
+		if err := run(a[:i]); !errors.Is(err, unix.EACCES) {
+			cannot("the first is not refused: %v", err)
+		}
+		return run(a[i+1:])
+	}
 	for _, group := range []map[string]probe{opens, changes, moves, mounts, executions, rings, chains, tasks, storms, metadata, facts} {
 		for name, p := range group {
 			table[name] = p
