@@ -86,6 +86,9 @@ type Response struct {
 	Sockets   []socket.Socket `json:"sockets,omitempty"`
 	Destroyed int             `json:"destroyed,omitempty"`
 	Handed    []HeldSocket    `json:"handed,omitempty"`
+	// Rings are those of io_uring that its processes had: what the kernel had begun by them
+	// it may still finish.
+	Rings []socket.Ring `json:"rings,omitempty"`
 	// Evidence is the bundle of a kill.
 	Evidence *evidence.Summary `json:"evidence,omitempty"`
 }

@@ -63,7 +63,8 @@ func (r *response) lookAtNetwork() error {
 	}
 	r.net.own.Inodes, err = socket.Inodes(outside) // in the cgroups of others, and made there
 	note(err)
-	r.net.held.Inodes, err = socket.Inodes(slices.Concat(inside, outside))
+	r.net.held.Inodes, r.Rings, err = socket.Held(slices.Concat(inside, outside))
+	r.Rings = r.Rings[:min(len(r.Rings), maxListed)]
 	note(err)
 	r.net.seen, err = socket.List(r.net.namespaces, socket.Match{Cgroups: r.net.own.Cgroups, Inodes: r.net.held.Inodes})
 	note(err)

@@ -15,15 +15,25 @@ import (
 // process have unless it is raised.
 const maxDescriptors = 1 << 20
 
-// Inodes returns those of all sockets that the processes have a descriptor of, by the
-// links in /proc/PID/task/TID/fd: threads may have descriptors of their own. What has ended
-// has none. The error is about what could not be read, and stands beside what could. What
-// is passed on by SCM_RIGHTS and not yet received, or was given to io_uring, is no descriptor.
+// Inodes is the first part of Held.
 func Inodes(pids []int) (map[uint32]bool, error) {
+	all, _, err := Held(pids)
+	return all, err
+}
+
+// Held returns the inodes of all sockets that the processes have a descriptor of, and
+// their rings, by the links in /proc/PID/task/TID/fd: threads may have descriptors of their
+// own. What has ended has none. The error is about what could not be read, and stands beside
+// what could. What is passed on by SCM_RIGHTS and not yet received, or was given to io_uring,
+// is no descriptor.
+func Held(pids []int) (sockets map[uint32]bool, rings []Ring, err error) {
 	all := map[uint32]bool{}
 	var failed trouble
 	for _, pid := range pids {
-		failed.add(eachDescriptor(pid, func(_, link string) {
+		failed.add(eachDescriptor(pid, func(path, link string) {
+			if link == ringLink {
+				rings = append(rings, ringOf(pid, path))
+			}
 			if text, ok := strings.CutPrefix(link, "socket:["); ok {
 				if inode, err := strconv.ParseUint(strings.TrimSuffix(text, "]"), 10, 32); err == nil {
 					all[uint32(inode)] = true
@@ -31,7 +41,7 @@ func Inodes(pids []int) (map[uint32]bool, error) {
 			}
 		}))
 	}
-	return all, failed.err()
+	return all, rings, failed.err()
 }
 
 // Holders returns the processes that have a descriptor of a socket, by its inode, of all that

@@ -2,16 +2,10 @@ package vmtest
 
 import (
 	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
-	"net"
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stockade-dev/stockade/agent"
 )
@@ -72,83 +66,6 @@ func checkEvidence(t *testing.T, r *agent.Response, text string) {
 		if x := stockade(t, "evidence", "verify", "/tmp/changed.tar", "--key", "/tmp/host.pub"); x.code != 1 {
 			t.Errorf("byte %d was changed: exit %d: %s%s", at, x.code, x.stdout, x.stderr)
 		}
-	}
-}
-
-// deaf accepts a connection and reads nothing until it is told to.
-func deaf(t *testing.T) (port int, read func() (int64, error)) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(err)
-	t.Cleanup(func() { l.Close() })
-	accepted := make(chan net.Conn, 1)
-	go func() {
-		if c, err := l.Accept(); err == nil {
-			accepted <- c
-		}
-	}()
-	return l.Addr().(*net.TCPAddr).Port, func() (int64, error) {
-		c := <-accepted
-		defer c.Close()
-		must(c.SetReadDeadline(time.Now().Add(30 * time.Second)))
-		return io.Copy(io.Discard, c)
-	}
-}
-
-// sender writes more than any buffer takes, and stays.
-func sender(port int) string {
-	return fmt.Sprintf("exec 3<>/dev/tcp/127.0.0.1/%d; while :; do printf %%65536s x >&3; done", port)
-}
-
-// queued waits until a sender cannot go on, and returns what waits to be sent.
-func queued(t *testing.T, port int) (bytes int64) {
-	t.Helper()
-	last := int64(-1)
-	await(t, "a full queue", func() bool {
-		text, err := os.ReadFile("/proc/net/tcp")
-		must(err)
-		for line := range strings.Lines(string(text)) {
-			f := strings.Fields(line)
-			if len(f) > 4 && strings.HasSuffix(f[2], fmt.Sprintf(":%04X", port)) {
-				var now int64
-				fmt.Sscanf(f[4], "%x", &now)
-				last, bytes = bytes, now
-			}
-		}
-		time.Sleep(100 * time.Millisecond)
-		return bytes > 100_000 && last == bytes
-	})
-	return bytes
-}
-
-// silenced: what a killed process had handed to the kernel is not sent any more, and its
-// peer gets a reset. What is killed otherwise goes on sending: that is the control.
-func silenced(t *testing.T) {
-	port, read := deaf(t)
-	control := exec.Command("/bin/bash", "-c", sender(port))
-	must(control.Start())
-	waits := queued(t, port)
-	must(control.Process.Kill())
-	_ = control.Wait()
-	all, err := read()
-	if err != nil || all < waits {
-		t.Fatalf("the control: %d bytes of which %d were queued, %v", all, waits, err)
-	}
-	port, read = deaf(t)
-	t.Cleanup(func() { stockade(t, "unlock", "agents") })
-	begins(t, agentGroup, sender(port))
-	waits = queued(t, port)
-	r := respond(t, 0, "kill", "agents")
-	got, err := read()
-	t.Logf("control %d bytes; queued %d, then read %d: %v; %d destroyed", all, waits, got, err, r.Destroyed)
-	if !errors.Is(err, syscall.ECONNRESET) || got > all-waits/2 {
-		t.Errorf("%d bytes were read, of which %d were queued when it was killed: %v", got, waits, err)
-	}
-	if r.Destroyed < 1 || len(r.Sockets) > 0 {
-		t.Errorf("%+v", r)
-	}
-	if r.Evidence == nil || !strings.Contains(part(t, r.Evidence.Path, "sockets.json"), fmt.Sprintf(":%d\"", port)) {
-		t.Errorf("evidence: %+v", r.Evidence)
 	}
 }
 

@@ -32,6 +32,7 @@ func TestResponses(t *testing.T) {
 		{"a fork bomb is ended, nested and outside of its cgroup, too", bombed},
 		{"a run is ended by its name", runEnded},
 		{"what was to be sent is not sent", silenced},
+		{"what was begun by io_uring is told", ringed},
 		{"what is locked does not start", locked},
 		{"who touches what a policy responds to is stopped, and who is denied too often", tripped},
 		{"one that cannot be killed is not said to be stopped", unkillable},

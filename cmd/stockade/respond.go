@@ -326,6 +326,16 @@ func showResponse(w io.Writer, r *agent.Response) error {
 	for _, h := range r.Handed {
 		text += fmt.Sprintf("  %s[%d] has, from it or with it: socket %d %s %s %s\n", agent.Token(h.Command), h.PID, h.Socket.Inode, h.Socket.Family, h.Socket.Protocol, agent.Token(h.Socket.Local))
 	}
+	for _, ring := range r.Rings {
+		if ring.Begun == 0 {
+			continue
+		}
+		n := fmt.Sprint(ring.Begun)
+		if ring.Begun < 0 {
+			n = "an unknown number of"
+		}
+		text += fmt.Sprintf("  process %d had an io_uring, descriptor %d, with %s requests begun: what waits for a device the kernel may still finish\n", ring.PID, ring.Descriptor, n)
+	}
 	for _, p := range r.Zombies {
 		text += fmt.Sprintf("  ended, and nobody has asked how: %s[%d]\n", agent.Token(p.Command), p.PID)
 	}

@@ -139,7 +139,7 @@ func runMachine(kernel string) (results, error) {
 // machine: TestResponseFigures of agent/vmtest prints it.
 func responses(kernel string) error {
 	fmt.Printf("\nbench: kernel %s: responses: running, some minutes\n", kernel)
-	args := []string{"run", "--kernel", kernel, "--root", "debian", "--timeout", "15m", "--env", "STOCKADE_BENCH=1", "--env", "STOCKADE_VM=1",
+	args := []string{"run", "--kernel", kernel, "--root", "debian", "--mem", "4096", "--timeout", "20m", "--env", "STOCKADE_BENCH=1", "--env", "STOCKADE_VM=1",
 		"--file", filepath.Join(work, "agent.test") + ":/vmtest/vmtest.test", "--file", filepath.Join(work, "stockade") + ":/usr/bin/stockade", "--dir", "/vmtest"}
 	for _, name := range []string{"tcp_diag", "udp_diag", "raw_diag", "unix_diag", "af_packet_diag", "netlink_diag", "mptcp_diag"} {
 		args = append(args, "--module", name)

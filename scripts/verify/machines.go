@@ -52,9 +52,9 @@ const (
 // device of romfs.
 var filesystems = []string{"binfmt_misc", "configfs", "brd", "romfs"}
 
-// listings are modules by which the kernel lists sockets. It loads them by itself where it
+// listings are modules by which the kernel lists sockets, and a wire. It loads them by itself where it
 // can call modprobe.
-var listings = []string{"tcp_diag", "udp_diag", "raw_diag", "unix_diag", "af_packet_diag", "netlink_diag", "mptcp_diag"}
+var listings = []string{"tcp_diag", "udp_diag", "raw_diag", "unix_diag", "af_packet_diag", "netlink_diag", "mptcp_diag", "veth"}
 
 // soon keeps a kernel from what only costs time under emulation: a timer that is set
 // anew at each tick, and waits for grace periods at each task that enters a cgroup.
