@@ -44,6 +44,9 @@ func (l *writer) grounds(e *compiler.Explanation) {
 			reason = fmt.Sprintf(" (%q)", p.Reason())
 		}
 		l.add(0, "%s: policy %s%s", compiler.Printable(p.Position()), compiler.Printable(p.ID), reason)
+		if p.Respond() != "" {
+			l.add(1, "%s", responseText(p.Respond()))
+		}
 		l.block(1, p.Text)
 	}
 	for _, q := range e.Asks {
@@ -62,6 +65,15 @@ func (l *writer) grounds(e *compiler.Explanation) {
 		l.add(0, "%s: in audit: policy %s", compiler.Printable(p.Position()), compiler.Printable(p.ID))
 		l.block(1, p.Text)
 	}
+}
+
+// responseText says what follows a denial by a policy.
+func responseText(verb string) string {
+	text := "who is denied by it is locked down with that"
+	if verb != "lockdown" {
+		text += ", and then answered by a " + verb
+	}
+	return text
 }
 
 // suggestion writes a change that would allow the request, and what else it does.

@@ -55,6 +55,9 @@ func clausesJSON(list []compiler.Clause) []object {
 		if p.Reason() != "" {
 			x["reason"] = p.Reason()
 		}
+		if p.Respond() != "" {
+			x["respond"] = p.Respond()
+		}
 		policies = append(policies, x)
 	}
 	return policies
