@@ -154,6 +154,7 @@ var flagFaults = []struct {
 }{
 	{regexp.MustCompile(`^flag provided but not defined: -(?P<name>.*)$`), "$name: unknown flag"},
 	{regexp.MustCompile(`^flag needs an argument: -(?P<name>.*)$`), "$name: no value given"},
+	{regexp.MustCompile(`^invalid value "(?P<value>[0-9]+)" for flag -(?P<name>[^ ]+): parse error$`), "$name $value: a time without its unit: write for example ${value}s"},
 	{regexp.MustCompile(`^invalid (?:boolean )?value (?P<value>".*") for (?:flag )?-(?P<name>[^ ]+): parse error$`), "$name $value: not a value of this flag"},
 	{regexp.MustCompile(`^invalid (?:boolean )?value (?P<value>".*") for (?:flag )?-(?P<name>[^ ]+): (?P<why>.*)$`), "$name $value: $why"},
 	{regexp.MustCompile(`^bad flag syntax: -*(?P<name>.*)$`), "$name: not written as a flag is"},

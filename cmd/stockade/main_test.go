@@ -238,6 +238,7 @@ func TestUsageErrorsHelp(t *testing.T) {
 		{[]string{"lock"}, 2, "lock: nothing is selected: nothing was done"},
 		{[]string{"lock", "x"}, 2, "x: a name is not locked: nothing was done; lock down one workload by `stockade lockdown x`"},
 		{[]string{"run", "-p", "testdata/good.cedar", "--label", "a b=c", "--", "true"}, 125, `label "a b": not a key of a label`},
+		{[]string{"freeze", "x", "--within", "5"}, 2, `--within 5: a time without its unit: write for example 5s: nothing was done`},
 		{[]string{"freeze", "x", "--within", "soon"}, 2, `--within "soon": not a value of this flag`},
 		{[]string{"zzz"}, 2, "stockade: zzz: unknown verb: nothing was done; see `stockade --help`\n"},
 		{[]string{""}, 2, "stockade: : unknown verb: nothing was done"},
