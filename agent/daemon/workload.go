@@ -430,6 +430,7 @@ func (k *keeper) install(w *workload, plan *compiler.Plan, mode abi.Mode) error 
 func (k *keeper) sweep() {
 	k.change.Lock()
 	defer k.change.Unlock()
+	k.learnLocked()
 	k.all.mu.Lock()
 	var gone []*workload
 	for _, w := range k.all.byName {
@@ -447,6 +448,28 @@ func (k *keeper) sweep() {
 			k.book.once("release "+w.name, err.Error())
 			k.look(w)
 		}
+	}
+}
+
+// learnLocked learns what a tripwire locked down in the kernel. The denial, which is
+// responded to as it is read, may have found no room.
+func (k *keeper) learnLocked() {
+	k.all.mu.Lock()
+	var list []*workload
+	for _, w := range k.all.byName {
+		if w.mode != abi.Lockdown && w.generation > 0 && w.responses == 0 {
+			list = append(list, w)
+		}
+	}
+	k.all.mu.Unlock()
+	for _, w := range list {
+		if now, err := k.kernel.Mode(w.id); err != nil || now != abi.Lockdown {
+			continue
+		}
+		k.all.mu.Lock()
+		w.mode = abi.Lockdown
+		k.all.mu.Unlock()
+		k.book.note(fmt.Sprintf("workload %s: locked down by a tripwire: if no response follows its denial was lost; look at it, then kill or unlock it", w.name))
 	}
 }
 
