@@ -291,8 +291,8 @@ func (r *response) count() error {
 // and would be missing in the evidence.
 func (r *response) kill() error {
 	err := errors.Join(r.kernel.SetEnding(r.target.ID, true), r.eachGroup((*cgroup.Group).SendKill))
-	marked, failed := r.marked()
-	for _, m := range marked {
+	strays, failed := r.strays()
+	for _, m := range strays {
 		failed = errors.Join(failed, signal(m, unix.SIGKILL))
 	}
 	return errors.Join(err, failed)

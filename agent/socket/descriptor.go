@@ -1,12 +1,17 @@
 package socket
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,21 +32,49 @@ func Inodes(pids []int) (map[uint32]bool, error) {
 // what could. What is passed on by SCM_RIGHTS and not yet received, or was given to io_uring,
 // is no descriptor.
 func Held(pids []int) (sockets map[uint32]bool, rings []Ring, err error) {
-	all := map[uint32]bool{}
-	var failed trouble
-	for _, pid := range pids {
-		failed.add(eachDescriptor(pid, func(path, link string) {
-			if link == ringLink {
-				rings = append(rings, ringOf(pid, path))
+	// They stand still until all is known: as many at once as there are processors.
+	parts := make([]held, min(runtime.GOMAXPROCS(0), max(len(pids), 1)))
+	var done sync.WaitGroup
+	for i := range parts {
+		done.Go(func() {
+			parts[i].sockets = map[uint32]bool{}
+			for j := i; j < len(pids); j += len(parts) {
+				parts[i].of(pids[j])
 			}
-			if text, ok := strings.CutPrefix(link, "socket:["); ok {
-				if inode, err := strconv.ParseUint(strings.TrimSuffix(text, "]"), 10, 32); err == nil {
-					all[uint32(inode)] = true
-				}
-			}
-		}))
+		})
 	}
+	done.Wait()
+	all, failed := parts[0].sockets, parts[0].failed
+	for i := range parts {
+		rings = append(rings, parts[i].rings...)
+		if i > 0 {
+			maps.Copy(all, parts[i].sockets)
+			failed.join(parts[i].failed)
+		}
+	}
+	slices.SortFunc(rings, func(a, b Ring) int { return cmp.Or(a.PID-b.PID, a.Descriptor-b.Descriptor) })
 	return all, rings, failed.err()
+}
+
+// held is what some processes have descriptors of.
+type held struct {
+	sockets map[uint32]bool
+	rings   []Ring
+	failed  trouble
+}
+
+// of adds what one process has.
+func (h *held) of(pid int) {
+	h.failed.add(eachDescriptor(pid, func(path, link string) {
+		if link == ringLink {
+			h.rings = append(h.rings, ringOf(pid, path))
+		}
+		if text, ok := strings.CutPrefix(link, "socket:["); ok {
+			if inode, err := strconv.ParseUint(strings.TrimSuffix(text, "]"), 10, 32); err == nil {
+				h.sockets[uint32(inode)] = true
+			}
+		}
+	}))
 }
 
 // Holders returns the processes that have a descriptor of a socket, by its inode, of all that

@@ -26,6 +26,12 @@ func TestInodesAreThoseOfEverySocketOfAProcess(t *testing.T) {
 	if list := w.list(Match{Inodes: all}); len(list) != 100 {
 		t.Errorf("%d listed by inode; want 100", len(list))
 	}
+	both, err := Inodes([]int{os.Getpid(), p.cmd.Process.Pid, 1 << 30}) // by several at once
+	for number := range all {
+		if err != nil || !both[number] {
+			t.Errorf("inode %d is missing among those of several: %v", number, err)
+		}
+	}
 	p.kill()
 	if gone, err := Inodes([]int{p.cmd.Process.Pid}); err != nil || len(gone) != 0 {
 		t.Errorf("of a process that is gone: %v, %v", gone, err)

@@ -24,6 +24,14 @@ func (t *trouble) add(err error) {
 	}
 }
 
+// join adds those of another.
+func (t *trouble) join(other trouble) {
+	for _, err := range other.errs {
+		t.add(err)
+	}
+	t.more += other.more
+}
+
 func (t *trouble) err() error {
 	if t.more > 0 {
 		return errors.Join(append(t.errs, fmt.Errorf("%d more errors of this kind", t.more))...)

@@ -54,13 +54,18 @@ func ringed(t *testing.T) {
 		t.Fatal(r.stderr)
 	}
 	os.Remove("/tmp/out/ring")
-	t.Cleanup(func() { stockade(t, "unlock", "agents") })
+	t.Cleanup(func() {
+		put(agentFile, permitting("a", "both")+runPolicy)
+		stockade(t, "unlock", "agents")
+		stockade(t, "reload")
+	})
 	begins(t, agentGroup, "exec "+os.Args[0]+" ring")
 	await(t, "requests to be begun", func() bool { _, err := os.Stat("/tmp/out/ring"); return err == nil })
 	x := stockade(t, "kill", "agents", "--no-evidence")
 	if x.code != 0 || !strings.Contains(x.stdout, "had an io_uring, descriptor ") || !strings.Contains(x.stdout, " with 2 requests begun") {
 		t.Errorf("exit %d: %s%s", x.code, x.stdout, x.stderr)
 	}
+	stockade(t, "unlock", "agents")
 	begins(t, agentGroup, "exec sleep 60") // the control
 	if x = stockade(t, "kill", "agents", "--no-evidence"); x.code != 0 || strings.Contains(x.stdout, "io_uring") {
 		t.Errorf("one without a ring: exit %d: %s%s", x.code, x.stdout, x.stderr)
