@@ -190,7 +190,8 @@ func (k *keeper) replace(w *workload, input compiler.Input, origin string) (api.
 	return api.Change{Name: w.name, Generation: generation, Digest: "sha256:" + plan.Digest, Warnings: plan.Warnings}, nil
 }
 
-// SetMode changes the mode of a workload, until the configuration says another.
+// SetMode changes the mode of a workload: until the configuration says another, but for a
+// lockdown, which stays until it is undone.
 func (d *Daemon) SetMode(name, text string) (api.Change, error) {
 	d.change.Lock()
 	defer d.change.Unlock()

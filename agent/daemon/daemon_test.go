@@ -68,7 +68,15 @@ func TestWhatWasChangedByHandStays(t *testing.T) {
 	y.write("agent.yaml", yardConfig+"    mode: audit\n")
 	d, kill = y.up()
 	defer kill()
-	y.want(y.status(d), 5, "audit", "config")
+	y.want(y.status(d), 5, "lockdown", "config")
+	if _, err := d.SetMode("one", "enforce"); err != nil { // by hand, too
+		t.Fatal(err)
+	}
+	y.write("agent.yaml", yardConfig)
+	if err := d.Reload(); err != nil { // which says another mode than before
+		t.Fatal(err)
+	}
+	y.want(y.status(d), 5, "enforce", "config")
 }
 
 func TestLockdownOutlivesALostMemory(t *testing.T) {

@@ -44,8 +44,12 @@ func TestALockdownByTheKernelStays(t *testing.T) {
 	if notes := strings.Join(y.status(d).Notes, "\n"); strings.Count(notes, "workload one: locked down by a tripwire") != 1 {
 		t.Errorf("told again: %s", notes)
 	}
-	y.write("agent.yaml", yardConfig+"    mode: audit\n") // who says another mode means it
+	y.write("agent.yaml", yardConfig+"    mode: audit\n") // which it has once it is unlocked
 	if err := d.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	y.want(y.status(d), 3, "lockdown", "config")
+	if err := d.unlock(d.all.byName["one"]); err != nil {
 		t.Fatal(err)
 	}
 	y.want(y.status(d), 3, "audit", "config")

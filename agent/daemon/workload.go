@@ -163,9 +163,6 @@ func (k *keeper) stageOne(declared *config.Workload) (*staged, error) {
 		return nil, declared.Errorf("name", "name %s: in use by a run: nothing is changed; wait for its end, or choose another", w.name)
 	case w == nil || !w.known:
 		s.follow = true
-		if w != nil && w.mode == abi.Lockdown { // what crashed must not open
-			s.mode = w.mode
-		}
 	case w.memory.Base == base:
 		s.memory.Input, s.memory.Previous, s.memory.Origin = w.memory.Input, w.memory.Previous, w.memory.Origin
 		if s.memory.Origin == isRemoved {
@@ -177,8 +174,8 @@ func (k *keeper) stageOne(declared *config.Workload) (*staged, error) {
 		before := w.memory.Input // a copy: w gets this memory
 		s.memory.Previous = &before
 	}
-	if w != nil && w.known && w.memory.BaseMode == declared.Mode {
-		s.mode = w.mode // changed by hand, or not at all
+	if w != nil && (w.mode == abi.Lockdown || w.known && w.memory.BaseMode == declared.Mode) {
+		s.mode = w.mode // changed by hand, or not at all; a lockdown ends with an unlock
 	}
 	if l, err := k.locks().On(canonical(input.Principal), declared.Labels); err != nil {
 		return nil, declared.Errorf("name", "%w: nothing is changed", err)
