@@ -215,20 +215,43 @@ func (s *store) free(n int) int {
 
 // SetMode changes how verdicts of a workload are applied, from now on.
 func (s *store) SetMode(id uint32, mode abi.Mode) error {
+	_, err := s.exchange(id, mode, func(abi.Mode) bool { return false })
+	return err
+}
+
+// Shift is SetMode for a workload that is not locked down, and returns the mode that it has
+// then: a lockdown by the kernel at the same moment stays.
+func (s *store) Shift(id uint32, mode abi.Mode) (abi.Mode, error) {
+	return s.exchange(id, mode, func(was abi.Mode) bool { return was == abi.Lockdown || was == mode })
+}
+
+// exchange changes a mode, unless the one that it has is to stay.
+func (s *store) exchange(id uint32, mode abi.Mode, stays func(was abi.Mode) bool) (abi.Mode, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w, err := s.workload(id)
 	if err != nil {
-		return err
+		return 0, err
+	}
+	if was := abi.Mode(atomic.LoadUint32(&w.mode)); stays(was) {
+		return was, nil
 	}
 	if err := fault.At("bpf.mode-store"); err != nil {
-		return fmt.Errorf("mode of workload %d: %w: it stays; try again", id, err)
+		return 0, fmt.Errorf("mode of workload %d: %w: it stays; try again", id, err)
 	}
-	atomic.StoreUint32(&w.mode, uint32(mode))
+	for {
+		was := atomic.LoadUint32(&w.mode)
+		if stays(abi.Mode(was)) {
+			return abi.Mode(was), nil
+		}
+		if atomic.CompareAndSwapUint32(&w.mode, was, uint32(mode)) {
+			break
+		}
+	}
 	if mode != abi.Lockdown {
 		atomic.AndUint32(&w.flags, ^uint32(workloadEnding))
 	}
-	return nil
+	return mode, nil
 }
 
 // Mode returns the mode that verdicts of a workload are applied in: a tripwire changes it.

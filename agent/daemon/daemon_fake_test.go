@@ -133,6 +133,16 @@ func (k *fakeSet) SetMode(id uint32, mode abi.Mode) error {
 	return nil
 }
 
+func (k *fakeSet) Shift(id uint32, mode abi.Mode) (abi.Mode, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	w := k.of(id)
+	if w.Mode != abi.Lockdown {
+		w.Mode = mode
+	}
+	return w.Mode, nil
+}
+
 func (k *fakeSet) Mode(id uint32) (abi.Mode, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -36,6 +36,13 @@ func (k *faulty) SetMode(id uint32, mode abi.Mode) error {
 	return k.fakeSet.SetMode(id, mode)
 }
 
+func (k *faulty) Shift(id uint32, mode abi.Mode) (abi.Mode, error) {
+	if k.die && k.of(id).Mode != mode {
+		runtime.Goexit()
+	}
+	return k.fakeSet.Shift(id, mode)
+}
+
 func (k *faulty) Release(id uint32) error {
 	if k.release == nil {
 		return k.fakeSet.Release(id)

@@ -320,7 +320,7 @@ func (k *keeper) commitOne(s *staged, start bool) error {
 		k.settle(w, s)
 	}
 	if err == nil {
-		s.mode, err = k.follow(w, s.mode)
+		s.mode, err = k.kernel.Shift(w.id, s.mode) // what is locked down meanwhile stays so
 	}
 	if err == nil {
 		err = k.kernel.Grant(w.id, s.declared.Grants)
@@ -352,16 +352,6 @@ func (k *keeper) settle(w *workload, s *staged) {
 	if w.plan != s.plan {
 		w.installations = map[uint32]*installation{w.generation: newInstallation(w.name, s.plan)}
 	}
-}
-
-// follow makes a mode that of a workload, and returns the one that it has then: one that
-// the kernel locked down, which nobody asks to end, stays so.
-func (k *keeper) follow(w *workload, mode abi.Mode) (abi.Mode, error) {
-	now, err := k.kernel.Mode(w.id)
-	if err != nil || now == mode || now == abi.Lockdown && w.mode != now {
-		return now, err
-	}
-	return mode, k.kernel.SetMode(w.id, mode)
 }
 
 // claimed returns the workload of a change, with its root registered.

@@ -18,6 +18,7 @@ type Enforcer interface {
 	Gaps() []string
 	SyncClock() error
 	SetMode(id uint32, mode abi.Mode) error
+	Shift(id uint32, mode abi.Mode) (abi.Mode, error)
 	Mode(id uint32) (abi.Mode, error)
 	SetEnding(id uint32, ending bool) error
 	Roll() ([]bpf.Marked, error)

@@ -50,9 +50,10 @@ func (w *Wires) SetDisarm(r Rate) {
 }
 
 // Denied is told of each denial, with the policies that it rests on, and of the budget of
-// its workload, nil for none. What audit reports was allowed.
+// its workload, nil for none. What audit reports was allowed; who is locked down is denied
+// whatever it does, and has been responded to.
 func (w *Wires) Denied(e *sink.Event, budget *Budget) {
-	if e.Mode == abi.Audit {
+	if e.Mode != abi.Enforce {
 		return
 	}
 	verb, why := "", ""

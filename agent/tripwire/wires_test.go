@@ -64,6 +64,12 @@ func TestAPolicyIsRespondedToOnce(t *testing.T) {
 	e.Mode = abi.Audit
 	b.Denied(e, &Budget{Rate{1, time.Hour}, "kill"})
 	b.want(t, "what audit reports")
+	e = &sink.Event{Workload: "d"}
+	e.Mode, e.Reason = abi.Lockdown, abi.ReasonLockdown
+	for range 3 {
+		b.Denied(e, &Budget{Rate{1, time.Hour}, "kill"})
+	}
+	b.want(t, "what is locked down, by whoever")
 }
 
 func TestABudgetIsOfDenialsInATime(t *testing.T) {

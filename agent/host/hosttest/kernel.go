@@ -46,6 +46,7 @@ func (k *Kernel) Install(uint32, []uint64, abi.Mode) (uint32, error) { return 1,
 func (k *Kernel) Confine(uint64, uint32) error                       { return nil }
 func (k *Kernel) Counters(uint32) (abi.Counters, error)              { return k.Counts, nil }
 func (k *Kernel) SetMode(_ uint32, mode abi.Mode) error              { k.Now = mode; return nil }
+func (k *Kernel) Shift(_ uint32, mode abi.Mode) (abi.Mode, error)    { return mode, nil }
 func (k *Kernel) Mode(uint32) (abi.Mode, error)                      { return k.Now, nil }
 func (k *Kernel) SetEnding(uint32, bool) error                       { return nil }
 func (k *Kernel) Tasks() (map[uint32]int, error)                     { return nil, nil }
