@@ -164,7 +164,7 @@ func queued(t *testing.T, port int) (bytes int64) {
 			}
 		}
 		time.Sleep(100 * time.Millisecond)
-		return bytes > 1<<20 && last == bytes
+		return bytes > 100_000 && last == bytes
 	})
 	return bytes
 }
