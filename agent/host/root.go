@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"runtime"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/stockade-dev/stockade/agent/thread"
 )
 
 // RegisterRoot makes the root directory of a process that of a workload: its
@@ -31,26 +32,21 @@ func RegisterRoot(k Enforcer, id uint32, of string) error {
 		return RootError(pid, err)
 	}
 	defer space.Close()
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlock: the thread ends with its root
-		done <- func() error {
-			if err := unix.Unshare(unix.CLONE_FS); err != nil {
-				return RootError(pid, err)
-			}
-			if err := unix.Setns(int(space.Fd()), unix.CLONE_NEWNS); err != nil {
-				return RootError(pid, err)
-			}
-			if err := unix.Fchdir(int(root.Fd())); err != nil {
-				return RootError(pid, err)
-			}
-			if err := unix.Chroot("."); err != nil {
-				return RootError(pid, err)
-			}
-			return k.RegisterRoot(id)
-		}()
-	}()
-	return <-done
+	return thread.Do(func() error {
+		if err := unix.Unshare(unix.CLONE_FS); err != nil {
+			return RootError(pid, err)
+		}
+		if err := unix.Setns(int(space.Fd()), unix.CLONE_NEWNS); err != nil {
+			return RootError(pid, err)
+		}
+		if err := unix.Fchdir(int(root.Fd())); err != nil {
+			return RootError(pid, err)
+		}
+		if err := unix.Chroot("."); err != nil {
+			return RootError(pid, err)
+		}
+		return k.RegisterRoot(id)
+	})
 }
 
 var errNotThere = errors.New("no such process")

@@ -4,11 +4,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/stockade-dev/stockade/agent/thread"
 )
 
 // View resolves paths as tasks do: in their root directory, from their working
@@ -23,13 +24,12 @@ type View struct {
 // NewView returns a view. proc is an open /proc.
 func NewView(proc *os.File) (*View, error) {
 	v := &View{proc: proc, work: make(chan func() error), done: make(chan error)}
-	go func() {
-		runtime.LockOSThread() // and never unlock: the thread ends with its root
+	thread.Start(func() {
 		v.done <- unix.Unshare(unix.CLONE_FS)
 		for f := range v.work {
 			v.done <- f()
 		}
-	}()
+	})
 	if err := <-v.done; err != nil {
 		close(v.work)
 		return nil, fmt.Errorf("thread: %w: paths of tasks cannot be followed; run as root", err)

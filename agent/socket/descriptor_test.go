@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/stockade-dev/stockade/agent/thread"
 )
 
 func TestInodesAreThoseOfEverySocketOfAProcess(t *testing.T) {
@@ -40,7 +42,7 @@ func TestInodesAreThoseOfEverySocketOfAProcess(t *testing.T) {
 
 func TestInodesOfAThreadWithItsOwnDescriptorsAreFound(t *testing.T) {
 	made, done := make(chan uint32), make(chan bool)
-	thread(func() {
+	thread.Start(func() {
 		err := unix.Unshare(unix.CLONE_FILES)
 		fd, failed := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 		if err := errors.Join(err, failed); err != nil {

@@ -13,6 +13,8 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/stockade-dev/stockade/agent/thread"
 )
 
 // found opens all namespaces. A machine may keep its first process from everybody, which
@@ -58,7 +60,7 @@ func TestNamespacesAreThoseOfTheCallerAndOfEveryProcessOnce(t *testing.T) {
 func TestNamespacesOfThreadsAndDescriptorsOfGivenProcessesAreFound(t *testing.T) {
 	byDescriptor := newWorld(t)
 	inodes, done := make(chan uint64), make(chan bool)
-	thread(func() {
+	thread.Start(func() {
 		var st unix.Stat_t
 		if err := errors.Join(unix.Unshare(unix.CLONE_NEWNET), unix.Stat("/proc/thread-self/ns/net", &st)); err != nil {
 			t.Error(err)

@@ -4,12 +4,13 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/vishvananda/netns"
+
+	"github.com/stockade-dev/stockade/agent/thread"
 )
 
 // unlisted tells, by the counts that the kernel keeps of each protocol in a namespace, of
@@ -54,25 +55,10 @@ func protocols(text string) map[string]int {
 
 // inside does something on a thread that is in the namespace.
 func (n *namespace) inside(do func() error) error {
-	result := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		own, err := netns.Get()
-		if err == nil {
-			defer own.Close()
-			err = netns.Set(netns.NsHandle(n.file.Fd()))
+	return thread.Do(func() error {
+		if err := netns.Set(netns.NsHandle(n.file.Fd())); err != nil {
+			return err
 		}
-		if err != nil {
-			runtime.UnlockOSThread()
-			result <- err
-			return
-		}
-		err = do()
-		// A thread that did not come back serves nobody else: it stays locked.
-		if netns.Set(own) == nil {
-			runtime.UnlockOSThread()
-		}
-		result <- err
-	}()
-	return <-result
+		return do()
+	})
 }

@@ -8,13 +8,13 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"runtime"
 	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stockade-dev/stockade/agent/thread"
 	"github.com/stockade-dev/stockade/cgroup"
 )
 
@@ -200,38 +200,12 @@ func fresh(t *testing.T) *Namespaces {
 
 // elsewhere does something in a namespace that is new.
 func elsewhere(do func() error) error {
-	result := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		own, err := os.Open("/proc/thread-self/ns/net")
-		if err == nil {
-			err = unix.Unshare(unix.CLONE_NEWNET)
+	return thread.Do(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return err
 		}
-		if err == nil {
-			err = errors.Join(do(), unix.Setns(int(own.Fd()), unix.CLONE_NEWNET))
-		}
-		own.Close()
-		runtime.UnlockOSThread()
-		result <- err
-	}()
-	return <-result
-}
-
-// thread does something on a thread that ends with it: not on the first, which never ends.
-func thread(do func()) {
-	locked := make(chan bool)
-	go func() {
-		runtime.LockOSThread()
-		if unix.Gettid() == unix.Getpid() {
-			thread(do) // on another, since this one is taken
-			runtime.UnlockOSThread()
-			close(locked)
-			return
-		}
-		close(locked)
-		do()
-	}()
-	<-locked
+		return do()
+	})
 }
 
 func loopback() error {

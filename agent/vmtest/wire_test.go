@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -16,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/stockade-dev/stockade/agent/thread"
 )
 
 // wire is the far end of a veth, in a network namespace of the test's own, and what comes
@@ -31,8 +32,7 @@ type wire struct {
 
 const farAddress = "10.77.0.2"
 
-// newWire lays a veth from here to a namespace. What is done there is done by a thread that
-// ends with it.
+// newWire lays a veth from here to a namespace.
 func newWire(t *testing.T) *wire {
 	t.Helper()
 	for _, args := range []string{"netns add far", "link add near type veth peer name far netns far", "addr add 10.77.0.1/24 dev near", "link set near up",
@@ -42,12 +42,8 @@ func newWire(t *testing.T) *wire {
 		}
 	}
 	t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", "far").Run() })
-	w, made := &wire{}, make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		made <- w.enter()
-	}()
-	must(<-made)
+	w := &wire{}
+	must(thread.Do(w.enter))
 	done := make(chan bool)
 	go func() {
 		defer close(done)
@@ -164,7 +160,7 @@ func queued(t *testing.T, port int) (bytes int64) {
 			}
 		}
 		time.Sleep(100 * time.Millisecond)
-		return bytes > 100_000 && last == bytes
+		return bytes > 1<<20 && last == bytes
 	})
 	return bytes
 }
