@@ -233,16 +233,13 @@ func (s *store) exchange(id uint32, mode abi.Mode, stays func(was abi.Mode) bool
 	if err != nil {
 		return 0, err
 	}
-	if was := abi.Mode(atomic.LoadUint32(&w.mode)); stays(was) {
-		return was, nil
-	}
-	if err := fault.At("bpf.mode-store"); err != nil {
-		return 0, fmt.Errorf("mode of workload %d: %w: it stays; try again", id, err)
-	}
 	for {
 		was := atomic.LoadUint32(&w.mode)
 		if stays(abi.Mode(was)) {
 			return abi.Mode(was), nil
+		}
+		if err := fault.At("bpf.mode-store"); err != nil {
+			return 0, fmt.Errorf("mode of workload %d: %w: it stays; try again", id, err)
 		}
 		if atomic.CompareAndSwapUint32(&w.mode, was, uint32(mode)) {
 			break

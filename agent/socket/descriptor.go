@@ -44,16 +44,14 @@ func Held(pids []int) (sockets map[uint32]bool, rings []Ring, err error) {
 		})
 	}
 	done.Wait()
-	all, failed := parts[0].sockets, parts[0].failed
-	for i := range parts {
-		rings = append(rings, parts[i].rings...)
-		if i > 0 {
-			maps.Copy(all, parts[i].sockets)
-			failed.join(parts[i].failed)
-		}
+	all := held{sockets: map[uint32]bool{}}
+	for _, part := range parts {
+		maps.Copy(all.sockets, part.sockets)
+		all.rings = append(all.rings, part.rings...)
+		all.failed.join(part.failed)
 	}
-	slices.SortFunc(rings, func(a, b Ring) int { return cmp.Or(a.PID-b.PID, a.Descriptor-b.Descriptor) })
-	return all, rings, failed.err()
+	slices.SortFunc(all.rings, func(a, b Ring) int { return cmp.Or(a.PID-b.PID, a.Descriptor-b.Descriptor) })
+	return all.sockets, all.rings, all.failed.err()
 }
 
 // held is what some processes have descriptors of.

@@ -70,9 +70,9 @@ func (c *gang) others(t *testing.T) {
 	}
 }
 
-// bare ends it as the kernel does by itself, and returns what that took. What left the
-// cgroup it does not find.
-func (c *gang) bare(t *testing.T) time.Duration {
+// bareKill ends what is in the cgroup as the kernel does by itself, and returns what that
+// took.
+func bareKill(t *testing.T) time.Duration {
 	t.Helper()
 	began := time.Now()
 	must(os.WriteFile(agentGroup+"/cgroup.kill", []byte("1"), 0))
@@ -106,14 +106,10 @@ func killFigure(t *testing.T, c *gang) {
 		limit = "300"
 	}
 	must(os.WriteFile(agentGroup+"/pids.max", []byte(limit), 0))
-	var bare time.Duration
-	if c.out { // nothing of it is there to be killed
-		gather(t, agentGroup, c.n, c.script)
-		bare = c.bare(t)
-	} else {
-		c.gather(t)
-		bare = c.bare(t)
-	}
+	inside := *c
+	inside.out = false // what left it, the kernel's own does not find
+	inside.gather(t)
+	bare := bareKill(t)
 	c.gather(t)
 	began := time.Now()
 	r := respond(t, 0, "kill", "agents", "--no-evidence", "--within", "2m")

@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	"github.com/stockade-dev/stockade/scripts/vm/label"
+	"github.com/stockade-dev/stockade/scripts/vm/module"
 )
 
 const usage = `bench measures what a verdict costs.
@@ -141,7 +142,7 @@ func responses(kernel string) error {
 	fmt.Printf("\nbench: kernel %s: responses: running, some minutes\n", kernel)
 	args := []string{"run", "--kernel", kernel, "--root", "debian", "--mem", "4096", "--timeout", "20m", "--env", "STOCKADE_BENCH=1", "--env", "STOCKADE_VM=1",
 		"--file", filepath.Join(work, "agent.test") + ":/vmtest/vmtest.test", "--file", filepath.Join(work, "stockade") + ":/usr/bin/stockade", "--dir", "/vmtest"}
-	for _, name := range []string{"tcp_diag", "udp_diag", "raw_diag", "unix_diag", "af_packet_diag", "netlink_diag", "mptcp_diag"} {
+	for _, name := range module.Sockets {
 		args = append(args, "--module", name)
 	}
 	text, err := output("bin/vm", append(args, "--", "/vmtest/vmtest.test", "-test.run", "^TestResponseFigures$", "-test.v")...)

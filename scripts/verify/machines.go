@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/stockade-dev/stockade/scripts/vm/module"
 )
 
 // work is where everything that is built for the tests goes.
@@ -52,9 +54,8 @@ const (
 // device of romfs.
 var filesystems = []string{"binfmt_misc", "configfs", "brd", "romfs"}
 
-// listings are modules by which the kernel lists sockets, and a wire. It loads them by itself where it
-// can call modprobe.
-var listings = []string{"tcp_diag", "udp_diag", "raw_diag", "unix_diag", "af_packet_diag", "netlink_diag", "mptcp_diag", "veth"}
+// network is what agent/vmtest looks at: sockets, and the two ends of a wire.
+var network = append(slices.Clone(module.Sockets), "veth")
 
 // soon keeps a kernel from what only costs time under emulation: a timer that is set
 // anew at each tick, and waits for grace periods at each task that enters a cgroup.
@@ -108,7 +109,7 @@ func prepare(ctx context.Context, o options, r *report) []machineTest {
 			s.files = append(s.files, filepath.Join(pkg, "testdata")+":/vmtest/testdata")
 		}
 		if debianSuites[pkg] {
-			s.root, s.modules, debian = "debian", listings, true
+			s.root, s.modules, debian = "debian", network, true
 			if !r.step(ctx, "build bin/stockade", "go", "build", "-trimpath", "-o", work+"/stockade", "./cmd/stockade") {
 				continue
 			}

@@ -53,6 +53,15 @@ func (a args) rest(i int) args {
 	return a[i:]
 }
 
+// cut returns the two probes around a --.
+func (a args) cut() (first, second args) {
+	i := slices.Index(a, "--")
+	if i < 0 {
+		cannot("no --")
+	}
+	return a[:i], a[i+1:]
+}
+
 type probe func(args) error
 
 // table holds every probe by its name.
@@ -66,23 +75,17 @@ func init() {
 	}
 	// then PROBE... -- PROBE...: the first must succeed
 	table["then"] = func(a args) error {
-		i := slices.Index(a, "--")
-		if i < 0 {
-			cannot("no -- after then")
-		}
-		must(run(a[:i]))
-		return run(a[i+1:])
+		first, second := a.cut()
+		must(run(first))
+		return run(second)
 	}
 	// tripped PROBE... -- PROBE...: the first must fail with EACCES
 	table["tripped"] = func(a args) error {
-		i := slices.Index(a, "--")
-		if i < 0 {
-			cannot("no -- after tripped")
-		}
-		if err := run(a[:i]); !errors.Is(err, unix.EACCES) {
+		first, second := a.cut()
+		if err := run(first); !errors.Is(err, unix.EACCES) {
 			cannot("the first is not refused: %v", err)
 		}
-		return run(a[i+1:])
+		return run(second)
 	}
 	for _, group := range []map[string]probe{opens, changes, moves, mounts, executions, rings, chains, tasks, storms, metadata, facts} {
 		for name, p := range group {
