@@ -28,6 +28,7 @@ const (
 	kernMapImages                   = "images"
 	kernMapLates                    = "lates"
 	kernMapMembers                  = "members"
+	kernMapOwing                    = "owing"
 	kernMapRetirement               = "retirement"
 	kernMapScratches                = "scratches"
 	kernMapSeqs                     = "seqs"
@@ -319,6 +320,7 @@ type kernMapSpecs struct {
 	Images     *ebpf.MapSpec `ebpf:"images"`
 	Lates      *ebpf.MapSpec `ebpf:"lates"`
 	Members    *ebpf.MapSpec `ebpf:"members"`
+	Owing      *ebpf.MapSpec `ebpf:"owing"`
 	Retirement *ebpf.MapSpec `ebpf:"retirement"`
 	Scratches  *ebpf.MapSpec `ebpf:"scratches"`
 	Seqs       *ebpf.MapSpec `ebpf:"seqs"`
@@ -380,6 +382,7 @@ type kernMaps struct {
 	Images     *ebpf.Map `ebpf:"images"`
 	Lates      *ebpf.Map `ebpf:"lates"`
 	Members    *ebpf.Map `ebpf:"members"`
+	Owing      *ebpf.Map `ebpf:"owing"`
 	Retirement *ebpf.Map `ebpf:"retirement"`
 	Scratches  *ebpf.Map `ebpf:"scratches"`
 	Seqs       *ebpf.Map `ebpf:"seqs"`
@@ -406,6 +409,7 @@ func (m *kernMaps) Close() error {
 		m.Images,
 		m.Lates,
 		m.Members,
+		m.Owing,
 		m.Retirement,
 		m.Scratches,
 		m.Seqs,

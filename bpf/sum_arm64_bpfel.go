@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "093f3f8f018086c887445e941ef6f634aa22cd8e6ebb870ae5877dc84f802260"
+const objectSum = "645fbb7e826bcf9111728ebadef353748cdc806d26b930140a2eb33bbdb7e876"

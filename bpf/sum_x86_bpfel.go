@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "cb22da69e1b2e54a9af0c9ade8b1b6da206bbb8f69042b5132ca1b13df0e5c13"
+const objectSum = "40f0229c6efec12bb38a4fcb8ce56b6bfc9936b2d51046495e552ae4791d6de4"

@@ -5,16 +5,45 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 )
 
-// hasty is a run that gives up soon.
+// hasty is a run that gives up soon, but not while its helper works, however busy the
+// machine is.
 func hasty(r Request, text *strings.Builder) *run {
 	run := newRun(helperArgs, r, text)
-	run.patience = 250 * time.Millisecond
+	run.patience, run.start = 250*time.Millisecond, time.Minute
+	run.stuck = func(h *helper) bool { return len(h.events) == 0 && asleep(h.cmd.Process.Pid) }
 	return run
+}
+
+// asleep: no thread of the process did anything, or waited for a processor, for a while.
+func asleep(pid int) bool {
+	was := ""
+	for i := range 5 {
+		if i > 0 {
+			time.Sleep(20 * time.Millisecond)
+		}
+		now := threads(pid, "schedstat")
+		if i > 0 && now != was || strings.Contains(threads(pid, "stat"), ") R ") {
+			return false
+		}
+		was = now
+	}
+	return true
+}
+
+// threads returns what a file says of each thread.
+func threads(pid int, file string) (all string) {
+	paths, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/%s", pid, file)) // the pattern is well formed
+	for _, path := range paths {
+		text, _ := os.ReadFile(path) // it may have ended
+		all += string(text)
+	}
+	return all
 }
 
 func TestAProcessThatHangsIsToldUnreadAndTheRestIsRead(t *testing.T) {

@@ -15,8 +15,9 @@ import (
 type run struct {
 	patience, start, grace time.Duration
 	program                []string
-	request                Request // of what is not yet told
-	total                  int     // processes asked for
+	stuck                  func(*helper) bool // asked when patience is over; nil: it is
+	request                Request            // of what is not yet told
+	total                  int                // processes asked for
 	doc                    document
 	hangs                  []error
 }
@@ -165,7 +166,9 @@ func (r *run) once(ctx context.Context) (last end, err error) {
 		case <-ctx.Done():
 			return last, r.late(ctx, h)
 		case <-timer.C:
-			return last, r.hung(h)
+			if r.stuck == nil || r.stuck(h) {
+				return last, r.hung(h)
+			}
 		case e := <-h.events:
 			switch {
 			case e.word:

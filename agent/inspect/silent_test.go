@@ -4,7 +4,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -48,7 +51,11 @@ func hung(t *testing.T, kind string) (p Process, end func()) {
 	p = start(t, cmd)
 	t.Cleanup(end) // before its process is waited for
 	if kind == "memory" {
-		time.Sleep(200 * time.Millisecond) // it locks once it is ready
+		for end := time.Now().Add(time.Minute); !locked(p.PID); time.Sleep(5 * time.Millisecond) { // it locks once it is ready
+			if time.Now().After(end) {
+				t.Fatalf("nothing holds its map:\n%s", threads(p.PID, "syscall"))
+			}
+		}
 	}
 	return p, end
 }
@@ -67,8 +74,9 @@ func beHung(args []string) {
 	must(err)
 	page, err := unix.Mmap(file, 0, 4096, unix.PROT_READ, unix.MAP_PRIVATE)
 	must(err)
+	fmt.Println("ready") // it may be unable to say so once it is locked
 	lock(page)
-	ready()
+	_, _ = io.Copy(io.Discard, os.Stdin)
 }
 
 // lock has one thread read a page that is never there through mem, which waits with the
@@ -79,9 +87,23 @@ func lock(page []byte) {
 	where, buf := int64(uintptr(unsafe.Pointer(unsafe.SliceData(page)))), make([]byte, 1)
 	go func() { _, _ = unix.Pread(mem, buf, where) }()
 	go func() {
-		time.Sleep(100 * time.Millisecond)
-		_, _ = unix.Mmap(-1, 0, 4096, unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANON)
+		for err := error(nil); err == nil; time.Sleep(5 * time.Millisecond) {
+			_, err = unix.Mmap(-1, 0, 4096, unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANON)
+		}
 	}()
+}
+
+// locked: a thread of the process is in that read, and another waits to map.
+func locked(pid int) bool {
+	reads, maps := false, false
+	paths, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid)) // the pattern is well formed
+	for _, path := range paths {
+		call, _ := os.ReadFile(path + "/syscall") // it may have ended
+		stat, _ := os.ReadFile(path + "/stat")
+		reads = reads || strings.HasPrefix(string(call), fmt.Sprintf("%d ", unix.SYS_PREAD64))
+		maps = maps || strings.HasPrefix(string(call), fmt.Sprintf("%d ", unix.SYS_MMAP)) && strings.Contains(string(stat), ") D ")
+	}
+	return reads && maps
 }
 
 // serve answers what is asked, of opens some, and reads nothing.

@@ -53,6 +53,7 @@ type eventJSON struct {
 	SocketKind   string   `json:"socket_kind,omitempty"`
 	Policies     []Policy `json:"policies"`
 	LockedDown   bool     `json:"locked_down,omitempty"` // by this denial, in the kernel
+	Unsure       bool     `json:"unsure,omitempty"`      // sent before its call ended
 	Generation   uint32   `json:"generation"`
 	PolicyDigest string   `json:"policy_digest"`
 }
@@ -69,7 +70,7 @@ func (e *Event) JSON() string {
 		PID: e.PID, TID: e.TID, UID: e.UID, GID: e.GID,
 		Comm: e.Comm, CommB64: raw(e.Comm),
 		Cgroup: e.Cgroup, Inode: e.Inode, Device: device(e.Device),
-		Reason: e.reason(), Boundary: e.boundary(), Policies: e.Policies, LockedDown: e.Trips,
+		Reason: e.reason(), Boundary: e.boundary(), Policies: e.Policies, LockedDown: e.Trips, Unsure: e.Unsure,
 		Generation: e.Generation, PolicyDigest: "sha256:" + e.Digest,
 	}
 	switch e.Boundary {

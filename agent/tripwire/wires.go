@@ -51,9 +51,9 @@ func (w *Wires) SetDisarm(r Rate) {
 
 // Denied is told of each denial, with the policies that it rests on, and of the budget of
 // its workload, nil for none. What audit reports was allowed; who is locked down is denied
-// whatever it does, and has been responded to.
+// whatever it does, and has been responded to; and what is unsure may not have failed.
 func (w *Wires) Denied(e *sink.Event, budget *Budget) {
-	if e.Mode != abi.Enforce {
+	if e.Mode != abi.Enforce || e.Unsure {
 		return
 	}
 	verb, why := "", ""
@@ -61,6 +61,9 @@ func (w *Wires) Denied(e *sink.Event, budget *Budget) {
 		if strength(p.Respond) > strength(verb) {
 			verb, why = p.Respond, fmt.Sprintf("policy %s", p.ID)
 		}
+	}
+	if verb == "" && e.Trips { // the rule of moves asks what no event names
+		verb, why = verbs[0], "a tripwire"
 	}
 	if verb == "" && budget == nil {
 		return

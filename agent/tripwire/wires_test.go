@@ -70,6 +70,14 @@ func TestAPolicyIsRespondedToOnce(t *testing.T) {
 		b.Denied(e, &Budget{Rate{1, time.Hour}, "kill"})
 	}
 	b.want(t, "what is locked down, by whoever")
+	e = &sink.Event{Workload: "e", Policies: []sink.Policy{{ID: "p", Respond: "kill"}}}
+	e.Unsure = true
+	b.Denied(e, &Budget{Rate{1, time.Hour}, "kill"})
+	b.want(t, "what may have gone on")
+	e = &sink.Event{Workload: "f"}
+	e.Trips = true
+	b.Denied(e, nil)
+	b.want(t, "what locked down, without a policy that can be named", "f lockdown: a tripwire")
 }
 
 func TestABudgetIsOfDenialsInATime(t *testing.T) {

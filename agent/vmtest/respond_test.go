@@ -35,6 +35,7 @@ func TestResponses(t *testing.T) {
 		{"what was begun by io_uring is told", ringed},
 		{"what is locked does not start", locked},
 		{"who touches what a policy responds to is stopped, and who is denied too often", tripped},
+		{"who opens what is there trips nothing, however much goes on", crowded},
 		{"one that cannot be killed is not said to be stopped", unkillable},
 	} {
 		t.Run(c.name, c.test)

@@ -203,6 +203,9 @@ type Event struct {
 	ExeClass, ParentClass uint16
 	// Trips says that it tripped a wire: the kernel locked the workload down with it.
 	Trips bool
+	// Unsure says that it was sent before its call ended, for want of room to keep it: the
+	// call may have gone on.
+	Unsure bool
 }
 
 // Facts returns those facts of the event's requests that it holds as they are; of
@@ -235,8 +238,8 @@ type wireEvent struct {
 	Automaton                         uint64
 	EUID, EGID                        uint32
 	ExeClass, ParentClass             uint16
-	Trips                             uint8
-	_                                 [3]uint8
+	Trips, Unsure                     uint8
+	_                                 [2]uint8
 }
 
 // WireEvent is the type of an event's fixed part, for comparison with its twin.
@@ -268,7 +271,7 @@ func DecodeEvent(raw []byte) (Event, error) {
 		Hold: uint64(w.Hold), Reason: Reason(w.Reason), Boundary: Boundary(w.Boundary), Mode: Mode(w.Mode), Comm: string(comm),
 		PathStatus: PathStatus(w.PathStatus), DestStatus: PathStatus(w.DestStatus), ExeStatus: PathStatus(w.ExeStatus),
 		EUID: w.EUID, EGID: w.EGID, Now: w.Now, Xattr: string(rest[:w.XattrLen]),
-		Automaton: w.Automaton, ExeClass: w.ExeClass, ParentClass: w.ParentClass, Trips: w.Trips != 0,
+		Automaton: w.Automaton, ExeClass: w.ExeClass, ParentClass: w.ParentClass, Trips: w.Trips != 0, Unsure: w.Unsure != 0,
 	}
 	e.Path = unwind(path, e.PathStatus)
 	e.Dest = unwind(dest, e.DestStatus)

@@ -184,5 +184,6 @@ struct event {
 	u32 euid, egid;
 	u16 exe_class, parent_class;
 	u8 trips; /* it locked the workload down */
-	u8 pad[3];
+	u8 unsure; /* it was sent before its call ended, which may go on */
+	u8 pad[2];
 };

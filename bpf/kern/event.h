@@ -108,6 +108,7 @@ static __always_inline void fill(struct event *ev, const struct denial *d, struc
 	ev->mode = mode_of(d);
 	ev->boundary = d->boundary;
 	ev->trips = d->trips;
+	ev->unsure = 0;
 	ev->hold = d->reason == REASON_BOUNDARY ? 0 : d->hold;
 	ev->inode = 0;
 	ev->device = d->boundary == BOUNDARY_CAPABILITY || d->boundary == BOUNDARY_NETWORK ? d->hold : 0;
@@ -158,8 +159,13 @@ static __always_inline int send(struct event_buf *e, const struct denial *d)
 	if (d->reason == REASON_HELD)
 		return size <= EVENT_BYTES && !share_lacks(d->workload, size, true) &&
 			       !bpf_ringbuf_output(&asked, e->out.bytes, size, 0) ? 0 : -1;
-	e->out.err = d->boundary ? -EPERM : -EACCES;
-	return d->late && keep(&e->out) ? 0 : publish(d->workload, &e->out);
+	e->out.call.err = d->boundary ? -EPERM : -EACCES;
+	if (d->late && keep(&e->out))
+		return 0;
+	e->out.event.unsure = d->late;
+	if (d->late && d->trips && owe(e->out.call.err, d->workload))
+		e->out.event.trips = 0;
+	return publish(d->workload, &e->out);
 }
 
 /* emit counts a denial and sends its event, or a hold to the agent. s is NULL when no
@@ -178,7 +184,7 @@ __noinline int emit(const struct denial *d, struct scratch *s, const struct work
 		if (d->reason != REASON_HELD) {
 			number_event(d->workload);
 			count_dropped(d->workload);
-			if (d->trips)
+			if (d->trips && !(d->late && owe(-EACCES, d->workload)))
 				trip(d->workload);
 		}
 		return -1;

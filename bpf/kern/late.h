@@ -3,7 +3,8 @@
  * created before it looks whether there is one, and goes on to the next process of a
  * group where one may not be signalled. Such a denial's event is kept until the call
  * ends: it is counted, numbered and sent if the call failed by it, and else forgotten.
- * Where there is no room to keep it, it is sent at once.
+ * Where there is no room to keep it, it is sent at once, and says so; whether it trips a
+ * wire waits for the end of the call even then.
  *
  * An open that finds its file ends at file_open. One that fails gives back the number
  * that was to be the file's, which costs opens that succeed nothing; by io_uring it may
@@ -25,6 +26,21 @@ struct {
 	__type(key, u64);
 	__type(value, struct kept);
 } lates SEC(".maps");
+
+/* struct task_struct * → a denial that trips a wire if its call fails by it, and whose
+ * event is sent. */
+struct owed {
+	struct call call;
+	u32 workload;
+	u32 pad;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_TASKS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, u64);
+	__type(value, struct owed);
+} owing SEC(".maps");
 
 static __always_inline void count_denied(u32 w)
 {
@@ -91,11 +107,46 @@ static __always_inline bool keep(struct kept *k)
 	return true;
 }
 
+/* owe is keep for what there was no room for, and that trips: the call is remembered. */
+static __noinline bool owe(s64 err, u32 w)
+{
+	u64 key = bpf_get_current_task();
+	struct owed o = { .call = { .err = err }, .workload = w };
+	bool again = bpf_map_lookup_elem(&owing, &key);
+
+	if (bpf_map_update_elem(&owing, &key, &o, BPF_ANY))
+		return false;
+	if (!again)
+		__sync_fetch_and_add(&undecided, 1);
+	return true;
+}
+
+static __always_inline struct owed *owed(void)
+{
+	u64 key = bpf_get_current_task();
+
+	return bpf_map_lookup_elem(&owing, &key);
+}
+
 static __always_inline bool kept(void)
 {
 	u64 key = bpf_get_current_task();
 
-	return undecided && bpf_map_lookup_elem(&lates, &key);
+	return undecided && (bpf_map_lookup_elem(&lates, &key) || owed());
+}
+
+/* settled ends what the current task's call owes. */
+static __always_inline void settled(s64 ret)
+{
+	u64 key = bpf_get_current_task();
+	struct owed *o = owed();
+
+	if (!o)
+		return;
+	if (ret == o->call.err)
+		trip(o->workload);
+	bpf_map_delete_elem(&owing, &key);
+	__sync_fetch_and_add(&undecided, -1);
 }
 
 /* ended ends what the current task's call left open: ret is what it returns. Returns
@@ -106,10 +157,12 @@ static __noinline u32 ended(s64 ret)
 	struct kept *k = bpf_map_lookup_elem(&lates, &key);
 	u32 w;
 
-	if (!k)
+	if (!k) {
+		settled(ret);
 		return 0;
+	}
 	w = k->event.workload;
-	if (ret == k->err) {
+	if (ret == k->call.err) {
 		publish(w, k);
 		w = 0;
 	}
@@ -118,25 +171,32 @@ static __noinline u32 ended(s64 ret)
 	return w;
 }
 
+static __always_inline void name_of(struct call *c, struct dentry *dentry)
+{
+	c->dentry = (u64)dentry;
+	c->dir = (u64)dentry->d_parent;
+	c->name = BPF_CORE_READ(dentry, d_name.hash_len); /* 6.1 follows no pointer into a union */
+}
+
 /* note_name notes which name the current task's call may not create. */
 static __always_inline void note_name(struct dentry *dentry)
 {
 	u64 key = bpf_get_current_task();
 	struct kept *k = undecided ? bpf_map_lookup_elem(&lates, &key) : NULL;
+	struct owed *o = undecided && !k ? owed() : NULL;
 
-	if (!k)
-		return;
-	k->dentry = (u64)dentry;
-	k->dir = (u64)dentry->d_parent;
-	k->name = BPF_CORE_READ(dentry, d_name.hash_len); /* 6.1 follows no pointer into a union */
+	if (k)
+		name_of(&k->call, dentry);
+	if (o)
+		name_of(&o->call, dentry);
 }
 
 /* exists: has the file that was not to be created a name, after all? */
-static __always_inline bool exists(const struct kept *k)
+static __always_inline bool exists(const struct call *c)
 {
-	struct dentry *dentry = (struct dentry *)k->dentry; /* read with care: it may be gone */
+	struct dentry *dentry = (struct dentry *)c->dentry; /* read with care: it may be gone */
 
-	return (u64)BPF_CORE_READ(dentry, d_parent) == k->dir && BPF_CORE_READ(dentry, d_name.hash_len) == k->name &&
+	return (u64)BPF_CORE_READ(dentry, d_parent) == c->dir && BPF_CORE_READ(dentry, d_name.hash_len) == c->name &&
 	       BPF_CORE_READ(dentry, d_inode);
 }
 
@@ -146,9 +206,15 @@ static __noinline int open_failed(void)
 {
 	u64 key = bpf_get_current_task();
 	struct kept *k = bpf_map_lookup_elem(&lates, &key);
+	struct owed *o;
 
-	if (k)
-		ended(k->event.mode == MODE_AUDIT || exists(k) ? 0 : k->err);
+	if (k) {
+		ended(k->event.mode == MODE_AUDIT || exists(&k->call) ? 0 : k->call.err);
+		return 0;
+	}
+	o = owed();
+	if (o)
+		settled(exists(&o->call) ? 0 : o->call.err);
 	return 0;
 }
 

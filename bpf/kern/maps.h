@@ -275,10 +275,14 @@ struct {
 } asked SEC(".maps");
 
 #define EVENT_BYTES 16384
-/* An event as it goes out; err and names for what late.h keeps. */
-struct kept {
-	s64 err;  /* with which its call fails if it fails by this */
+/* What late.h remembers of a call. */
+struct call {
+	s64 err;  /* with which it fails if it fails by what was denied */
 	u64 dentry, dir, name; /* that an open may not create: two addresses, and a hash */
+};
+/* An event as it goes out. */
+struct kept {
+	struct call call;
 	u64 size; /* so far */
 	union {
 		struct event event;

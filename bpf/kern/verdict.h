@@ -284,8 +284,7 @@ static __always_inline int conclude(struct decision *c, int err)
 		c->d.reason = REASON_POLICY;
 		err = -EACCES; /* which audit lifts */
 	}
-	/* One that is not denied by policy, or is asked about, trips nothing. */
-	c->d.trips = err && c->s->tripped && c->d.mode == MODE_ENFORCE && c->d.reason == REASON_POLICY;
+	c->d.trips = err && c->s->tripped && c->d.mode == MODE_ENFORCE; /* what is asked trips nothing */
 	if (err)
 		err = deny(&c->d, c->s, c->wl, err);
 	else

@@ -1,6 +1,7 @@
 package vmtest
 
 import (
+	"os"
 	"syscall"
 	"testing"
 
@@ -18,6 +19,7 @@ func wired(policy string) string { return `@respond("freeze") ` + policy }
 //	├── trap/       a tripwire
 //	├── x.trap/     a tripwire by a pattern
 //	├── new/        a tripwire for making files
+//	├── lead/       a tripwire for making directories, as which a symbolic link counts
 //	├── plain/      is forbidden without a response
 //	└── audit/      a tripwire in audit
 func TestTripwires(t *testing.T) {
@@ -25,9 +27,11 @@ func TestTripwires(t *testing.T) {
 		wired(forbid("read write create delete chmod move touch set_x_attr", "@/ws/trap/")) + wired(forbid("create", "@/ws/new/")) +
 		wired(`forbid (principal, action == file_system::Action::"read", resource) when { resource.path like "@/ws/*.trap/*" };`+"\n") +
 		wired(forbid("move", "@/ws/fixed/")) +
+		wired("forbid (principal, action == file_system::Action::\"create\", resource is file_system::Dir) when { resource in file_system::Dir::\"@/ws/lead\" };\n") +
 		forbid("read", "@/ws/plain/") + inAudit(wired(forbid("read", "@/ws/audit/")))
 	s := newStage(t)
-	s.tree("ws/free/file", "ws/trap/file", "ws/trap/dir/", "ws/fixed/dir/", "ws/x.trap/f", "ws/new/old", "ws/plain/file", "ws/audit/file", "other", "lower/")
+	s.tree("ws/free/file", "ws/trap/file", "ws/trap/dir/", "ws/fixed/dir/", "ws/x.trap/f", "ws/new/old", "ws/plain/file", "ws/audit/file", "ws/lead/", "other", "lower/")
+	must(t, os.Symlink("file", s.at("@/ws/free/link")))
 	op := func(words ...string) []string { return words }
 	next := op("open", "r", "@/ws/free/file")
 	locked := denial{actions: "open,read", path: "@/ws/free/file", reason: abi.ReasonLockdown, mode: abi.Lockdown}
@@ -51,6 +55,8 @@ func TestTripwires(t *testing.T) {
 			trips(denial{actions: "move", path: "@/ws/fixed/dir", dest: "@/ws/free/dir", dir: true})},
 		{"a move of which the new place is a tripwire", op("rename", "@/ws/free/moved", "@/ws/free/moved.2"), op("rename", "@/ws/free/file", "@/ws/new/file"),
 			trips(denial{actions: "create", path: "@/ws/free/file", dest: "@/ws/new/file"})},
+		{"moving a symbolic link where a directory would be a tripwire", op("rename", "@/ws/free/moved.2", "@/ws/free/moved.3"), op("rename", "@/ws/free/link", "@/ws/lead/link"),
+			trips(denial{actions: "move", path: "@/ws/free/link", dest: "@/ws/lead/link", reason: abi.ReasonLoss})},
 	} {
 		s.step(c.name+" where nothing is forbidden is allowed", isAllowed, func() {
 			s.install(abi.Enforce, policies)
