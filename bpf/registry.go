@@ -106,18 +106,22 @@ func (s *store) Workloads() ([]Workload, error) {
 		if err != nil {
 			return nil, err
 		}
-		counters, err := s.Counters(id)
-		if err != nil {
+		one := told(id, r, w)
+		if one.Counters, err = s.Counters(id); err != nil {
 			return nil, err
 		}
-		one := Workload{ID: id, Name: r.name(), Mode: abi.Mode(atomic.LoadUint32(&w.mode)), Generation: uint32(atomic.LoadUint64(&w.plan) >> 32),
-			Counters: counters, Delivered: atomic.LoadUint64(&r.Delivered), Lost: atomic.LoadUint64(&r.Lost)}
 		if used := s.used[id]; len(used) > 0 {
 			one.Words = used[len(used)-1].words
 		}
 		list = append(list, one)
 	}
 	return list, nil
+}
+
+// told is what the memory of a set tells of a workload.
+func told(id uint32, r *record, w *workload) Workload {
+	return Workload{ID: id, Name: r.name(), Mode: abi.Mode(atomic.LoadUint32(&w.mode)), Generation: uint32(atomic.LoadUint64(&w.plan) >> 32),
+		Delivered: atomic.LoadUint64(&r.Delivered), Lost: atomic.LoadUint64(&r.Lost)}
 }
 
 // Claim gives a name to a free number. Numbers take turns, so that one is not

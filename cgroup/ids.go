@@ -31,6 +31,17 @@ func IDs(groups []string) (map[uint64]bool, error) {
 }
 
 func collect(root string, ids map[uint64]bool) error {
+	return walk(root, func(_ string, id uint64) error {
+		if len(ids) >= maxIDs {
+			return fmt.Errorf("more than %d", maxIDs)
+		}
+		ids[id] = true
+		return nil
+	})
+}
+
+// walk tells of a directory of groups and of all beneath.
+func walk(root string, tell func(path string, id uint64) error) error {
 	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if vanished(err) || err == nil && !d.IsDir() {
 			return nil
@@ -38,18 +49,36 @@ func collect(root string, ids map[uint64]bool) error {
 		if err != nil {
 			return err
 		}
-		if len(ids) >= maxIDs {
-			return fmt.Errorf("more than %d", maxIDs)
-		}
 		info, err := d.Info()
 		if vanished(err) {
 			return nil
 		}
-		if err == nil {
-			ids[info.Sys().(*syscall.Stat_t).Ino] = true
+		if err != nil {
+			return err
+		}
+		return tell(path, info.Sys().(*syscall.Stat_t).Ino)
+	})
+}
+
+// Paths finds groups by their ids, each with its path relative to the mount. One that is
+// removed meanwhile is left out.
+func Paths(wanted func(id uint64) bool) (map[uint64]string, error) {
+	mount, err := Mountpoint()
+	if err != nil {
+		return nil, err
+	}
+	paths := map[uint64]string{}
+	err = walk(mount, func(path string, id uint64) error {
+		rel, err := filepath.Rel(mount, path)
+		if err == nil && wanted(id) {
+			paths[id] = rel
 		}
 		return err
 	})
+	if err != nil {
+		return nil, fmt.Errorf("cgroups: %w: not all are known; try again", err)
+	}
+	return paths, nil
 }
 
 // vanished reports whether a group was removed while it was looked at.

@@ -89,6 +89,8 @@ type Response struct {
 	// Rings are those of io_uring that its processes had: what the kernel had begun by them
 	// it may still finish.
 	Rings []socket.Ring `json:"rings,omitempty"`
+	// Unattended: no agent, or no run, answered, and it was done without, on what is pinned.
+	Unattended bool `json:"unattended,omitempty"`
 	// Evidence is the bundle of a kill.
 	Evidence *evidence.Summary `json:"evidence,omitempty"`
 }

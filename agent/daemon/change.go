@@ -176,11 +176,11 @@ func (k *keeper) replace(w *workload, input compiler.Input, origin string) (api.
 	}
 	before := w.memory
 	next.Previous = &before.Input
-	if err := next.keep(k.memories(), w.name); err != nil {
+	if err := next.Keep(k.memories(), w.name); err != nil {
 		return api.Change{}, err
 	}
 	if err := k.install(w, plan, w.mode); err != nil {
-		return api.Change{}, errors.Join(err, before.keep(k.memories(), w.name))
+		return api.Change{}, errors.Join(err, before.Keep(k.memories(), w.name))
 	}
 	k.all.mu.Lock()
 	w.plan, w.memory, w.known, w.err = plan, next, true, ""

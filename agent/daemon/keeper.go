@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"github.com/stockade-dev/stockade/agent/config"
 	"github.com/stockade-dev/stockade/agent/hold"
 	"github.com/stockade-dev/stockade/agent/host"
+	"github.com/stockade-dev/stockade/agent/memory"
 	"github.com/stockade-dev/stockade/agent/run"
 	"github.com/stockade-dev/stockade/agent/tripwire"
 	"github.com/stockade-dev/stockade/bpf"
@@ -42,7 +42,7 @@ type keeper struct {
 }
 
 // memories is the folder of the memories.
-func (k *keeper) memories() string { return filepath.Join(k.machine.State, "agent") }
+func (k *keeper) memories() string { return memory.Dir(k.machine.State) }
 
 // confine puts one cgroup under a workload.
 func (k *keeper) confine(rel, name string) error {
@@ -145,7 +145,7 @@ func (k *keeper) release(w *workload) (gone bool, err error) {
 		}
 		return false, err
 	}
-	err = forget(k.memories(), w.name)
+	err = memory.Forget(k.memories(), w.name)
 	if k.held != nil {
 		k.holdAsks() // without it
 		err = errors.Join(err, k.held.Forget(w.id, w.name))

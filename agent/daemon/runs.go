@@ -10,6 +10,7 @@ import (
 
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/host"
+	"github.com/stockade-dev/stockade/agent/memory"
 	"github.com/stockade-dev/stockade/agent/run"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/cgroup"
@@ -109,7 +110,7 @@ func (rs *runs) StartRun(peer api.Peer, r api.Run) (started api.RunStarted, err 
 		return started, err
 	}
 	w := &workload{name: r.Name, id: id, mode: mode, plan: plan, known: true, run: newRunQueue(!r.Acknowledges),
-		memory: memory{Origin: fromRun, Input: input, BaseMode: mode, Labels: r.Labels, Budget: r.Budget, Process: host.ProcessOf(fmt.Sprint(peer.PID))}}
+		memory: memory.Memory{Origin: fromRun, Input: input, BaseMode: mode, Labels: r.Labels, Budget: r.Budget, Process: host.ProcessOf(fmt.Sprint(peer.PID))}}
 	rs.all.add(w)
 	if err := rs.confineRun(w, peer, r); err != nil {
 		w.run.detach()
@@ -194,7 +195,7 @@ func (rs *runs) confineRun(w *workload, peer api.Peer, r api.Run) error {
 	if err := host.RegisterRoot(rs.kernel, w.id, fmt.Sprint(peer.PID)); err != nil {
 		return err
 	}
-	if err := w.memory.keep(rs.memories(), w.name); err != nil {
+	if err := w.memory.Keep(rs.memories(), w.name); err != nil {
 		return err
 	}
 	if err := rs.install(w, w.plan, w.mode); err != nil {

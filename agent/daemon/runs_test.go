@@ -15,6 +15,7 @@ import (
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/host"
 	"github.com/stockade-dev/stockade/agent/host/hosttest"
+	"github.com/stockade-dev/stockade/agent/memory"
 	"github.com/stockade-dev/stockade/agent/run"
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
@@ -98,7 +99,7 @@ func TestRunIsHeldByTheAgent(t *testing.T) {
 	if err != nil || len(s.Workloads) != 1 {
 		t.Errorf("afterwards: %+v, %v", s.Workloads, err)
 	}
-	if _, err := os.Stat(memoryPath(filepath.Join(y.dir, "state", "agent"), name)); err == nil {
+	if _, err := os.Stat(memory.Path(filepath.Join(y.dir, "state", "agent"), name)); err == nil {
 		t.Error("its memory is left")
 	}
 	hosttest.WantGone(t, name)
@@ -420,8 +421,8 @@ func TestNextAgentReleasesARunThatIsOver(t *testing.T) {
 	d, kill := y.up()
 	id, err := y.set.Claim("over")
 	if err == nil {
-		m := memory{Origin: fromRun, Input: emptyInput}
-		err = m.keep(d.memories(), "over")
+		m := memory.Memory{Origin: fromRun, Input: emptyInput}
+		err = m.Keep(d.memories(), "over")
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -430,7 +431,7 @@ func TestNextAgentReleasesARunThatIsOver(t *testing.T) {
 	d, kill = y.up()
 	defer kill()
 	left := y.set.now(id)
-	if _, err := recall(d.memories(), "over"); left != nil || err != nil {
+	if _, err := memory.Recall(d.memories(), "over"); left != nil || err != nil {
 		t.Errorf("workload %v, %v", left, err)
 	}
 	if s := y.status(d); len(s.Workloads) != 1 {
@@ -486,7 +487,7 @@ func TestRunThatLeftItsGroupGivesItsNumberBack(t *testing.T) {
 	if there, of := look(retireAfter); there || of != fakeEnded {
 		t.Errorf("there: %v; its group belongs to %d", there, of)
 	}
-	if _, err := recall(d.memories(), r.Name); err != nil || !strings.Contains(y.said.String(), "run "+r.Name+": over") {
+	if _, err := memory.Recall(d.memories(), r.Name); err != nil || !strings.Contains(y.said.String(), "run "+r.Name+": over") {
 		t.Errorf("%v\n%s", err, y.said.String())
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/stockade-dev/stockade/agent/explain"
 	"github.com/stockade-dev/stockade/agent/hold"
 	"github.com/stockade-dev/stockade/agent/host"
+	"github.com/stockade-dev/stockade/agent/memory"
 	"github.com/stockade-dev/stockade/agent/policies"
 	"github.com/stockade-dev/stockade/agent/sink"
 	"github.com/stockade-dev/stockade/bpf/abi"
@@ -46,7 +47,7 @@ type workload struct {
 	name          string
 	id            uint32
 	declared      *config.Workload // nil: no longer
-	memory        memory
+	memory        memory.Memory
 	known         bool           // memory is that of the installed plan
 	plan          *compiler.Plan // nil: not known
 	generation    uint32
@@ -65,7 +66,7 @@ type workload struct {
 // staged is a change that was checked and not made yet.
 type staged struct {
 	declared *config.Workload
-	memory   memory
+	memory   memory.Memory
 	plan     *compiler.Plan
 	mode     abi.Mode
 	sinks    *sink.Fan
@@ -95,7 +96,7 @@ func (k *keeper) restore() error {
 	}
 	for _, has := range list {
 		w := &workload{name: has.Name, id: has.ID, generation: has.Generation, mode: has.Mode}
-		m, err := recall(k.memories(), has.Name)
+		m, err := memory.Recall(k.memories(), has.Name)
 		if err != nil {
 			return err
 		}
@@ -156,7 +157,7 @@ func (k *keeper) stageOne(declared *config.Workload) (*staged, error) {
 	}
 	base := policies.DigestOf(input)
 	s := &staged{declared: declared, mode: declared.Mode,
-		memory: memory{Base: base, BaseMode: declared.Mode, Root: declared.Root, Origin: fromConfig, Input: input, Labels: declared.Labels, Budget: declared.Budget}}
+		memory: memory.Memory{Base: base, BaseMode: declared.Mode, Root: declared.Root, Origin: fromConfig, Input: input, Labels: declared.Labels, Budget: declared.Budget}}
 	w := k.all.byName[declared.Name]
 	switch {
 	case w != nil && w.run != nil:
@@ -303,7 +304,7 @@ func (k *keeper) commitOne(s *staged, start bool) error {
 	if w.mode != s.mode || w.generation == 0 {
 		during.BaseMode = unsettled
 	}
-	if err := during.keep(k.memories(), w.name); err != nil {
+	if err := during.Keep(k.memories(), w.name); err != nil {
 		s.close()
 		return err
 	}
@@ -326,10 +327,10 @@ func (k *keeper) commitOne(s *staged, start bool) error {
 		err = k.kernel.Grant(w.id, s.declared.Grants)
 	}
 	if err != nil && w.known { // what is installed is what it was
-		err = errors.Join(err, w.memory.keep(k.memories(), w.name))
+		err = errors.Join(err, w.memory.Keep(k.memories(), w.name))
 	}
 	if err == nil && during.BaseMode == unsettled {
-		if err := s.memory.keep(k.memories(), w.name); err != nil {
+		if err := s.memory.Keep(k.memories(), w.name); err != nil {
 			k.book.note(err.Error() + ": its mode is in force; an agent that is started anew will follow the configuration")
 		}
 	}

@@ -16,12 +16,12 @@ import (
 	"time"
 
 	"github.com/stockade-dev/stockade/agent/api"
+	"github.com/stockade-dev/stockade/agent/deputy"
 	"github.com/stockade-dev/stockade/agent/host"
 	"github.com/stockade-dev/stockade/agent/label"
 	"github.com/stockade-dev/stockade/agent/lock"
 	"github.com/stockade-dev/stockade/agent/respond"
 	"github.com/stockade-dev/stockade/agent/run"
-	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/cgroup"
 )
 
@@ -34,16 +34,20 @@ type Host struct {
 	Runs func() []string
 	// Enforced lists those of runs whose sets are pinned.
 	Enforced func() []string
-	// Pinned lists the workloads of the agent's set: they are enforced, and not reached,
-	// when no agent answers.
-	Pinned func() ([]string, error)
+	// Deputy acts for the agent when it does not answer, and RunDeputy for a run; nil: nobody
+	// does. The error is fs.ErrNotExist if there is nothing to act on.
+	Deputy    func() (Deputy, error)
+	RunDeputy func(name string) (Deputy, error)
 	// Book has the locks, where there is no agent to ask.
 	Book lock.Book
 }
 
 // This is this host, with the agent behind a socket.
 func This(socket string) *Host {
-	return &Host{Socket: socket, Runs: run.ControlSockets, Enforced: run.Pinned, Pinned: func() ([]string, error) { return bpf.Names(host.This.Pins) }, Book: lock.Book(filepath.Join(host.This.Lasting, host.LockBook))}
+	return &Host{Socket: socket,
+		Runs: run.ControlSockets, Enforced: run.Pinned,
+		Deputy: func() (Deputy, error) { return deputy.OfAgent() }, RunDeputy: func(name string) (Deputy, error) { return deputy.OfRun(name) },
+		Book: lock.Book(filepath.Join(host.This.Lasting, host.LockBook))}
 }
 
 func (h *Host) agent() *api.Client { return api.NewClient(h.Socket) }
@@ -52,7 +56,8 @@ func (h *Host) agent() *api.Client { return api.NewClient(h.Socket) }
 type held struct {
 	client *api.Client
 	api.Workload
-	mute bool // it does not answer
+	mute  bool // it does not answer
+	meant bool // even so
 }
 
 // answerLimit is how long a run may take to say what it is: it does not wait for anything.
@@ -87,7 +92,7 @@ func (h *Host) runs(ctx context.Context, wanted func(w *api.Workload) bool) (lis
 			defer mu.Unlock()
 			for i := range status.Workloads {
 				if w := &status.Workloads[i]; err != nil || wanted(w) {
-					list = append(list, held{client, *w, err != nil})
+					list = append(list, held{client: client, Workload: *w, mute: err != nil})
 				}
 			}
 		})
@@ -97,37 +102,10 @@ func (h *Host) runs(ctx context.Context, wanted func(w *api.Workload) bool) (lis
 	return list
 }
 
-// errMute is the error of a run that does not answer.
-var errMute = errors.New("the run does not answer: whether it is meant is not known, and it was NOT stopped; look at its process, or end what is in its cgroup by cgroup.kill")
-
-// errOrphan is the error of a workload whose agent does not answer.
-var errOrphan = errors.New("no agent answers, which could stop it: it is enforced as before, and was NOT stopped; start the agent (systemctl start stockade) and type it again, or end its processes by cgroup.kill of its cgroups")
-
-// orphans lists the workloads of an agent that does not answer. One that cannot be known
-// is told as a workload without a name.
-func (h *Host) orphans(err error) []string {
-	if !errors.Is(err, api.ErrNoAgent) || h.Pinned == nil {
-		return nil
-	}
-	names, failed := h.Pinned()
-	if failed != nil {
-		names = append(names, "?")
-	}
-	return names
-}
-
-// unreached are the responses of orphans: nobody knows whom a selection means among them.
-func (h *Host) unreached(err error, verb string) (list []api.Response) {
-	for _, name := range h.orphans(err) {
-		list = append(list, *api.FailedResponse(name, verb, errOrphan))
-	}
-	return list
-}
-
 // Status is the agent's, with the workloads of runs that have a set of their own. Without
 // an agent it is about those alone; there is an error if there is none.
 func (h *Host) Status(ctx context.Context) (api.Status, error) {
-	s, err := h.agent().Status(ctx)
+	s, err := h.status(ctx)
 	if err != nil && !errors.Is(err, api.ErrNoAgent) {
 		return s, err
 	}
@@ -136,11 +114,13 @@ func (h *Host) Status(ctx context.Context) (api.Status, error) {
 		s.Workloads = append(s.Workloads, w.Workload)
 	}
 	orphans := h.orphans(err)
-	for _, name := range orphans {
-		s.Workloads = append(s.Workloads, api.Workload{Name: name, Mode: "?", Origin: "?", Cgroups: []string{}, Error: errOrphan.Error()})
+	defer orphans.close()
+	for _, w := range orphans.list {
+		w.Error = cmp.Or(w.Error, errOrphan.Error())
+		s.Workloads = append(s.Workloads, w)
 	}
 	slices.SortStableFunc(s.Workloads, func(a, b api.Workload) int { return cmp.Compare(a.Name, b.Name) })
-	if len(list) > 0 && len(orphans) == 0 {
+	if len(list) > 0 && len(orphans.list) == 0 {
 		err = nil
 	}
 	return s, err
@@ -149,25 +129,36 @@ func (h *Host) Status(ctx context.Context) (api.Status, error) {
 // Respond stops the workload of a name, or undoes that. There are two responses if the
 // agent and a run both have one of that name.
 func (h *Host) Respond(ctx context.Context, name string, ask api.Respond) (all api.Responses, err error) {
-	r, err := h.agent().Respond(ctx, name, ask)
+	err = h.listens(ctx)
+	var r api.Response
+	if err == nil {
+		r, err = h.agent().Respond(ctx, name, ask)
+	}
 	switch {
 	case err == nil:
 		all.Responses = append(all.Responses, r)
 	case !isNone(err):
 		return all, err
 	}
-	list := h.named(ctx, name)
-	if len(list) == 1 && len(all.Responses) == 0 { // an error of its is that of the whole
-		r, err := list[0].respond(ctx, ask)
+	orphans := h.orphans(err)
+	defer orphans.close()
+	if orphans.has(name) {
+		r, err := orphans.deputy.Respond(actor(), name, ask)
 		all.Responses = append(all.Responses, r)
 		return all, err
 	}
-	all.Responses = append(all.Responses, each(ctx, list, ask)...)
+	list := h.named(ctx, name)
+	if len(list) == 1 && len(all.Responses) == 0 { // an error of its is that of the whole
+		r, err := list[0].respond(ctx, h, ask)
+		all.Responses = append(all.Responses, r)
+		return all, err
+	}
+	all.Responses = append(all.Responses, h.each(ctx, list, ask)...)
 	if len(all.Responses) > 0 {
 		return all, nil
 	}
-	if slices.Contains(h.orphans(err), name) {
-		return all, fmt.Errorf("workload %s: %w", name, errOrphan)
+	if orphans.err != nil {
+		return all, fmt.Errorf("workload %s: %w", name, orphans.err)
 	}
 	if errors.Is(err, api.ErrNoAgent) && h.Runs != nil {
 		err = fmt.Errorf("workload %s: %w listens at %s, and no run of that name has a set of its own: nothing was done; see `stockade ps`", name, api.ErrNoAgent, h.Socket)
@@ -178,16 +169,22 @@ func (h *Host) Respond(ctx context.Context, name string, ask api.Respond) (all a
 // Inspect tells what can be known of a workload now: the agent's, if it has one of that
 // name, else that of a run.
 func (h *Host) Inspect(ctx context.Context, name string) (api.Inspection, error) {
-	i, err := h.agent().Inspect(ctx, name)
+	err := h.listens(ctx)
+	var i api.Inspection
+	if err == nil {
+		i, err = h.agent().Inspect(ctx, name)
+	}
 	if err == nil || !isNone(err) {
 		return i, err
 	}
-	if slices.Contains(h.orphans(err), name) {
-		return i, fmt.Errorf("workload %s: %w", name, errOrphan)
+	orphans := h.orphans(err)
+	defer orphans.close()
+	if orphans.has(name) {
+		return orphans.deputy.Inspect(ctx, name)
 	}
 	for _, w := range h.named(ctx, name) {
 		if w.mute {
-			return i, fmt.Errorf("workload %s: %w", name, errMute)
+			return h.inspectRun(ctx, name)
 		}
 		return w.client.Inspect(ctx, name)
 	}
@@ -202,11 +199,13 @@ func (h *Host) RespondMany(ctx context.Context, s label.Selection, ask api.Respo
 	if s, err = s.Canonical(); err != nil {
 		return all, undone(err)
 	}
-	all, err = h.agent().RespondMany(ctx, api.RespondMany{Selection: s, Respond: ask})
+	if err = h.listens(ctx); err == nil {
+		all, err = h.agent().RespondMany(ctx, api.RespondMany{Selection: s, Respond: ask})
+	}
 	if err != nil && !isNone(err) {
 		return all, err
 	}
-	all.Responses = append(all.Responses, h.unreached(err, ask.Verb)...)
+	all.Responses = append(all.Responses, h.unattended(err, s, ask)...)
 	if h.add(ctx, &all, s, ask); len(all.Responses) == 0 {
 		return all, fmt.Errorf("%s: %w: nothing was done; see `stockade ps`", s, api.ErrNotFound)
 	}
@@ -219,22 +218,32 @@ func undone(err error) error { return fmt.Errorf("%w: nothing was done", err) }
 // add adds the responses of runs that have a set of their own.
 func (h *Host) add(ctx context.Context, all *api.Responses, s label.Selection, ask api.Respond) {
 	list := h.runs(ctx, func(w *api.Workload) bool { return s.Selects(w.Principal, w.Labels) })
-	all.Responses = append(all.Responses, each(ctx, list, ask)...)
+	for i := range list {
+		list[i].meant = s.All
+	}
+	all.Responses = append(all.Responses, h.each(ctx, list, ask)...)
 	slices.SortStableFunc(all.Responses, func(a, b api.Response) int { return cmp.Compare(a.Workload, b.Workload) })
 }
 
 // named lists the runs of a name.
 func (h *Host) named(ctx context.Context, name string) []held {
 	list := h.runs(ctx, func(w *api.Workload) bool { return w.Name == name })
-	return slices.DeleteFunc(list, func(w held) bool { return w.Name != name })
+	list = slices.DeleteFunc(list, func(w held) bool { return w.Name != name })
+	for i := range list {
+		list[i].meant = true
+	}
+	return list
 }
 
 // slack is how much longer than it may take a response of a run is waited for.
 const slack = 30 * time.Second
 
 // respond asks a run.
-func (w *held) respond(ctx context.Context, ask api.Respond) (r api.Response, err error) {
-	if w.mute {
+func (w *held) respond(ctx context.Context, h *Host, ask api.Respond) (r api.Response, err error) {
+	switch {
+	case w.mute && w.meant:
+		return h.respondRun(w.Name, ask)
+	case w.mute:
 		return *api.NewResponse(w.Name, ask.Verb), errMute
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*cmp.Or(ask.Within, respond.DefaultWithin)+slack)
@@ -243,12 +252,12 @@ func (w *held) respond(ctx context.Context, ask api.Respond) (r api.Response, er
 }
 
 // each asks runs, all at once.
-func each(ctx context.Context, list []held, ask api.Respond) []api.Response {
+func (h *Host) each(ctx context.Context, list []held, ask api.Respond) []api.Response {
 	answers := make([]api.Response, len(list))
 	var going sync.WaitGroup
 	for i, w := range list {
 		going.Go(func() {
-			r, err := w.respond(ctx, ask)
+			r, err := w.respond(ctx, h, ask)
 			if err != nil {
 				r = *api.FailedResponse(w.Name, ask.Verb, err)
 			}
@@ -267,7 +276,7 @@ func (h *Host) Lock(ctx context.Context, s label.Selection, reason string) (all 
 	}
 	all, err = h.agent().Lock(ctx, api.LockRequest{Selection: s, Reason: reason})
 	if errors.Is(err, api.ErrNoAgent) {
-		all.Responses = h.unreached(err, api.VerbLockdown)
+		all.Responses = h.unattended(err, s, api.Respond{Verb: api.VerbLockdown})
 		err = h.Book.Add(lock.Lock{Selection: s, By: lock.ActorOf(os.Getpid(), os.Getuid()), At: time.Now().UTC(), Reason: reason})
 		if err == nil {
 			all.Lock, err = h.Book.Of(s)
@@ -287,7 +296,7 @@ func (h *Host) Unlock(ctx context.Context, s label.Selection) (all api.Responses
 	}
 	all, err = h.agent().Unlock(ctx, s)
 	if errors.Is(err, api.ErrNoAgent) {
-		all.Responses = h.unreached(err, api.VerbUnlock)
+		all.Responses = h.unattended(err, s, api.Respond{Verb: api.VerbUnlock})
 		all.Ended, err = h.Book.Remove(s)
 	}
 	if err != nil && !errors.Is(err, lock.ErrNone) && !errors.Is(err, api.ErrNotFound) {

@@ -3,12 +3,10 @@ package reach
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/label"
@@ -101,47 +99,6 @@ func TestRunsAreReachedWithoutAnAgent(t *testing.T) {
 	}
 	if _, err := h.Status(ctx); !errors.Is(err, api.ErrNoAgent) {
 		t.Errorf("who asks the agent alone: %v", err)
-	}
-}
-
-// What does not answer, and what is gone while its set is pinned, is told, and holds up
-// nobody for long.
-func TestWhatDoesNotAnswerIsNotPassedOver(t *testing.T) {
-	defer func(was time.Duration) { answerLimit = was }(answerLimit)
-	answerLimit = 200 * time.Millisecond
-	a := runNamed("a", "", blue.Labels)
-	h := newHost(t, a)
-	dir := t.TempDir()
-	mute := filepath.Join(dir, "@mute.sock")
-	listener, err := api.Listen(mute) // and nobody accepts
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	sockets := h.Runs()
-	h.Runs = func() []string { return append(sockets, mute) }
-	h.Enforced = func() []string { return []string{filepath.Join(dir, "@taken.sock")} }
-	h.Pinned = func() ([]string, error) { return []string{"agents"}, nil }
-	ctx := t.Context()
-	all, err := h.RespondMany(ctx, blue, api.Respond{Verb: api.VerbFreeze})
-	var got []string
-	for _, r := range all.Responses {
-		got = append(got, fmt.Sprint(r.Workload, " ", r.Verified))
-	}
-	if want := "a true, agents false, mute false, taken false"; strings.Join(got, ", ") != want || err != nil {
-		t.Errorf("%v, %v", got, err)
-	}
-	for name, says := range map[string]string{"mute": "does not answer", "taken": "does not answer", "agents": "no agent answers"} {
-		if _, err := h.Respond(ctx, name, api.Respond{Verb: api.VerbKill}); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), "NOT stopped") {
-			t.Errorf("%s: %v", name, err)
-		}
-		if _, err := h.Inspect(ctx, name); err == nil {
-			t.Errorf("%s: inspected", name)
-		}
-	}
-	s, err := h.Status(ctx)
-	if len(s.Workloads) != 4 || !errors.Is(err, api.ErrNoAgent) {
-		t.Errorf("%+v, %v", s.Workloads, err)
 	}
 }
 

@@ -27,6 +27,8 @@ type Target struct {
 	Past []uint64
 	// Lock locks it down at once, Keep makes that stay, and Unlock undoes both.
 	Lock, Keep, Unlock func() error
+	// Unattended: its keeper does not answer.
+	Unattended bool
 	// Papers are what its keeper knows of it, for the evidence.
 	Papers func() []Paper
 }
@@ -64,7 +66,9 @@ type response struct {
 }
 
 func begin(k Kernel, t Target, verb string) *response {
-	return &response{kernel: k, target: t, Response: api.NewResponse(t.Name, verb)}
+	r := &response{kernel: k, target: t, Response: api.NewResponse(t.Name, verb)}
+	r.Unattended = t.Unattended
+	return r
 }
 
 // step does one part, and notes when and how it ended. One that fails stops no other.

@@ -191,6 +191,7 @@ func tripFigure(t *testing.T) {
 // loggedDenial is what the figures read of one in the log.
 type loggedDenial struct {
 	Time       time.Time `json:"time"`
+	Workload   string    `json:"workload"`
 	Mode       string    `json:"mode"`
 	LockedDown bool      `json:"locked_down"`
 }

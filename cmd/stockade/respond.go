@@ -96,7 +96,7 @@ func subject(c *cli.Context, otherwise string) (string, error) {
 func thisHost(c *cli.Context) *agent.Host {
 	host := agent.ThisHost(c.String("socket"))
 	if c.IsSet("socket") {
-		host.Runs = nil
+		host.Runs, host.Deputy = nil, nil
 	}
 	return host
 }
@@ -307,6 +307,9 @@ func aboutEvidence(r *agent.Response) string {
 // showResponse prints what was done, and what is left.
 func showResponse(w io.Writer, r *agent.Response) error {
 	text := fmt.Sprintf("%s: %s: %s%s\n%s", r.Workload, r.Verb, r.Outcome(), came(r), aboutEvidence(r))
+	if r.Unattended {
+		text += "  nobody answered for it, and it was done without; what is done next is not seen: start the agent\n"
+	}
 	for _, s := range r.Steps {
 		failed := ""
 		if s.Error != "" {

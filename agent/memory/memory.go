@@ -1,4 +1,6 @@
-package daemon
+// Package memory keeps what an agent has to know of its workloads beside what the kernel
+// holds: for the next agent, and for who has to do without one.
+package memory
 
 import (
 	"encoding/json"
@@ -16,9 +18,9 @@ import (
 	"github.com/stockade-dev/stockade/compiler"
 )
 
-// memory is what a workload has to remember across agents, beside what the
-// kernel holds: a file for each, which a reboot forgets as it forgets the pins.
-type memory struct {
+// Memory is what is remembered of a workload: a file for each, which a reboot forgets as
+// it forgets the pins.
+type Memory struct {
 	// Base and BaseMode are what the configuration said when it was last
 	// followed: as long as it says the same, what was changed by hand stays.
 	Base     string   `json:"base"`
@@ -38,41 +40,45 @@ type memory struct {
 	Previous *compiler.Input `json:"previous,omitempty"`
 }
 
-func memoryPath(dir, name string) string { return filepath.Join(dir, name+".json") }
+// Dir is where an agent keeps them, in the folder of its state.
+func Dir(state string) string { return filepath.Join(state, "agent") }
 
-// recall reads the memory of a workload; nil if there is none.
-func recall(dir, name string) (*memory, error) {
-	text, err := os.ReadFile(memoryPath(dir, name))
+// Path is the file of a workload.
+func Path(dir, name string) string { return filepath.Join(dir, name+".json") }
+
+// Recall reads the memory of a workload; nil if there is none.
+func Recall(dir, name string) (*Memory, error) {
+	text, err := os.ReadFile(Path(dir, name))
 	if err == nil {
 		err = fault.At("agent.recall")
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	m := &memory{}
+	m := &Memory{}
 	if err == nil {
 		err = json.Unmarshal(text, m)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("memory of workload %s: %w: what was changed by hand is not known; remove %s to follow the configuration", name, err, memoryPath(dir, name))
+		return nil, fmt.Errorf("memory of workload %s: %w: what was changed by hand is not known; remove %s to follow the configuration", name, err, Path(dir, name))
 	}
 	return m, nil
 }
 
-// keep writes the memory of a workload: whole, or not at all.
-func (m *memory) keep(dir, name string) error {
-	if err := host.ReplaceFile(memoryPath(dir, name), m); err != nil {
+// Keep writes the memory of a workload: whole, or not at all.
+func (m *Memory) Keep(dir, name string) error {
+	if err := host.ReplaceFile(Path(dir, name), m); err != nil {
 		return fmt.Errorf("memory of workload %s: %w: nothing is changed; make room in %s", name, err, dir)
 	}
 	return nil
 }
 
-// forget removes the memory of a workload.
-func forget(dir, name string) error {
+// Forget removes the memory of a workload.
+func Forget(dir, name string) error {
 	if err := fault.At("agent.forget"); err != nil {
 		return fmt.Errorf("memory of workload %s: %w: remove it by hand", name, err)
 	}
-	if err := os.Remove(memoryPath(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(Path(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("memory of workload %s: %w: remove it by hand", name, err)
 	}
 	return nil

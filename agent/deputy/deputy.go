@@ -1,0 +1,226 @@
+// Package deputy stops workloads whose keeper, the agent or a run, does not answer: what
+// enforces is pinned, and who may open that needs nobody to lock down, freeze and kill.
+package deputy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+
+	"github.com/stockade-dev/stockade/agent/api"
+	"github.com/stockade-dev/stockade/agent/host"
+	"github.com/stockade-dev/stockade/agent/lock"
+	"github.com/stockade-dev/stockade/agent/memory"
+	"github.com/stockade-dev/stockade/agent/respond"
+	"github.com/stockade-dev/stockade/bpf"
+	"github.com/stockade-dev/stockade/cgroup"
+)
+
+// Set is what is pinned.
+type Set interface {
+	respond.Kernel
+	Workloads() ([]bpf.Workload, error)
+	Groups() (map[uint64]uint32, error)
+	LockDown(id uint32, name string) error
+	Close() error
+}
+
+// Deputy acts for one keeper.
+type Deputy struct {
+	set      Set
+	memories string // folder of what an agent remembers; "" for a run
+	run      string // its name, if it is a run's
+	desk     respond.Desk
+}
+
+// OfAgent is that of this host's agent. The error is fs.ErrNotExist if it has no set.
+func OfAgent() (*Deputy, error) {
+	return open(host.This.Pins, memory.Dir(host.This.State), "")
+}
+
+// OfRun is that of a run that has a set of its own.
+func OfRun(name string) (*Deputy, error) { return open(host.PinDir(name), "", name) }
+
+func open(pins, memories, run string) (*Deputy, error) {
+	set, err := bpf.OpenDeputy(pins)
+	if err != nil {
+		return nil, err
+	}
+	return newDeputy(set, memories, run), nil
+}
+
+func newDeputy(set Set, memories, run string) *Deputy {
+	return &Deputy{set: set, memories: memories, run: run, desk: respond.Desk{Custody: respond.NewCustody(host.This.Lasting, host.This.Key)}}
+}
+
+// Close lets go of what is pinned.
+func (d *Deputy) Close() error { return d.set.Close() }
+
+// one is a workload, and what its keeper remembered of it.
+type one struct {
+	bpf.Workload
+	memory *memory.Memory // nil: nothing
+	err    error          // why
+}
+
+func (d *Deputy) all() (list []one, err error) {
+	if d.run != "" { // its set has no names
+		set, err := d.set.Workloads()
+		if err == nil && len(set) == 0 {
+			err = fmt.Errorf("run %s: its set has no workload: nothing was done", d.run)
+		}
+		if err != nil {
+			return nil, err
+		}
+		set[0].Name = d.run
+		return []one{{Workload: set[0]}}, nil
+	}
+	set, err := d.set.Workloads()
+	for _, w := range set {
+		m, err := memory.Recall(d.memories, w.Name)
+		list = append(list, one{w, m, err})
+	}
+	return list, err
+}
+
+// Workloads lists them as their keeper would, as far as that can be known.
+func (d *Deputy) Workloads() (list []api.Workload, err error) {
+	all, err := d.all()
+	if err != nil {
+		return nil, err
+	}
+	tasks, err := d.set.Tasks()
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range all {
+		t, err := d.target(w)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, w.status(t, tasks[w.ID]))
+	}
+	return list, nil
+}
+
+// status is what can be said of one.
+func (w *one) status(t respond.Target, tasks int) api.Workload {
+	s := api.Workload{Name: w.Name, Mode: w.Mode.String(), Generation: w.Generation, Origin: "?", Cgroups: t.Groups, Tasks: tasks,
+		Allowed: w.Allowed, Denied: w.Denied, Delivered: w.Delivered, Dropped: w.Dropped, Lost: w.Lost, Withheld: w.Withheld}
+	for _, rel := range t.Groups {
+		if g, err := cgroup.OpenAt(rel); err == nil { // else it is gone
+			frozen, _ := g.Frozen()
+			s.Frozen = s.Frozen || frozen
+		}
+	}
+	if w.err != nil {
+		s.Error = w.err.Error()
+	}
+	if m := w.memory; m != nil {
+		s.Origin, s.Principal, s.Labels = m.Origin, m.Input.Principal, m.Labels
+		for _, a := range m.Input.Handled.Actions() {
+			s.Handled = append(s.Handled, a.String())
+		}
+	}
+	return s
+}
+
+// Known reports whether labels and principal of a workload are: else nobody knows which
+// selection means it.
+func (d *Deputy) Known(name string) bool {
+	all, err := d.all()
+	return err == nil && slices.ContainsFunc(all, func(w one) bool { return w.Name == name && w.memory != nil })
+}
+
+func (d *Deputy) named(name string) (w one, err error) {
+	all, err := d.all()
+	if err != nil {
+		return w, err
+	}
+	for _, w := range all {
+		if w.Name == name {
+			return w, nil
+		}
+	}
+	return w, fmt.Errorf("workload %q: %w: nothing was done; see `stockade ps`", name, api.ErrNotFound)
+}
+
+// errKeeper is why a workload is not unlocked.
+var errKeeper = errors.New("no agent answers, which knows its mode: it stays locked down; start the agent (systemctl start stockade) and type it again")
+
+// Respond stops a workload, and says what of it was verified.
+func (d *Deputy) Respond(by lock.Actor, name string, ask api.Respond) (api.Response, error) {
+	if ask.Verb == api.VerbUnlock {
+		return *api.NewResponse(name, ask.Verb), fmt.Errorf("workload %s: %w", name, errKeeper)
+	}
+	return d.desk.Respond(d.set, by, name, ask, func() (t respond.Target, release func(), err error) {
+		w, err := d.named(name)
+		if err == nil {
+			t, err = d.target(w)
+		}
+		return t, func() {}, err
+	})
+}
+
+// Inspect tells what can be known of a workload now: the denials are with its keeper.
+func (d *Deputy) Inspect(ctx context.Context, name string) (i api.Inspection, err error) {
+	w, err := d.named(name)
+	if err != nil {
+		return i, err
+	}
+	t, err := d.target(w)
+	if err != nil {
+		return i, err
+	}
+	tasks, err := d.set.Tasks()
+	if err != nil {
+		return i, err
+	}
+	return d.desk.Inspect(ctx, d.set, t, w.status(t, tasks[w.ID]), nil)
+}
+
+// target is what a workload consists of.
+func (d *Deputy) target(w one) (t respond.Target, err error) {
+	nothing := func() error { return nil } // its keeper learns it from the kernel
+	t = respond.Target{Name: w.Name, ID: w.ID, Unattended: true, Lock: func() error { return d.set.LockDown(w.ID, w.Name) }, Keep: nothing,
+		Unlock: func() error { return errKeeper }, Papers: func() []respond.Paper { return d.papers(w) }}
+	if d.run != "" {
+		t.Groups = []string{path.Join(cgroup.Parent, d.run)}
+		return t, nil
+	}
+	ids, err := d.set.Groups()
+	if err != nil {
+		return t, err
+	}
+	paths, err := cgroup.Paths(func(id uint64) bool { return ids[id] != 0 })
+	if err != nil {
+		return t, err
+	}
+	t.Groups = outermost(w.ID, ids, paths)
+	for id, of := range ids {
+		if _, there := paths[id]; of == w.ID && !there {
+			t.Past = append(t.Past, id)
+		}
+	}
+	return t, nil
+}
+
+// papers is what is known of it, for evidence.
+func (d *Deputy) papers(w one) (list []respond.Paper) {
+	if w.memory != nil {
+		list = respond.PolicyPapers(w.memory.Input)
+	}
+	return append(list, respond.Paper{Name: "workload.json", Method: "what is pinned; no agent answered", Write: func(to io.Writer) error {
+		all, err := d.Workloads()
+		for _, s := range all {
+			if s.Name == w.Name {
+				return json.NewEncoder(to).Encode(s)
+			}
+		}
+		return errors.Join(err, fmt.Errorf("workload %s: %w", w.Name, api.ErrNotFound))
+	}})
+}

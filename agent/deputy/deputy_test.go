@@ -1,0 +1,138 @@
+package deputy
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stockade-dev/stockade/agent/api"
+	"github.com/stockade-dev/stockade/agent/label"
+	"github.com/stockade-dev/stockade/agent/lock"
+	"github.com/stockade-dev/stockade/agent/memory"
+	"github.com/stockade-dev/stockade/bpf"
+	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/compiler"
+)
+
+// set has two workloads and no cgroups.
+type set struct {
+	locked []string
+	fails  error
+}
+
+func (s *set) Roll() ([]bpf.Marked, error)    { return nil, nil }
+func (s *set) SetEnding(uint32, bool) error   { return nil }
+func (s *set) Close() error                   { return nil }
+func (s *set) Tasks() (map[uint32]int, error) { return map[uint32]int{2: 7}, nil }
+func (s *set) Groups() (map[uint64]uint32, error) {
+	return map[uint64]uint32{1 << 60: 2, 2 << 60: 3}, nil
+}
+func (s *set) LockDown(_ uint32, name string) error {
+	s.locked = append(s.locked, name)
+	return s.fails
+}
+func (s *set) Workloads() ([]bpf.Workload, error) {
+	return []bpf.Workload{{ID: 2, Name: "web", Mode: abi.Enforce, Generation: 3, Counters: abi.Counters{Denied: 5}}, {ID: 3, Name: "new", Mode: abi.Audit}}, nil
+}
+
+func newTest(t *testing.T, s *set) *Deputy {
+	t.Helper()
+	dir := t.TempDir()
+	m := memory.Memory{Origin: "config", Labels: label.Set{"team": "blue"}, Input: compiler.Input{Principal: `User::"ci"`, Sources: []compiler.Source{{Name: "a", Text: []byte("permit (principal, action, resource);")}}}}
+	if err := m.Keep(dir, "web"); err != nil {
+		t.Fatal(err)
+	}
+	d := newDeputy(s, dir, "")
+	d.desk.Custody.Folder = filepath.Join(dir, "evidence")
+	return d
+}
+
+func TestAWorkloadIsWhatItsKeeperRemembered(t *testing.T) {
+	d := newTest(t, &set{})
+	list, err := d.Workloads()
+	if err != nil || len(list) != 2 {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	if w := list[0]; w.Name != "web" || w.Mode != "enforce" || w.Tasks != 7 || w.Denied != 5 || w.Principal != `User::"ci"` || w.Labels["team"] != "blue" || w.Origin != "config" {
+		t.Errorf("%+v", w)
+	}
+	if w := list[1]; w.Name != "new" || w.Origin != "?" || w.Labels != nil || w.Principal != "" {
+		t.Errorf("%+v", w)
+	}
+	if !d.Known("web") || d.Known("new") || d.Known("none") {
+		t.Error("known is what has a memory")
+	}
+	if _, err := d.Inspect(t.Context(), "none"); !errors.Is(err, api.ErrNotFound) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestLockingDownNeedsNoKeeperAndUnlockingDoes(t *testing.T) {
+	s := &set{}
+	d := newTest(t, s)
+	r, err := d.Respond(lock.Actor{PID: 1}, "web", api.Respond{Verb: api.VerbLockdown})
+	if err != nil || !r.Verified || !r.Unattended || r.By.PID != 1 || !slices.Equal(s.locked, []string{"web"}) {
+		t.Errorf("%+v, %v; %v", r, err, s.locked)
+	}
+	for name, verb := range map[string]string{"web": api.VerbUnlock, "none": api.VerbLockdown} {
+		if r, err := d.Respond(lock.Actor{}, name, api.Respond{Verb: verb}); err == nil || r.Verified {
+			t.Errorf("%s %s: %+v", verb, name, r)
+		}
+	}
+	s.fails = errors.New("no")
+	if r, err := d.Respond(lock.Actor{}, "web", api.Respond{Verb: api.VerbLockdown}); err == nil || r.Verified {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestPapersHaveThePoliciesThatAreRemembered(t *testing.T) {
+	d := newTest(t, &set{})
+	w, err := d.named("web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, p := range d.papers(w) {
+		names = append(names, p.Name)
+		var text strings.Builder
+		if err := p.Write(&text); err != nil || text.Len() == 0 || strings.HasSuffix(p.Name, ".json") && !json.Valid([]byte(text.String())) {
+			t.Errorf("%s: %q, %v", p.Name, text.String(), err)
+		}
+	}
+	if got := strings.Join(names, " "); got != "policies.json policies/0.cedar workload.json" {
+		t.Error(got)
+	}
+}
+
+// A memory that cannot be read is none: labels are not guessed.
+func TestAMemoryThatCannotBeReadIsNone(t *testing.T) {
+	d := newTest(t, &set{})
+	if err := os.WriteFile(memory.Path(d.memories, "web"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := d.Workloads(); err != nil || len(list) != 2 || list[0].Labels != nil || list[0].Error == "" || d.Known("web") {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
+
+func TestARunIsTheOneWorkloadOfItsSet(t *testing.T) {
+	d := newDeputy(&set{}, "", "r")
+	if list, err := d.Workloads(); err != nil || len(list) != 1 || list[0].Name != "r" || strings.Join(list[0].Cgroups, " ") != "stockade/r" || list[0].Tasks != 7 {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
+
+func TestOutermostGroups(t *testing.T) {
+	of := map[uint64]uint32{1: 2, 2: 2, 3: 2, 4: 2, 5: 3, 6: 2, 7: 3}
+	paths := map[uint64]string{1: "a", 2: "a/b", 3: "a-b", 4: "s", 5: "s/x", 6: "s/y", 7: "z"}
+	if got := strings.Join(outermost(2, of, paths), " "); got != "a a-b s/y" {
+		t.Error(got)
+	}
+	if got := strings.Join(outermost(3, of, paths), " "); got != "s/x z" {
+		t.Error(got)
+	}
+}

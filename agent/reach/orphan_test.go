@@ -1,0 +1,172 @@
+package reach
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stockade-dev/stockade/agent/api"
+	"github.com/stockade-dev/stockade/agent/label"
+	"github.com/stockade-dev/stockade/agent/lock"
+)
+
+// fakeDeputy has some workloads, of which some are known.
+type fakeDeputy struct {
+	list   []api.Workload
+	asked  chan string
+	closed int
+}
+
+func (f *fakeDeputy) Workloads() ([]api.Workload, error) { return f.list, nil }
+func (f *fakeDeputy) Known(name string) bool             { return name != "new" }
+func (f *fakeDeputy) Close() error                       { f.closed++; return nil }
+
+func (f *fakeDeputy) Inspect(_ context.Context, name string) (api.Inspection, error) {
+	return api.Inspection{Workload: api.Workload{Name: name, Mode: "deputy"}}, nil
+}
+
+func (f *fakeDeputy) Respond(_ lock.Actor, name string, ask api.Respond) (api.Response, error) {
+	if ask.Verb == api.VerbUnlock {
+		return api.Response{}, errors.New("no")
+	}
+	f.asked <- ask.Verb + " " + name
+	r := api.NewResponse(name, ask.Verb)
+	r.Verified, r.Unattended = true, true
+	return *r, nil
+}
+
+func (f *fakeDeputy) were(t *testing.T, want ...string) {
+	t.Helper()
+	got := map[string]bool{}
+	for range len(f.asked) {
+		got[<-f.asked] = true
+	}
+	for _, w := range want {
+		if !got[w] {
+			t.Errorf("it was not asked to %s: %v", w, got)
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("it was asked to %v, want %q", got, want)
+	}
+}
+
+// silence is a socket behind which nobody answers.
+func silence(t *testing.T, name string) string {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), name)
+	listener, err := api.Listen(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	return socket
+}
+
+// orphaned is a host of which neither the agent nor one run answers; another run does.
+func orphaned(t *testing.T) (*Host, *fakeDeputy, *fakeRun) {
+	t.Helper()
+	wasRun, wasAgent := answerLimit, agentLimit
+	t.Cleanup(func() { answerLimit, agentLimit = wasRun, wasAgent })
+	answerLimit, agentLimit = 200*time.Millisecond, 200*time.Millisecond
+	a := runNamed("a", "", blue.Labels)
+	h := newHost(t, a)
+	sockets := append(h.Runs(), silence(t, "@mute.sock"))
+	h.Runs = func() []string { return sockets }
+	d := &fakeDeputy{asked: make(chan string, 100), list: []api.Workload{{Name: "new"}, {Name: "red"}, {Name: "web", Labels: blue.Labels}}}
+	h.Deputy = func() (Deputy, error) { return d, nil }
+	h.RunDeputy = func(string) (Deputy, error) { return h.Deputy() }
+	return h, d, a
+}
+
+func outcomes(all api.Responses) string {
+	var list []string
+	for _, r := range all.Responses {
+		list = append(list, fmt.Sprint(r.Workload, " ", r.Verified))
+	}
+	return strings.Join(list, ", ")
+}
+
+func TestWhatDoesNotAnswerIsStoppedByADeputy(t *testing.T) {
+	h, d, a := orphaned(t)
+	ctx := t.Context()
+	all, err := h.RespondMany(ctx, blue, api.Respond{Verb: api.VerbFreeze})
+	if got := outcomes(all); got != "a true, mute false, new false, web true" || err != nil || asked(a) != "freeze" {
+		t.Errorf("%s, %v; %s", got, err, asked(a))
+	}
+	d.were(t, "freeze web")
+	all, err = h.RespondMany(ctx, label.Selection{All: true}, api.Respond{Verb: api.VerbKill})
+	if got := outcomes(all); got != "a true, mute true, new true, red true, web true" || err != nil {
+		t.Errorf("%s, %v", got, err)
+	}
+	d.were(t, "kill web", "kill red", "kill new", "kill mute")
+	for _, name := range []string{"web", "new", "mute"} {
+		if all, err := h.Respond(ctx, name, api.Respond{Verb: api.VerbKill}); err != nil || outcomes(all) != name+" true" || !all.Responses[0].Unattended {
+			t.Errorf("%+v, %v", all, err)
+		}
+		d.were(t, "kill "+name)
+		if i, err := h.Inspect(ctx, name); err != nil || i.Workload.Mode != "deputy" {
+			t.Errorf("%+v, %v", i, err)
+		}
+	}
+	if _, err := h.Respond(ctx, "none", api.Respond{Verb: api.VerbKill}); err == nil {
+		t.Error("what there is not was stopped")
+	}
+	s, err := h.Status(ctx)
+	if len(s.Workloads) != 5 || !errors.Is(err, api.ErrNoAgent) || !strings.Contains(s.Workloads[4].Error, "no agent answers") {
+		t.Errorf("%+v, %v", s.Workloads, err)
+	}
+	if d.closed == 0 {
+		t.Error("it was never closed")
+	}
+}
+
+// An agent that was stopped, as by a signal, is none: its socket still takes what is said.
+func TestAnAgentThatHangsIsNone(t *testing.T) {
+	h, d, _ := orphaned(t)
+	h.Socket = silence(t, "agent.sock")
+	if all, err := h.Respond(t.Context(), "web", api.Respond{Verb: api.VerbLockdown}); err != nil || outcomes(all) != "web true" {
+		t.Errorf("%+v, %v", all, err)
+	}
+	d.were(t, "lockdown web")
+}
+
+func TestALockStopsOrphansThatItSelects(t *testing.T) {
+	h, d, _ := orphaned(t)
+	all, err := h.Lock(t.Context(), blue, "")
+	if got := outcomes(all); got != "new false, web true, a true, mute false" && got != "a true, mute false, new false, web true" || err != nil || all.Lock == nil {
+		t.Errorf("%s, %v", got, err)
+	}
+	d.were(t, "lockdown web")
+	all, err = h.Unlock(t.Context(), blue)
+	if got := outcomes(all); !strings.Contains(got, "web false") || err != nil {
+		t.Errorf("%s, %v", got, err)
+	}
+	d.were(t)
+}
+
+// Where what is pinned cannot be opened, nothing is said to be stopped.
+func TestWithoutADeputyNothingIsSaidToBeStopped(t *testing.T) {
+	h, _, _ := orphaned(t)
+	h.Deputy = func() (Deputy, error) { return nil, errors.New("pinned by another build") }
+	h.RunDeputy = func(string) (Deputy, error) { return h.Deputy() }
+	all, err := h.RespondMany(t.Context(), label.Selection{All: true}, api.Respond{Verb: api.VerbKill})
+	if got := outcomes(all); got != "? false, a true, mute false" || err != nil {
+		t.Errorf("%s, %v", got, err)
+	}
+	for _, name := range []string{"web", "mute"} {
+		all, err := h.Respond(t.Context(), name, api.Respond{Verb: api.VerbKill})
+		if err == nil || !strings.Contains(err.Error(), "NOT stopped") || !strings.Contains(err.Error(), "another build") {
+			t.Errorf("%s: %+v, %v", name, all, err)
+		}
+	}
+	h.Deputy = func() (Deputy, error) { return nil, fs.ErrNotExist }
+	if _, err := h.Respond(t.Context(), "web", api.Respond{Verb: api.VerbKill}); !errors.Is(err, api.ErrNoAgent) && !strings.Contains(fmt.Sprint(err), "no agent") {
+		t.Errorf("%v", err)
+	}
+}
