@@ -82,25 +82,30 @@ func (d *Deputy) Close() error {
 // Workloads lists those of the set by number, without the sizes of their tables.
 func (d *Deputy) Workloads() (list []Workload, err error) {
 	for id := uint32(1); id < abi.MaxWorkloads; id++ {
-		r, err := d.record(id)
+		w, err := d.Workload(id)
 		if err != nil {
 			return nil, err
 		}
-		name := r.name()
-		if name == "" || name == endedName {
-			continue
+		if w.Name != "" && w.Name != endedName {
+			list = append(list, w)
 		}
-		w, err := d.e.store.workload(id)
-		if err != nil {
-			return nil, err
-		}
-		one := told(id, &r, w)
-		if one.Counters, err = d.e.store.Counters(id); err != nil {
-			return nil, err
-		}
-		list = append(list, one)
 	}
 	return list, nil
+}
+
+// Workload tells of one, whether it has a name or not.
+func (d *Deputy) Workload(id uint32) (one Workload, err error) {
+	w, err := d.e.store.workload(id)
+	if err != nil {
+		return one, err
+	}
+	r, err := d.record(id)
+	if err != nil {
+		return one, err
+	}
+	one = told(id, &r, w)
+	one.Counters, err = d.e.store.Counters(id)
+	return one, err
 }
 
 func (d *Deputy) record(id uint32) (r record, err error) {

@@ -24,6 +24,7 @@ import (
 type Set interface {
 	respond.Kernel
 	Workloads() ([]bpf.Workload, error)
+	Workload(id uint32) (bpf.Workload, error)
 	Groups() (map[uint64]uint32, error)
 	LockDown(id uint32, name string) error
 	Close() error
@@ -63,26 +64,20 @@ func (d *Deputy) Close() error { return d.set.Close() }
 // one is a workload, and what its keeper remembered of it.
 type one struct {
 	bpf.Workload
+	shown  string         // its name, which the set of a run does not know
 	memory *memory.Memory // nil: nothing
 	err    error          // why
 }
 
 func (d *Deputy) all() (list []one, err error) {
 	if d.run != "" { // its set has no names
-		set, err := d.set.Workloads()
-		if err == nil && len(set) == 0 {
-			err = fmt.Errorf("run %s: its set has no workload: nothing was done", d.run)
-		}
-		if err != nil {
-			return nil, err
-		}
-		set[0].Name = d.run
-		return []one{{Workload: set[0]}}, nil
+		w, err := d.set.Workload(host.RunWorkload)
+		return []one{{Workload: w, shown: d.run}}, err
 	}
 	set, err := d.set.Workloads()
 	for _, w := range set {
 		m, err := memory.Recall(d.memories, w.Name)
-		list = append(list, one{w, m, err})
+		list = append(list, one{w, w.Name, m, err})
 	}
 	return list, err
 }
@@ -109,7 +104,7 @@ func (d *Deputy) Workloads() (list []api.Workload, err error) {
 
 // status is what can be said of one.
 func (w *one) status(t respond.Target, tasks int) api.Workload {
-	s := api.Workload{Name: w.Name, Mode: w.Mode.String(), Generation: w.Generation, Origin: "?", Cgroups: t.Groups, Tasks: tasks,
+	s := api.Workload{Name: w.shown, Mode: w.Mode.String(), Generation: w.Generation, Origin: "?", Cgroups: t.Groups, Tasks: tasks,
 		Allowed: w.Allowed, Denied: w.Denied, Delivered: w.Delivered, Dropped: w.Dropped, Lost: w.Lost, Withheld: w.Withheld}
 	for _, rel := range t.Groups {
 		if g, err := cgroup.OpenAt(rel); err == nil { // else it is gone
@@ -133,7 +128,7 @@ func (w *one) status(t respond.Target, tasks int) api.Workload {
 // selection means it.
 func (d *Deputy) Known(name string) bool {
 	all, err := d.all()
-	return err == nil && slices.ContainsFunc(all, func(w one) bool { return w.Name == name && w.memory != nil })
+	return err == nil && slices.ContainsFunc(all, func(w one) bool { return w.shown == name && w.memory != nil })
 }
 
 func (d *Deputy) named(name string) (w one, err error) {
@@ -142,7 +137,7 @@ func (d *Deputy) named(name string) (w one, err error) {
 		return w, err
 	}
 	for _, w := range all {
-		if w.Name == name {
+		if w.shown == name {
 			return w, nil
 		}
 	}
@@ -186,7 +181,7 @@ func (d *Deputy) Inspect(ctx context.Context, name string) (i api.Inspection, er
 // target is what a workload consists of.
 func (d *Deputy) target(w one) (t respond.Target, err error) {
 	nothing := func() error { return nil } // its keeper learns it from the kernel
-	t = respond.Target{Name: w.Name, ID: w.ID, Unattended: true, Lock: func() error { return d.set.LockDown(w.ID, w.Name) }, Keep: nothing,
+	t = respond.Target{Name: w.shown, ID: w.ID, Unattended: true, Lock: func() error { return d.set.LockDown(w.ID, w.Name) }, Keep: nothing,
 		Unlock: func() error { return errKeeper }, Papers: func() []respond.Paper { return d.papers(w) }}
 	if d.run != "" {
 		t.Groups = []string{path.Join(cgroup.Parent, d.run)}
@@ -217,10 +212,10 @@ func (d *Deputy) papers(w one) (list []respond.Paper) {
 	return append(list, respond.Paper{Name: "workload.json", Method: "what is pinned; no agent answered", Write: func(to io.Writer) error {
 		all, err := d.Workloads()
 		for _, s := range all {
-			if s.Name == w.Name {
+			if s.Name == w.shown {
 				return json.NewEncoder(to).Encode(s)
 			}
 		}
-		return errors.Join(err, fmt.Errorf("workload %s: %w", w.Name, api.ErrNotFound))
+		return errors.Join(err, fmt.Errorf("workload %s: %w", w.shown, api.ErrNotFound))
 	}})
 }

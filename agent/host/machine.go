@@ -13,6 +13,9 @@ const (
 	LastingRoot = "/var/lib/stockade"
 )
 
+// RunWorkload is the number of the one workload, without a name, of a run's own set.
+const RunWorkload = 1
+
 // LockBook is the file of what is locked, in a folder for what lasts.
 const LockBook = "locks.json"
 

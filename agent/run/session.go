@@ -17,7 +17,7 @@ import (
 )
 
 // workloadID is the number of the one workload that an enforcer of ours has.
-const workloadID = 1
+const workloadID = host.RunWorkload
 
 // session is a run in progress: all that end has to undo.
 type session struct {

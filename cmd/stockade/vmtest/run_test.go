@@ -328,6 +328,11 @@ func TestRunOfItsOwnIsStoppedByItsName(t *testing.T) {
 	if x := stockade(t, "inspect", "mine"); x.code != 0 || !strings.Contains(x.stdout, "mode lockdown") || !strings.Contains(x.stdout, "[bash] bash -c") || !strings.Contains(x.stdout, "/srv/key") {
 		t.Errorf("inspect: exit %d: %s%s", x.code, x.stdout, x.stderr)
 	}
+	must(cmd.Process.Signal(syscall.SIGSTOP)) // it does not answer now
+	if x := stockade(t, "freeze", "mine"); x.code != 0 || !strings.Contains(x.stdout, "mine: freeze: verified") || !strings.Contains(x.stdout, "nobody answered for it") {
+		t.Errorf("freeze of a run that does not answer: exit %d: %s%s", x.code, x.stdout, x.stderr)
+	}
+	must(cmd.Process.Signal(syscall.SIGCONT))
 	x := stockade(t, "kill", "mine", "--evidence", "/tmp/mine.tar")
 	if x.code != 0 || !strings.Contains(x.stdout, "mine: kill: verified: no process of it lives, and no socket of it is left") {
 		t.Errorf("kill: exit %d: %s%s", x.code, x.stdout, x.stderr)
@@ -360,6 +365,13 @@ func TestKilledRunAndReaperLeaveEnforcement(t *testing.T) {
 	time.Sleep(3 * time.Second)
 	if members("orphan") == 0 {
 		t.Error("the workload should go on, confined")
+	}
+	noLeak(t)
+	if x := stockade(t, "kill", "orphan", "--no-evidence"); x.code != 0 || !strings.Contains(x.stdout, "orphan: kill: verified") || !strings.Contains(x.stdout, "nobody answered for it") {
+		t.Errorf("kill: exit %d: %s%s", x.code, x.stdout, x.stderr)
+	}
+	if n := members("orphan"); n != 0 {
+		t.Errorf("%d processes are left", n)
 	}
 	noLeak(t)
 	r := confined(t, "", "true") // cleans up what it finds
