@@ -29,6 +29,8 @@ const (
 	kernMapLates                    = "lates"
 	kernMapMembers                  = "members"
 	kernMapOwing                    = "owing"
+	kernMapPlaceBits                = "place_bits"
+	kernMapPlaces                   = "places"
 	kernMapRetirement               = "retirement"
 	kernMapScratches                = "scratches"
 	kernMapSeqs                     = "seqs"
@@ -321,6 +323,8 @@ type kernMapSpecs struct {
 	Lates      *ebpf.MapSpec `ebpf:"lates"`
 	Members    *ebpf.MapSpec `ebpf:"members"`
 	Owing      *ebpf.MapSpec `ebpf:"owing"`
+	PlaceBits  *ebpf.MapSpec `ebpf:"place_bits"`
+	Places     *ebpf.MapSpec `ebpf:"places"`
 	Retirement *ebpf.MapSpec `ebpf:"retirement"`
 	Scratches  *ebpf.MapSpec `ebpf:"scratches"`
 	Seqs       *ebpf.MapSpec `ebpf:"seqs"`
@@ -383,6 +387,8 @@ type kernMaps struct {
 	Lates      *ebpf.Map `ebpf:"lates"`
 	Members    *ebpf.Map `ebpf:"members"`
 	Owing      *ebpf.Map `ebpf:"owing"`
+	PlaceBits  *ebpf.Map `ebpf:"place_bits"`
+	Places     *ebpf.Map `ebpf:"places"`
 	Retirement *ebpf.Map `ebpf:"retirement"`
 	Scratches  *ebpf.Map `ebpf:"scratches"`
 	Seqs       *ebpf.Map `ebpf:"seqs"`
@@ -410,6 +416,8 @@ func (m *kernMaps) Close() error {
 		m.Lates,
 		m.Members,
 		m.Owing,
+		m.PlaceBits,
+		m.Places,
 		m.Retirement,
 		m.Scratches,
 		m.Seqs,

@@ -9,7 +9,7 @@ import (
 )
 
 // registerArgs is the twin of struct register_args in kern/identity.bpf.c.
-type registerArgs struct{ Workload, Result uint32 }
+type registerArgs struct{ Workload, Result, Place, FD uint32 }
 
 // RegisterRoot makes the calling thread's root directory, in its mount
 // namespace, the root of workload id: paths of policies start there.

@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "645fbb7e826bcf9111728ebadef353748cdc806d26b930140a2eb33bbdb7e876"
+const objectSum = "0e982089b9e0eb4588dca6fc4f7071524b088fb62c81ed1767c1a724747e2ffc"

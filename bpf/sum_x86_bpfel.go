@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "40f0229c6efec12bb38a4fcb8ce56b6bfc9936b2d51046495e552ae4791d6de4"
+const objectSum = "c79f5d4ae7fb6015f24e0850e03e5e2824348f5541edc63d2ec18bc7bcffd4d0"

@@ -156,6 +156,9 @@ func (d *Daemon) begin(staged *draft) (err error) {
 	if err := fault.At("agent.begin"); err != nil {
 		return fmt.Errorf("workloads: %w: nothing is installed", err)
 	}
+	if err := d.kernel.Guard(d.machine.Own()); err != nil {
+		return err
+	}
 	for _, gap := range d.kernel.Gaps() {
 		d.book.note("warning: " + gap)
 	}

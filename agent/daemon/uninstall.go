@@ -15,6 +15,7 @@ import (
 
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/host"
+	"github.com/stockade-dev/stockade/agent/memory"
 	"github.com/stockade-dev/stockade/agent/run"
 	"github.com/stockade-dev/stockade/agent/sink"
 	"github.com/stockade-dev/stockade/bpf"
@@ -107,7 +108,7 @@ func (m machine) remove() error {
 	if err := fault.At("agent.forget-all"); err != nil {
 		return fmt.Errorf("memories: %w: remove them by hand", err)
 	}
-	if err := os.RemoveAll(filepath.Join(m.State, "agent")); err != nil {
+	if err := os.RemoveAll(memory.Dir(m.State)); err != nil {
 		return fmt.Errorf("memories: %w: remove them by hand", err)
 	}
 	return nil

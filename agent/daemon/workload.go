@@ -419,6 +419,9 @@ func (k *keeper) sweep() {
 	k.change.Lock()
 	defer k.change.Unlock()
 	k.learnLocked()
+	if err := k.kernel.Guard(k.machine.Own()); err != nil { // somebody may have made them anew
+		k.book.once("own directories", err.Error())
+	}
 	k.all.mu.Lock()
 	var gone []*workload
 	for _, w := range k.all.byName {

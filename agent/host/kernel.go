@@ -21,6 +21,7 @@ type Enforcer interface {
 	Shift(id uint32, mode abi.Mode) (abi.Mode, error)
 	Mode(id uint32) (abi.Mode, error)
 	SetEnding(id uint32, ending bool) error
+	Guard(dirs []string) error
 	Roll() ([]bpf.Marked, error)
 	Tasks() (map[uint32]int, error)
 	Confiner

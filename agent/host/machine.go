@@ -1,6 +1,9 @@
 package host
 
 import (
+	"os"
+	"path/filepath"
+
 	"github.com/stockade-dev/stockade/agent/delivery"
 	"github.com/stockade-dev/stockade/bpf"
 )
@@ -11,6 +14,12 @@ const (
 	StateRoot   = "/run/stockade"
 	PinRoot     = "/sys/fs/bpf/stockade"
 	LastingRoot = "/var/lib/stockade"
+)
+
+// Folders in those of what is kept.
+const (
+	Evidence = "evidence" // in what lasts
+	Memories = "agent"    // in the state
 )
 
 // RunWorkload is the number of the one workload, without a name, of a run's own set.
@@ -59,6 +68,17 @@ var This = Machine{
 	RunPins:  PinRoot,
 	State:    StateRoot,
 	Lasting:  LastingRoot,
+}
+
+// Own lists the directories that no workload reaches: sockets, memories and locks are in
+// them, the key that signs, and evidence. They are made, for root alone: one that cannot
+// be made has nothing in it.
+func (m Machine) Own() []string {
+	list := []string{m.State, filepath.Join(m.State, Memories), m.Lasting, filepath.Join(m.Lasting, Evidence)}
+	for _, dir := range list {
+		_ = os.MkdirAll(dir, 0o700)
+	}
+	return list
 }
 
 // Loaded is a kernel side that is loaded, or adopted.

@@ -41,7 +41,7 @@ type Memory struct {
 }
 
 // Dir is where an agent keeps them, in the folder of its state.
-func Dir(state string) string { return filepath.Join(state, "agent") }
+func Dir(state string) string { return filepath.Join(state, host.Memories) }
 
 // Path is the file of a workload.
 func Path(dir, name string) string { return filepath.Join(dir, name+".json") }

@@ -140,6 +140,9 @@ func (s *session) load() (err error) {
 	for _, gap := range own.Gaps() {
 		s.cfg.Sink.Note(s.cfg.Name, "warning: "+gap)
 	}
+	if err = own.Guard(host.This.Own()); err != nil {
+		return err
+	}
 	if err = own.RegisterRoot(workloadID); err != nil {
 		return err
 	}

@@ -36,6 +36,7 @@ func TestResponses(t *testing.T) {
 		{"what is locked does not start", locked},
 		{"who touches what a policy responds to is stopped, and who is denied too often", tripped},
 		{"who opens what is there trips nothing, however much goes on", crowded},
+		{"what the agent keeps is out of reach", kept},
 		{"without an agent, and with one that hangs, it is stopped all the same", unattended},
 		{"one that cannot be killed is not said to be stopped", unkillable},
 	} {

@@ -193,6 +193,7 @@ type loggedDenial struct {
 	Time       time.Time `json:"time"`
 	Workload   string    `json:"workload"`
 	Mode       string    `json:"mode"`
+	Boundary   string    `json:"boundary"`
 	LockedDown bool      `json:"locked_down"`
 }
 

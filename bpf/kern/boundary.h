@@ -3,6 +3,7 @@
  * bypass every path, processes of others. */
 #pragma once
 
+#include "place.h"
 #include "verdict.h"
 
 /* inside: is the other task of the same workload? Not while it is systemd's. */
@@ -178,8 +179,8 @@ static __always_inline bool odd_device(struct inode *inode)
 }
 
 /* forbidden returns the boundary that opening or changing a file would cross,
- * 0 if none. */
-static __always_inline u32 forbidden(u32 w, struct dentry *d, struct inode *inode, bool write)
+ * 0 if none. Not inline, for the stack of who decides. */
+static __noinline u32 forbidden(u32 w, struct dentry *d, struct inode *inode, bool write)
 {
 	u32 what;
 
@@ -188,6 +189,8 @@ static __always_inline u32 forbidden(u32 w, struct dentry *d, struct inode *inod
 	what = control_file(w, d, inode, write);
 	if (what)
 		return what;
+	if (ours(d))
+		return BOUNDARY_CONTROL;
 	return raw_device(inode) ? BOUNDARY_DEVICE : 0;
 }
 

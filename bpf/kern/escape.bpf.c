@@ -44,6 +44,27 @@
 #include "socket.h"
 #include "terminal.h"
 
+static __always_inline u64 own_namespace(void)
+{
+	return (u64)BPF_CORE_READ(bpf_get_current_task_btf(), nsproxy, mnt_ns);
+}
+
+/* at_home: is the task in the mount namespace of the workload's root? */
+static __always_inline bool at_home(u32 w)
+{
+	struct workload *wl = workload_of(w);
+
+	return !wl || namespace_of(wl->root_mnt) == own_namespace();
+}
+
+/* seen_outside: do others see what is mounted on a mount, or in its place? */
+static __always_inline bool seen_outside(u32 w, struct vfsmount *mnt)
+{
+	struct mount *m = (struct mount *)((u64)mnt - bpf_core_field_offset(struct mount, mnt));
+
+	return at_home(w) || BPF_CORE_READ(m, mnt_group_id) || BPF_CORE_READ(m, mnt_parent, mnt_group_id);
+}
+
 /* on_mountpoint judges a change of what is mounted at a place, unless it is refused as
  * what. What a call that is not known would change besides is not known. */
 static __always_inline int on_mountpoint(u32 w, struct vfsmount *mnt, struct dentry *dentry, u32 what, u32 action)
@@ -52,7 +73,7 @@ static __always_inline int on_mountpoint(u32 w, struct vfsmount *mnt, struct den
 
 	if (newer(call_number()))
 		what = BOUNDARY_SYSTEM;
-	if (controls(dentry))
+	if (controls(dentry) || (place_of(dentry->d_inode) && seen_outside(w, mnt)))
 		what = BOUNDARY_CONTROL;
 	how = REFUSE_ONE(what);
 	return decide(w, mnt, dentry, kind_of(dentry->d_inode) | how, action);
@@ -107,11 +128,6 @@ static __always_inline bool carries(struct vfsmount *mnt)
 	return child != (u64)&m->mnt_mounts;
 }
 
-static __always_inline u64 own_namespace(void)
-{
-	return (u64)BPF_CORE_READ(bpf_get_current_task_btf(), nsproxy, mnt_ns);
-}
-
 /* A mount that is attached nowhere is a new one, or a copy. */
 SEC("lsm/move_mount")
 int BPF_PROG(move_mount, struct path *from, struct path *to)
@@ -126,14 +142,6 @@ int BPF_PROG(move_mount, struct path *from, struct path *to)
 	what = from->dentry->d_sb->s_magic == BPF_FS_MAGIC || (attached && (carries(from->mnt) || controls(from->dentry)));
 	err = on_mountpoint(w, to->mnt, to->dentry, what * BOUNDARY_CONTROL, BIT(ACT_MOUNT));
 	return err || !attached ? err : on_mountpoint(w, from->mnt, from->dentry, 0, BIT(ACT_UNMOUNT));
-}
-
-/* at_home: is the task in the mount namespace of the workload's root? */
-static __always_inline bool at_home(u32 w)
-{
-	struct workload *wl = workload_of(w);
-
-	return !wl || namespace_of(wl->root_mnt) == own_namespace();
 }
 
 /* There, it would be everybody's root that changes. */

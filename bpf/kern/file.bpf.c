@@ -70,13 +70,15 @@ int BPF_PROG(file_open, struct file *file)
 	return decide(w, file->f_path.mnt, dentry, kind_of(file->f_inode) | how | MAY_HOLD, need | NEED_OF(how));
 }
 
-/* pinned: names in bpffs are enforcement itself; none may change. */
-static __always_inline u32 pinned(struct path *dir)
+/* pinned: names in bpffs are enforcement itself; none may change. Nor do those in our
+ * directories, and theirs. */
+static __noinline u32 pinned(struct path *dir, struct dentry *dentry)
 {
-	return kernel_names(dir->dentry) ? BOUNDARY_CONTROL : 0;
+	return kernel_names(dir->dentry) || place_of(dir->dentry->d_inode) & PLACE_OURS || place_of(dentry->d_inode) ?
+		       BOUNDARY_CONTROL : 0;
 }
 
-static __always_inline u32 pins(struct path *dir) { return REFUSE_ONE(pinned(dir)); }
+static __always_inline u32 pins(struct path *dir, struct dentry *dentry) { return REFUSE_ONE(pinned(dir, dentry)); }
 
 #define ON_ENTRY(hook, kind, act)                                                                      \
 	SEC("lsm/" #hook)                                                                              \
@@ -84,7 +86,7 @@ static __always_inline u32 pins(struct path *dir) { return REFUSE_ONE(pinned(dir
 	{                                                                                              \
 		u32 w = who();                                                                         \
                                                                                                        \
-		return w ? decide(w, dir->mnt, dentry, kind | pins(dir), BIT(act)) : 0;                \
+		return w ? decide(w, dir->mnt, dentry, kind | pins(dir, dentry), BIT(act)) : 0;                \
 	}
 
 /* asked_early: does an open ask, which makes regular files and looks afterwards whether
@@ -110,7 +112,7 @@ int BPF_PROG(path_mknod, struct path *dir, struct dentry *dentry, umode_t mode, 
 
 	if (!w)
 		return 0;
-	what = type == S_IFBLK || (type == S_IFCHR && dev) ? BOUNDARY_DEVICE : pinned(dir);
+	what = type == S_IFBLK || (type == S_IFCHR && dev) ? BOUNDARY_DEVICE : pinned(dir, dentry);
 	how = REFUSE_ONE(what ? what : dumps(w)) | set_id(mode, 0, 0) | (asked_early(type) + opaque);
 	err = decide(w, dir->mnt, dentry, how, BIT(ACT_CREATE) | NEED_OF(how));
 	note_name(dentry);
@@ -138,7 +140,7 @@ int BPF_PROG(path_symlink, struct path *dir, struct dentry *dentry)
 {
 	u32 w = who();
 
-	return w ? decide_link(w, dir->mnt, dentry, pins(dir)) : 0;
+	return w ? decide_link(w, dir->mnt, dentry, pins(dir, dentry)) : 0;
 }
 
 #define ON_PATH(hook, act)                                                                             \
@@ -200,15 +202,18 @@ int BPF_PROG(path_rename, struct path *old_dir, struct dentry *old, struct path 
 
 	if (!w)
 		return 0;
-	how = flags & RENAME_WHITEOUT ? REFUSE(BOUNDARY_DEVICE) : pins(new_dir);
+	how = flags & RENAME_WHITEOUT ? REFUSE(BOUNDARY_DEVICE) : REFUSE_ONE(pinned(old_dir, old) | pinned(new_dir, new));
 	return decide_move(w, new_dir->mnt, old, new, op | how);
 }
 
 SEC("lsm/path_link")
 int BPF_PROG(path_link, struct dentry *old, struct path *new_dir, struct dentry *new)
 {
-	u32 w = who_apart();
+	u32 w = who_apart(), what;
 
+	if (!w)
+		return 0;
+	what = ours(old) ? BOUNDARY_CONTROL : pinned(new_dir, new);
 	/* link(2) refuses two mounts: the old name is on the new one's. */
-	return w ? decide_move(w, new_dir->mnt, old, new, OP_LINK | pins(new_dir)) : 0;
+	return decide_move(w, new_dir->mnt, old, new, OP_LINK | REFUSE_ONE(what));
 }

@@ -10,11 +10,13 @@
  * tp cgroup_mkdir     a child cgroup of a workload belongs to it before a task can enter
  * tp cgroup_rmdir     forgets the cgroup
  * tp cgroup_attach    a task that is moved in is marked, so that it is not free again when it leaves
- * register_root       (called by the loader) notes the caller's root as a workload's root
+ * register_root       (called by the loader) notes the caller's root as a workload's root, or
+ *                     a directory as one of ours
  * iter retire         (read by the agent) gives the tasks of a workload that ended to another
  * iter roll           (read by the agent) lists the tasks of all workloads
  */
 #include "identity.h"
+#include "place.h"
 #include "verdict.h"
 
 SEC("lsm/task_alloc")
@@ -115,7 +117,22 @@ int BPF_PROG(cgroup_attach_task, struct cgroup *dst, const char *path, struct ta
 struct register_args {
 	u32 workload;
 	u32 result; /* 1 when done */
+	u32 place;  /* the flags of a directory, in place of a workload */
+	u32 fd;	    /* the directory: a descriptor of the caller */
 };
+
+/* note_place notes one of our directories. */
+static __noinline int note_place(u32 fd, u32 flags)
+{
+	struct file **files = BPF_CORE_READ(bpf_get_current_task_btf(), files, fdt, fd), *file = NULL;
+	struct place key = {};
+
+	if (bpf_probe_read_kernel(&file, sizeof(file), files + fd) || !file)
+		return 1;
+	key.inode = BPF_CORE_READ(file, f_inode, i_ino);
+	key.device = BPF_CORE_READ(file, f_inode, i_sb, s_dev);
+	return bpf_map_update_elem(&places, &key, &flags, BPF_ANY) ? 1 : 0;
+}
 
 SEC("syscall")
 int register_root(struct register_args *args)
@@ -124,6 +141,8 @@ int register_root(struct register_args *args)
 	u32 key = args->workload;
 	struct workload *wl = bpf_map_lookup_elem(&workloads, &key);
 
+	if (args->place)
+		return note_place(args->fd, args->place);
 	if (!wl)
 		return 1;
 	wl->root_mnt = (u64)BPF_CORE_READ(task, fs, root.mnt);

@@ -114,6 +114,7 @@ struct mount {
 	struct dentry *mnt_mountpoint;
 	struct vfsmount mnt;
 	struct mnt_namespace *mnt_ns;
+	int mnt_group_id; /* of the mounts that see what is mounted on it; 0: none */
 };
 struct path {
 	struct vfsmount *mnt;
@@ -252,7 +253,14 @@ struct cred {
 struct iattr {
 	unsigned int ia_valid;
 };
+struct fdtable {
+	struct file **fd;
+};
+struct files_struct {
+	struct fdtable *fdt;
+};
 struct task_struct {
+	struct files_struct *files;
 	struct thread_info thread_info;
 	struct nsproxy *nsproxy;
 	const struct cred *real_cred;

@@ -49,6 +49,7 @@ func (k *Kernel) SetMode(_ uint32, mode abi.Mode) error              { k.Now = m
 func (k *Kernel) Shift(_ uint32, mode abi.Mode) (abi.Mode, error)    { return mode, nil }
 func (k *Kernel) Mode(uint32) (abi.Mode, error)                      { return k.Now, nil }
 func (k *Kernel) SetEnding(uint32, bool) error                       { return nil }
+func (k *Kernel) Guard([]string) error                               { return nil }
 func (k *Kernel) Tasks() (map[uint32]int, error)                     { return nil, nil }
 func (k *Kernel) Roll() ([]bpf.Marked, error)                        { return nil, nil }
 func (k *Kernel) Confined(int) (bool, error)                         { return false, nil }

@@ -1,0 +1,66 @@
+package vmtest
+
+import (
+	"os"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
+)
+
+// TestBoundaryOwnDirectories reaches for what the agent keeps. Policy permits everything.
+//
+//	@
+//	├── up/own/     is guarded: key, file, sub/
+//	├── alias/      the same, by a bind mount
+//	└── plain/      is not: file, other, dir/, at/
+func TestBoundaryOwnDirectories(t *testing.T) {
+	b := newBorder(t, everything)
+	b.tree("up/own/key", "up/own/file", "up/own/sub/", "up/side/", "plain/file", "plain/other", "plain/dir/", "plain/at/", "alias/")
+	must(t, unix.Mount(b.at("@/up/own"), b.at("@/alias"), "", unix.MS_BIND, ""))
+	t.Cleanup(func() {
+		must(t, b.Guard(nil))
+		must(t, unix.Unmount(b.at("@/alias"), unix.MNT_DETACH))
+		for unix.Unmount(b.at("@/plain/at"), unix.MNT_DETACH) == nil {
+		}
+	})
+	must(t, b.Guard([]string{b.at("@/up/own"), b.at("@/none")}))
+	moved := func(from, to string) denial {
+		return denial{actions: "create,delete,move", path: from, dest: to}
+	}
+	dirMoved := func(from, to string) denial {
+		return denial{actions: "create,delete,move", path: from, dest: to, dir: true}
+	}
+	b.cross(forbidden(abi.BoundaryControl, []crossing{
+		{name: "reading a key is denied", inside: words("open", "r", "@/plain/file"), free: words("open", "r", "@/up/own/key"), probe: words("open", "r", "@/up/own/key"), want: on("open,read", "@/up/own/key"), again: true},
+		{name: "reading it by another mount is denied", free: words("open", "r", "@/alias/key"), probe: words("open", "r", "@/alias/key"), want: on("open,read", "@/alias/key")},
+		{name: "writing is denied", inside: words("open", "w", "@/plain/file"), free: words("open", "w", "@/up/own/file"), probe: words("open", "w", "@/up/own/file"), want: on("open,write", "@/up/own/file")},
+		{name: "listing is denied", inside: words("open", "r", "@/plain"), free: words("open", "r", "@/up/own"), probe: words("open", "r", "@/up/own"), want: onDir("open,read", "@/up/own")},
+		{name: "making a file is denied", inside: words("mkreg", "@/plain/new"), probe: words("mkreg", "@/up/own/new"), want: on("create", "@/up/own/new")},
+		{name: "making a directory is denied", inside: words("mkdir", "@/plain/newdir"), probe: words("mkdir", "@/up/own/newdir"), want: onDir("create", "@/up/own/newdir")},
+		{name: "making a symbolic link is denied", inside: words("symlink", "x", "@/plain/sym"), probe: words("symlink", "x", "@/up/own/sym"), want: on("create", "@/up/own/sym")},
+		{name: "a link in is denied", inside: words("link", "@/plain/other", "@/plain/link"), probe: words("link", "@/plain/other", "@/up/own/link"), want: denial{actions: "create", path: "@/plain/other", dest: "@/up/own/link"}},
+		{name: "a link out is denied", probe: words("link", "@/up/own/key", "@/plain/key"), want: denial{actions: "create", path: "@/up/own/key", dest: "@/plain/key"}},
+		{name: "removing is denied", inside: words("unlink", "@/plain/link"), probe: words("unlink", "@/up/own/file"), want: on("delete", "@/up/own/file")},
+		{name: "removing a directory in it is denied", inside: words("rmdir", "@/plain/newdir"), probe: words("rmdir", "@/up/own/sub"), want: onDir("delete", "@/up/own/sub")},
+		{name: "moving out is denied", inside: words("rename", "@/plain/new", "@/plain/newer"), probe: words("rename", "@/up/own/file", "@/plain/out"), want: moved("@/up/own/file", "@/plain/out")},
+		{name: "moving in is denied", probe: words("rename", "@/plain/other", "@/up/own/in"), want: moved("@/plain/other", "@/up/own/in")},
+		{name: "moving it away is denied", inside: words("rename", "@/plain/dir", "@/plain/dir2"), probe: words("rename", "@/up/own", "@/up/away"), want: dirMoved("@/up/own", "@/up/away")},
+		{name: "moving what it is in away is denied", probe: words("rename", "@/up", "@/away"), want: dirMoved("@/up", "@/away")},
+		{name: "another in its place is denied", probe: words("exchange", "@/up/side", "@/up/own"), want: dirMoved("@/up/side", "@/up/own")},
+		{name: "chmod is denied", inside: words("chmod", "@/plain/file"), free: words("chmod", "@/up/own/key"), probe: words("chmod", "@/up/own/key"), want: on("chmod", "@/up/own/key")},
+		{name: "mounting over it is denied", inside: words("mount", "tmpfs", "@/plain/at"), probe: words("mount", "tmpfs", "@/up/own"), want: onDir("mount", "@/up/own")},
+		{name: "mounting over what it is in is denied", probe: words("bindmount", "@/plain", "@/up"), want: onDir("mount", "@/up")},
+	})...)
+	// What is beside it, or above, is as policy says.
+	b.cross(crossing{name: "beside it is allowed", inside: words("mkdir", "@/up/side/new"), probe: words("rename", "@/up/side", "@/up/moved")})
+	// And one that was made anew is guarded once it is said again.
+	must(t, os.Rename(b.at("@/up/own"), b.at("@/up/old")))
+	must(t, os.Mkdir(b.at("@/up/own"), 0o755))
+	must(t, os.WriteFile(b.at("@/up/own/key"), nil, 0o600))
+	must(t, b.Guard([]string{b.at("@/up/own")}))
+	b.cross(forbidden(abi.BoundaryControl, []crossing{
+		{name: "the one made anew is denied", inside: words("open", "r", "@/up/old/key"), free: words("open", "r", "@/up/own/key"), probe: words("open", "r", "@/up/own/key"), want: on("open,read", "@/up/own/key")},
+	})...)
+}
