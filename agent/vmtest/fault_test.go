@@ -42,11 +42,13 @@ var faultCases = []faultCase{
 	{point: "bpf.pin-registry", way: "start", says: "/sys/fs/bpf/stockade/@agent"},
 	{point: "agent.begin", way: "start", says: "workloads"},
 	{point: "agent.commit:2", way: "start", says: "workload others"},
+	{point: "bpf.guard", way: "start", says: "directories of our own"},
 	{point: "bpf.confine", way: "start", says: "cgroup", suffers: true},
 	{point: "agent.listen", way: "start", says: "socket /run/stockade/agent.sock"},
 
 	{point: "agent.lock", way: "adopt", says: "lock /run/stockade"},
 	{point: "bpf.adopt-registry", way: "adopt", says: "registry"},
+	{point: "bpf.guard", way: "adopt", says: "directories of our own"},
 	{point: "bpf.adopt-map", way: "adopt", says: "map "},
 	{point: "bpf.adopt-link:40", way: "adopt", says: "link_"},
 	{point: "bpf.adopt-program", way: "adopt", says: "prog_register_root"},

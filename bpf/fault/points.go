@@ -33,6 +33,7 @@ var Points = []Point{
 	{Name: "bpf.pin-program"},     // before that of the program
 	{Name: "bpf.pin-registry"},    // before that of the registry: then the set is whole
 	{Name: "agent.begin"},         // everything is pinned, nothing is installed
+	{Name: "bpf.guard"},           // before directories of our own are noted
 	{Name: "bpf.claim"},           // before a number is taken
 	{Name: "bpf.clear-counters"},  // a number's plan is gone, its counts are not
 	{Name: "bpf.clear-sequence"},  // nor its sequence
