@@ -68,7 +68,10 @@ type Response struct {
 	Workload string      `json:"workload"`
 	Verb     string      `json:"verb"`
 	By       *lock.Actor `json:"by,omitempty"`
-	Steps    []Step      `json:"steps"`
+	// Before is what was done to it since it was last unlocked, the oldest first, as far as
+	// who does this one remembers.
+	Before []Past `json:"before,omitempty"`
+	Steps  []Step `json:"steps"`
 	// Verified: of a kill, that no cgroup of the workload, nor one beneath, holds a
 	// process, that no living task bears its mark, whatever cgroup it is in, and that no
 	// socket of it is left in any network namespace.
@@ -103,6 +106,33 @@ func FailedResponse(workload, verb string, err error) *Response {
 	r := NewResponse(workload, verb)
 	r.Steps = append(r.Steps, Step{Name: verb, At: time.Now().UTC(), Error: err.Error()})
 	return r
+}
+
+// Past is a response that was made to a workload, and was not undone.
+type Past struct {
+	Verb     string     `json:"verb"`
+	By       lock.Actor `json:"by"` // its name is that of a policy or budget that tripped
+	At       time.Time  `json:"at"`
+	Verified bool       `json:"verified"`
+}
+
+// String tells what was done, who did it and when.
+func (p *Past) String() string {
+	return fmt.Sprintf("%s by %s on %s", p.Verb, p.By, p.At.UTC().Format(time.RFC3339))
+}
+
+// LockedDown reports whether it locked the workload down, to stay so.
+func (r *Response) LockedDown() bool {
+	down := false
+	for _, s := range r.Steps {
+		switch s.Name {
+		case StepLockdown:
+			down = s.Error == ""
+		case StepKeep: // it is told only if it failed
+			return false
+		}
+	}
+	return down
 }
 
 // Outcome is what a reader wants to know first.
@@ -143,6 +173,12 @@ func (r *Response) About() string {
 	}
 	return text
 }
+
+// Names of steps that say whether a workload is locked down, and stays so.
+const (
+	StepLockdown = "lockdown"
+	StepKeep     = "keep the lockdown"
+)
 
 // Step is a part of it, in the order in which they were done.
 type Step struct {

@@ -83,35 +83,33 @@ func (r *response) step(name string, do func() error) {
 }
 
 // verbs are what can be asked for, beside kill.
-var verbs = map[string]func(context.Context, Kernel, Target) (api.Response, error){
-	api.VerbLockdown: lockDown, api.VerbFreeze: freeze, api.VerbThaw: thaw, api.VerbUnlock: unlock,
+var verbs = map[string]func(*response, context.Context) error{
+	api.VerbLockdown: (*response).lockDown, api.VerbFreeze: (*response).standStill, api.VerbThaw: (*response).goOn, api.VerbUnlock: (*response).unlock,
 }
 
 // lockDown has all that policies could decide denied.
-func lockDown(_ context.Context, k Kernel, t Target) (api.Response, error) {
-	r := begin(k, t, api.VerbLockdown)
+func (r *response) lockDown(context.Context) error {
 	var err error
-	r.step("lockdown", func() error { err = t.Lock(); return err })
+	r.step(api.StepLockdown, func() error { err = r.target.Lock(); return err })
 	if err != nil {
-		return *r.Response, err
+		return err
 	}
-	r.Verified = r.Steps[0].Error == ""
+	r.Verified = r.LockedDown()
 	r.keep()
-	return *r.Response, nil
+	return nil
 }
 
-// freeze has every process of a workload stand still, until thaw. It is locked down
+// standStill has every process of a workload stand still, until thaw. It is locked down
 // before: what runs until it stands still is denied what policies decide.
-func freeze(ctx context.Context, k Kernel, t Target) (api.Response, error) {
-	r := begin(k, t, api.VerbFreeze)
-	r.step("lockdown", t.Lock)
+func (r *response) standStill(ctx context.Context) error {
+	r.step(api.StepLockdown, r.target.Lock)
 	r.step("freeze", r.freeze)
 	r.step("verify", func() error { return r.await(ctx, r.still) })
 	if !r.Verified {
 		r.stuck()
 	}
 	r.keep()
-	return *r.Response, nil
+	return nil
 }
 
 // stuck lists what waits in the kernel, where it cannot be frozen.
@@ -123,36 +121,32 @@ func (r *response) stuck() {
 	}
 }
 
-// thaw undoes freeze, but for the lockdown.
-func thaw(ctx context.Context, k Kernel, t Target) (api.Response, error) {
-	r := begin(k, t, api.VerbThaw)
+// goOn undoes freeze, but for the lockdown.
+func (r *response) goOn(ctx context.Context) error {
 	r.step("thaw", r.thaw)
 	r.step("verify", func() error { return r.await(ctx, r.moving) })
-	return *r.Response, nil
+	return nil
 }
 
 // unlock undoes lockdown and freeze.
-func unlock(ctx context.Context, k Kernel, t Target) (api.Response, error) {
-	if err := t.Unlock(); err != nil {
-		return *api.NewResponse(t.Name, api.VerbUnlock), err
+func (r *response) unlock(ctx context.Context) error {
+	if err := r.target.Unlock(); err != nil {
+		return err
 	}
-	r, err := thaw(ctx, k, t)
-	r.Verb = api.VerbUnlock
-	return r, err
+	return r.goOn(ctx)
 }
 
-// kill ends every process of a workload, and returns once none lives and no socket of it
+// end ends every process of a workload, and returns once none lives and no socket of it
 // is left, or a while after ctx ends. Until then evidence is taken, of what stands still.
-func kill(ctx context.Context, k Kernel, t Target, c *Custody, ask *api.Respond) (api.Response, error) {
-	r := begin(k, t, api.VerbKill)
+func (r *response) end(ctx context.Context, c *Custody, ask *api.Respond) error {
 	defer r.release()
 	if ask.Evidence != "" { // a mistake in a name is one before anything is done
 		var err error
-		if r.bundle, err = c.open(t.Name, time.Now(), ask.Evidence); err != nil {
-			return *r.Response, err
+		if r.bundle, err = c.open(r.target.Name, time.Now(), ask.Evidence); err != nil {
+			return err
 		}
 	}
-	r.step("lockdown", t.Lock)
+	r.step(api.StepLockdown, r.target.Lock)
 	r.step("freeze", r.hold)
 	r.step("count", r.count)
 	r.step("list sockets", r.lookAtNetwork)
@@ -175,7 +169,7 @@ func kill(ctx context.Context, k Kernel, t Target, c *Custody, ask *api.Respond)
 	if r.bundle != nil {
 		r.step("sign", r.seal)
 	}
-	return *r.Response, nil
+	return nil
 }
 
 // release lets go of what was held open.
@@ -217,7 +211,7 @@ func (r *response) hold() error {
 func (r *response) keep() {
 	began := time.Now()
 	if err := r.target.Keep(); err != nil {
-		r.Steps = append(r.Steps, api.Step{Name: "keep the lockdown", At: began.UTC(), Seconds: time.Since(began).Seconds(), Error: err.Error()})
+		r.Steps = append(r.Steps, api.Step{Name: api.StepKeep, At: began.UTC(), Seconds: time.Since(began).Seconds(), Error: err.Error()})
 	}
 }
 

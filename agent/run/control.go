@@ -191,6 +191,7 @@ func (c *control) setMode(mode abi.Mode) error {
 	err := c.own.SetMode(workloadID, mode)
 	if err == nil && mode != abi.Lockdown {
 		c.s.watch.wires.Rearm(c.s.cfg.Name)
+		c.desk.Forget(c.s.cfg.Name)
 	}
 	return err
 }
