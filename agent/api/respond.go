@@ -76,6 +76,8 @@ type Response struct {
 	// process, that no living task bears its mark, whatever cgroup it is in, and that no
 	// socket of it is left in any network namespace.
 	Verified bool `json:"verified"`
+	// Needless: there was nothing to undo.
+	Needless bool `json:"needless,omitempty"`
 	// Processes counts those that were there when it began.
 	Processes int `json:"processes,omitempty"`
 	// Left are threads for which it does not hold, and Populated cgroups.
@@ -140,18 +142,36 @@ func (r *Response) Outcome() string {
 	switch {
 	case !r.Verified && r.Verb == VerbKill:
 		return "NOT STOPPED"
+	case !r.Verified && r.Verb == VerbUnlock && r.failed(StepUnlock) != "":
+		return "NOT UNLOCKED"
 	case !r.Verified:
 		return "NOT VERIFIED"
+	case r.failed(r.Verb) != "" && len(r.Steps) == 1:
+		return "verified: it is over"
 	case r.Verb == VerbKill:
 		return "verified: no process of it lives, and no socket of it is left"
 	case r.Verb == VerbFreeze:
 		return "verified: every process of it stands still, and it is locked down"
+	case r.Verb == VerbThaw && r.Needless:
+		return "verified: it was not frozen"
+	case r.Verb == VerbUnlock && r.Needless:
+		return "verified: it was neither locked down nor frozen"
 	case r.Verb == VerbThaw:
 		return "verified: its processes go on"
 	case r.Verb == VerbUnlock:
 		return "verified: its processes go on, under its policies"
 	}
 	return "verified: all that policies could decide is denied from now on"
+}
+
+// failed is the error of a step, "" if it has none.
+func (r *Response) failed(step string) string {
+	for _, s := range r.Steps {
+		if s.Name == step {
+			return s.Error
+		}
+	}
+	return ""
 }
 
 // Inspection is what can be known of a workload now. What its processes say of themselves
@@ -165,9 +185,15 @@ type Inspection struct {
 	Denials []json.RawMessage `json:"denials"`
 }
 
-// About says what a reader of a log wants to know: the outcome, and where the evidence is.
+// About says what a reader of a log wants to know: the outcome, why it is none, and where
+// the evidence is.
 func (r *Response) About() string {
 	text := r.Outcome()
+	for _, s := range r.Steps {
+		if s.Error != "" && !r.Verified {
+			text += fmt.Sprintf("; %s: %s", s.Name, s.Error)
+		}
+	}
 	if e := r.Evidence; e != nil {
 		text += fmt.Sprintf("; evidence %s, SHA-256 %s", e.Path, e.SHA256)
 	}
@@ -178,6 +204,7 @@ func (r *Response) About() string {
 const (
 	StepLockdown = "lockdown"
 	StepKeep     = "keep the lockdown"
+	StepUnlock   = "unlock"
 )
 
 // Step is a part of it, in the order in which they were done.

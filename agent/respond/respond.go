@@ -13,6 +13,7 @@ import (
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/evidence"
 	"github.com/stockade-dev/stockade/bpf"
+	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/bpf/fault"
 	"github.com/stockade-dev/stockade/cgroup"
 )
@@ -39,6 +40,7 @@ type Kernel interface {
 	Tasks() (map[uint32]int, error)
 	// SetEnding has no task of a workload make another.
 	SetEnding(id uint32, ending bool) error
+	Mode(id uint32) (abi.Mode, error)
 }
 
 // look is how often is looked whether a workload has stopped.
@@ -89,11 +91,7 @@ var verbs = map[string]func(*response, context.Context) error{
 
 // lockDown has all that policies could decide denied.
 func (r *response) lockDown(context.Context) error {
-	var err error
-	r.step(api.StepLockdown, func() error { err = r.target.Lock(); return err })
-	if err != nil {
-		return err
-	}
+	r.step(api.StepLockdown, r.target.Lock)
 	r.Verified = r.LockedDown()
 	r.keep()
 	return nil
@@ -108,6 +106,7 @@ func (r *response) standStill(ctx context.Context) error {
 	if !r.Verified {
 		r.stuck()
 	}
+	r.Verified = r.Verified && r.LockedDown() // what is let go on is to be denied
 	r.keep()
 	return nil
 }
@@ -123,6 +122,8 @@ func (r *response) stuck() {
 
 // goOn undoes freeze, but for the lockdown.
 func (r *response) goOn(ctx context.Context) error {
+	moved, err := r.moving()
+	r.Needless = moved && err == nil
 	r.step("thaw", r.thaw)
 	r.step("verify", func() error { return r.await(ctx, r.moving) })
 	return nil
@@ -130,10 +131,14 @@ func (r *response) goOn(ctx context.Context) error {
 
 // unlock undoes lockdown and freeze.
 func (r *response) unlock(ctx context.Context) error {
-	if err := r.target.Unlock(); err != nil {
-		return err
+	mode, unknown := r.kernel.Mode(r.target.ID)
+	var err error
+	if r.step(api.StepUnlock, func() error { err = r.target.Unlock(); return err }); err != nil {
+		return nil // a lock holds it, which the step says: it stands still as it did
 	}
-	return r.goOn(ctx)
+	err = r.goOn(ctx)
+	r.Needless = r.Needless && mode != abi.Lockdown && unknown == nil
+	return err
 }
 
 // end ends every process of a workload, and returns once none lives and no socket of it

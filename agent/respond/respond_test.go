@@ -15,6 +15,7 @@ import (
 	"github.com/stockade-dev/stockade/agent/inspect"
 	"github.com/stockade-dev/stockade/agent/lock"
 	"github.com/stockade-dev/stockade/bpf"
+	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
 // TestMain lets the test binary be who looks at processes.
@@ -38,10 +39,15 @@ func (empty) SetEnding(uint32, bool) error   { return nil }
 // office is a desk, and the one workload that is there, which has no cgroup.
 type office struct {
 	Desk
+	empty
 	t    *testing.T
 	dir  string
 	lock error // of locking it down
+	held error // of unlocking it
+	mode abi.Mode
 }
+
+func (o *office) Mode(uint32) (abi.Mode, error) { return o.mode, nil }
 
 var alice, bob = lock.Actor{UID: 0, Login: 1000, Name: "alice"}, lock.Actor{UID: 0, Login: 1001, Name: "bob"}
 
@@ -55,9 +61,21 @@ func newOffice(t *testing.T) *office {
 }
 
 func (o *office) ask(by lock.Actor, ask api.Respond) (api.Response, error) {
-	t := Target{Name: "one", Lock: func() error { return o.lock }, Keep: func() error { return nil },
-		Unlock: func() error { o.Forget("one"); return nil }, Papers: func() []Paper { return nil }}
-	return o.Respond(empty{}, by, t.Name, ask, func() (Target, func(), error) { return t, func() {}, nil })
+	t := Target{Name: "one", Keep: func() error { return nil }, Papers: func() []Paper { return nil },
+		Lock: func() error {
+			if o.lock == nil {
+				o.mode = abi.Lockdown
+			}
+			return o.lock
+		},
+		Unlock: func() error {
+			if o.held == nil {
+				o.mode = abi.Enforce
+				o.Forget("one")
+			}
+			return o.held
+		}}
+	return o.Respond(o, by, t.Name, ask, func() (Target, func(), error) { return t, func() {}, nil })
 }
 
 // must is ask for what is done.
@@ -147,5 +165,39 @@ func TestLockedDownIsOnlySaidOfWhatIs(t *testing.T) {
 	}
 	if r := o.must(alice, api.Respond{Verb: api.VerbThaw}); r.LockedDown() {
 		t.Errorf("thaw: %+v", r.Steps)
+	}
+}
+
+// What could not be locked down, or is held by a lock, is told in one way: it was tried,
+// and is not verified.
+func TestWhatFailsIsNotVerified(t *testing.T) {
+	o := newOffice(t)
+	o.lock = errors.New("the kernel refuses")
+	for _, verb := range []string{api.VerbLockdown, api.VerbFreeze} {
+		if r := o.must(alice, api.Respond{Verb: verb}); r.Verified || r.Outcome() != "NOT VERIFIED" || !strings.Contains(r.About(), "lockdown: the kernel refuses") {
+			t.Errorf("%s: %+v", verb, r)
+		}
+	}
+	o.held, o.mode = errors.New("a lock holds it"), abi.Lockdown
+	if r := o.must(alice, api.Respond{Verb: api.VerbUnlock}); r.Verified || len(r.Steps) != 1 || r.About() != "NOT UNLOCKED; unlock: a lock holds it" {
+		t.Errorf("%+v", r)
+	}
+}
+
+// Who undoes what was not done is told so.
+func TestUndoingNothingIsTold(t *testing.T) {
+	o := newOffice(t)
+	for _, c := range []struct{ before, verb, want string }{
+		{"", api.VerbUnlock, "verified: it was neither locked down nor frozen"},
+		{"", api.VerbThaw, "verified: it was not frozen"},
+		{api.VerbLockdown, api.VerbThaw, "verified: it was not frozen"},
+		{api.VerbLockdown, api.VerbUnlock, "verified: its processes go on, under its policies"},
+	} {
+		if c.before != "" {
+			o.must(alice, api.Respond{Verb: c.before})
+		}
+		if r := o.must(alice, api.Respond{Verb: c.verb}); !r.Verified || r.Outcome() != c.want {
+			t.Errorf("%s after %q: %s", c.verb, c.before, r.Outcome())
+		}
 	}
 }

@@ -104,8 +104,8 @@ func TestALockedRunDoesNotStart(t *testing.T) {
 	if err := book.Add(lock.Lock{Selection: label.Selection{Labels: blue}, By: lock.ActorOf(os.Getpid(), 0), At: time.Now(), Reason: "INC-1"}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.client.Respond(t.Context(), name, api.Respond{Verb: api.VerbUnlock}); err == nil || !strings.Contains(err.Error(), `"INC-1"`) {
-		t.Errorf("unlock: %v", err)
+	if u := r.ask(t, api.VerbUnlock); u.Verified || u.Outcome() != "NOT UNLOCKED" || !strings.Contains(u.About(), `"INC-1"`) {
+		t.Errorf("unlock: %+v", u)
 	}
 	for want, labels := range map[string]label.Set{"locked by root": blue, "": {"team": "red"}} {
 		cfg := Config{Name: name + "-2", Plan: hosttest.EmptyPlan(), Args: []string{"/bin/true"}, Sink: &hosttest.Recorder{}, Labels: labels}
