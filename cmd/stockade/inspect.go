@@ -52,7 +52,7 @@ func showInspection(w io.Writer, i *agent.Inspection) error {
 	if err := json.Unmarshal(i.Processes, &doc); err != nil {
 		return fmt.Errorf("inspect: %w: use the agent's own build", err)
 	}
-	text := fmt.Sprintf("%s: mode %s, %d processes\n", x.Name, modeOf(x), len(doc.Processes))
+	text := fmt.Sprintf("%s: mode %s, %s\n", x.Name, modeOf(x), agent.Plural(len(doc.Processes), "process"))
 	if x.Locked != nil {
 		text += fmt.Sprintf("  %s\n", x.Locked)
 	}

@@ -278,10 +278,10 @@ func came(r *agent.Response) string {
 	}
 	text := " (there were no processes"
 	if r.Processes > 0 {
-		text = fmt.Sprintf(" (%d processes", r.Processes)
+		text = " (" + agent.Plural(r.Processes, "process")
 	}
 	if r.Destroyed > 0 {
-		text += fmt.Sprintf(", %d connections cut", r.Destroyed)
+		text += fmt.Sprintf(", %s cut", agent.Plural(r.Destroyed, "connection"))
 	}
 	return text + ")"
 }
@@ -321,7 +321,7 @@ func showResponse(w io.Writer, r *agent.Response) error {
 		text += fmt.Sprintf("  left: %s[%d] thread %d, state %s, waits in %s\n", agent.Token(p.Command), p.PID, p.TID, p.State, agent.Token(p.Wait))
 	}
 	for _, s := range r.Sockets {
-		text += fmt.Sprintf("  left: socket %s %s %s to %s, %d bytes to send\n", s.Protocol, s.State, agent.Token(s.Local), agent.Token(s.Peer), s.SendQueue)
+		text += fmt.Sprintf("  left: socket %s %s %s to %s, %s to send\n", s.Protocol, s.State, agent.Token(s.Local), agent.Token(s.Peer), agent.Plural(s.SendQueue, "byte"))
 	}
 	for _, h := range r.Handed {
 		text += fmt.Sprintf("  %s[%d] has, from it or with it: socket %d %s %s %s\n", agent.Token(h.Command), h.PID, h.Socket.Inode, h.Socket.Family, h.Socket.Protocol, agent.Token(h.Socket.Local))
@@ -330,16 +330,16 @@ func showResponse(w io.Writer, r *agent.Response) error {
 		if ring.Begun == 0 {
 			continue
 		}
-		n := fmt.Sprint(ring.Begun)
-		if ring.Begun < 0 {
-			n = "an unknown number of"
+		n := "an unknown number of requests"
+		if ring.Begun > 0 {
+			n = agent.Plural(ring.Begun, "request")
 		}
-		text += fmt.Sprintf("  process %d had an io_uring, descriptor %d, with %s requests begun: what waits for a device the kernel may still finish\n", ring.PID, ring.Descriptor, n)
+		text += fmt.Sprintf("  process %d had an io_uring, descriptor %d, with %s begun: what waits for a device the kernel may still finish\n", ring.PID, ring.Descriptor, n)
 	}
 	for _, p := range r.Zombies {
 		text += fmt.Sprintf("  ended, and nobody has asked how: %s[%d]\n", agent.Token(p.Command), p.PID)
 	}
-	if r.Verb == agent.VerbKill || r.Verb == agent.VerbFreeze {
+	if r.Verb != agent.VerbLockdown && r.LockedDown() {
 		text += fmt.Sprintf("  it stays locked down until `stockade unlock %s` (a run that was killed is over)\n", r.Workload)
 	}
 	_, err := io.WriteString(w, text)

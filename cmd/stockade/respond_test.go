@@ -1,0 +1,68 @@
+package main
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stockade-dev/stockade/agent"
+	"github.com/stockade-dev/stockade/agent/api"
+)
+
+// shows is what is printed of a response.
+func shows(t *testing.T, r *agent.Response) string {
+	t.Helper()
+	var out strings.Builder
+	if err := showResponse(&out, r); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+// done is a response of which these steps were done, the last of them with an error if
+// there is one.
+func done(verb string, err error, steps ...string) *agent.Response {
+	r := api.NewResponse("one", verb)
+	for _, name := range steps {
+		r.Steps = append(r.Steps, api.Step{Name: name, At: time.Now()})
+	}
+	if err != nil {
+		r.Steps[len(steps)-1].Error = err.Error()
+	}
+	return r
+}
+
+// Only what was locked down is said to stay so.
+func TestStaysLockedDownIsSaidOfWhatIs(t *testing.T) {
+	const stays = "it stays locked down until `stockade unlock one`"
+	no := errors.New("no")
+	for _, c := range []struct {
+		r    *agent.Response
+		want bool
+	}{
+		{done(agent.VerbKill, nil, "lockdown", "kill"), true},
+		{done(agent.VerbFreeze, nil, "lockdown", "freeze"), true},
+		{done(agent.VerbKill, no, "lockdown"), false},
+		{done(agent.VerbKill, no, "lockdown", "kill", "keep the lockdown"), false},
+		{done(agent.VerbKill, no, "lockdown", "kill"), true},
+		{api.FailedResponse("one", agent.VerbKill, no), false},
+		{api.FailedResponse("one", agent.VerbFreeze, no), false},
+		{done(agent.VerbThaw, nil, "thaw"), false},
+	} {
+		if text := shows(t, c.r); strings.Contains(text, stays) != c.want {
+			t.Errorf("%+v: says so: %v\n%s", c.r.Steps, !c.want, text)
+		}
+	}
+}
+
+// One thing is told as one.
+func TestOneIsToldAsOne(t *testing.T) {
+	r := done(agent.VerbKill, nil, "lockdown", "kill")
+	for n, want := range map[int]string{0: "(there were no processes)", 1: "(1 process, 1 connection cut)", 2: "(2 processes, 2 connections cut)"} {
+		r.Processes, r.Destroyed = n, n
+		if text := shows(t, r); !strings.Contains(text, want) {
+			t.Errorf("%d: no %q in %s", n, want, text)
+		}
+	}
+}
