@@ -207,6 +207,9 @@ const (
 	StepUnlock   = "unlock"
 )
 
+// Note is About, with what was done, and who did it.
+func (r *Response) Note() string { return fmt.Sprintf("%s by %s: %s", r.Verb, r.By, r.About()) }
+
 // Step is a part of it, in the order in which they were done.
 type Step struct {
 	Name    string    `json:"name"`

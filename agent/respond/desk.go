@@ -24,6 +24,8 @@ const (
 type Desk struct {
 	// Custody is that of the evidence of those that are killed; nil: none is taken.
 	Custody *Custody
+	// Done, if there is one, is told of each once it is done, by whom, before anybody else.
+	Done func(r *api.Response)
 
 	mu   sync.Mutex
 	open map[string]*answer    // by verb and workload
@@ -78,6 +80,9 @@ func (d *Desk) Respond(k Kernel, by lock.Actor, name string, ask api.Respond, fi
 	}
 	if a.response = *r.Response; a.err == nil {
 		d.remember(r.Response)
+		if d.Done != nil {
+			d.Done(r.Response)
+		}
 	}
 	return a.response, a.err
 }

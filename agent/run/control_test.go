@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"crypto/ed25519"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stockade-dev/stockade/agent/api"
+	"github.com/stockade-dev/stockade/agent/evidence"
 	"github.com/stockade-dev/stockade/agent/host"
 	"github.com/stockade-dev/stockade/agent/host/hosttest"
 	"github.com/stockade-dev/stockade/agent/label"
@@ -20,6 +22,7 @@ import (
 type started struct {
 	name   string
 	client *api.Client
+	told   hosttest.Recorder
 	result chan Result
 	err    error
 }
@@ -27,8 +30,8 @@ type started struct {
 func startRun(t *testing.T, name string, labels label.Set) *started {
 	t.Helper()
 	k := &hosttest.Kernel{Name: name}
-	cfg := Config{Name: name, Plan: hosttest.EmptyPlan(), Args: []string{"/bin/sh", "-c", "sleep 60 & sleep 60"}, Sink: &hosttest.Recorder{}, Labels: labels}
 	r := &started{name: name, client: api.NewClient(controlSocket(name)), result: make(chan Result, 1)}
+	cfg := Config{Name: name, Plan: hosttest.EmptyPlan(), Args: []string{"/bin/sh", "-c", "sleep 60 & sleep 60"}, Sink: &r.told, Labels: labels}
 	go func() {
 		var result Result
 		result, r.err = hostOf(k).Run(context.Background(), cfg)
@@ -52,6 +55,15 @@ func (r *started) ask(t *testing.T, verb string) api.Response {
 		t.Fatalf("%s: %v", verb, err)
 	}
 	return response
+}
+
+func hostKey(t *testing.T) ed25519.PublicKey {
+	t.Helper()
+	key, err := host.This.Key()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key.Public().(ed25519.PublicKey)
 }
 
 // A run that no agent holds is stopped by its own socket, by nobody else's name.
@@ -91,6 +103,16 @@ func TestARunIsStoppedFromOutside(t *testing.T) {
 	}
 	if _, ok := ControlSocket(name); ok {
 		t.Error("its socket is left")
+	}
+	by := lock.ActorOf(os.Getpid(), os.Getuid()).String()
+	for _, says := range []string{": freeze by " + by + ": verified", ": unlock by " + by + ": verified", ": kill by " + by + ": verified: no process of it lives, and no socket of it is left; evidence " + k.Evidence.Path} {
+		if !strings.Contains(strings.Join(r.told.Notes, "\n"), name+says) {
+			t.Errorf("who started it is not told of %q: %q", says, r.told.Notes)
+		}
+	}
+	// The run has ended: its evidence is there, and signed.
+	if report, err := evidence.VerifyFile(k.Evidence.Path, hostKey(t)); err != nil || report.Workload != name {
+		t.Errorf("%+v, %v", report, err)
 	}
 }
 
