@@ -144,7 +144,7 @@ func TestAnotherLockGoesOn(t *testing.T) {
 	}
 	y.locked(d, "one", "--label team=blue")
 	_, err = d.Unlock(root, label.Selection{Labels: label.Set{"team": "red"}})
-	refuses(t, "a lock that there is not", err, "there is none")
+	refuses(t, "a lock that there is not", err, "no lock is on that: nothing is unlocked")
 	if _, err := d.Unlock(root, label.Selection{All: true}); err != nil || y.mode(d, "one") != abi.Enforce {
 		t.Errorf("%v, mode %v", err, y.mode(d, "one"))
 	}

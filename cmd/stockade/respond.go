@@ -86,7 +86,13 @@ func selection(c *cli.Context) (s agent.Selection, ok bool, err error) {
 
 // subject is the name of the workload that a verb is about.
 func subject(c *cli.Context, otherwise string) (string, error) {
-	if c.NArg() != 1 {
+	if c.NArg() > 1 {
+		if otherwise != "" {
+			otherwise = ", or select several by --label, --principal or --all"
+		}
+		return "", usage(c, "%s: %d names: nothing was done; give one at a time%s", c.Command.Name, c.NArg(), otherwise)
+	}
+	if c.NArg() == 0 {
 		return "", usage(c, "%s: not one workload: nothing was done; give the name of one, as `stockade ps` shows it%s", c.Command.Name, otherwise)
 	}
 	return c.Args().First(), nil
@@ -258,6 +264,9 @@ func showResponses(w io.Writer, all *agent.Responses, unverified int) error {
 	}
 	for i := range all.Ended {
 		fmt.Fprintf(w, "unlocked: %s\n", all.Ended[i].Line())
+	}
+	if all.Lock == nil && len(all.Ended)+len(all.Responses) == 0 {
+		fmt.Fprintln(w, "nothing was locked, and there is no workload: nothing was done")
 	}
 	for i := range all.Responses {
 		if err := showResponse(w, &all.Responses[i]); err != nil {

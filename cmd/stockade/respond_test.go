@@ -66,3 +66,15 @@ func TestOneIsToldAsOne(t *testing.T) {
 		}
 	}
 }
+
+// Where there was nothing to unlock, that is said.
+func TestNothingToUnlockIsTold(t *testing.T) {
+	var out strings.Builder
+	if err := showResponses(&out, &agent.Responses{}, 0); err != nil || !strings.Contains(out.String(), "nothing was locked, and there is no workload") {
+		t.Errorf("%q, %v", out.String(), err)
+	}
+	out.Reset()
+	if err := showResponses(&out, &agent.Responses{Ended: []agent.Lock{{Reason: "INC-1"}}}, 0); err != nil || !strings.HasPrefix(out.String(), "unlocked: ") || strings.Contains(out.String(), "nothing") {
+		t.Errorf("%q, %v", out.String(), err)
+	}
+}
