@@ -78,3 +78,13 @@ func TestNothingToUnlockIsTold(t *testing.T) {
 		t.Errorf("%q, %v", out.String(), err)
 	}
 }
+
+// What the signature was checked with is told: this host's own key says less.
+func TestTheKeyOfEvidenceIsTold(t *testing.T) {
+	for file, want := range map[string]string{"": "signed with key SHA256:x, of this host: who has the host can sign anew; give by --key FILE", "host.pub": "signed with key SHA256:x, from host.pub\n"} {
+		var out strings.Builder
+		if err := showEvidence(&out, &agent.EvidenceReport{KeyID: "SHA256:x"}, file); err != nil || !strings.Contains(out.String(), want) {
+			t.Errorf("%q: no %q in %s, %v", file, want, out.String(), err)
+		}
+	}
+}
