@@ -61,3 +61,32 @@ func TestNotesOfARunHaveABound(t *testing.T) {
 		t.Errorf("%q", notes)
 	}
 }
+
+// A status says who stopped a workload, until it is unlocked in whatever way.
+func TestAStatusSaysWhoStoppedIt(t *testing.T) {
+	_, d, r := heldByAgent(t)
+	said := func(want int) {
+		t.Helper()
+		w, err := d.statusOf(r.Name)
+		if err != nil || len(w.Responses) != want || want > 0 && !strings.HasPrefix(w.Responses[0].String(), "lockdown by root on 2") {
+			t.Errorf("%+v, %v", w.Responses, err)
+		}
+	}
+	down := func() {
+		t.Helper()
+		if _, err := d.Respond(root, r.Name, api.Respond{Verb: api.VerbLockdown}); err != nil {
+			t.Fatal(err)
+		}
+		said(1)
+	}
+	down()
+	if _, err := d.Respond(root, r.Name, api.Respond{Verb: api.VerbUnlock}); err != nil {
+		t.Fatal(err)
+	}
+	said(0)
+	down()
+	if _, err := d.SetMode(r.Name, "enforce"); err != nil {
+		t.Fatal(err)
+	}
+	said(0)
+}

@@ -144,6 +144,7 @@ func (c *control) Status() (api.Status, error) {
 		Principal: cfg.Plan.Principal, Labels: cfg.Labels, Cgroups: []string{path.Join(cgroup.Parent, cfg.Name)}, Tasks: len(marked),
 		Allowed: counters.Allowed, Denied: counters.Denied, Dropped: counters.Dropped, Withheld: counters.Withheld}
 	w.Frozen, _ = c.s.group.Frozen() // it may be gone
+	w.Responses = c.desk.Past(cfg.Name)
 	for _, a := range cfg.Plan.Handled.Actions() {
 		w.Handled = append(w.Handled, a.String())
 	}

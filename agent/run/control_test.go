@@ -83,7 +83,7 @@ func TestARunIsStoppedFromOutside(t *testing.T) {
 	if f := r.ask(t, api.VerbFreeze); !f.Verified {
 		t.Errorf("%+v", f)
 	}
-	if s, err := r.client.Status(t.Context()); err != nil || s.Workloads[0].Mode != "lockdown" {
+	if s, err := r.client.Status(t.Context()); err != nil || s.Workloads[0].Mode != "lockdown" || len(s.Workloads[0].Responses) != 1 || s.Workloads[0].Responses[0].Verb != api.VerbFreeze {
 		t.Errorf("%+v, %v", s, err)
 	}
 	if f := r.ask(t, api.VerbUnlock); !f.Verified {

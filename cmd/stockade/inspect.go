@@ -56,6 +56,9 @@ func showInspection(w io.Writer, i *agent.Inspection) error {
 	if x.Locked != nil {
 		text += fmt.Sprintf("  %s\n", x.Locked)
 	}
+	if by := stoppedBy(x); by != "" {
+		text += fmt.Sprintf("  %s\n", by)
+	}
 	text += fmt.Sprintf("  principal %s, labels %s\n  cgroups %s\n", orDash(x.Principal), orDash(x.Labels.String()), orDash(strings.Join(x.Cgroups, " ")))
 	text += fmt.Sprintf("  allowed %d, denied %d: delivered %d, dropped %d, lost %d\n", x.Allowed, x.Denied, x.Delivered, x.Dropped, x.Lost)
 	text += fmt.Sprintf("  generation %d, policies %s (%s)\n", x.Generation, orDash(x.Digest), x.Origin)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stockade-dev/stockade/agent"
 	"github.com/stockade-dev/stockade/agent/api"
+	"github.com/stockade-dev/stockade/agent/lock"
 )
 
 // shows is what is printed of a response.
@@ -85,6 +86,27 @@ func TestTheKeyOfEvidenceIsTold(t *testing.T) {
 		var out strings.Builder
 		if err := showEvidence(&out, &agent.EvidenceReport{KeyID: "SHA256:x"}, file); err != nil || !strings.Contains(out.String(), want) {
 			t.Errorf("%q: no %q in %s, %v", file, want, out.String(), err)
+		}
+	}
+}
+
+// What is locked down or frozen is shown with who did it, in a list and by itself.
+func TestWhoStoppedItIsShown(t *testing.T) {
+	at := time.Date(2026, 11, 27, 6, 0, 0, 0, time.UTC)
+	x := agent.WorkloadStatus{Name: "one", Responses: []api.Past{
+		{Verb: agent.VerbFreeze, By: lock.Actor{Login: -1, Name: "policy keys"}, At: at},
+		{Verb: agent.VerbKill, By: lock.Actor{Login: 1000, Name: "ada"}, At: at.Add(time.Minute)},
+	}}
+	const want = "freeze by policy keys on 2026-11-27T06:00:00Z; kill by ada (as uid 0) on 2026-11-27T06:01:00Z\n"
+	for mode, says := range map[string]bool{"lockdown": true, "enforce": false} {
+		x.Mode = mode
+		var list, one strings.Builder
+		if err := errors.Join(showStatus(&list, agent.Status{Workloads: []agent.WorkloadStatus{x}}),
+			showInspection(&one, &agent.Inspection{Workload: x, Processes: []byte("{}")})); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(list.String(), "one: "+want) != says || strings.Contains(one.String(), "  "+want) != says {
+			t.Errorf("%s: %s%s", mode, list.String(), one.String())
 		}
 	}
 }
