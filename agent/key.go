@@ -2,7 +2,9 @@ package agent
 
 import (
 	"crypto/ed25519"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/stockade-dev/stockade/agent/evidence"
@@ -26,17 +28,32 @@ func VerifyEvidence(bundle, keyFile string) (EvidenceReport, error) {
 	if _, err := os.Stat(bundle); err != nil {
 		return EvidenceReport{}, fmt.Errorf("evidence: %w: nothing was checked; name the file that a kill printed", err)
 	}
-	var key ed25519.PublicKey
-	var err error
 	if keyFile == "" {
-		if key, err = host.Public(KeyFile); err != nil {
-			err = fmt.Errorf("this host's key: %w: nothing is checked; name the public half of the key of the host that took it, by --key", err)
-		}
-	} else {
-		key, err = host.ReadPublicKey(keyFile)
+		return verifyOwn(bundle, KeyFile)
 	}
+	key, err := host.ReadPublicKey(keyFile)
 	if err != nil {
 		return EvidenceReport{}, err
 	}
 	return evidence.VerifyFile(bundle, key)
+}
+
+// verifyOwn checks a bundle by the key of this host, in a file, for want of another.
+func verifyOwn(bundle, keyFile string) (EvidenceReport, error) {
+	const mend = "name by --key FILE the public half of the key of the host that took it, as `stockade key show` prints it there"
+	key, err := host.Public(keyFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = errors.New("this host has none of its own")
+	case errors.Is(err, fs.ErrPermission):
+		err = errors.New("only root can read that of this host")
+	}
+	if err != nil {
+		return EvidenceReport{}, fmt.Errorf("evidence %s: no key to check its signature with: %w: nothing was checked; %s", bundle, err, mend)
+	}
+	report, err := evidence.VerifyFile(bundle, key)
+	if err != nil {
+		err = fmt.Errorf("%w; it was checked with the key of this host: if another took it, %s", err, mend)
+	}
+	return report, err
 }

@@ -131,6 +131,9 @@ func (d *Deputy) Roll() ([]Marked, error) { return d.e.Roll() }
 // Tasks counts the living tasks of each workload, as that of an Enforcer.
 func (d *Deputy) Tasks() (map[uint32]int, error) { return d.e.store.Tasks() }
 
+// Mode returns the mode of a workload, as that of an Enforcer.
+func (d *Deputy) Mode(id uint32) (abi.Mode, error) { return d.e.store.Mode(id) }
+
 // SetEnding has no task of a workload make another, as that of an Enforcer.
 func (d *Deputy) SetEnding(id uint32, ending bool) error { return d.e.store.SetEnding(id, ending) }
 

@@ -51,6 +51,9 @@ type Workload struct {
 	Error    string `json:"error,omitempty"` // why the last change was refused
 	// Locked says who locked it, and workloads like it.
 	Locked *lock.Lock `json:"locked,omitempty"`
+	// Responses are those to it since it was last unlocked, the oldest first, as far as this
+	// agent or run made them.
+	Responses []Past `json:"responses,omitempty"`
 	// Held is about asked operations that wait for the agent's answer.
 	Held *Held `json:"held,omitempty"`
 	// Sinks are those beside the log.

@@ -68,11 +68,16 @@ type Response struct {
 	Workload string      `json:"workload"`
 	Verb     string      `json:"verb"`
 	By       *lock.Actor `json:"by,omitempty"`
-	Steps    []Step      `json:"steps"`
+	// Before is what was done to it since it was last unlocked, the oldest first, as far as
+	// who does this one remembers.
+	Before []Past `json:"before,omitempty"`
+	Steps  []Step `json:"steps"`
 	// Verified: of a kill, that no cgroup of the workload, nor one beneath, holds a
 	// process, that no living task bears its mark, whatever cgroup it is in, and that no
 	// socket of it is left in any network namespace.
 	Verified bool `json:"verified"`
+	// Needless: there was nothing to undo.
+	Needless bool `json:"needless,omitempty"`
 	// Processes counts those that were there when it began.
 	Processes int `json:"processes,omitempty"`
 	// Left are threads for which it does not hold, and Populated cgroups.
@@ -107,23 +112,68 @@ func FailedResponse(workload, verb string, err error) *Response {
 	return r
 }
 
+// Past is a response that was made to a workload, and was not undone.
+type Past struct {
+	Verb     string     `json:"verb"`
+	By       lock.Actor `json:"by"` // its name is that of a policy or budget that tripped
+	At       time.Time  `json:"at"`
+	Verified bool       `json:"verified"`
+}
+
+// String tells what was done, who did it and when.
+func (p *Past) String() string {
+	return fmt.Sprintf("%s by %s on %s", p.Verb, p.By, p.At.UTC().Format(time.RFC3339))
+}
+
+// LockedDown reports whether it locked the workload down, to stay so.
+func (r *Response) LockedDown() bool {
+	down := false
+	for _, s := range r.Steps {
+		switch s.Name {
+		case StepLockdown:
+			down = s.Error == ""
+		case StepKeep: // it is told only if it failed
+			return false
+		}
+	}
+	return down
+}
+
 // Outcome is what a reader wants to know first.
 func (r *Response) Outcome() string {
 	switch {
 	case !r.Verified && r.Verb == VerbKill:
 		return "NOT STOPPED"
+	case !r.Verified && r.Verb == VerbUnlock && r.failed(StepUnlock) != "":
+		return "NOT UNLOCKED"
 	case !r.Verified:
 		return "NOT VERIFIED"
+	case r.failed(r.Verb) != "" && len(r.Steps) == 1:
+		return "verified: it is over"
 	case r.Verb == VerbKill:
 		return "verified: no process of it lives, and no socket of it is left"
 	case r.Verb == VerbFreeze:
 		return "verified: every process of it stands still, and it is locked down"
+	case r.Verb == VerbThaw && r.Needless:
+		return "verified: it was not frozen"
+	case r.Verb == VerbUnlock && r.Needless:
+		return "verified: it was neither locked down nor frozen"
 	case r.Verb == VerbThaw:
 		return "verified: its processes go on"
 	case r.Verb == VerbUnlock:
 		return "verified: its processes go on, under its policies"
 	}
 	return "verified: all that policies could decide is denied from now on"
+}
+
+// failed is the error of a step, "" if it has none.
+func (r *Response) failed(step string) string {
+	for _, s := range r.Steps {
+		if s.Name == step {
+			return s.Error
+		}
+	}
+	return ""
 }
 
 // Inspection is what can be known of a workload now. What its processes say of themselves
@@ -137,14 +187,30 @@ type Inspection struct {
 	Denials []json.RawMessage `json:"denials"`
 }
 
-// About says what a reader of a log wants to know: the outcome, and where the evidence is.
+// About says what a reader of a log wants to know: the outcome, why it is none, and where
+// the evidence is.
 func (r *Response) About() string {
 	text := r.Outcome()
+	for _, s := range r.Steps {
+		if s.Error != "" && !r.Verified {
+			text += fmt.Sprintf("; %s: %s", s.Name, s.Error)
+		}
+	}
 	if e := r.Evidence; e != nil {
 		text += fmt.Sprintf("; evidence %s, SHA-256 %s", e.Path, e.SHA256)
 	}
 	return text
 }
+
+// Names of steps that say whether a workload is locked down, and stays so.
+const (
+	StepLockdown = "lockdown"
+	StepKeep     = "keep the lockdown"
+	StepUnlock   = "unlock"
+)
+
+// Note is About, with what was done, and who did it.
+func (r *Response) Note() string { return fmt.Sprintf("%s by %s: %s", r.Verb, r.By, r.About()) }
 
 // Step is a part of it, in the order in which they were done.
 type Step struct {

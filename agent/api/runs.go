@@ -44,11 +44,14 @@ type Text struct {
 }
 
 // RunLine is one line of what the agent tells a run: first Started, then
-// denials, and at last End.
+// denials and notes, and at last End.
 type RunLine struct {
 	Started *RunStarted `json:"started,omitempty"`
 	Denial  *RunDenial  `json:"denial,omitempty"`
-	End     *RunEnd     `json:"end,omitempty"`
+	// Note is what else it is to know: who stopped it. One of an earlier build passes it
+	// over.
+	Note string  `json:"note,omitempty"`
+	End  *RunEnd `json:"end,omitempty"`
 }
 
 // RunStarted says that the run's group is confined.

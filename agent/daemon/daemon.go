@@ -65,7 +65,8 @@ func newDaemon(m machine, file string, std io.Writer) *Daemon {
 	k := &keeper{machine: m, std: std, all: newRegistry(), book: newNotebook(std), figures: &figures{}, tickets: &tickets{}}
 	d := &Daemon{keeper: k, runs: &runs{keeper: k, quit: make(chan struct{})}, file: file, started: time.Now(), over: make(chan error, 1),
 		desk: respond.Desk{Custody: respond.NewCustody(m.Lasting, m.Key)}}
-	k.wires.Respond, k.wires.Alarm = d.tripped, k.book.note
+	d.desk.Done = d.responded
+	k.wires.Respond, k.wires.Alarm, k.wires.Rearmed = d.tripped, k.book.note, d.desk.Forget
 	return d
 }
 

@@ -23,6 +23,7 @@ type runQueue struct {
 	news chan struct{} // something is to be taken, or was
 
 	mu       sync.Mutex
+	notes    []string // about responses to it
 	waiting  []abi.Event
 	handed   int // of these, from the first
 	bytes    int
@@ -73,6 +74,25 @@ func (q *runQueue) wake() {
 	case q.news <- struct{}{}:
 	default: // it will look anyhow
 	}
+}
+
+// note adds what the run is to tell whoever started it.
+func (q *runQueue) note(text string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.notes = append(q.notes, text)
+	q.notes = q.notes[max(0, len(q.notes)-maxNotes):]
+	q.wake()
+}
+
+// takeNotes returns what was noted. Who takes it after what take returned has all that was
+// noted before the end.
+func (q *runQueue) takeNotes() []string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	notes := q.notes
+	q.notes = nil
+	return notes
 }
 
 // maxBatch bounds the denials that are handed over at once.

@@ -11,6 +11,7 @@ import (
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/host"
 	"github.com/stockade-dev/stockade/agent/memory"
+	"github.com/stockade-dev/stockade/agent/respond"
 	"github.com/stockade-dev/stockade/agent/run"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/cgroup"
@@ -274,11 +275,15 @@ func (rs *runs) FollowRun(ctx context.Context, name string, write func([]api.Run
 		if settled {
 			return
 		}
-		lines := make([]api.RunLine, 0, len(events)+1)
+		notes := q.takeNotes()
+		lines := make([]api.RunLine, 0, len(events)+len(notes)+1)
 		for i := range events {
 			denial := api.NewRunDenial(&events[i])
 			denial.Policies = rs.held.RestsOn(&events[i])
 			lines = append(lines, api.RunLine{Denial: denial})
+		}
+		for _, text := range notes {
+			lines = append(lines, api.RunLine{Note: text})
 		}
 		if end != nil {
 			lines = append(lines, api.RunLine{End: end})
@@ -354,6 +359,7 @@ func (rs *runs) EndRun(name string) error {
 	if !w.run.followed() { // it has the stream of another agent
 		return fmt.Errorf("run %s: takes no denials from this agent: nothing was done; attach it first", name)
 	}
+	rs.awaitResponses(w)
 	counters, err := rs.drained(w)
 	if err != nil {
 		return err
@@ -371,6 +377,24 @@ func (rs *runs) EndRun(name string) error {
 	defer rs.change.Unlock()
 	_, err = rs.release(w)
 	return err
+}
+
+// respondLimit is how long the end of a run waits for responses to it.
+const respondLimit = respond.DefaultWithin + respond.SealLimit
+
+// awaitResponses lets responses to a run end, for a while: it may be a kill that ended it,
+// and the evidence of that is signed when who started the run goes on.
+func (rs *runs) awaitResponses(w *workload) {
+	for end := time.Now().Add(respondLimit); rs.inResponse(w) && time.Now().Before(end); {
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// responded tells a run what was done to it.
+func (rs *runs) responded(r *api.Response) {
+	if w := rs.all.named(r.Workload); w != nil && w.run != nil {
+		w.run.note(r.Note())
+	}
 }
 
 // drained returns the counts of a run of which nothing lives once its denials were read,

@@ -149,9 +149,6 @@ var errKeeper = errors.New("no agent answers, which knows its mode: it stays loc
 
 // Respond stops a workload, and says what of it was verified.
 func (d *Deputy) Respond(by lock.Actor, name string, ask api.Respond) (api.Response, error) {
-	if ask.Verb == api.VerbUnlock {
-		return *api.NewResponse(name, ask.Verb), fmt.Errorf("workload %s: %w", name, errKeeper)
-	}
 	return d.desk.Respond(d.set, by, name, ask, func() (t respond.Target, release func(), err error) {
 		w, err := d.named(name)
 		if err == nil {

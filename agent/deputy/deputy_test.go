@@ -27,6 +27,7 @@ type set struct {
 func (s *set) Roll() ([]bpf.Marked, error)    { return nil, nil }
 func (s *set) SetEnding(uint32, bool) error   { return nil }
 func (s *set) Close() error                   { return nil }
+func (s *set) Mode(uint32) (abi.Mode, error)  { return abi.Enforce, nil }
 func (s *set) Tasks() (map[uint32]int, error) { return map[uint32]int{1: 4, 2: 7}, nil }
 func (s *set) Groups() (map[uint64]uint32, error) {
 	return map[uint64]uint32{1 << 60: 2, 2 << 60: 3}, nil
@@ -81,14 +82,15 @@ func TestLockingDownNeedsNoKeeperAndUnlockingDoes(t *testing.T) {
 	if err != nil || !r.Verified || !r.Unattended || r.By.PID != 1 || !slices.Equal(s.locked, []string{"web"}) {
 		t.Errorf("%+v, %v; %v", r, err, s.locked)
 	}
-	for name, verb := range map[string]string{"web": api.VerbUnlock, "none": api.VerbLockdown} {
-		if r, err := d.Respond(lock.Actor{}, name, api.Respond{Verb: verb}); err == nil || r.Verified {
-			t.Errorf("%s %s: %+v", verb, name, r)
-		}
+	if r, err := d.Respond(lock.Actor{}, "web", api.Respond{Verb: api.VerbUnlock}); err != nil || r.Verified || !strings.Contains(r.Steps[0].Error, "start the agent") {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if r, err := d.Respond(lock.Actor{}, "none", api.Respond{Verb: api.VerbLockdown}); !errors.Is(err, api.ErrNotFound) || r.Verified {
+		t.Errorf("%+v, %v", r, err)
 	}
 	s.fails = errors.New("no")
-	if r, err := d.Respond(lock.Actor{}, "web", api.Respond{Verb: api.VerbLockdown}); err == nil || r.Verified {
-		t.Errorf("%+v", r)
+	if r, err := d.Respond(lock.Actor{}, "web", api.Respond{Verb: api.VerbLockdown}); err != nil || r.Verified || !strings.Contains(r.Steps[0].Error, "no") {
+		t.Errorf("%+v, %v", r, err)
 	}
 }
 

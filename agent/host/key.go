@@ -54,13 +54,20 @@ func checkFolder(folder string) error {
 	case err != nil:
 		return fmt.Errorf("host key: folder %s: %w: nothing can be signed; run as root", folder, err)
 	case int(st.Uid) != os.Geteuid():
-		return fmt.Errorf("host key: folder %s: belongs to user %d, not to %d: nothing can be signed; run as its owner, or name a file in a folder of your own",
-			folder, st.Uid, os.Geteuid())
+		return errOwner(folder, int(st.Uid), os.Geteuid())
 	case st.Mode&0o022 != 0:
 		return fmt.Errorf("host key: folder %s: mode %#o, others could replace the key: nothing can be signed; name a file in a folder that only you can write",
 			folder, st.Mode&0o7777)
 	}
 	return nil
+}
+
+// errOwner is the error of a folder that belongs to another user.
+func errOwner(folder string, owner, user int) error {
+	if owner == 0 {
+		return fmt.Errorf("host key: folder %s: belongs to root, and user %d asks: nothing can be signed or shown; run as root, for example with sudo", folder, user)
+	}
+	return fmt.Errorf("host key: folder %s: belongs to user %d, not to %d: nothing can be signed; run as its owner, or name a file in a folder of your own", folder, owner, user)
 }
 
 func readKey(file string) (ed25519.PrivateKey, error) {

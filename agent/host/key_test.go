@@ -100,3 +100,12 @@ func TestKeyThatOthersCouldReplaceIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// Who is not root is told to be, and not to keep a key of the host's elsewhere.
+func TestWhoMayUseTheKeyIsTold(t *testing.T) {
+	for want, owner := range map[string]int{"run as root": 0, "run as its owner": 7} {
+		if err := errOwner("/f", owner, 1000); !strings.Contains(err.Error(), want) {
+			t.Errorf("owner %d: %v", owner, err)
+		}
+	}
+}

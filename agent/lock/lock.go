@@ -145,7 +145,7 @@ func (b Book) Add(l Lock) error {
 }
 
 // ErrNone is an error about a lock that there is not.
-var ErrNone = errors.New("there is none")
+var ErrNone = errors.New("no lock is on that")
 
 // Remove removes the lock for a selection: ErrNone if there is none. For all, every lock
 // is removed.
@@ -164,7 +164,7 @@ func (b Book) Remove(s label.Selection) (ended []Lock, err error) {
 		return rest
 	})
 	if err == nil && len(ended) == 0 && !s.All {
-		err = fmt.Errorf("lock %s: %w: nothing is unlocked; see `stockade locks`", s, ErrNone)
+		err = fmt.Errorf("%s: %w: nothing is unlocked; `stockade locks` lists the locks, `stockade ps` the workloads with their labels", s, ErrNone)
 	}
 	return ended, err
 }

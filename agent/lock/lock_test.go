@@ -57,7 +57,7 @@ func TestALockHoldsUntilItIsRemoved(t *testing.T) {
 	if l, err := b.On(ci, label.Set{"team": "a"}); l == nil || err != nil {
 		t.Errorf("the other one: %v, %v", l, err)
 	}
-	if _, err := b.Remove(label.Selection{Labels: label.Set{"team": "a"}}); err == nil || !strings.Contains(err.Error(), "there is none") {
+	if _, err := b.Remove(label.Selection{Labels: label.Set{"team": "a"}}); err == nil || !strings.Contains(err.Error(), "--label team=a: no lock is on that: nothing is unlocked; `stockade locks` lists the locks") {
 		t.Errorf("once more: %v", err)
 	}
 	if l, err := b.Of(label.Selection{Principal: ci}); err != nil || l == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,9 +24,12 @@ const (
 type Desk struct {
 	// Custody is that of the evidence of those that are killed; nil: none is taken.
 	Custody *Custody
+	// Done, if there is one, is told of each once it is done, by whom, before anybody else.
+	Done func(r *api.Response)
 
 	mu   sync.Mutex
-	open map[string]*answer // by verb and workload
+	open map[string]*answer    // by verb and workload
+	past map[string][]api.Past // by workload, since it was last unlocked
 }
 
 type answer struct {
@@ -67,13 +71,55 @@ func (d *Desk) Respond(k Kernel, by lock.Actor, name string, ask api.Respond, fi
 	defer release()
 	ctx, cancel := context.WithTimeout(context.Background(), ask.Within) // it goes on without who asked
 	defer cancel()
+	r := begin(k, t, ask.Verb)
+	r.By, r.Before = &by, d.Past(name) // the evidence says so, too
 	if do == nil {
-		a.response, a.err = kill(ctx, k, t, d.Custody, &ask)
+		a.err = r.end(ctx, d.Custody, &ask)
 	} else {
-		a.response, a.err = do(ctx, k, t)
+		a.err = do(r, ctx)
 	}
-	a.response.By = &by
+	if a.response = *r.Response; a.err == nil {
+		d.remember(r.Response)
+		if d.Done != nil {
+			d.Done(r.Response)
+		}
+	}
 	return a.response, a.err
+}
+
+// maxPast bounds what is remembered of a workload: the first, which says what it began
+// with, and the last ones.
+const maxPast = 8
+
+// remember keeps what was done to a workload, but for what undoes it.
+func (d *Desk) remember(r *api.Response) {
+	if len(r.Steps) == 0 || r.Verb == api.VerbThaw || r.Verb == api.VerbUnlock {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.past == nil {
+		d.past = map[string][]api.Past{}
+	}
+	list := append(d.past[r.Workload], api.Past{Verb: r.Verb, By: *r.By, At: r.Steps[0].At, Verified: r.Verified})
+	if len(list) > maxPast {
+		list = slices.Delete(list, 1, 2)
+	}
+	d.past[r.Workload] = list
+}
+
+// Past lists what was done to a workload since it was last unlocked, the oldest first.
+func (d *Desk) Past(name string) []api.Past {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.past[name])
+}
+
+// Forget is for a workload that was unlocked, or is over.
+func (d *Desk) Forget(name string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.past, name)
 }
 
 // Wait waits until nothing is being done, at most until ctx ends.

@@ -149,12 +149,12 @@ func writes(what any) func(context.Context, io.Writer) error {
 	}
 }
 
-// sealLimit is how long the last part may take.
-const sealLimit = 5 * time.Second
+// SealLimit is how long the last part may take.
+const SealLimit = 5 * time.Second
 
 // seal adds what was done and found, and signs all.
 func (r *response) seal() error {
-	ctx, cancel := context.WithTimeout(context.Background(), sealLimit)
+	ctx, cancel := context.WithTimeout(context.Background(), SealLimit)
 	defer cancel()
 	if err := r.part(ctx, "response.json", "the response itself, up to the signature", writes(r.Response)); err != nil {
 		return err

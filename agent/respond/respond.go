@@ -13,6 +13,7 @@ import (
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/evidence"
 	"github.com/stockade-dev/stockade/bpf"
+	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/bpf/fault"
 	"github.com/stockade-dev/stockade/cgroup"
 )
@@ -41,6 +42,7 @@ type Kernel interface {
 	Tasks() (map[uint32]int, error)
 	// SetEnding has no task of a workload make another.
 	SetEnding(id uint32, ending bool) error
+	Mode(id uint32) (abi.Mode, error)
 }
 
 // look is how often is looked whether a workload has stopped.
@@ -87,35 +89,30 @@ func (r *response) step(name string, do func() error) {
 }
 
 // verbs are what can be asked for, beside kill.
-var verbs = map[string]func(context.Context, Kernel, Target) (api.Response, error){
-	api.VerbLockdown: lockDown, api.VerbFreeze: freeze, api.VerbThaw: thaw, api.VerbUnlock: unlock,
+var verbs = map[string]func(*response, context.Context) error{
+	api.VerbLockdown: (*response).lockDown, api.VerbFreeze: (*response).standStill, api.VerbThaw: (*response).goOn, api.VerbUnlock: (*response).unlock,
 }
 
 // lockDown has all that policies could decide denied.
-func lockDown(_ context.Context, k Kernel, t Target) (api.Response, error) {
-	r := begin(k, t, api.VerbLockdown)
-	var err error
-	r.step("lockdown", func() error { err = t.Lock(); return err })
-	if err != nil {
-		return *r.Response, err
-	}
-	r.Verified = r.Steps[0].Error == ""
+func (r *response) lockDown(context.Context) error {
+	r.step(api.StepLockdown, r.target.Lock)
+	r.Verified = r.LockedDown()
 	r.keep()
-	return *r.Response, nil
+	return nil
 }
 
-// freeze has every process of a workload stand still, until thaw. It is locked down
+// standStill has every process of a workload stand still, until thaw. It is locked down
 // before: what runs until it stands still is denied what policies decide.
-func freeze(ctx context.Context, k Kernel, t Target) (api.Response, error) {
-	r := begin(k, t, api.VerbFreeze)
-	r.step("lockdown", t.Lock)
+func (r *response) standStill(ctx context.Context) error {
+	r.step(api.StepLockdown, r.target.Lock)
 	r.step("freeze", r.freeze)
 	r.step("verify", func() error { return r.await(ctx, r.still) })
 	if !r.Verified {
 		r.stuck()
 	}
+	r.Verified = r.Verified && r.LockedDown() // what is let go on is to be denied
 	r.keep()
-	return *r.Response, nil
+	return nil
 }
 
 // stuck lists what waits in the kernel, where it cannot be frozen.
@@ -127,36 +124,38 @@ func (r *response) stuck() {
 	}
 }
 
-// thaw undoes freeze, but for the lockdown.
-func thaw(ctx context.Context, k Kernel, t Target) (api.Response, error) {
-	r := begin(k, t, api.VerbThaw)
+// goOn undoes freeze, but for the lockdown.
+func (r *response) goOn(ctx context.Context) error {
+	moved, err := r.moving()
+	r.Needless = moved && err == nil
 	r.step("thaw", r.thaw)
 	r.step("verify", func() error { return r.await(ctx, r.moving) })
-	return *r.Response, nil
+	return nil
 }
 
 // unlock undoes lockdown and freeze.
-func unlock(ctx context.Context, k Kernel, t Target) (api.Response, error) {
-	if err := t.Unlock(); err != nil {
-		return *api.NewResponse(t.Name, api.VerbUnlock), err
+func (r *response) unlock(ctx context.Context) error {
+	mode, unknown := r.kernel.Mode(r.target.ID)
+	var err error
+	if r.step(api.StepUnlock, func() error { err = r.target.Unlock(); return err }); err != nil {
+		return nil // a lock holds it, which the step says: it stands still as it did
 	}
-	r, err := thaw(ctx, k, t)
-	r.Verb = api.VerbUnlock
-	return r, err
+	err = r.goOn(ctx)
+	r.Needless = r.Needless && mode != abi.Lockdown && unknown == nil
+	return err
 }
 
-// kill ends every process of a workload, and returns once none lives and no socket of it
+// end ends every process of a workload, and returns once none lives and no socket of it
 // is left, or a while after ctx ends. Until then evidence is taken, of what stands still.
-func kill(ctx context.Context, k Kernel, t Target, c *Custody, ask *api.Respond) (api.Response, error) {
-	r := begin(k, t, api.VerbKill)
+func (r *response) end(ctx context.Context, c *Custody, ask *api.Respond) error {
 	defer r.release()
 	if ask.Evidence != "" { // a mistake in a name is one before anything is done
 		var err error
-		if r.bundle, err = c.open(t.Name, time.Now(), ask.Evidence); err != nil {
-			return *r.Response, err
+		if r.bundle, err = c.open(r.target.Name, time.Now(), ask.Evidence); err != nil {
+			return err
 		}
 	}
-	r.step("lockdown", t.Lock)
+	r.step(api.StepLockdown, r.target.Lock)
 	r.step("freeze", r.hold)
 	r.step("count", r.count)
 	r.step("list sockets", r.lookAtNetwork)
@@ -179,7 +178,7 @@ func kill(ctx context.Context, k Kernel, t Target, c *Custody, ask *api.Respond)
 	if r.bundle != nil {
 		r.step("sign", r.seal)
 	}
-	return *r.Response, nil
+	return nil
 }
 
 // release lets go of what was held open.
@@ -221,7 +220,7 @@ func (r *response) hold() error {
 func (r *response) keep() {
 	began := time.Now()
 	if err := r.target.Keep(); err != nil {
-		r.Steps = append(r.Steps, api.Step{Name: "keep the lockdown", At: began.UTC(), Seconds: time.Since(began).Seconds(), Error: err.Error()})
+		r.Steps = append(r.Steps, api.Step{Name: api.StepKeep, At: began.UTC(), Seconds: time.Since(began).Seconds(), Error: err.Error()})
 	}
 }
 

@@ -24,8 +24,9 @@ import (
 	"github.com/stockade-dev/stockade/cgroup"
 )
 
-// closeLimit is how long the end of a run waits for responses that go on.
-const closeLimit = respond.DefaultWithin
+// closeLimit is how long the end of a run waits for responses that go on: what is left of
+// a kill when its processes are gone is to verify that, and to sign the evidence.
+const closeLimit = respond.DefaultWithin + respond.SealLimit
 
 // controlSocket is where a run that has a set of its own can be told to stop: the names of
 // runs have no @.
@@ -71,8 +72,8 @@ type control struct {
 }
 
 func newControl(s *session, own host.Enforcer) *control {
-	c := &control{s: s, own: own, started: time.Now(), desk: respond.Desk{Custody: respond.NewCustody(host.This.Lasting, host.This.Key)}}
-	return c
+	return &control{s: s, own: own, started: time.Now(), desk: respond.Desk{Custody: respond.NewCustody(host.This.Lasting, host.This.Key),
+		Done: func(r *api.Response) { s.cfg.Sink.Note(s.cfg.Name, r.Note()) }}} // who typed the run is to know who stopped it
 }
 
 // listen lets it be asked.
@@ -93,13 +94,21 @@ func (c *control) tripped(r tripwire.Response) {
 		c.s.cfg.Sink.Note(name, fmt.Sprintf("%s: lockdown: %v: it is NOT locked down; kill it", r.Why, err))
 	}
 	c.tripping.Go(func() {
-		response, err := c.respond(lock.Actor{UID: os.Getuid(), PID: os.Getpid(), Login: -1, Name: r.Why}, name, api.Respond{Verb: r.Verb})
-		text := fmt.Sprintf("%s by %s: %s", r.Verb, r.Why, response.About())
+		_, err := c.respond(lock.Actor{UID: os.Getuid(), PID: os.Getpid(), Login: -1, Name: r.Why}, name, api.Respond{Verb: r.Verb})
 		if err != nil {
-			text = fmt.Sprintf("%s by %s: %v", r.Verb, r.Why, err)
+			c.s.cfg.Sink.Note(name, fmt.Sprintf("%s by %s: %v", r.Verb, r.Why, err))
 		}
-		c.s.cfg.Sink.Note(name, text)
 	})
+}
+
+// settle lets responses end, for a while.
+func (c *control) settle() {
+	if c != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
+		defer cancel()
+		c.tripping.Wait() // they end as responses do
+		c.desk.Wait(ctx)
+	}
 }
 
 // close lets responses end, for a while: who asked for one is to know how it ended.
@@ -107,10 +116,9 @@ func (c *control) close() {
 	if c == nil || c.server == nil {
 		return
 	}
+	c.settle()
 	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
 	defer cancel()
-	c.tripping.Wait() // they end as responses do
-	c.desk.Wait(ctx)
 	if c.server.Shutdown(ctx) != nil {
 		c.server.Close()
 	}
@@ -136,6 +144,7 @@ func (c *control) Status() (api.Status, error) {
 		Principal: cfg.Plan.Principal, Labels: cfg.Labels, Cgroups: []string{path.Join(cgroup.Parent, cfg.Name)}, Tasks: len(marked),
 		Allowed: counters.Allowed, Denied: counters.Denied, Dropped: counters.Dropped, Withheld: counters.Withheld}
 	w.Frozen, _ = c.s.group.Frozen() // it may be gone
+	w.Responses = c.desk.Past(cfg.Name)
 	for _, a := range cfg.Plan.Handled.Actions() {
 		w.Handled = append(w.Handled, a.String())
 	}
@@ -191,6 +200,7 @@ func (c *control) setMode(mode abi.Mode) error {
 	err := c.own.SetMode(workloadID, mode)
 	if err == nil && mode != abi.Lockdown {
 		c.s.watch.wires.Rearm(c.s.cfg.Name)
+		c.desk.Forget(c.s.cfg.Name)
 	}
 	return err
 }

@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"crypto/ed25519"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stockade-dev/stockade/agent/api"
+	"github.com/stockade-dev/stockade/agent/evidence"
 	"github.com/stockade-dev/stockade/agent/host"
 	"github.com/stockade-dev/stockade/agent/host/hosttest"
 	"github.com/stockade-dev/stockade/agent/label"
@@ -20,6 +22,7 @@ import (
 type started struct {
 	name   string
 	client *api.Client
+	told   hosttest.Recorder
 	result chan Result
 	err    error
 }
@@ -27,8 +30,8 @@ type started struct {
 func startRun(t *testing.T, name string, labels label.Set) *started {
 	t.Helper()
 	k := &hosttest.Kernel{Name: name}
-	cfg := Config{Name: name, Plan: hosttest.EmptyPlan(), Args: []string{"/bin/sh", "-c", "sleep 60 & sleep 60"}, Sink: &hosttest.Recorder{}, Labels: labels}
 	r := &started{name: name, client: api.NewClient(controlSocket(name)), result: make(chan Result, 1)}
+	cfg := Config{Name: name, Plan: hosttest.EmptyPlan(), Args: []string{"/bin/sh", "-c", "sleep 60 & sleep 60"}, Sink: &r.told, Labels: labels}
 	go func() {
 		var result Result
 		result, r.err = hostOf(k).Run(context.Background(), cfg)
@@ -54,6 +57,15 @@ func (r *started) ask(t *testing.T, verb string) api.Response {
 	return response
 }
 
+func hostKey(t *testing.T) ed25519.PublicKey {
+	t.Helper()
+	key, err := host.This.Key()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key.Public().(ed25519.PublicKey)
+}
+
 // A run that no agent holds is stopped by its own socket, by nobody else's name.
 func TestARunIsStoppedFromOutside(t *testing.T) {
 	const name = "stockade-test-control"
@@ -71,7 +83,7 @@ func TestARunIsStoppedFromOutside(t *testing.T) {
 	if f := r.ask(t, api.VerbFreeze); !f.Verified {
 		t.Errorf("%+v", f)
 	}
-	if s, err := r.client.Status(t.Context()); err != nil || s.Workloads[0].Mode != "lockdown" {
+	if s, err := r.client.Status(t.Context()); err != nil || s.Workloads[0].Mode != "lockdown" || len(s.Workloads[0].Responses) != 1 || s.Workloads[0].Responses[0].Verb != api.VerbFreeze {
 		t.Errorf("%+v, %v", s, err)
 	}
 	if f := r.ask(t, api.VerbUnlock); !f.Verified {
@@ -92,6 +104,16 @@ func TestARunIsStoppedFromOutside(t *testing.T) {
 	if _, ok := ControlSocket(name); ok {
 		t.Error("its socket is left")
 	}
+	by := lock.ActorOf(os.Getpid(), os.Getuid()).String()
+	for _, says := range []string{": freeze by " + by + ": verified", ": unlock by " + by + ": verified", ": kill by " + by + ": verified: no process of it lives, and no socket of it is left; evidence " + k.Evidence.Path} {
+		if !strings.Contains(strings.Join(r.told.Notes, "\n"), name+says) {
+			t.Errorf("who started it is not told of %q: %q", says, r.told.Notes)
+		}
+	}
+	// The run has ended: its evidence is there, and signed.
+	if report, err := evidence.VerifyFile(k.Evidence.Path, hostKey(t)); err != nil || report.Workload != name {
+		t.Errorf("%+v, %v", report, err)
+	}
 }
 
 // A run like a locked one does not start, and one that was locked down by a lock is not
@@ -104,8 +126,8 @@ func TestALockedRunDoesNotStart(t *testing.T) {
 	if err := book.Add(lock.Lock{Selection: label.Selection{Labels: blue}, By: lock.ActorOf(os.Getpid(), 0), At: time.Now(), Reason: "INC-1"}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.client.Respond(t.Context(), name, api.Respond{Verb: api.VerbUnlock}); err == nil || !strings.Contains(err.Error(), `"INC-1"`) {
-		t.Errorf("unlock: %v", err)
+	if u := r.ask(t, api.VerbUnlock); u.Verified || u.Outcome() != "NOT UNLOCKED" || !strings.Contains(u.About(), `"INC-1"`) {
+		t.Errorf("unlock: %+v", u)
 	}
 	for want, labels := range map[string]label.Set{"locked by root": blue, "": {"team": "red"}} {
 		cfg := Config{Name: name + "-2", Plan: hosttest.EmptyPlan(), Args: []string{"/bin/true"}, Sink: &hosttest.Recorder{}, Labels: labels}

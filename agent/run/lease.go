@@ -26,7 +26,7 @@ const (
 const (
 	startLimit  = 3 * time.Minute // it compiles the policies, too: perhaps many, or on a slow machine
 	tellLimit   = 30 * time.Second
-	endLimit    = time.Minute // an agent may have many denials to read before the last ones
+	endLimit    = 90 * time.Second // an agent may have many denials to read before the last ones, and a response to end
 	attachPause = 200 * time.Millisecond
 	aloneTries  = 3
 )
@@ -169,6 +169,8 @@ func (l *lease) Read() (abi.Event, error) {
 		case line.Denial != nil:
 			l.policies = line.Denial.Policies
 			return line.Denial.Unpack(), nil
+		case line.Note != "":
+			l.note(line.Note)
 		case line.End != nil:
 			_ = l.tell(l.dealtWith()) // it waits for that; if it is gone, so is who counted
 			l.mu.Lock()

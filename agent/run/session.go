@@ -205,6 +205,7 @@ func (s *session) finish(sum *sink.Summary) error {
 	if err := s.watch.drain(); err != nil {
 		return err
 	}
+	s.control.settle() // it may be a response that ended the command, which is told before the sum
 	if s.clock != nil {
 		if err := s.clock.Stop(); err != nil {
 			s.cfg.Sink.Note(s.cfg.Name, "warning: "+err.Error())

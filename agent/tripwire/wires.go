@@ -26,6 +26,8 @@ type Wires struct {
 	Respond func(Response)
 	// Alarm is told when the wires are disarmed.
 	Alarm func(text string)
+	// Rearmed, if there is one, is told of who was unlocked, or is over.
+	Rearmed func(workload string)
 
 	mu       sync.Mutex
 	disarm   Rate
@@ -137,6 +139,9 @@ func (r Rate) of(word string) string {
 // Rearm has the wires of a workload respond again: it was unlocked, or is over.
 func (w *Wires) Rearm(name string) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	delete(w.armed, name)
+	w.mu.Unlock()
+	if w.Rearmed != nil {
+		w.Rearmed(name)
+	}
 }

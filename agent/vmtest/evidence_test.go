@@ -87,7 +87,7 @@ func locked(t *testing.T) {
 		}
 	}
 	for _, args := range [][]string{{"unlock", "agents"}, {"mode", "agents", "enforce"}} {
-		if x = stockade(t, args...); x.code == 0 || !strings.Contains(x.stderr, why) {
+		if x = stockade(t, args...); x.code == 0 || !strings.Contains(x.stdout+x.stderr, why) {
 			t.Errorf("%v: exit %d: %s", args, x.code, x.stderr)
 		}
 	}

@@ -206,7 +206,7 @@ func runEnded(t *testing.T) {
 		second <- r
 	}()
 	first := respond(t, 0, "kill", "rogue")
-	if code, errs := r.finish(); code != 137 {
+	if code, errs := r.finish(); code != 137 || !strings.Contains(errs, "rogue: kill by root: verified: no process of it lives") {
 		t.Errorf("the run: exit %d: %s", code, errs)
 	}
 	t.Logf("%+v; the other one: %+v", first, <-second)

@@ -50,8 +50,8 @@ func unattended(t *testing.T) {
 	if code, errs := held.finish(); code != 137 {
 		t.Errorf("the run: exit %d: %s", code, errs)
 	}
-	if x := stockade(t, "unlock", "agents"); x.code != 2 || !strings.Contains(x.stderr, "start the agent") {
-		t.Errorf("unlock: exit %d: %s", x.code, x.stderr)
+	if x := stockade(t, "unlock", "agents"); x.code != 3 || !strings.Contains(x.stdout, "start the agent") {
+		t.Errorf("unlock: exit %d: %s%s", x.code, x.stdout, x.stderr)
 	}
 	startAgent(t)
 	if i, s := workloadNamed(t, "agents"); s.Workloads[i].Mode != "lockdown" {

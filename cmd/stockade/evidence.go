@@ -24,7 +24,8 @@ func evidenceVerb() *cli.Command {
 			UsageText: "stockade evidence verify FILE [--key FILE] [--json]",
 			Description: `Checks the signature and every byte of the file. It needs nothing but the file and the
 public half of the key of the host that took it, as ` + "`stockade key show`" + ` prints it
-there: keep that elsewhere. Nothing in the file is followed or unpacked.
+there: keep that elsewhere, and give it by --key. Without it the key of this host is used,
+which says less: who has the host can sign anew. Nothing in the file is followed or unpacked.
 
 EXIT CODE:
    0 nothing was changed, 1 it was, or cannot be checked
@@ -57,16 +58,22 @@ func verifyEvidence(c *cli.Context) error {
 	if c.Bool("json") {
 		return plainJSON(c.App.Writer).Encode(report)
 	}
-	return showEvidence(c.App.Writer, &report)
+	return showEvidence(c.App.Writer, &report, c.String("key"))
 }
 
-func showEvidence(w io.Writer, r *agent.EvidenceReport) error {
+// showEvidence prints what was found; keyFile has the key that it was checked with, "" is
+// this host's.
+func showEvidence(w io.Writer, r *agent.EvidenceReport, keyFile string) error {
+	from := "from " + agent.Token(keyFile)
+	if keyFile == "" {
+		from = "of this host: who has the host can sign anew; give by --key FILE one that was kept elsewhere"
+	}
 	whole := ""
 	if len(r.Missing) > 0 {
 		whole = fmt.Sprintf(", but INCOMPLETE: %s missing when it was taken", agent.Plural(uint64(len(r.Missing)), "part"))
 	}
-	text := fmt.Sprintf("unchanged since it was signed%s: evidence of workload %s on %s, %s to %s\n  key %s\n  SHA-256 of the file %s\n",
-		whole, agent.Token(r.Workload), agent.Token(r.Host.Name), r.Began.Format(time.RFC3339), r.Ended.Format(time.RFC3339), r.KeyID, r.SHA256)
+	text := fmt.Sprintf("unchanged since it was signed%s: evidence of workload %s on %s, %s to %s\n  signed with key %s, %s\n  SHA-256 of the file %s\n",
+		whole, agent.Token(r.Workload), agent.Token(r.Host.Name), r.Began.Format(time.RFC3339), r.Ended.Format(time.RFC3339), r.KeyID, from, r.SHA256)
 	for _, p := range r.Parts {
 		text += fmt.Sprintf("  %-20s %9d bytes", p.Name, p.Size)
 		if p.Truncated {

@@ -52,9 +52,12 @@ func showInspection(w io.Writer, i *agent.Inspection) error {
 	if err := json.Unmarshal(i.Processes, &doc); err != nil {
 		return fmt.Errorf("inspect: %w: use the agent's own build", err)
 	}
-	text := fmt.Sprintf("%s: mode %s, %d processes\n", x.Name, modeOf(x), len(doc.Processes))
+	text := fmt.Sprintf("%s: mode %s, %s\n", x.Name, modeOf(x), agent.Plural(len(doc.Processes), "process"))
 	if x.Locked != nil {
 		text += fmt.Sprintf("  %s\n", x.Locked)
+	}
+	if by := stoppedBy(x); by != "" {
+		text += fmt.Sprintf("  %s\n", by)
 	}
 	text += fmt.Sprintf("  principal %s, labels %s\n  cgroups %s\n", orDash(x.Principal), orDash(x.Labels.String()), orDash(strings.Join(x.Cgroups, " ")))
 	text += fmt.Sprintf("  allowed %d, denied %d: delivered %d, dropped %d, lost %d\n", x.Allowed, x.Denied, x.Delivered, x.Dropped, x.Lost)

@@ -229,6 +229,8 @@ func TestUsageErrorsHelp(t *testing.T) {
 		{[]string{"chek"}, 2, `stockade: chek: unknown verb: nothing was done; see ` + "`stockade --help`" + `. Did you mean "check"?`},
 		{[]string{"logs"}, 2, "stockade: logs: unknown verb: nothing was done; see `stockade --help`. Did you mean \"events\"?"},
 		{[]string{"kill"}, 2, "kill: not one workload: nothing was done; give the name of one, as `stockade ps` shows it, or --all"},
+		{[]string{"kill", "a", "b"}, 2, "kill: 2 names: nothing was done; give one at a time, or select several by --label, --principal or --all"},
+		{[]string{"inspect", "a", "b"}, 2, "inspect: 2 names: nothing was done; give one at a time\n"},
 		{[]string{"kill", "x", "--socket", "/none"}, 2, "no agent listens at /none"},
 		{[]string{"kill", "x", "--all"}, 2, "x: a name, and a selection: nothing was done; leave one out"},
 		{[]string{"kill", "--all", "--label", "a=b"}, 2, "selection: all, and some: leave one out: nothing was done"},

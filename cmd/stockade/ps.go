@@ -22,7 +22,8 @@ its policy set, where that comes from (config, applied, rolled back; run: a
 stockade run; removed: no longer in the configuration, but still confining), its tasks, cgroups and counts.
 DENIED counts refusals; of their events DELIVERED were logged and DROPPED or lost
 were not, for want of room. A run that has a set of its own (--agent=never) tells its
-DELIVERED at its end. Then errors: of the last reload, and of workloads; and locks.
+DELIVERED at its end. Then errors: of the last reload, and of workloads; locks; and who
+stopped a workload, when and by what.
 
 EXIT CODE:
    0, 1 if there is neither an agent nor a run, 2 if the command line is wrong
@@ -64,11 +65,27 @@ func showStatus(w io.Writer, s agent.Status) error {
 		if x.Locked != nil {
 			fmt.Fprintf(w, "\n%s: %s\n", x.Name, x.Locked)
 		}
+		if text := stoppedBy(&x); text != "" {
+			fmt.Fprintf(w, "\n%s: %s\n", x.Name, text)
+		}
 		if x.Error != "" {
 			fmt.Fprintf(w, "\n%s: %s\n", x.Name, x.Error)
 		}
 	}
 	return nil
+}
+
+// stoppedBy tells what stopped a workload, by whom and when; "" if nothing did, or if that
+// is not known any more.
+func stoppedBy(x *agent.WorkloadStatus) string {
+	if x.Mode != "lockdown" && !x.Frozen {
+		return ""
+	}
+	var list []string
+	for i := range x.Responses {
+		list = append(list, x.Responses[i].String())
+	}
+	return strings.Join(list, "; ")
 }
 
 // modeOf is the mode of a workload, and whether it stands still.

@@ -86,7 +86,13 @@ func selection(c *cli.Context) (s agent.Selection, ok bool, err error) {
 
 // subject is the name of the workload that a verb is about.
 func subject(c *cli.Context, otherwise string) (string, error) {
-	if c.NArg() != 1 {
+	if c.NArg() > 1 {
+		if otherwise != "" {
+			otherwise = ", or select several by --label, --principal or --all"
+		}
+		return "", usage(c, "%s: %d names: nothing was done; give one at a time%s", c.Command.Name, c.NArg(), otherwise)
+	}
+	if c.NArg() == 0 {
 		return "", usage(c, "%s: not one workload: nothing was done; give the name of one, as `stockade ps` shows it%s", c.Command.Name, otherwise)
 	}
 	return c.Args().First(), nil
@@ -259,6 +265,9 @@ func showResponses(w io.Writer, all *agent.Responses, unverified int) error {
 	for i := range all.Ended {
 		fmt.Fprintf(w, "unlocked: %s\n", all.Ended[i].Line())
 	}
+	if all.Lock == nil && len(all.Ended)+len(all.Responses) == 0 {
+		fmt.Fprintln(w, "nothing was locked, and there is no workload: nothing was done")
+	}
 	for i := range all.Responses {
 		if err := showResponse(w, &all.Responses[i]); err != nil {
 			return err
@@ -278,10 +287,10 @@ func came(r *agent.Response) string {
 	}
 	text := " (there were no processes"
 	if r.Processes > 0 {
-		text = fmt.Sprintf(" (%d processes", r.Processes)
+		text = " (" + agent.Plural(r.Processes, "process")
 	}
 	if r.Destroyed > 0 {
-		text += fmt.Sprintf(", %d connections cut", r.Destroyed)
+		text += fmt.Sprintf(", %s cut", agent.Plural(r.Destroyed, "connection"))
 	}
 	return text + ")"
 }
@@ -324,7 +333,7 @@ func showResponse(w io.Writer, r *agent.Response) error {
 		text += fmt.Sprintf("  left: %s[%d] thread %d, state %s, waits in %s\n", agent.Token(p.Command), p.PID, p.TID, p.State, agent.Token(p.Wait))
 	}
 	for _, s := range r.Sockets {
-		text += fmt.Sprintf("  left: socket %s %s %s to %s, %d bytes to send\n", s.Protocol, s.State, agent.Token(s.Local), agent.Token(s.Peer), s.SendQueue)
+		text += fmt.Sprintf("  left: socket %s %s %s to %s, %s to send\n", s.Protocol, s.State, agent.Token(s.Local), agent.Token(s.Peer), agent.Plural(s.SendQueue, "byte"))
 	}
 	for _, h := range r.Handed {
 		text += fmt.Sprintf("  %s[%d] has, from it or with it: socket %d %s %s %s\n", agent.Token(h.Command), h.PID, h.Socket.Inode, h.Socket.Family, h.Socket.Protocol, agent.Token(h.Socket.Local))
@@ -333,16 +342,16 @@ func showResponse(w io.Writer, r *agent.Response) error {
 		if ring.Begun == 0 {
 			continue
 		}
-		n := fmt.Sprint(ring.Begun)
-		if ring.Begun < 0 {
-			n = "an unknown number of"
+		n := "an unknown number of requests"
+		if ring.Begun > 0 {
+			n = agent.Plural(ring.Begun, "request")
 		}
-		text += fmt.Sprintf("  process %d had an io_uring, descriptor %d, with %s requests begun: what waits for a device the kernel may still finish\n", ring.PID, ring.Descriptor, n)
+		text += fmt.Sprintf("  process %d had an io_uring, descriptor %d, with %s begun: what waits for a device the kernel may still finish\n", ring.PID, ring.Descriptor, n)
 	}
 	for _, p := range r.Zombies {
 		text += fmt.Sprintf("  ended, and nobody has asked how: %s[%d]\n", agent.Token(p.Command), p.PID)
 	}
-	if r.Verb == agent.VerbKill || r.Verb == agent.VerbFreeze {
+	if r.Verb != agent.VerbLockdown && r.LockedDown() {
 		text += fmt.Sprintf("  it stays locked down until `stockade unlock %s` (a run that was killed is over)\n", r.Workload)
 	}
 	_, err := io.WriteString(w, text)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -20,6 +21,8 @@ type Recorder struct {
 	Result   *sink.Summary
 	OnDenial func()
 	OnEnd    func()
+
+	noting sync.Mutex // responses note, too
 }
 
 func (r *Recorder) Event(e *sink.Event) error {
@@ -30,6 +33,8 @@ func (r *Recorder) Event(e *sink.Event) error {
 	return nil
 }
 func (r *Recorder) Note(name, text string) {
+	r.noting.Lock()
+	defer r.noting.Unlock()
 	r.Notes = append(r.Notes, name+": "+text)
 }
 func (r *Recorder) Summary(s *sink.Summary) {

@@ -1,0 +1,203 @@
+package respond
+
+import (
+	"archive/tar"
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stockade-dev/stockade/agent/api"
+	"github.com/stockade-dev/stockade/agent/inspect"
+	"github.com/stockade-dev/stockade/agent/lock"
+	"github.com/stockade-dev/stockade/bpf"
+	"github.com/stockade-dev/stockade/bpf/abi"
+)
+
+// TestMain lets the test binary be who looks at processes.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == "look" {
+		if inspect.Helper(os.Stdin, os.Stdout) != nil {
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// empty is a kernel of which no task bears a mark.
+type empty struct{}
+
+func (empty) Roll() ([]bpf.Marked, error)    { return nil, nil }
+func (empty) Tasks() (map[uint32]int, error) { return nil, nil }
+func (empty) SetEnding(uint32, bool) error   { return nil }
+
+// office is a desk, and the one workload that is there, which has no cgroup.
+type office struct {
+	Desk
+	empty
+	t    *testing.T
+	dir  string
+	lock error // of locking it down
+	held error // of unlocking it
+	mode abi.Mode
+}
+
+func (o *office) Mode(uint32) (abi.Mode, error) { return o.mode, nil }
+
+var alice, bob = lock.Actor{UID: 0, Login: 1000, Name: "alice"}, lock.Actor{UID: 0, Login: 1001, Name: "bob"}
+
+func newOffice(t *testing.T) *office {
+	dir := t.TempDir()
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &office{t: t, dir: dir, Desk: Desk{Custody: NewCustody(dir, func() (ed25519.PrivateKey, error) { return key, nil })}}
+}
+
+func (o *office) ask(by lock.Actor, ask api.Respond) (api.Response, error) {
+	t := Target{Name: "one", Keep: func() error { return nil }, Papers: func() []Paper { return nil },
+		Lock: func() error {
+			if o.lock == nil {
+				o.mode = abi.Lockdown
+			}
+			return o.lock
+		},
+		Unlock: func() error {
+			if o.held == nil {
+				o.mode = abi.Enforce
+				o.Forget("one")
+			}
+			return o.held
+		}}
+	return o.Respond(o, by, t.Name, ask, func() (Target, func(), error) { return t, func() {}, nil })
+}
+
+// must is ask for what is done.
+func (o *office) must(by lock.Actor, ask api.Respond) api.Response {
+	o.t.Helper()
+	r, err := o.ask(by, ask)
+	if err != nil || len(r.Steps) == 0 {
+		o.t.Fatalf("%s: %+v, %v", ask.Verb, r, err)
+	}
+	return r
+}
+
+// part is one of a bundle.
+func part(t *testing.T, bundle, name string) []byte {
+	t.Helper()
+	file, err := os.Open(bundle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for r := tar.NewReader(file); ; {
+		h, err := r.Next()
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if h.Name == name {
+			text, err := io.ReadAll(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return text
+		}
+	}
+}
+
+// The evidence says who typed it, and what stopped the workload first.
+func TestEvidenceSaysWhoAndWhatBefore(t *testing.T) {
+	o := newOffice(t)
+	file := filepath.Join(o.dir, "one.tar")
+	o.must(lock.Actor{Login: -1, Name: "policy keys"}, api.Respond{Verb: api.VerbFreeze})
+	o.must(bob, api.Respond{Verb: api.VerbThaw})
+	o.must(alice, api.Respond{Verb: api.VerbKill, Evidence: file})
+	var r api.Response
+	if err := json.Unmarshal(part(t, file, "response.json"), &r); err != nil {
+		t.Fatal(err)
+	}
+	if r.By == nil || *r.By != alice {
+		t.Errorf("by %+v", r.By)
+	}
+	if len(r.Before) != 1 || !strings.HasPrefix(r.Before[0].String(), "freeze by policy keys on 20") || !r.Before[0].Verified {
+		t.Errorf("before it: %+v", r.Before)
+	}
+}
+
+// What is remembered ends with an unlock, has its bound, and what failed is not in it.
+func TestWhatWasDoneIsRemembered(t *testing.T) {
+	o := newOffice(t)
+	o.must(alice, api.Respond{Verb: api.VerbLockdown})
+	for range 2 * maxPast {
+		o.must(bob, api.Respond{Verb: api.VerbFreeze})
+	}
+	if past := o.Past("one"); len(past) != maxPast || past[0].By != alice || past[maxPast-1].By != bob {
+		t.Errorf("%+v", past)
+	}
+	o.must(bob, api.Respond{Verb: api.VerbUnlock})
+	if _, err := o.ask(bob, api.Respond{Verb: api.VerbKill, Evidence: filepath.Join(o.dir, "no", "such.tar")}); err == nil {
+		t.Error("evidence is written to a folder that there is not")
+	}
+	if past := o.Past("one"); len(past) != 0 {
+		t.Errorf("after its unlock: %+v", past)
+	}
+}
+
+// A workload is said to stay locked down only where it is.
+func TestLockedDownIsOnlySaidOfWhatIs(t *testing.T) {
+	o := newOffice(t)
+	ask := api.Respond{Verb: api.VerbKill, NoEvidence: true}
+	if r := o.must(alice, ask); !r.LockedDown() {
+		t.Errorf("%+v", r.Steps)
+	}
+	o.lock = errors.New("no")
+	if r := o.must(alice, ask); r.LockedDown() {
+		t.Errorf("%+v", r.Steps)
+	}
+	if r := api.FailedResponse("one", api.VerbKill, o.lock); r.LockedDown() {
+		t.Errorf("one that was not reached: %+v", r.Steps)
+	}
+	if r := o.must(alice, api.Respond{Verb: api.VerbThaw}); r.LockedDown() {
+		t.Errorf("thaw: %+v", r.Steps)
+	}
+}
+
+// What could not be locked down, or is held by a lock, is told in one way: it was tried,
+// and is not verified.
+func TestWhatFailsIsNotVerified(t *testing.T) {
+	o := newOffice(t)
+	o.lock = errors.New("the kernel refuses")
+	for _, verb := range []string{api.VerbLockdown, api.VerbFreeze} {
+		if r := o.must(alice, api.Respond{Verb: verb}); r.Verified || r.Outcome() != "NOT VERIFIED" || !strings.Contains(r.About(), "lockdown: the kernel refuses") {
+			t.Errorf("%s: %+v", verb, r)
+		}
+	}
+	o.held, o.mode = errors.New("a lock holds it"), abi.Lockdown
+	if r := o.must(alice, api.Respond{Verb: api.VerbUnlock}); r.Verified || len(r.Steps) != 1 || r.About() != "NOT UNLOCKED; unlock: a lock holds it" {
+		t.Errorf("%+v", r)
+	}
+}
+
+// Who undoes what was not done is told so.
+func TestUndoingNothingIsTold(t *testing.T) {
+	o := newOffice(t)
+	for _, c := range []struct{ before, verb, want string }{
+		{"", api.VerbUnlock, "verified: it was neither locked down nor frozen"},
+		{"", api.VerbThaw, "verified: it was not frozen"},
+		{api.VerbLockdown, api.VerbThaw, "verified: it was not frozen"},
+		{api.VerbLockdown, api.VerbUnlock, "verified: its processes go on, under its policies"},
+	} {
+		if c.before != "" {
+			o.must(alice, api.Respond{Verb: c.before})
+		}
+		if r := o.must(alice, api.Respond{Verb: c.verb}); !r.Verified || r.Outcome() != c.want {
+			t.Errorf("%s after %q: %s", c.verb, c.before, r.Outcome())
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stockade-dev/stockade/agent"
+	"github.com/stockade-dev/stockade/agent/api"
+	"github.com/stockade-dev/stockade/agent/lock"
+)
+
+// shows is what is printed of a response.
+func shows(t *testing.T, r *agent.Response) string {
+	t.Helper()
+	var out strings.Builder
+	if err := showResponse(&out, r); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+// done is a response of which these steps were done, the last of them with an error if
+// there is one.
+func done(verb string, err error, steps ...string) *agent.Response {
+	r := api.NewResponse("one", verb)
+	for _, name := range steps {
+		r.Steps = append(r.Steps, api.Step{Name: name, At: time.Now()})
+	}
+	if err != nil {
+		r.Steps[len(steps)-1].Error = err.Error()
+	}
+	return r
+}
+
+// Only what was locked down is said to stay so.
+func TestStaysLockedDownIsSaidOfWhatIs(t *testing.T) {
+	const stays = "it stays locked down until `stockade unlock one`"
+	no := errors.New("no")
+	for _, c := range []struct {
+		r    *agent.Response
+		want bool
+	}{
+		{done(agent.VerbKill, nil, "lockdown", "kill"), true},
+		{done(agent.VerbFreeze, nil, "lockdown", "freeze"), true},
+		{done(agent.VerbKill, no, "lockdown"), false},
+		{done(agent.VerbKill, no, "lockdown", "kill", "keep the lockdown"), false},
+		{done(agent.VerbKill, no, "lockdown", "kill"), true},
+		{api.FailedResponse("one", agent.VerbKill, no), false},
+		{api.FailedResponse("one", agent.VerbFreeze, no), false},
+		{done(agent.VerbThaw, nil, "thaw"), false},
+	} {
+		if text := shows(t, c.r); strings.Contains(text, stays) != c.want {
+			t.Errorf("%+v: says so: %v\n%s", c.r.Steps, !c.want, text)
+		}
+	}
+}
+
+// One thing is told as one.
+func TestOneIsToldAsOne(t *testing.T) {
+	r := done(agent.VerbKill, nil, "lockdown", "kill")
+	for n, want := range map[int]string{0: "(there were no processes)", 1: "(1 process, 1 connection cut)", 2: "(2 processes, 2 connections cut)"} {
+		r.Processes, r.Destroyed = n, n
+		if text := shows(t, r); !strings.Contains(text, want) {
+			t.Errorf("%d: no %q in %s", n, want, text)
+		}
+	}
+}
+
+// Where there was nothing to unlock, that is said.
+func TestNothingToUnlockIsTold(t *testing.T) {
+	var out strings.Builder
+	if err := showResponses(&out, &agent.Responses{}, 0); err != nil || !strings.Contains(out.String(), "nothing was locked, and there is no workload") {
+		t.Errorf("%q, %v", out.String(), err)
+	}
+	out.Reset()
+	if err := showResponses(&out, &agent.Responses{Ended: []agent.Lock{{Reason: "INC-1"}}}, 0); err != nil || !strings.HasPrefix(out.String(), "unlocked: ") || strings.Contains(out.String(), "nothing") {
+		t.Errorf("%q, %v", out.String(), err)
+	}
+}
+
+// What the signature was checked with is told: this host's own key says less.
+func TestTheKeyOfEvidenceIsTold(t *testing.T) {
+	for file, want := range map[string]string{"": "signed with key SHA256:x, of this host: who has the host can sign anew; give by --key FILE", "host.pub": "signed with key SHA256:x, from host.pub\n"} {
+		var out strings.Builder
+		if err := showEvidence(&out, &agent.EvidenceReport{KeyID: "SHA256:x"}, file); err != nil || !strings.Contains(out.String(), want) {
+			t.Errorf("%q: no %q in %s, %v", file, want, out.String(), err)
+		}
+	}
+}
+
+// What is locked down or frozen is shown with who did it, in a list and by itself.
+func TestWhoStoppedItIsShown(t *testing.T) {
+	at := time.Date(2026, 11, 27, 6, 0, 0, 0, time.UTC)
+	x := agent.WorkloadStatus{Name: "one", Responses: []api.Past{
+		{Verb: agent.VerbFreeze, By: lock.Actor{Login: -1, Name: "policy keys"}, At: at},
+		{Verb: agent.VerbKill, By: lock.Actor{Login: 1000, Name: "ada"}, At: at.Add(time.Minute)},
+	}}
+	const want = "freeze by policy keys on 2026-11-27T06:00:00Z; kill by ada (as uid 0) on 2026-11-27T06:01:00Z\n"
+	for mode, says := range map[string]bool{"lockdown": true, "enforce": false} {
+		x.Mode = mode
+		var list, one strings.Builder
+		if err := errors.Join(showStatus(&list, agent.Status{Workloads: []agent.WorkloadStatus{x}}),
+			showInspection(&one, &agent.Inspection{Workload: x, Processes: []byte("{}")})); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(list.String(), "one: "+want) != says || strings.Contains(one.String(), "  "+want) != says {
+			t.Errorf("%s: %s%s", mode, list.String(), one.String())
+		}
+	}
+}
