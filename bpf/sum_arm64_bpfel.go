@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "0e982089b9e0eb4588dca6fc4f7071524b088fb62c81ed1767c1a724747e2ffc"
+const objectSum = "ffcc29070f3c17da32d0ce649056a8a0d6e1d0c675f0e65f6fc5ac9c2c6d6519"

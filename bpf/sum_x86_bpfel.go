@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "c79f5d4ae7fb6015f24e0850e03e5e2824348f5541edc63d2ec18bc7bcffd4d0"
+const objectSum = "15eb6ebb7b086160efcb381339dbdbd4a0d8d9942300a4bef21994c827532fcd"

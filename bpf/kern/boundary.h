@@ -178,9 +178,8 @@ static __always_inline bool odd_device(struct inode *inode)
 	return rdev >> 20 != TTYAUX_MAJOR || minor == 1; /* tty and ptmx, not the console */
 }
 
-/* forbidden returns the boundary that opening or changing a file would cross,
- * 0 if none. Not inline, for the stack of who decides. */
-static __noinline u32 forbidden(u32 w, struct dentry *d, struct inode *inode, bool write)
+/* crossed returns the boundary that opening or changing a file would cross, 0 if none. */
+static __always_inline u32 crossed(u32 w, struct dentry *d, struct inode *inode, bool write)
 {
 	u32 what;
 
@@ -192,6 +191,12 @@ static __noinline u32 forbidden(u32 w, struct dentry *d, struct inode *inode, bo
 	if (ours(d))
 		return BOUNDARY_CONTROL;
 	return raw_device(inode) ? BOUNDARY_DEVICE : 0;
+}
+
+/* forbidden is crossed with a stack of its own, where that of who decides has no room. */
+static __noinline u32 forbidden(u32 w, struct dentry *d, struct inode *inode, bool write)
+{
+	return crossed(w, d, inode, write);
 }
 
 /* by_executable: do enforced policies ask which executable acts? */

@@ -61,7 +61,7 @@ int BPF_PROG(file_open, struct file *file)
 	if (is_queue(dentry))
 		return decide_queue(w, (u64)file->f_path.mnt, (u64)dentry, need);
 	what = dumps(w);
-	how = REFUSE_ONE(what ? what : forbidden(w, dentry, file->f_inode, need & BIT(ACT_WRITE)));
+	how = REFUSE_ONE(what ? what : crossed(w, dentry, file->f_inode, need & BIT(ACT_WRITE)));
 	/* O_TMPFILE: made already, with the mode that was asked for. And what root writes
 	 * to, or anybody maps shared, keeps its bits. */
 	how |= odd_device(file->f_inode) * FIRM + opaque;

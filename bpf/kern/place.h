@@ -33,12 +33,20 @@ struct {
 	__type(value, struct place_bits);
 } place_bits SEC(".maps");
 
-static __noinline u32 find_place(u64 ino, u64 sb)
+static __noinline u32 find_place(u64 inode)
 {
-	struct place key = { .inode = ino, .device = BPF_CORE_READ((struct super_block *)sb, s_dev) };
-	u32 *flags = bpf_map_lookup_elem(&places, &key);
+	struct place key = {};
+	u32 *flags;
 
+	key.inode = BPF_CORE_READ((struct inode *)inode, i_ino);
+	key.device = BPF_CORE_READ((struct inode *)inode, i_sb, s_dev);
+	flags = bpf_map_lookup_elem(&places, &key);
 	return flags ? *flags : 0;
+}
+
+static __always_inline bool may_be_place(const struct place_bits *bits, struct inode *inode)
+{
+	return inode && bits->word[inode->i_ino >> 6 & 3] >> (inode->i_ino & 63) & 1;
 }
 
 /* place_of returns the flags of a directory. */
@@ -46,18 +54,18 @@ static __always_inline u32 place_of(struct inode *inode)
 {
 	u32 zero = 0;
 	struct place_bits *bits = bpf_map_lookup_elem(&place_bits, &zero);
-	u64 ino;
 
-	if (!bits || !inode)
-		return 0;
-	ino = inode->i_ino;
-	if (!(bits->word[ino >> 6 & 3] >> (ino & 63) & 1))
-		return 0;
-	return find_place(ino, (u64)inode->i_sb);
+	return bits && may_be_place(bits, inode) ? find_place((u64)inode) : 0;
 }
 
 /* ours: is it such a directory, or in one? */
 static __always_inline bool ours(struct dentry *d)
 {
-	return (place_of(d->d_inode) | place_of(d->d_parent->d_inode)) & PLACE_OURS;
+	u32 zero = 0;
+	struct place_bits *bits = bpf_map_lookup_elem(&place_bits, &zero);
+	struct inode *inode = d->d_inode, *above = d->d_parent->d_inode;
+
+	if (!bits || !(may_be_place(bits, inode) || may_be_place(bits, above)))
+		return false;
+	return (find_place((u64)inode) | find_place((u64)above)) & PLACE_OURS;
 }
