@@ -34,7 +34,7 @@ func TestDiffOfEqualMeaningIsSilent(t *testing.T) {
 func TestDiffTellsWhatChanges(t *testing.T) {
 	old, now := policyFile(t, readSrv), policyFile(t, readSrv+noKey)
 	want := `newly denied (was allowed): read
-    /srv/key (dir), /srv/key/**
+    /srv/key (as a directory), /srv/key/**
     for example read file /srv/key/a
 `
 	if code, out, errs := call("", "diff", old, now); code != 1 || out != want || errs != "" {
@@ -83,7 +83,7 @@ func TestDiffLimitsWhatItPrints(t *testing.T) {
 	if _, out, _ := call("", "diff", old, now); !strings.Contains(out, "    and 4 more places\n") || strings.Contains(out, "/j") {
 		t.Errorf("%s", out)
 	}
-	if _, out, _ := call("", "diff", "--all", old, now); strings.Contains(out, "more") || !strings.Contains(out, "/j (dir), /j/**") {
+	if _, out, _ := call("", "diff", "--all", old, now); strings.Contains(out, "more") || !strings.Contains(out, "/j (as a directory), /j/**") {
 		t.Errorf("%s", out)
 	}
 }
@@ -96,6 +96,21 @@ func TestDiffSaysThatAnswersOfTheAgentAreNotCompared(t *testing.T) {
 		t.Errorf("exit %d, %s", code, out)
 	}
 	if code, out, _ := call("", "diff", ask("ann"), ask("ann")); code != 0 || out != "" {
+		t.Errorf("exit %d, %s", code, out)
+	}
+}
+
+// The help says what each word of the output means.
+func TestDiffHelpExplainsItsWords(t *testing.T) {
+	_, out, _ := call("", "diff", "--help")
+	for _, word := range []string{"(as a directory)", "some of", "newly responded to (@respond)", `"witness"`, `"dir"`, `"beneath"`} {
+		if !strings.Contains(strings.Join(strings.Fields(out), " "), word) {
+			t.Errorf("%s is not explained:\n%s", word, out)
+		}
+	}
+	old := policyFile(t, readSrv+`forbid (principal, action, resource in file_system::Dir::"/srv/key");`)
+	now := policyFile(t, readSrv+`@respond("kill") forbid (principal, action, resource in file_system::Dir::"/srv/key");`)
+	if code, out, _ := call("", "diff", old, now); code != 1 || !strings.HasPrefix(out, "denied as before, newly responded to (@respond): ") || strings.Contains(out, "newly denied") {
 		t.Errorf("exit %d, %s", code, out)
 	}
 }
