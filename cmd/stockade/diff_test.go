@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
 // policyFile writes a policy file and returns its path.
@@ -129,7 +131,10 @@ func TestDiffAndExplainFailWithTwo(t *testing.T) {
 		{[]string{"explain", "read", "/a"}, "policies: none given"},
 		{[]string{"explain", "-p", good, "raed", "/a"}, "no kernel hook decides it"},
 		{[]string{"explain", "-p", good, "sysctl::Action::\"load\"", "/a"}, "no kernel hook decides it"},
-		{[]string{"explain", "-p", good, "stat", "/a"}, "not among the handled actions"},
+		{[]string{"explain", "-p", good, "stat", "/a"}, "not among the handled actions: it is not enforced, so nothing is denied; add --handle stat"},
+		{[]string{"explain", "-p", good, "--handle", "stat"}, "write ACTION PATH, flags before them, ACTION being one of " + abi.EnforcedActions.String()},
+		{[]string{"explain", "-p", good, "--handle", "stat", "/a"}, "ACTION being one of " + abi.EnforcedActions.String()},
+		{[]string{"explain", "-p", good, "--handle", "sta", "stat", "/a"}, "use one of " + abi.EnforcedActions.String()},
 		{[]string{"explain", "-p", good, "process_system::Action::\"kill\"", "/a"}, "no policy is asked"},
 		{[]string{"explain", "-p", good, "read", "/a/"}, "trailing slash"},
 		{[]string{"explain", "-p", good, "--kind", "x", "read", "/a"}, "use file or dir"},
