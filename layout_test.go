@@ -41,7 +41,7 @@ var layout = []struct {
 	{"agent/label", []string{"compiler"}},
 	{"agent/lock", []string{"agent/label"}},
 	{"agent/tripwire", []string{"agent/sink", "bpf/abi"}},
-	{"agent/config", []string{"agent/label", "agent/tripwire", "bpf/abi"}},
+	{"agent/config", []string{"agent/label", "agent/tripwire", "agent/sink", "bpf/abi"}},
 	{"agent/thread", nil},
 	{"agent/image", []string{"agent/thread", "bpf/abi"}},
 	{"agent/socket", []string{"agent/thread"}},

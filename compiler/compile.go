@@ -160,12 +160,15 @@ func aliases(t *table.Table) []string {
 }
 
 // warnings names the actions that policies are about, hooks could decide and
-// this plan does not handle, and the policies about a workload that is not
-// known.
+// this plan does not handle, the policies about a workload that is not known, and
+// annotations without effect.
 func (f *front) warnings(handled abi.ActionMask) []string {
 	covers := coverage()
 	named := make(map[string]bool)
 	for _, p := range f.policies {
+		for _, text := range p.annotationWarnings() {
+			named[text] = true
+		}
 		if f.workload == nil && p.mentionsAttribute("workload") {
 			named[p.meta.Position()+": context.workload: the workload is not named: policies see none; name it"] = true
 		}

@@ -83,7 +83,7 @@ func Explain(in Input, q abi.Request, fixed ...string) (*Explanation, error) {
 func unhandled(a abi.Action) string {
 	switch {
 	case abi.EnforcedActions.Has(a):
-		return fmt.Sprintf("%s: it is not among the handled actions: it is not enforced, so nothing is denied; handle %s", a.Cedar(), a)
+		return fmt.Sprintf("%s: it is not among the handled actions: it is not enforced, so nothing is denied; add --handle %s", a.Cedar(), a)
 	case a == abi.Trace || a == abi.Interrupt || a == abi.Kill:
 		return a.Cedar() + ": no policy is asked: towards processes outside the workload it is always refused, inside never; leave it to the boundary"
 	}

@@ -1,6 +1,8 @@
 package compiler
 
 import (
+	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,6 +30,47 @@ func (p *policy) checkAnnotations(errs *collector) {
 		errs.addf(p.annotation(key), "policy %s: @%s(%s): no such value: the policy set is refused; write %s or %s",
 			p.meta.ID, key, strconv.Quote(value), strings.Join(allowed[:last], ", "), allowed[last])
 	}
+}
+
+// knownAnnotations are those that mean something; others are free.
+var knownAnnotations = []string{"id", "mode", "reason", "respond", "severity"}
+
+// annotationWarnings are about annotations without the effect that they seem to have.
+func (p *policy) annotationWarnings() []string {
+	var list []string
+	warn := func(key, format string, args ...any) {
+		list = append(list, printable(fmt.Sprintf("%s: policy %s: @%s: %s", p.annotation(key), p.meta.ID, key, fmt.Sprintf(format, args...))))
+	}
+	for _, key := range slices.Sorted(maps.Keys(p.meta.Annotations)) {
+		if right := meantAnnotation(key); right != "" {
+			warn(key, "no such annotation: it has no effect; did you mean @%s?", right)
+		}
+	}
+	if _, there := p.meta.Annotations["respond"]; there {
+		switch {
+		case p.meta.Effect == rule.Permit:
+			warn("respond", "of a permit: it has no effect, for a permit denies nothing; put it on a forbid, or remove it")
+		case p.meta.Audited():
+			warn("respond", `of a forbid in audit: it has no effect, for what it would deny goes on; remove @mode("audit") to have it respond`)
+		}
+	}
+	return list
+}
+
+// meantAnnotation returns the annotation that a name is a misspelling of, or "". Of the
+// short ones only one letter may be wrong: @note is not meant to be @mode.
+func meantAnnotation(key string) string {
+	best, least := "", 3
+	for _, name := range knownAnnotations {
+		if key == name {
+			return ""
+		}
+		d := distance(strings.ToLower(key), name)
+		if d < least && d <= max(1, (len(name)-1)/2) {
+			best, least = name, d
+		}
+	}
+	return best
 }
 
 // annotation returns the place of an annotation.

@@ -87,6 +87,25 @@ func TestIdlePoliciesInAuditAreThoseThatWouldChangeNothing(t *testing.T) {
 	}
 }
 
+// Who misspelled @respond is not told to remove the tripwire.
+func TestAMisspelledTripwireIsNotToBeRemoved(t *testing.T) {
+	text := `@id("wire") @responds("kill") forbid (principal, action == file_system::Action::"read", resource == file_system::File::"/k");`
+	for _, annotation := range []string{"@responds", "@respond"} {
+		text := strings.Replace(text, "@responds", annotation, 1)
+		report, err := FindIdle(Input{Sources: []Source{{"p.cedar", []byte(text)}}, Principal: `User::"alice"`}, alicePlan(t, text), time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if annotation == "@respond" {
+			if len(report.Idle) > 0 {
+				t.Errorf("a tripwire is idle: %v", report.Idle)
+			}
+		} else if len(report.Idle) != 1 || !strings.HasSuffix(report.Idle[0].String(), "; write @respond for @responds if what it denies is to be responded to") {
+			t.Errorf("%v", report.Idle)
+		}
+	}
+}
+
 func TestReportsTellOfAudit(t *testing.T) {
 	var got strings.Builder
 	for _, r := range alicePlan(t, audited).Reports() {

@@ -75,6 +75,30 @@ func TestAForbidThatCanErrorIsWarnedOf(t *testing.T) {
 	}
 }
 
+func TestAnnotationsWithoutEffectAreWarnedOf(t *testing.T) {
+	const rest = ` forbid (principal, action == file_system::Action::"read", resource == file_system::File::"/k");`
+	const misspelled = "no such annotation: it has no effect; did you mean "
+	for _, c := range []struct{ text, want string }{
+		{`@id("a") @responds("kill")` + rest, "p.cedar:1:10: policy a: @responds: " + misspelled + "@respond?"},
+		{`@respnod("kill")` + rest, "p.cedar:1:1: policy p.cedar#0: @respnod: " + misspelled + "@respond?"},
+		{"@id(\"a\")\n@Respond(\"kill\")" + rest, "p.cedar:2:1: policy a: @Respond: " + misspelled + "@respond?"},
+		{`@ids("a")` + rest, "p.cedar:1:1: policy p.cedar#0: @ids: " + misspelled + "@id?"},
+		{`@ID("a")` + rest, "p.cedar:1:1: policy p.cedar#0: @ID: " + misspelled + "@id?"},
+		{`@resaons("a")` + rest, "p.cedar:1:1: policy p.cedar#0: @resaons: " + misspelled + "@reason?"},
+		{`@severty("high")` + rest, "p.cedar:1:1: policy p.cedar#0: @severty: " + misspelled + "@severity?"},
+		{`@modes("audit")` + rest, "p.cedar:1:1: policy p.cedar#0: @modes: " + misspelled + "@mode?"},
+		{`@id("a") @reason("@respond") @severity("high") @mode("enforce") @respond("kill") @note("x") @owner("y") @comment("z") @ticket("t")` + rest, ""},
+		{`@id("a") @mode("audit") @respond("kill")` + rest,
+			`p.cedar:1:25: policy a: @respond: of a forbid in audit: it has no effect, for what it would deny goes on; remove @mode("audit") to have it respond`},
+		{`@id("a") @respond("kill") permit (principal, action == file_system::Action::"read", resource);`,
+			"p.cedar:1:10: policy a: @respond: of a permit: it has no effect, for a permit denies nothing; put it on a forbid, or remove it"},
+	} {
+		if got := strings.Join(planOf(t, c.text).Warnings, "\n"); got != c.want {
+			t.Errorf("%s:\ngot  %s\nwant %s", c.text, got, c.want)
+		}
+	}
+}
+
 func TestConditionsOnANamelessWorkloadAreWarnedOf(t *testing.T) {
 	plan := planOf(t, `permit(principal, action == file_system::Action::"read", resource) when { context has workload && context.workload.name == "w" };`)
 	if len(plan.Rules.Rules) != 0 || len(plan.Warnings) != 1 || !strings.HasPrefix(plan.Warnings[0], "p.cedar:1:1: context.workload: the workload is not named: ") {

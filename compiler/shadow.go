@@ -264,7 +264,18 @@ func (i Idle) String() string {
 	default:
 		text += "others decide alike without it, such as " + others
 	}
-	return printable(text + ", for example " + RequestText(i.Witness) + ": no verdict changes without it; remove it, or correct its conditions")
+	return printable(text + ", for example " + RequestText(i.Witness) + ": no verdict changes without it; " + i.mend())
+}
+
+// mend says what to do about a policy that matters to no verdict: with @respond written
+// right it may matter.
+func (i Idle) mend() string {
+	for key := range i.Policy.Annotations {
+		if meantAnnotation(key) == "respond" {
+			return "write @respond for @" + key + " if what it denies is to be responded to"
+		}
+	}
+	return "remove it, or correct its conditions"
 }
 
 // Unchecked says, a line each, which policies were not judged.

@@ -7,3 +7,8 @@ import _ "embed"
 //
 //go:embed limits.md
 var Limits string
+
+// Guide is user-guide.md.
+//
+//go:embed user-guide.md
+var Guide string

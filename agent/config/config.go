@@ -184,6 +184,9 @@ func (d *decoder) config(n *yaml.Node) (*Config, error) {
 		if _, own := w.lines["log"]; !own {
 			w.Log = c.Log
 		}
+		if err := w.checkSinks(); err != nil {
+			return nil, err
+		}
 	}
 	return c, nil
 }
@@ -220,21 +223,6 @@ func (d *decoder) log(n *yaml.Node, l *Log) error {
 			return err
 		},
 	}, nil)
-}
-
-// sinks takes mappings of one kind each to its argument. The place of each is kept.
-func (d *decoder) sinks(n *yaml.Node, w *Workload) error {
-	return d.list(n, "sinks", func(item *yaml.Node) error {
-		if item.Kind != yaml.MappingNode || len(item.Content) != 2 {
-			return d.at(item).errorf(d.file, "sinks: an item that is not KIND: ARGUMENT: nothing is changed; for example json: /var/log/x.jsonl")
-		}
-		s := Sink{Kind: item.Content[0].Value}
-		d.key = s.Kind
-		err := d.text(item.Content[1], &s.Argument)
-		w.lines[SinkKey(len(w.Sinks))] = d.at(item)
-		w.Sinks = append(w.Sinks, s)
-		return err
-	})
 }
 
 func (d *decoder) workload(n *yaml.Node) (Workload, error) {

@@ -1,8 +1,11 @@
 package sink
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -43,4 +46,36 @@ func Open(kind, argument, folder string) (*Queue, error) {
 		return nil, fmt.Errorf("sink %s: %w", kind, err)
 	}
 	return NewQueue(kind+" "+argument, to, queueRoom), nil
+}
+
+// FileOf is the file that a sink of a kind would write to, "" for none or if the kind is
+// unknown.
+func FileOf(kind, argument, folder string) string {
+	if kind == "json" || kind == "text" {
+		return within(folder, argument)
+	}
+	return ""
+}
+
+// SameFile reports whether two names are of one regular file, there or yet to be made: what
+// isSame says of open ones, for who opens none.
+func SameFile(a, b string) bool {
+	info, err := os.Stat(a)
+	other, err2 := os.Stat(b)
+	if err == nil && err2 == nil {
+		return info.Mode().IsRegular() && os.SameFile(info, other)
+	}
+	return errors.Is(err, fs.ErrNotExist) && errors.Is(err2, fs.ErrNotExist) && target(a, 0) == target(b, 0)
+}
+
+// target is the name of the file that would be made, behind links.
+func target(name string, links int) string {
+	if to, err := os.Readlink(name); err == nil && links < 40 {
+		return target(within(filepath.Dir(name), to), links+1)
+	}
+	folder, err := filepath.EvalSymlinks(filepath.Dir(name))
+	if err != nil { // nothing can be made there
+		return filepath.Clean(name)
+	}
+	return filepath.Join(folder, filepath.Base(name))
 }

@@ -24,9 +24,21 @@ func diffVerb() *cli.Command {
 		Description: `Compares what two policy sets decide, not how they are written: it finds every
 request that OLD and NEW answer differently, and prints nothing exactly if there
 is none. OLD and NEW are files, or folders of *.cedar files; --policy names more
-policies, for both. /a/** is everything beneath /a.
+policies, for both.
 
-What the agent answers where both sets ask it is not compared; diff says so.
+Each change is a heading, the places it is about, and one request for which it can
+be seen ("for example"). /a is that path itself; "/a (as a directory)" that path if
+it is a directory, and not if it is a file; /a/** everything beneath /a; "some of
+/a/**" what patterns pick there. "denied as before, newly responded to (@respond)":
+the verdict stays, and who is denied is now locked down with it, at least.
+
+With --json, "witness" is the example; of a place, "file" and "dir" say that the
+path itself is meant as a file, as a directory; "beneath" everything below it;
+"some" that patterns pick what of it; "except" what is not meant. "old" and "new"
+are the verdicts; "old_responded" and "new_responded" whether @respond acts.
+
+Not compared: what the agent answers where both sets ask it (diff says so), and
+which of the responses @respond names.
 
 EXIT CODE:
    0 if both decide every request alike, 1 if not, 2 if they could not be

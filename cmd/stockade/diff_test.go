@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
 // policyFile writes a policy file and returns its path.
@@ -34,7 +36,7 @@ func TestDiffOfEqualMeaningIsSilent(t *testing.T) {
 func TestDiffTellsWhatChanges(t *testing.T) {
 	old, now := policyFile(t, readSrv), policyFile(t, readSrv+noKey)
 	want := `newly denied (was allowed): read
-    /srv/key (dir), /srv/key/**
+    /srv/key (as a directory), /srv/key/**
     for example read file /srv/key/a
 `
 	if code, out, errs := call("", "diff", old, now); code != 1 || out != want || errs != "" {
@@ -83,7 +85,7 @@ func TestDiffLimitsWhatItPrints(t *testing.T) {
 	if _, out, _ := call("", "diff", old, now); !strings.Contains(out, "    and 4 more places\n") || strings.Contains(out, "/j") {
 		t.Errorf("%s", out)
 	}
-	if _, out, _ := call("", "diff", "--all", old, now); strings.Contains(out, "more") || !strings.Contains(out, "/j (dir), /j/**") {
+	if _, out, _ := call("", "diff", "--all", old, now); strings.Contains(out, "more") || !strings.Contains(out, "/j (as a directory), /j/**") {
 		t.Errorf("%s", out)
 	}
 }
@@ -96,6 +98,21 @@ func TestDiffSaysThatAnswersOfTheAgentAreNotCompared(t *testing.T) {
 		t.Errorf("exit %d, %s", code, out)
 	}
 	if code, out, _ := call("", "diff", ask("ann"), ask("ann")); code != 0 || out != "" {
+		t.Errorf("exit %d, %s", code, out)
+	}
+}
+
+// The help says what each word of the output means.
+func TestDiffHelpExplainsItsWords(t *testing.T) {
+	_, out, _ := call("", "diff", "--help")
+	for _, word := range []string{"(as a directory)", "some of", "newly responded to (@respond)", `"witness"`, `"dir"`, `"beneath"`} {
+		if !strings.Contains(strings.Join(strings.Fields(out), " "), word) {
+			t.Errorf("%s is not explained:\n%s", word, out)
+		}
+	}
+	old := policyFile(t, readSrv+`forbid (principal, action, resource in file_system::Dir::"/srv/key");`)
+	now := policyFile(t, readSrv+`@respond("kill") forbid (principal, action, resource in file_system::Dir::"/srv/key");`)
+	if code, out, _ := call("", "diff", old, now); code != 1 || !strings.HasPrefix(out, "denied as before, newly responded to (@respond): ") || strings.Contains(out, "newly denied") {
 		t.Errorf("exit %d, %s", code, out)
 	}
 }
@@ -114,7 +131,10 @@ func TestDiffAndExplainFailWithTwo(t *testing.T) {
 		{[]string{"explain", "read", "/a"}, "policies: none given"},
 		{[]string{"explain", "-p", good, "raed", "/a"}, "no kernel hook decides it"},
 		{[]string{"explain", "-p", good, "sysctl::Action::\"load\"", "/a"}, "no kernel hook decides it"},
-		{[]string{"explain", "-p", good, "stat", "/a"}, "not among the handled actions"},
+		{[]string{"explain", "-p", good, "stat", "/a"}, "not among the handled actions: it is not enforced, so nothing is denied; add --handle stat"},
+		{[]string{"explain", "-p", good, "--handle", "stat"}, "write ACTION PATH, flags before them, ACTION being one of " + abi.EnforcedActions.String()},
+		{[]string{"explain", "-p", good, "--handle", "stat", "/a"}, "ACTION being one of " + abi.EnforcedActions.String()},
+		{[]string{"explain", "-p", good, "--handle", "sta", "stat", "/a"}, "use one of " + abi.EnforcedActions.String()},
 		{[]string{"explain", "-p", good, "process_system::Action::\"kill\"", "/a"}, "no policy is asked"},
 		{[]string{"explain", "-p", good, "read", "/a/"}, "trailing slash"},
 		{[]string{"explain", "-p", good, "--kind", "x", "read", "/a"}, "use file or dir"},

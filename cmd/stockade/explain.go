@@ -27,8 +27,10 @@ policies that decide it. For a denial it proposes the smallest changes that woul
 allow it, and says what else each would allow. Every proposal was compiled and
 asked before it is printed.
 
-ACTION is a short name, such as read, or Cedar text. An operation may ask several
-actions: opening a file for reading asks open and read.
+ACTION is a short name, such as read, or Cedar text; a name that does not exist is
+answered with all that do. An operation may ask several actions: opening a file for
+reading asks open and read. stat is enforced, and can be explained, with --handle
+stat only: stockade explain --policy FILE --handle stat stat PATH.
 
 EXIT CODE:
    0 if the request is allowed, 1 if it is denied or asked, 2 if it could not be
@@ -56,7 +58,7 @@ EXIT CODE:
 
 func explainAction(c *cli.Context) error {
 	if c.NArg() != 2 {
-		return usage(c, "request: %s: nothing was decided; write ACTION PATH, flags before them", agent.Plural(c.NArg(), "argument"))
+		return usage(c, "request: %s: nothing was decided; write ACTION PATH, flags before them, ACTION being one of %s", agent.Plural(c.NArg(), "argument"), abi.EnforcedActions)
 	}
 	request, err := explainRequest(c)
 	if err != nil {

@@ -59,7 +59,7 @@ func TestPoliciesInAuditAreTold(t *testing.T) {
 		want []string
 	}{
 		{[]string{"check", "-v", after}, 0, []string{"2 policies (1 permit, 1 forbid, 1 in audit)", ":2:1: forbid key: read: in audit: what it would deny is reported"}},
-		{[]string{"diff", before, after}, 1, []string{"newly allowed and reported by policies in audit (was allowed): read\n", "/srv/key (dir), /srv/key/**"}},
+		{[]string{"diff", before, after}, 1, []string{"allowed as before, newly reported by policies in audit: read\n", "/srv/key (as a directory), /srv/key/**"}},
 		{[]string{"diff", "--json", after, before}, 1, []string{`"old": "allow"`, `"old_reported": true`}},
 		{[]string{"diff", after, after}, 0, nil},
 		{[]string{"explain", "-p", after, "read", "/srv/key/x"}, 0, []string{"allow: read file /srv/key/x", "if policies in audit were enforced: deny", ":2:1: in audit: policy key"}},

@@ -45,13 +45,36 @@ func (l *writer) change(depth int, c *compiler.Change, places int) {
 	}
 }
 
-// heading says what changes: the verdict, and of which actions.
+// heading says what changes: the verdict, or what comes with it, and of which actions.
 func heading(c *compiler.Change) string {
+	if c.New.Verdict == c.Old.Verdict {
+		return fmt.Sprintf("%s as before, %s: %s", verdictText(c.New), besides(c.Old, c.New), actionsText(c.Actions))
+	}
 	return fmt.Sprintf("newly %s (was %s): %s", past(c.New), past(c.Old), actionsText(c.Actions))
 }
 
+func verdictText(a table.Answer) string {
+	return [...]string{abi.Deny: "denied", abi.Allow: "allowed", abi.Ask: "asked"}[a.Verdict]
+}
+
+// besides says what changes where the verdict does not.
+func besides(old, now table.Answer) string {
+	var parts []string
+	add := func(was, is bool, word string) {
+		switch {
+		case is && !was:
+			parts = append(parts, "newly "+word)
+		case was && !is:
+			parts = append(parts, "no longer "+word)
+		}
+	}
+	add(old.Reported, now.Reported, "reported by policies in audit")
+	add(old.Tripped, now.Tripped, "responded to (@respond)")
+	return strings.Join(parts, ", ")
+}
+
 func past(a table.Answer) string {
-	word := [...]string{abi.Deny: "denied", abi.Allow: "allowed", abi.Ask: "asked"}[a.Verdict]
+	word := verdictText(a)
 	if a.Reported {
 		word += " and reported by policies in audit"
 	}
@@ -122,7 +145,7 @@ func placeText(c *compiler.Change, p table.Place) string {
 	var self string
 	for k := range abi.NumKinds {
 		if p.Self[k] && c.Actions[k] != 0 {
-			self += " or " + strings.ToLower(k.String())
+			self += " or as a " + [...]string{abi.File: "file", abi.Dir: "directory"}[k]
 		}
 	}
 	switch {
