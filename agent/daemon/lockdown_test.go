@@ -38,7 +38,7 @@ func TestALockdownByTheKernelStays(t *testing.T) {
 	trip()
 	for range 2 { // it is told once
 		d.sweep()
-		if notes := strings.Join(y.status(d).Notes, "\n"); strings.Count(notes, "workload one: locked down by a tripwire") != 1 {
+		if notes := strings.Join(y.status(d).Notes, "\n"); strings.Count(notes, "workload one: locked down in the kernel") != 1 {
 			t.Errorf("notes: %s", notes)
 		}
 	}

@@ -442,8 +442,8 @@ func (k *keeper) sweep() {
 	}
 }
 
-// learnLocked learns what a tripwire locked down in the kernel. The denial, which is
-// responded to as it is read, may have found no room.
+// learnLocked learns what was locked down in the kernel: by a tripwire whose denial, which
+// is responded to as it is read, found no room; or while this agent did not answer.
 func (k *keeper) learnLocked() {
 	k.all.mu.Lock()
 	var list []*workload
@@ -460,7 +460,7 @@ func (k *keeper) learnLocked() {
 		k.all.mu.Lock()
 		w.mode = abi.Lockdown
 		k.all.mu.Unlock()
-		k.book.note(fmt.Sprintf("workload %s: locked down by a tripwire: if no response follows its denial was lost; look at it, then kill or unlock it", w.name))
+		k.book.note(fmt.Sprintf("workload %s: locked down in the kernel, by a tripwire whose denial was lost or is yet to be read, or by who did without this agent; look at it, then kill or unlock it", w.name))
 	}
 }
 
