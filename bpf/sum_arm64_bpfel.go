@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "ffcc29070f3c17da32d0ce649056a8a0d6e1d0c675f0e65f6fc5ac9c2c6d6519"
+const objectSum = "3f9962f117d5f54aa3820d29317fdcb07b367afcb3ac0f2a929d4428d77acc49"

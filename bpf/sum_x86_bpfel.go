@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "15eb6ebb7b086160efcb381339dbdbd4a0d8d9942300a4bef21994c827532fcd"
+const objectSum = "cea210812ca2b740660077a3f110cd179962c37b1e0648f7f5a7bc03c2daa6aa"

@@ -392,12 +392,6 @@ static __always_inline u32 power_of(struct dentry *d)
 	return (name & 0xffffff) == NAME8('b', 'p', 'f', 0, 0, 0, 0, 0) ? BOUNDARY_BPF : BOUNDARY_CONTROL;
 }
 
-/* forbids is forbidden with a stack of its own: 6.1 has no more in file_receive. */
-static __noinline u32 forbids(u32 w, struct dentry *d, struct inode *inode, bool write)
-{
-	return forbidden(w, d, inode, write);
-}
-
 /* held_need is what holding a file asks. */
 static __always_inline u64 held_need(struct file *file)
 {
@@ -457,7 +451,7 @@ int BPF_PROG(file_receive, struct file *file)
 		return 0;
 	need = held_need(file) + opaque_mask;
 	if (!is_queue(d)) {
-		what = forbids(w, d, file->f_inode, file->f_mode & FMODE_WRITE);
+		what = forbidden(w, d, file->f_inode, file->f_mode & FMODE_WRITE);
 		return decide(w, file->f_path.mnt, d, kind_of(file->f_inode) | REFUSE_ONE(what), need);
 	}
 	mnt = place_of_queue(w, (u64)file->f_path.mnt, (u64)d);

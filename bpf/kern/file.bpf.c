@@ -55,9 +55,9 @@ int BPF_PROG(file_open, struct file *file)
 	if (dentry->d_sb->s_magic == PIPEFS_MAGIC || dentry->d_sb->s_magic == PIDFS_MAGIC)
 		return 0;
 	/* Before 6.5 overlayfs opens its layer's file under the path that was
-	 * judged already. */
+	 * judged already: what is ours may be the layer's. */
 	if (!bpf_core_type_exists(struct backing_file) && file->f_inode->i_sb != dentry->d_sb)
-		return 0;
+		return ours_by(file->f_inode) ? refuse(w, BOUNDARY_CONTROL, need) : 0;
 	if (is_queue(dentry))
 		return decide_queue(w, (u64)file->f_path.mnt, (u64)dentry, need);
 	what = dumps(w);

@@ -46,6 +46,12 @@ struct list_head {
 };
 struct dentry;
 struct block_device;
+struct hlist_node {
+	struct hlist_node *next;
+};
+struct hlist_head {
+	struct hlist_node *first;
+};
 struct super_block {
 	struct list_head s_mounts; /* until 6.16 */
 	u32 s_dev;
@@ -59,6 +65,7 @@ struct inode {
 	struct super_block *i_sb;
 	unsigned long i_ino;
 	u32 i_rdev;
+	struct hlist_head i_dentry; /* its names */
 };
 struct qstr {
 	union {
@@ -78,6 +85,9 @@ struct dentry {
 	unsigned char d_iname[32]; /* until 6.13 */
 	struct super_block *d_sb;
 	void *d_fsdata;
+	union {
+		struct hlist_node d_alias;
+	} d_u;
 };
 union shortname_store {
 	unsigned char string[40];
@@ -187,12 +197,6 @@ struct fs_struct {
 };
 struct upid {
 	int nr;
-};
-struct hlist_node {
-	struct hlist_node *next;
-};
-struct hlist_head {
-	struct hlist_node *first;
 };
 struct pid {
 	unsigned int level;

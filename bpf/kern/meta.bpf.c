@@ -120,25 +120,28 @@ static __always_inline int know_xattr(struct scratch *s, u64 name)
 	return 0;
 }
 
+static __always_inline int refusal(const struct decision *c) { return c->d.boundary ? -EPERM : -EACCES; }
+
 /* decide_dentry judges an operation on a dentry without a mount, and on one of
  * its extended attributes if name is an address. */
 static __noinline int decide_dentry(u32 w, u64 address, u64 need, u64 name)
 {
 	struct dentry *dentry = (struct dentry *)address;
 	struct inode *inode = BPF_CORE_READ(dentry, d_inode);
-	u32 kind = dir_kind(BPF_CORE_READ(inode, i_mode));
+	u32 kind = dir_kind(BPF_CORE_READ(inode, i_mode)), how = kind | REFUSE_ONE(ours_at(address) * BOUNDARY_CONTROL);
 	struct decision c = {};
 	struct mount_search ctx = { .c = &c };
 	int err;
 
 	if (need == (NEED_ANY | BIT(ACT_TOUCH)))
 		need |= kind ? BIT(ACT_CREATE) : BIT(ACT_WRITE);
-	err = admit(&c, w, kind, need, inode);
+	err = admit(&c, w, how, need, inode);
 	if (err <= 0)
 		return err;
 	if (know_xattr(c.s, name))
 		return conclude(&c, -EACCES);
-	c.d.reason = REASON_OUTSIDE;
+	if (!c.d.boundary)
+		c.d.reason = REASON_OUTSIDE;
 	c.s->mounts.dentry = address;
 	c.s->mounts.ns = namespace_of(c.wl->root_mnt);
 	c.s->mounts.err = -EACCES;
@@ -148,7 +151,7 @@ static __noinline int decide_dentry(u32 w, u64 address, u64 need, u64 name)
 	bpf_loop(MAX_SB_MOUNTS, judge_on, &ctx, 0);
 	if (!c.s->mounts.err && c.s->mounts.reported)
 		walk_addr(&c.s->path, c.s->mounts.reported, address, c.wl); /* again, for the event */
-	return conclude(&c, c.s->mounts.err ? -EACCES : 0);
+	return conclude(&c, c.s->mounts.err ? refusal(&c) : 0);
 }
 
 SEC("lsm/inode_setattr")

@@ -58,6 +58,23 @@ static __always_inline u32 place_of(struct inode *inode)
 	return bits && may_be_place(bits, inode) ? find_place((u64)inode) : 0;
 }
 
+/* ours_at is ours for a dentry known by its address. */
+static __noinline bool ours_at(u64 address)
+{
+	struct dentry *d = (struct dentry *)address;
+	u64 inode = (u64)BPF_CORE_READ(d, d_inode), above = (u64)BPF_CORE_READ(d, d_parent, d_inode);
+
+	return (find_place(inode) | find_place(above)) & PLACE_OURS;
+}
+
+/* ours_by is ours for a file of which only the inode is known: by a name that it has. */
+static __always_inline bool ours_by(struct inode *inode)
+{
+	u64 alias = (u64)BPF_CORE_READ(inode, i_dentry.first);
+
+	return alias && ours_at(alias - bpf_core_field_offset(struct dentry, d_u.d_alias));
+}
+
 /* ours: is it such a directory, or in one? */
 static __always_inline bool ours(struct dentry *d)
 {
