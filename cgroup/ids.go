@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -31,17 +32,6 @@ func IDs(groups []string) (map[uint64]bool, error) {
 }
 
 func collect(root string, ids map[uint64]bool) error {
-	return walk(root, func(_ string, id uint64) error {
-		if len(ids) >= maxIDs {
-			return fmt.Errorf("more than %d", maxIDs)
-		}
-		ids[id] = true
-		return nil
-	})
-}
-
-// walk tells of a directory of groups and of all beneath.
-func walk(root string, tell func(path string, id uint64) error) error {
 	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if vanished(err) || err == nil && !d.IsDir() {
 			return nil
@@ -49,31 +39,47 @@ func walk(root string, tell func(path string, id uint64) error) error {
 		if err != nil {
 			return err
 		}
+		if len(ids) >= maxIDs {
+			return fmt.Errorf("more than %d", maxIDs)
+		}
 		info, err := d.Info()
 		if vanished(err) {
 			return nil
 		}
-		if err != nil {
-			return err
+		if err == nil {
+			ids[info.Sys().(*syscall.Stat_t).Ino] = true
 		}
-		return tell(path, info.Sys().(*syscall.Stat_t).Ino)
+		return err
 	})
 }
 
 // Paths finds groups by their ids, each with its path relative to the mount. One that is
-// removed meanwhile is left out.
+// removed meanwhile is left out, and what is beneath one that cannot be looked at: who may
+// make groups can make them too deep for a path.
 func Paths(wanted func(id uint64) bool) (map[uint64]string, error) {
 	mount, err := Mountpoint()
 	if err != nil {
 		return nil, err
 	}
 	paths := map[uint64]string{}
-	err = walk(mount, func(path string, id uint64) error {
-		rel, err := filepath.Rel(mount, path)
-		if err == nil && wanted(id) {
-			paths[id] = rel
+	err = filepath.WalkDir(mount, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			return nil
 		}
-		return err
+		var info fs.FileInfo
+		if err == nil {
+			info, err = d.Info()
+		}
+		if err != nil {
+			if path == mount {
+				return err
+			}
+			return fs.SkipDir
+		}
+		if id := info.Sys().(*syscall.Stat_t).Ino; wanted(id) {
+			paths[id] = strings.TrimPrefix(path, mount+"/")
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cgroups: %w: not all are known; try again", err)

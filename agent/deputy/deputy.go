@@ -61,6 +61,50 @@ func newDeputy(set Set, memories, run string) *Deputy {
 // Close lets go of what is pinned.
 func (d *Deputy) Close() error { return d.set.Close() }
 
+// kept is a set as long as a workload has its number: an agent that comes back meanwhile
+// may give that to another once nothing of it is left.
+type kept struct {
+	Set
+	of bpf.Workload
+}
+
+func (k kept) holds() (bool, error) {
+	now, err := k.Set.Workload(k.of.ID)
+	return now.Name == k.of.Name, err
+}
+
+func (k kept) Roll() ([]bpf.Marked, error) {
+	list, err := k.Set.Roll()
+	holds, err2 := k.holds()
+	if !holds {
+		list = nil
+	}
+	return list, errors.Join(err, err2)
+}
+
+func (k kept) Tasks() (map[uint32]int, error) {
+	tasks, err := k.Set.Tasks()
+	holds, err2 := k.holds()
+	if !holds {
+		tasks = nil
+	}
+	return tasks, errors.Join(err, err2)
+}
+
+func (k kept) SetEnding(id uint32, ending bool) error {
+	holds, err := k.holds()
+	if !holds {
+		return err
+	}
+	if err = k.Set.SetEnding(id, ending); err != nil || !ending {
+		return err
+	}
+	if holds, err = k.holds(); !holds {
+		err = errors.Join(err, k.Set.SetEnding(id, false))
+	}
+	return err
+}
+
 // one is a workload, and what its keeper remembered of it.
 type one struct {
 	bpf.Workload
@@ -149,11 +193,12 @@ var errKeeper = errors.New("no agent answers, which knows its mode: it stays loc
 
 // Respond stops a workload, and says what of it was verified.
 func (d *Deputy) Respond(by lock.Actor, name string, ask api.Respond) (api.Response, error) {
-	return d.desk.Respond(d.set, by, name, ask, func() (t respond.Target, release func(), err error) {
-		w, err := d.named(name)
-		if err == nil {
-			t, err = d.target(w)
-		}
+	w, err := d.named(name)
+	if err != nil {
+		return *api.NewResponse(name, ask.Verb), err
+	}
+	return d.desk.Respond(kept{d.set, w.Workload}, by, name, ask, func() (t respond.Target, release func(), err error) {
+		t, err = d.target(w)
 		return t, func() {}, err
 	})
 }
@@ -172,7 +217,7 @@ func (d *Deputy) Inspect(ctx context.Context, name string) (i api.Inspection, er
 	if err != nil {
 		return i, err
 	}
-	return d.desk.Inspect(ctx, d.set, t, w.status(t, tasks[w.ID]), nil)
+	return d.desk.Inspect(ctx, kept{d.set, w.Workload}, t, w.status(t, tasks[w.ID]), nil)
 }
 
 // target is what a workload consists of.

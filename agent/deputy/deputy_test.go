@@ -22,10 +22,17 @@ import (
 type set struct {
 	locked []string
 	fails  error
+	reused bool
+	ending bool
 }
 
-func (s *set) Roll() ([]bpf.Marked, error)    { return nil, nil }
-func (s *set) SetEnding(uint32, bool) error   { return nil }
+func (s *set) Roll() ([]bpf.Marked, error) {
+	return []bpf.Marked{{Workload: 2, PID: 1 << 30, TGID: 1 << 30}}, nil
+}
+func (s *set) SetEnding(_ uint32, on bool) error {
+	s.ending = on
+	return nil
+}
 func (s *set) Close() error                   { return nil }
 func (s *set) Mode(uint32) (abi.Mode, error)  { return abi.Enforce, nil }
 func (s *set) Tasks() (map[uint32]int, error) { return map[uint32]int{1: 4, 2: 7}, nil }
@@ -37,9 +44,18 @@ func (s *set) LockDown(_ uint32, name string) error {
 	return s.fails
 }
 func (s *set) Workload(id uint32) (bpf.Workload, error) {
+	all, err := s.Workloads()
+	for _, w := range all {
+		if w.ID == id {
+			return w, err
+		}
+	}
 	return bpf.Workload{ID: id, Mode: abi.Enforce}, nil
 }
 func (s *set) Workloads() ([]bpf.Workload, error) {
+	if s.reused {
+		return []bpf.Workload{{ID: 2, Name: "other"}}, nil
+	}
 	return []bpf.Workload{{ID: 2, Name: "web", Mode: abi.Enforce, Generation: 3, Counters: abi.Counters{Denied: 5}}, {ID: 3, Name: "new", Mode: abi.Audit}}, nil
 }
 
@@ -91,6 +107,27 @@ func TestLockingDownNeedsNoKeeperAndUnlockingDoes(t *testing.T) {
 	s.fails = errors.New("no")
 	if r, err := d.Respond(lock.Actor{}, "web", api.Respond{Verb: api.VerbLockdown}); err != nil || r.Verified || !strings.Contains(r.Steps[0].Error, "no") {
 		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// An agent that comes back gives a number to another workload once nothing is left of the
+// first: no task of that is meant.
+func TestANumberThatIsAnothersIsLeftAlone(t *testing.T) {
+	s := &set{}
+	d := newTest(t, s)
+	w, err := d.named("web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := kept{s, w.Workload}
+	if list, err := k.Roll(); err != nil || len(list) != 1 || k.SetEnding(2, true) != nil || !s.ending {
+		t.Errorf("%v, %v, ending %v", list, err, s.ending)
+	}
+	s.reused, s.ending = true, false
+	list, err := k.Roll()
+	tasks, err2 := k.Tasks()
+	if len(list)+len(tasks) != 0 || err != nil || err2 != nil || k.SetEnding(2, true) != nil || s.ending {
+		t.Errorf("%v, %v, %v, %v, ending %v", list, tasks, err, err2, s.ending)
 	}
 }
 

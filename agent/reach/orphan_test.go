@@ -134,6 +134,26 @@ func TestAnAgentThatHangsIsNone(t *testing.T) {
 		t.Errorf("%+v, %v", all, err)
 	}
 	d.were(t, "lockdown web")
+	if all, err := h.Lock(t.Context(), blue, "INC-1"); err != nil || all.Lock == nil {
+		t.Errorf("%+v, %v", all, err)
+	}
+	if list, err := h.Locks(t.Context()); err != nil || len(list) != 1 {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if all, err := h.Unlock(t.Context(), blue); err != nil || len(all.Ended) != 1 {
+		t.Errorf("%+v, %v", all, err)
+	}
+}
+
+// One name may be that of a workload of the agent and of a run: both are meant.
+func TestANameOfTwoStopsBoth(t *testing.T) {
+	h, d, a := orphaned(t)
+	d.list = append(d.list, api.Workload{Name: "a"})
+	all, err := h.Respond(t.Context(), "a", api.Respond{Verb: api.VerbKill})
+	if got := outcomes(all); got != "a true, a true" || err != nil || asked(a) != "kill" {
+		t.Errorf("%s, %v; %s", got, err, asked(a))
+	}
+	d.were(t, "kill a")
 }
 
 func TestALockStopsOrphansThatItSelects(t *testing.T) {

@@ -142,12 +142,15 @@ func (h *Host) Respond(ctx context.Context, name string, ask api.Respond) (all a
 	}
 	orphans := h.orphans(err)
 	defer orphans.close()
-	if orphans.has(name) {
-		r, err := orphans.deputy.Respond(actor(), name, ask)
-		all.Responses = append(all.Responses, r)
-		return all, err
-	}
 	list := h.named(ctx, name)
+	if orphans.has(name) {
+		if len(list) == 0 {
+			r, err := orphans.deputy.Respond(actor(), name, ask)
+			all.Responses = append(all.Responses, r)
+			return all, err
+		}
+		all.Responses = append(all.Responses, stopped(orphans.deputy, name, ask))
+	}
 	if len(list) == 1 && len(all.Responses) == 0 { // an error of its is that of the whole
 		r, err := list[0].respond(ctx, h, ask)
 		all.Responses = append(all.Responses, r)
@@ -274,7 +277,9 @@ func (h *Host) Lock(ctx context.Context, s label.Selection, reason string) (all 
 	if s, err = s.Canonical(); err != nil {
 		return all, undone(err)
 	}
-	all, err = h.agent().Lock(ctx, api.LockRequest{Selection: s, Reason: reason})
+	if err = h.listens(ctx); err == nil {
+		all, err = h.agent().Lock(ctx, api.LockRequest{Selection: s, Reason: reason})
+	}
 	if errors.Is(err, api.ErrNoAgent) {
 		all.Responses = h.unattended(err, s, api.Respond{Verb: api.VerbLockdown})
 		err = h.Book.Add(lock.Lock{Selection: s, By: lock.ActorOf(os.Getpid(), os.Getuid()), At: time.Now().UTC(), Reason: reason})
@@ -294,7 +299,9 @@ func (h *Host) Unlock(ctx context.Context, s label.Selection) (all api.Responses
 	if s, err = s.Canonical(); err != nil {
 		return all, undone(err)
 	}
-	all, err = h.agent().Unlock(ctx, s)
+	if err = h.listens(ctx); err == nil {
+		all, err = h.agent().Unlock(ctx, s)
+	}
 	if errors.Is(err, api.ErrNoAgent) {
 		all.Responses = h.unattended(err, s, api.Respond{Verb: api.VerbUnlock})
 		all.Ended, err = h.Book.Remove(s)
@@ -310,7 +317,11 @@ func (h *Host) Unlock(ctx context.Context, s label.Selection) (all api.Responses
 
 // Locks lists what is locked.
 func (h *Host) Locks(ctx context.Context) ([]lock.Lock, error) {
-	locks, err := h.agent().Locks(ctx)
+	err := h.listens(ctx)
+	var locks api.Locks
+	if err == nil {
+		locks, err = h.agent().Locks(ctx)
+	}
 	if errors.Is(err, api.ErrNoAgent) {
 		return h.Book.All()
 	}
