@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
 	"slices"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/stockade-dev/stockade/agent/memory"
 	"github.com/stockade-dev/stockade/agent/respond"
 	"github.com/stockade-dev/stockade/bpf"
+	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/cgroup"
 )
 
@@ -80,6 +82,14 @@ func (k kept) Roll() ([]bpf.Marked, error) {
 		list = nil
 	}
 	return list, errors.Join(err, err2)
+}
+
+func (k kept) Mode(id uint32) (abi.Mode, error) {
+	mode, err := k.Set.Mode(id)
+	if holds, err2 := k.holds(); !holds {
+		err = errors.Join(err, err2, fs.ErrNotExist)
+	}
+	return mode, err
 }
 
 func (k kept) Tasks() (map[uint32]int, error) {

@@ -24,6 +24,7 @@ type set struct {
 	fails  error
 	reused bool
 	ending bool
+	mode   abi.Mode
 }
 
 func (s *set) Roll() ([]bpf.Marked, error) {
@@ -34,13 +35,15 @@ func (s *set) SetEnding(_ uint32, on bool) error {
 	return nil
 }
 func (s *set) Close() error                   { return nil }
-func (s *set) Mode(uint32) (abi.Mode, error)  { return abi.Enforce, nil }
+func (s *set) Mode(uint32) (abi.Mode, error)  { return s.mode, nil }
 func (s *set) Tasks() (map[uint32]int, error) { return map[uint32]int{1: 4, 2: 7}, nil }
 func (s *set) Groups() (map[uint64]uint32, error) {
 	return map[uint64]uint32{1 << 60: 2, 2 << 60: 3}, nil
 }
 func (s *set) LockDown(_ uint32, name string) error {
-	s.locked = append(s.locked, name)
+	if s.locked = append(s.locked, name); s.fails == nil {
+		s.mode = abi.Lockdown
+	}
 	return s.fails
 }
 func (s *set) Workload(id uint32) (bpf.Workload, error) {

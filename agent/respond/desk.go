@@ -10,6 +10,7 @@ import (
 
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/lock"
+	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
 // Limits on a response: how long is waited until it is verified, if nothing is said, and
@@ -78,6 +79,7 @@ func (d *Desk) Respond(k Kernel, by lock.Actor, name string, ask api.Respond, fi
 	} else {
 		a.err = do(r, ctx)
 	}
+	r.look(k, t.ID)
 	if a.response = *r.Response; a.err == nil {
 		d.remember(r.Response)
 		if d.Done != nil {
@@ -85,6 +87,15 @@ func (d *Desk) Respond(k Kernel, by lock.Actor, name string, ask api.Respond, fi
 		}
 	}
 	return a.response, a.err
+}
+
+// look says of what was locked down whether it still is: an agent that came back, or who
+// declared another mode, may have undone it meanwhile.
+func (r *response) look(k Kernel, id uint32) {
+	mode, err := k.Mode(id)
+	if err == nil && mode != abi.Lockdown && r.LockedDown() {
+		r.Steps = append(r.Steps, api.Step{Name: api.StepKeep, At: time.Now().UTC(), Error: "it was unlocked meanwhile"})
+	}
 }
 
 // maxPast bounds what is remembered of a workload: the first, which says what it began

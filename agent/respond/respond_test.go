@@ -45,6 +45,8 @@ type office struct {
 	lock error // of locking it down
 	held error // of unlocking it
 	mode abi.Mode
+	// undone: a lockdown is by another at once.
+	undone bool
 }
 
 func (o *office) Mode(uint32) (abi.Mode, error) { return o.mode, nil }
@@ -63,7 +65,7 @@ func newOffice(t *testing.T) *office {
 func (o *office) ask(by lock.Actor, ask api.Respond) (api.Response, error) {
 	t := Target{Name: "one", Keep: func() error { return nil }, Papers: func() []Paper { return nil },
 		Lock: func() error {
-			if o.lock == nil {
+			if o.lock == nil && !o.undone {
 				o.mode = abi.Lockdown
 			}
 			return o.lock
@@ -156,7 +158,11 @@ func TestLockedDownIsOnlySaidOfWhatIs(t *testing.T) {
 	if r := o.must(alice, ask); !r.LockedDown() {
 		t.Errorf("%+v", r.Steps)
 	}
-	o.lock = errors.New("no")
+	o.undone, o.mode = true, abi.Enforce
+	if r := o.must(alice, ask); r.LockedDown() || !strings.Contains(r.Steps[len(r.Steps)-1].Error, "unlocked meanwhile") {
+		t.Errorf("unlocked meanwhile: %+v", r.Steps)
+	}
+	o.undone, o.lock = false, errors.New("no")
 	if r := o.must(alice, ask); r.LockedDown() {
 		t.Errorf("%+v", r.Steps)
 	}
