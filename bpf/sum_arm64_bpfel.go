@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "3f9962f117d5f54aa3820d29317fdcb07b367afcb3ac0f2a929d4428d77acc49"
+const objectSum = "6fa856dddc4c042b9550cf14cde57317e73cfd123f19d1898135ae886d08b902"

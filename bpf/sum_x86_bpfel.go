@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "cea210812ca2b740660077a3f110cd179962c37b1e0648f7f5a7bc03c2daa6aa"
+const objectSum = "25d7d43fbb6599521725ae36c8b19109353eefeeb7e1c6583b77edd1b1de2931"

@@ -159,9 +159,9 @@ func (r *Response) Outcome() string {
 	case r.Verb == VerbUnlock && r.Needless:
 		return "verified: it was neither locked down nor frozen"
 	case r.Verb == VerbThaw:
-		return "verified: its processes go on"
+		return "verified: nothing of it stands still"
 	case r.Verb == VerbUnlock:
-		return "verified: its processes go on, under its policies"
+		return "verified: it is under its policies again, and nothing of it stands still"
 	}
 	return "verified: all that policies could decide is denied from now on"
 }

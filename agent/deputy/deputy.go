@@ -102,14 +102,14 @@ func (k kept) Tasks() (map[uint32]int, error) {
 }
 
 func (k kept) SetEnding(id uint32, ending bool) error {
-	holds, err := k.holds()
-	if !holds {
+	if mode, err := k.Mode(id); err != nil || mode != abi.Lockdown { // it was unlocked meanwhile
 		return err
 	}
-	if err = k.Set.SetEnding(id, ending); err != nil || !ending {
+	if err := k.Set.SetEnding(id, ending); err != nil || !ending {
 		return err
 	}
-	if holds, err = k.holds(); !holds {
+	mode, err := k.Mode(id)
+	if err != nil || mode != abi.Lockdown {
 		err = errors.Join(err, k.Set.SetEnding(id, false))
 	}
 	return err
@@ -199,7 +199,7 @@ func (d *Deputy) named(name string) (w one, err error) {
 }
 
 // errKeeper is why a workload is not unlocked.
-var errKeeper = errors.New("no agent answers, which knows its mode: it stays locked down; start the agent (systemctl start stockade) and type it again")
+var errKeeper = errors.New("no agent answers, which knows its mode: it stays locked down; start the agent (systemctl restart stockade) and type it again")
 
 // Respond stops a workload, and says what of it was verified.
 func (d *Deputy) Respond(by lock.Actor, name string, ask api.Respond) (api.Response, error) {

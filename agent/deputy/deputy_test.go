@@ -123,13 +123,17 @@ func TestANumberThatIsAnothersIsLeftAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := kept{s, w.Workload}
+	if k.SetEnding(2, true) != nil || s.ending {
+		t.Error("one that is not locked down may make tasks")
+	}
+	s.mode = abi.Lockdown
 	if list, err := k.Roll(); err != nil || len(list) != 1 || k.SetEnding(2, true) != nil || !s.ending {
 		t.Errorf("%v, %v, ending %v", list, err, s.ending)
 	}
 	s.reused, s.ending = true, false
 	list, err := k.Roll()
 	tasks, err2 := k.Tasks()
-	if len(list)+len(tasks) != 0 || err != nil || err2 != nil || k.SetEnding(2, true) != nil || s.ending {
+	if len(list)+len(tasks) != 0 || err != nil || err2 != nil || k.SetEnding(2, true) == nil || s.ending {
 		t.Errorf("%v, %v, %v, %v, ending %v", list, tasks, err, err2, s.ending)
 	}
 }

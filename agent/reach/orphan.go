@@ -29,7 +29,7 @@ var (
 	// errMute is the error of a run that does not answer.
 	errMute = errors.New("the run does not answer: whether it is meant is not known, and it was NOT stopped; stop it by its name")
 	// errOrphan is the error of a workload whose agent does not answer.
-	errOrphan = errors.New("no agent answers: it is enforced as before; start the agent (systemctl start stockade)")
+	errOrphan = errors.New("no agent answers: it is enforced as before; start the agent (systemctl restart stockade)")
 	// errUnknown is that of one of which nothing is remembered.
 	errUnknown = errors.New("no agent answers, and its labels are not known: whether it is meant is not known, and it was NOT stopped; stop it by its name, or all")
 )
@@ -82,7 +82,7 @@ func (h *Host) orphans(err error) (o orphans) {
 		o.list, err = d.Workloads()
 	}
 	if err != nil {
-		o.err = fmt.Errorf("no agent answers, and what it enforces is not known: %w: NOT stopped; start the agent (systemctl start stockade), or end processes by cgroup.kill of their cgroups", err)
+		o.err = fmt.Errorf("no agent answers, and what it enforces is not known: %w: NOT stopped; start the agent (systemctl restart stockade), or end processes by cgroup.kill of their cgroups", err)
 		o.list = append(o.list, api.Workload{Name: "?", Mode: "?", Origin: "?", Cgroups: []string{}, Error: o.err.Error()})
 	}
 	return o

@@ -197,7 +197,7 @@ func TestUndoingNothingIsTold(t *testing.T) {
 		{"", api.VerbUnlock, "verified: it was neither locked down nor frozen"},
 		{"", api.VerbThaw, "verified: it was not frozen"},
 		{api.VerbLockdown, api.VerbThaw, "verified: it was not frozen"},
-		{api.VerbLockdown, api.VerbUnlock, "verified: its processes go on, under its policies"},
+		{api.VerbLockdown, api.VerbUnlock, "verified: it is under its policies again, and nothing of it stands still"},
 	} {
 		if c.before != "" {
 			o.must(alice, api.Respond{Verb: c.before})

@@ -1,32 +1,59 @@
 package sink
 
-import "sync"
+import (
+	"cmp"
+	"slices"
+	"sync"
 
-// maxRecent is how many denials are kept of a workload, for who looks at it.
-const maxRecent = 64
+	"github.com/stockade-dev/stockade/bpf/abi"
+)
+
+// How many denials are kept of a workload, for who looks at it: of its policies, and of
+// a lockdown. That denies all, which would leave nothing of what led to it.
+const (
+	maxRecent       = 64
+	maxRecentLocked = 16
+)
 
 // Recent keeps the last denials, whatever becomes of them elsewhere.
 type Recent struct {
-	mu   sync.Mutex
-	list []*Event // a ring once it is full
-	next int
+	mu            sync.Mutex
+	others, locks ring
 }
 
 // Event keeps one.
 func (r *Recent) Event(e *Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.list) < maxRecent {
-		r.list = append(r.list, e)
-		return
+	if e.Mode == abi.Lockdown {
+		r.locks.keep(e, maxRecentLocked)
+	} else {
+		r.others.keep(e, maxRecent)
 	}
-	r.list[r.next] = e
-	r.next = (r.next + 1) % maxRecent
 }
 
 // Last lists them, the oldest first.
 func (r *Recent) Last() []*Event {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return append(append([]*Event{}, r.list[r.next:]...), r.list[:r.next]...)
+	list := slices.Concat(r.others.last(), r.locks.last())
+	slices.SortStableFunc(list, func(a, b *Event) int { return cmp.Compare(a.Seq, b.Seq) })
+	return list
 }
+
+// ring is a list of the last ones.
+type ring struct {
+	list []*Event // a ring once it is full
+	next int
+}
+
+func (r *ring) keep(e *Event, most int) {
+	if len(r.list) < most {
+		r.list = append(r.list, e)
+		return
+	}
+	r.list[r.next] = e
+	r.next = (r.next + 1) % most
+}
+
+func (r *ring) last() []*Event { return slices.Concat(r.list[r.next:], r.list[:r.next]) }

@@ -23,6 +23,8 @@ func crowded(t *testing.T) {
 		must(os.Mkdir(dir+"/"+name, 0o777))
 	}
 	put(dir+"/lower/old", "old\n")
+	must(os.Mkdir(dir+"/splain", 0o777))
+	must(os.Symlink(dir+"/splain/new", dir+"/lower/link"))
 	must(unix.Mount("ovl", dir+"/ovl", "overlay", 0, fmt.Sprintf("lowerdir=%s/lower,upperdir=%s/upper,workdir=%s/work", dir, dir, dir)))
 	put(agentFile, permitting("a", "both")+runPolicy+`permit (principal, action, resource);
 forbid (principal, action == file_system::Action::"create", resource) when { resource.path like "`+dir+`/s*" };
@@ -64,6 +66,9 @@ forbid (principal, action == file_system::Action::"create", resource) when { res
 	})
 	if out := open("old"); !strings.Contains(out, "opened") || mode() != "enforce" {
 		t.Errorf("a file that is there, while %d calls wait: %s: %s", calls, mode(), out)
+	}
+	if out := open("link"); strings.Contains(out, "opened") || mode() != "enforce" {
+		t.Errorf("what fails by another rule, while %d calls wait: %s: %s", calls, mode(), out)
 	}
 	if out := open("new"); strings.Contains(out, "opened") || mode() != "lockdown" {
 		t.Errorf("a new file, while %d calls wait: %s: %s", calls, mode(), out)

@@ -163,7 +163,9 @@ static __always_inline int send(struct event_buf *e, const struct denial *d)
 	if (d->late && keep(&e->out))
 		return 0;
 	e->out.event.unsure = d->late;
-	if (d->late && d->trips && owe(e->out.call.err, d->workload))
+	if (d->late && !d->trips)
+		disclaim();
+	else if (d->late && owe(e->out.call.err, d->workload))
 		e->out.event.trips = 0;
 	return publish(d->workload, &e->out);
 }

@@ -121,6 +121,15 @@ static __noinline bool owe(s64 err, u32 w)
 	return true;
 }
 
+/* disclaim is for a call that goes on to another denial: what it owes is not why it fails. */
+static __noinline void disclaim(void)
+{
+	u64 key = bpf_get_current_task();
+
+	if (undecided && !bpf_map_delete_elem(&owing, &key))
+		__sync_fetch_and_add(&undecided, -1);
+}
+
 static __always_inline struct owed *owed(void)
 {
 	u64 key = bpf_get_current_task();

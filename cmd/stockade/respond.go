@@ -352,7 +352,11 @@ func showResponse(w io.Writer, r *agent.Response) error {
 		text += fmt.Sprintf("  ended, and nobody has asked how: %s[%d]\n", agent.Token(p.Command), p.PID)
 	}
 	if r.Verb != agent.VerbLockdown && r.LockedDown() {
-		text += fmt.Sprintf("  it stays locked down until `stockade unlock %s` (a run that was killed is over)\n", r.Workload)
+		over := ""
+		if r.Verb == agent.VerbKill {
+			over = " (a run that was killed is over)"
+		}
+		text += fmt.Sprintf("  it stays locked down until `stockade unlock %s`%s\n", r.Workload, over)
 	}
 	_, err := io.WriteString(w, text)
 	return err
