@@ -1,10 +1,8 @@
 package bpf
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 
 	"github.com/cilium/ebpf"
@@ -108,18 +106,8 @@ func (d *Deputy) Workload(id uint32) (one Workload, err error) {
 	return one, err
 }
 
-func (d *Deputy) record(id uint32) (r record, err error) {
-	value, err := d.e.maps[registryName].LookupBytes(id)
-	if err == nil && value == nil {
-		err = fs.ErrNotExist
-	}
-	if err == nil {
-		_, err = binary.Decode(value, binary.NativeEndian, &r)
-	}
-	if err != nil {
-		return r, fmt.Errorf("%s: registry: %w: its workloads are not known", d.dir, err)
-	}
-	return r, nil
+func (d *Deputy) record(id uint32) (record, error) {
+	return readRecord(d.dir, d.e.maps[registryName], id)
 }
 
 // Groups returns the workload of every cgroup that has one, by cgroup id.

@@ -2,7 +2,6 @@ package bpf
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io/fs"
 
@@ -44,20 +43,6 @@ func LeftOf(dir, name string) (left Left, err error) {
 	return left, err
 }
 
-// Names lists the workloads of a pinned set; none if nothing is pinned there.
-func Names(dir string) (names []string, err error) {
-	err = eachRecord(dir, func(_ uint32, r *record) bool {
-		if name := r.name(); name != "" {
-			names = append(names, name)
-		}
-		return true
-	})
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	return names, err
-}
-
 // numberOf finds the number of a workload in the registry of a pinned set.
 func numberOf(dir, name string) (found uint32, err error) {
 	err = eachRecord(dir, func(id uint32, r *record) bool {
@@ -80,19 +65,30 @@ func eachRecord(dir string, take func(id uint32, r *record) bool) error {
 	}
 	defer m.Close()
 	for id := uint32(1); id < abi.MaxWorkloads; id++ {
-		value, err := m.LookupBytes(id)
+		r, err := readRecord(dir, m, id)
 		if err != nil {
-			return fmt.Errorf("%s: registry: %w: its workloads are not known", dir, err)
-		}
-		var r record
-		if _, err := binary.Decode(value, binary.NativeEndian, &r); err != nil {
-			return fmt.Errorf("%s: registry: %w: another build pinned it", dir, err)
+			return err
 		}
 		if !take(id, &r) {
 			break
 		}
 	}
 	return nil
+}
+
+// readRecord reads one of a registry that is pinned in dir.
+func readRecord(dir string, registry *ebpf.Map, id uint32) (r record, err error) {
+	value, err := registry.LookupBytes(id)
+	if err == nil && value == nil {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		return r, fmt.Errorf("%s: registry: %w: its workloads are not known", dir, err)
+	}
+	if _, err := binary.Decode(value, binary.NativeEndian, &r); err != nil {
+		return r, fmt.Errorf("%s: registry: %w: another build pinned it", dir, err)
+	}
+	return r, nil
 }
 
 // sumCounts adds up the counts of all processors.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -39,6 +40,19 @@ func (g *Group) Populated() (bool, error) { return g.has("populated", "empty") }
 
 // Frozen reports whether all its processes stand still, and those beneath.
 func (g *Group) Frozen() (bool, error) { return g.has("frozen", "frozen") }
+
+// AnyFrozen reports whether one of some groups is, by their paths relative to the mount: one
+// that cannot be looked at is not.
+func AnyFrozen(list []string) bool {
+	return slices.ContainsFunc(list, func(rel string) bool {
+		group, err := OpenAt(rel)
+		if err != nil {
+			return false
+		}
+		frozen, err := group.Frozen()
+		return frozen && err == nil
+	})
+}
 
 // has reads one key of cgroup.events.
 func (g *Group) has(key, what string) (bool, error) {

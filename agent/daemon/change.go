@@ -16,6 +16,7 @@ import (
 	"github.com/stockade-dev/stockade/agent/policies"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/bpf/fault"
+	"github.com/stockade-dev/stockade/cgroup"
 	"github.com/stockade-dev/stockade/compiler"
 )
 
@@ -259,7 +260,7 @@ func (d *Daemon) Status() (api.Status, error) {
 			}
 			var principal string
 			principal, one.Labels = w.traits()
-			one.Frozen = anyFrozen(one.Cgroups)
+			one.Frozen = cgroup.AnyFrozen(one.Cgroups)
 			one.Locked = lock.First(locks, principal, one.Labels)
 			one.Responses = d.desk.Past(k.Name)
 			one.Origin, one.Error, one.Held, one.Sinks = w.memory.Origin, w.err, d.held.Status(k.ID), w.sinkStatus()

@@ -234,18 +234,6 @@ func (g *groups) of() map[string][]string {
 	return list
 }
 
-// anyFrozen reports whether a cgroup is frozen.
-func anyFrozen(list []string) bool {
-	return slices.ContainsFunc(list, func(rel string) bool {
-		group, err := cgroup.OpenAt(rel)
-		if err != nil {
-			return false
-		}
-		frozen, err := group.Frozen()
-		return frozen && err == nil
-	})
-}
-
 // follow confines what appears until the tree is closed.
 func (g *groups) follow() {
 	ticker := time.NewTicker(rescan)

@@ -146,26 +146,20 @@ func (d *Deputy) Workloads() (list []api.Workload, err error) {
 	if err != nil {
 		return nil, err
 	}
+	g, err := d.groups()
+	if err != nil {
+		return nil, err
+	}
 	for _, w := range all {
-		t, err := d.target(w)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, w.status(t, tasks[w.ID]))
+		list = append(list, w.status(d.targetIn(w, g), tasks[w.ID]))
 	}
 	return list, nil
 }
 
 // status is what can be said of one.
 func (w *one) status(t respond.Target, tasks int) api.Workload {
-	s := api.Workload{Name: w.shown, Mode: w.Mode.String(), Generation: w.Generation, Origin: "?", Cgroups: t.Groups, Tasks: tasks,
+	s := api.Workload{Name: w.shown, Mode: w.Mode.String(), Generation: w.Generation, Origin: "?", Cgroups: t.Groups, Tasks: tasks, Frozen: cgroup.AnyFrozen(t.Groups),
 		Allowed: w.Allowed, Denied: w.Denied, Delivered: w.Delivered, Dropped: w.Dropped, Lost: w.Lost, Withheld: w.Withheld}
-	for _, rel := range t.Groups {
-		if g, err := cgroup.OpenAt(rel); err == nil { // else it is gone
-			frozen, _ := g.Frozen()
-			s.Frozen = s.Frozen || frozen
-		}
-	}
 	if w.err != nil {
 		s.Error = w.err.Error()
 	}
@@ -231,29 +225,30 @@ func (d *Deputy) Inspect(ctx context.Context, name string) (i api.Inspection, er
 }
 
 // target is what a workload consists of.
-func (d *Deputy) target(w one) (t respond.Target, err error) {
+func (d *Deputy) target(w one) (respond.Target, error) {
+	g, err := d.groups()
+	if err != nil {
+		return respond.Target{}, err
+	}
+	return d.targetIn(w, g), nil
+}
+
+// targetIn is target, by what is known of cgroups.
+func (d *Deputy) targetIn(w one, g groups) respond.Target {
 	nothing := func() error { return nil } // its keeper learns it from the kernel
-	t = respond.Target{Name: w.shown, ID: w.ID, Unattended: true, Lock: func() error { return d.set.LockDown(w.ID, w.Name) }, Keep: nothing,
+	t := respond.Target{Name: w.shown, ID: w.ID, Unattended: true, Lock: func() error { return d.set.LockDown(w.ID, w.Name) }, Keep: nothing,
 		Unlock: func() error { return errKeeper }, Papers: func() []respond.Paper { return d.papers(w) }}
 	if d.run != "" {
 		t.Groups = []string{path.Join(cgroup.Parent, d.run)}
-		return t, nil
+		return t
 	}
-	ids, err := d.set.Groups()
-	if err != nil {
-		return t, err
-	}
-	paths, err := cgroup.Paths(func(id uint64) bool { return ids[id] != 0 })
-	if err != nil {
-		return t, err
-	}
-	t.Groups = outermost(w.ID, ids, paths)
-	for id, of := range ids {
-		if _, there := paths[id]; of == w.ID && !there {
+	t.Groups = outermost(w.ID, g.of, g.paths)
+	for id, of := range g.of {
+		if _, there := g.paths[id]; of == w.ID && !there {
 			t.Past = append(t.Past, id)
 		}
 	}
-	return t, nil
+	return t
 }
 
 // papers is what is known of it, for evidence.

@@ -3,7 +3,26 @@ package deputy
 import (
 	"path"
 	"slices"
+
+	"github.com/stockade-dev/stockade/cgroup"
 )
+
+// groups are the cgroups that a set knows.
+type groups struct {
+	of    map[uint64]uint32 // the workload of each, by id
+	paths map[uint64]string // of those that are there
+}
+
+// groups looks for them in the whole tree; a run's is known without.
+func (d *Deputy) groups() (g groups, err error) {
+	if d.run != "" {
+		return g, nil
+	}
+	if g.of, err = d.set.Groups(); err == nil {
+		g.paths, err = cgroup.Paths(func(id uint64) bool { return g.of[id] != 0 })
+	}
+	return g, err
+}
 
 // outermost lists the cgroups of a workload beneath none of its own, but for those beneath
 // which another workload has one: what is in these is found by its mark.

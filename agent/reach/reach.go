@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -282,7 +281,7 @@ func (h *Host) Lock(ctx context.Context, s label.Selection, reason string) (all 
 	}
 	if errors.Is(err, api.ErrNoAgent) {
 		all.Responses = h.unattended(err, s, api.Respond{Verb: api.VerbLockdown})
-		err = h.Book.Add(lock.Lock{Selection: s, By: lock.ActorOf(os.Getpid(), os.Getuid()), At: time.Now().UTC(), Reason: reason})
+		err = h.Book.Add(lock.Lock{Selection: s, By: actor(), At: time.Now().UTC(), Reason: reason})
 		if err == nil {
 			all.Lock, err = h.Book.Of(s)
 		}

@@ -79,7 +79,7 @@ func (d *Desk) Respond(k Kernel, by lock.Actor, name string, ask api.Respond, fi
 	} else {
 		a.err = do(r, ctx)
 	}
-	r.look(k, t.ID)
+	r.look()
 	if a.response = *r.Response; a.err == nil {
 		d.remember(r.Response)
 		if d.Done != nil {
@@ -91,8 +91,8 @@ func (d *Desk) Respond(k Kernel, by lock.Actor, name string, ask api.Respond, fi
 
 // look says of what was locked down whether it still is: an agent that came back, or who
 // declared another mode, may have undone it meanwhile.
-func (r *response) look(k Kernel, id uint32) {
-	mode, err := k.Mode(id)
+func (r *response) look() {
+	mode, err := r.kernel.Mode(r.target.ID)
 	if err == nil && mode != abi.Lockdown && r.LockedDown() {
 		r.Steps = append(r.Steps, api.Step{Name: api.StepKeep, At: time.Now().UTC(), Error: "it was unlocked meanwhile"})
 	}
