@@ -118,11 +118,22 @@ type Past struct {
 	By       lock.Actor `json:"by"` // its name is that of a policy or budget that tripped
 	At       time.Time  `json:"at"`
 	Verified bool       `json:"verified"`
+	// Unattended: nobody answered for the workload then.
+	Unattended bool `json:"unattended,omitempty"`
+	// Evidence is the file of a kill.
+	Evidence string `json:"evidence,omitempty"`
 }
 
 // String tells what was done, who did it and when.
 func (p *Past) String() string {
-	return fmt.Sprintf("%s by %s on %s", p.Verb, p.By, p.At.UTC().Format(time.RFC3339))
+	text := fmt.Sprintf("%s by %s on %s", p.Verb, p.By, p.At.UTC().Format(time.RFC3339))
+	if p.Unattended {
+		text += ", when nobody answered for it"
+	}
+	if p.Evidence != "" {
+		text += ", evidence in " + p.Evidence
+	}
+	return text
 }
 
 // LockedDown reports whether it locked the workload down, to stay so.

@@ -262,7 +262,7 @@ func (d *Daemon) Status() (api.Status, error) {
 			principal, one.Labels = w.traits()
 			one.Frozen = cgroup.AnyFrozen(one.Cgroups)
 			one.Locked = lock.First(locks, principal, one.Labels)
-			one.Responses = d.desk.Past(k.Name)
+			one.Responses = d.past().Past(k.Name)
 			one.Origin, one.Error, one.Held, one.Sinks = w.memory.Origin, w.err, d.held.Status(k.ID), w.sinkStatus()
 			if w.plan != nil {
 				one.Digest, one.Principal = "sha256:"+w.plan.Digest, w.plan.Principal

@@ -44,6 +44,16 @@ type keeper struct {
 // memories is the folder of the memories.
 func (k *keeper) memories() string { return memory.Dir(k.machine.State) }
 
+// past is what was done to workloads.
+func (k *keeper) past() memory.Book { return memory.BookOfAgent(k.machine.State) }
+
+// rearmed is told of who was unlocked, or is over.
+func (k *keeper) rearmed(name string) {
+	if err := k.past().Forget(name); err != nil {
+		k.book.note(err.Error())
+	}
+}
+
 // confine puts one cgroup under a workload.
 func (k *keeper) confine(rel, name string) error {
 	w := k.all.named(name)

@@ -460,7 +460,11 @@ func (k *keeper) learnLocked() {
 		k.all.mu.Lock()
 		w.mode = abi.Lockdown
 		k.all.mu.Unlock()
-		k.book.note(fmt.Sprintf("workload %s: locked down in the kernel, by a tripwire whose denial was lost or is yet to be read, or by who did without this agent; look at it, then kill or unlock it", w.name))
+		by := "by a tripwire, whose denial was lost or is yet to be read"
+		if past := k.past().Past(w.name); len(past) > 0 && past[len(past)-1].Unattended {
+			by = past[len(past)-1].String()
+		}
+		k.book.note(fmt.Sprintf("workload %s: locked down in the kernel: %s; look at it, then kill or unlock it", w.name, by))
 	}
 }
 

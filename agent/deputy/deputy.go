@@ -37,27 +37,30 @@ type Deputy struct {
 	set      Set
 	memories string // folder of what an agent remembers; "" for a run
 	run      string // its name, if it is a run's
+	book     memory.Book
 	desk     respond.Desk
 }
 
 // OfAgent is that of this host's agent. The error is fs.ErrNotExist if it has no set.
 func OfAgent() (*Deputy, error) {
-	return open(host.This.Pins, memory.Dir(host.This.State), "")
+	return open(host.This.Pins, memory.Dir(host.This.State), "", memory.BookOfAgent(host.This.State))
 }
 
 // OfRun is that of a run that has a set of its own.
-func OfRun(name string) (*Deputy, error) { return open(host.PinDir(name), "", name) }
+func OfRun(name string) (*Deputy, error) {
+	return open(host.PinDir(name), "", name, memory.BookOfRuns(host.This.State))
+}
 
-func open(pins, memories, run string) (*Deputy, error) {
+func open(pins, memories, run string, book memory.Book) (*Deputy, error) {
 	set, err := bpf.OpenDeputy(pins)
 	if err != nil {
 		return nil, err
 	}
-	return newDeputy(set, memories, run), nil
+	return newDeputy(set, memories, run, book), nil
 }
 
-func newDeputy(set Set, memories, run string) *Deputy {
-	return &Deputy{set: set, memories: memories, run: run, desk: respond.Desk{Custody: respond.NewCustody(host.This.Lasting, host.This.Key)}}
+func newDeputy(set Set, memories, run string, book memory.Book) *Deputy {
+	return &Deputy{set: set, memories: memories, run: run, book: book, desk: respond.Desk{Custody: respond.NewCustody(host.This.Lasting, host.This.Key), Book: book}}
 }
 
 // Close lets go of what is pinned.
@@ -151,18 +154,19 @@ func (d *Deputy) Workloads() (list []api.Workload, err error) {
 		return nil, err
 	}
 	for _, w := range all {
-		list = append(list, w.status(d.targetIn(w, g), tasks[w.ID]))
+		list = append(list, d.status(&w, d.targetIn(w, g), tasks[w.ID]))
 	}
 	return list, nil
 }
 
 // status is what can be said of one.
-func (w *one) status(t respond.Target, tasks int) api.Workload {
+func (d *Deputy) status(w *one, t respond.Target, tasks int) api.Workload {
 	s := api.Workload{Name: w.shown, Mode: w.Mode.String(), Generation: w.Generation, Origin: "?", Cgroups: t.Groups, Tasks: tasks, Frozen: cgroup.AnyFrozen(t.Groups),
 		Allowed: w.Allowed, Denied: w.Denied, Delivered: w.Delivered, Dropped: w.Dropped, Lost: w.Lost, Withheld: w.Withheld}
 	if w.err != nil {
 		s.Error = w.err.Error()
 	}
+	s.Responses = d.book.Past(w.shown)
 	if m := w.memory; m != nil {
 		s.Origin, s.Principal, s.Labels = m.Origin, m.Input.Principal, m.Labels
 		for _, a := range m.Input.Handled.Actions() {
@@ -193,7 +197,10 @@ func (d *Deputy) named(name string) (w one, err error) {
 }
 
 // errKeeper is why a workload is not unlocked.
-var errKeeper = errors.New("no agent answers, which knows its mode: it stays locked down; start the agent (systemctl restart stockade) and type it again")
+var (
+	errKeeper = errors.New("no agent answers, which knows its mode: it stays locked down; start the agent (systemctl restart stockade) and type it again")
+	errRun    = errors.New("its run does not answer, which knows its mode: it stays locked down; let the run go on (kill -CONT, if it was stopped) and type it again, or kill what is left of it")
+)
 
 // Respond stops a workload, and says what of it was verified.
 func (d *Deputy) Respond(by lock.Actor, name string, ask api.Respond) (api.Response, error) {
@@ -221,7 +228,7 @@ func (d *Deputy) Inspect(ctx context.Context, name string) (i api.Inspection, er
 	if err != nil {
 		return i, err
 	}
-	return d.desk.Inspect(ctx, kept{d.set, w.Workload}, t, w.status(t, tasks[w.ID]), nil)
+	return d.desk.Inspect(ctx, kept{d.set, w.Workload}, t, d.status(&w, t, tasks[w.ID]), nil)
 }
 
 // target is what a workload consists of.
@@ -239,6 +246,7 @@ func (d *Deputy) targetIn(w one, g groups) respond.Target {
 	t := respond.Target{Name: w.shown, ID: w.ID, Unattended: true, Lock: func() error { return d.set.LockDown(w.ID, w.Name) }, Keep: nothing,
 		Unlock: func() error { return errKeeper }, Papers: func() []respond.Paper { return d.papers(w) }}
 	if d.run != "" {
+		t.Unlock = func() error { return errRun }
 		t.Groups = []string{path.Join(cgroup.Parent, d.run)}
 		return t
 	}
@@ -256,7 +264,8 @@ func (d *Deputy) papers(w one) (list []respond.Paper) {
 	if w.memory != nil {
 		list = respond.PolicyPapers(w.memory.Input)
 	}
-	return append(list, respond.Paper{Name: "workload.json", Method: "what is pinned; no agent answered", Write: func(to io.Writer) error {
+	waits := respond.Paper{Name: "denials.jsonl", Method: "none: denials wait for the agent, or the run", Write: func(io.Writer) error { return nil }}
+	return append(list, waits, respond.Paper{Name: "workload.json", Method: "what is pinned; no agent answered", Write: func(to io.Writer) error {
 		all, err := d.Workloads()
 		for _, s := range all {
 			if s.Name == w.shown {

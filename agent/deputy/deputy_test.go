@@ -69,7 +69,7 @@ func newTest(t *testing.T, s *set) *Deputy {
 	if err := m.Keep(dir, "web"); err != nil {
 		t.Fatal(err)
 	}
-	d := newDeputy(s, dir, "")
+	d := newDeputy(s, dir, "", memory.Book(dir+"/"))
 	d.desk.Custody.Folder = filepath.Join(dir, "evidence")
 	return d
 }
@@ -100,6 +100,12 @@ func TestLockingDownNeedsNoKeeperAndUnlockingDoes(t *testing.T) {
 	r, err := d.Respond(lock.Actor{PID: 1}, "web", api.Respond{Verb: api.VerbLockdown})
 	if err != nil || !r.Verified || !r.Unattended || r.By.PID != 1 || !slices.Equal(s.locked, []string{"web"}) {
 		t.Errorf("%+v, %v; %v", r, err, s.locked)
+	}
+	if past := d.book.Past("web"); len(past) != 1 || !past[0].Unattended || !strings.HasSuffix(past[0].String(), ", when nobody answered for it") {
+		t.Errorf("remembered: %+v", past)
+	}
+	if list, err := d.Workloads(); err != nil || len(list[0].Responses) != 1 || len(list[1].Responses) != 0 {
+		t.Errorf("%+v, %v", list, err)
 	}
 	if r, err := d.Respond(lock.Actor{}, "web", api.Respond{Verb: api.VerbUnlock}); err != nil || r.Verified || !strings.Contains(r.Steps[0].Error, "start the agent") {
 		t.Errorf("%+v, %v", r, err)
@@ -148,11 +154,11 @@ func TestPapersHaveThePoliciesThatAreRemembered(t *testing.T) {
 	for _, p := range d.papers(w) {
 		names = append(names, p.Name)
 		var text strings.Builder
-		if err := p.Write(&text); err != nil || text.Len() == 0 || strings.HasSuffix(p.Name, ".json") && !json.Valid([]byte(text.String())) {
+		if err := p.Write(&text); err != nil || text.Len() == 0 && p.Name != "denials.jsonl" || strings.HasSuffix(p.Name, ".json") && !json.Valid([]byte(text.String())) {
 			t.Errorf("%s: %q, %v", p.Name, text.String(), err)
 		}
 	}
-	if got := strings.Join(names, " "); got != "policies.json policies/0.cedar workload.json" {
+	if got := strings.Join(names, " "); got != "policies.json policies/0.cedar denials.jsonl workload.json" {
 		t.Error(got)
 	}
 }
@@ -169,7 +175,7 @@ func TestAMemoryThatCannotBeReadIsNone(t *testing.T) {
 }
 
 func TestARunIsTheOneWorkloadOfItsSet(t *testing.T) {
-	d := newDeputy(&set{}, "", "r")
+	d := newDeputy(&set{}, "", "r", memory.Book(t.TempDir()+"/@"))
 	if list, err := d.Workloads(); err != nil || len(list) != 1 || list[0].Name != "r" || strings.Join(list[0].Cgroups, " ") != "stockade/r" || list[0].Tasks != 4 {
 		t.Errorf("%+v, %v", list, err)
 	}

@@ -28,6 +28,8 @@ type Deputy interface {
 var (
 	// errMute is the error of a run that does not answer.
 	errMute = errors.New("the run does not answer: whether it is meant is not known, and it was NOT stopped; stop it by its name")
+	// errSilent is that of one that is only shown.
+	errSilent = errors.New("the run does not answer: it is enforced as before, and can be stopped by its name")
 	// errOrphan is the error of a workload whose agent does not answer.
 	errOrphan = errors.New("no agent answers: it is enforced as before; start the agent (systemctl restart stockade)")
 	// errUnknown is that of one of which nothing is remembered.
@@ -48,13 +50,61 @@ func (h *Host) status(ctx context.Context) (api.Status, error) {
 	return s, err
 }
 
-// listens is the error of an agent that does not answer.
-func (h *Host) listens(ctx context.Context) error {
+// hasty is how long an agent is waited for before a lockdown that is asked for, or begins
+// what is, is made without it. To do that twice does no harm.
+var hasty = time.Second
+
+// locks: does a verb begin with a lockdown?
+func locks(verb string) bool {
+	return verb == api.VerbLockdown || verb == api.VerbFreeze || verb == api.VerbKill
+}
+
+// listens is the error of an agent that does not answer. What is meant is locked down
+// before that is known, where the verb begins so.
+func (h *Host) listens(ctx context.Context, verb string, meant func(d Deputy, w *api.Workload) bool) error {
+	if h.Deputy != nil && locks(verb) {
+		done := make(chan struct{})
+		early := time.AfterFunc(hasty, func() {
+			defer close(done)
+			h.lockEarly(meant)
+		})
+		defer func() {
+			if !early.Stop() {
+				<-done
+			}
+		}()
+	}
 	_, err := h.status(ctx)
 	if errors.Is(err, api.ErrNoAgent) {
 		return err
 	}
 	return nil // what else is wrong is said of what it is asked
+}
+
+// lockEarly locks down what is meant. What fails fails again, and is told, later.
+func (h *Host) lockEarly(meant func(d Deputy, w *api.Workload) bool) {
+	d, err := h.Deputy()
+	if err != nil {
+		return
+	}
+	defer d.Close()
+	list, _ := d.Workloads()
+	for i := range list {
+		if meant(d, &list[i]) {
+			_, _ = d.Respond(actor(), list[i].Name, api.Respond{Verb: api.VerbLockdown})
+		}
+	}
+}
+
+// one means the workload of a name, and several those of a selection.
+func one(name string) func(Deputy, *api.Workload) bool {
+	return func(_ Deputy, w *api.Workload) bool { return w.Name == name }
+}
+
+func several(s label.Selection) func(Deputy, *api.Workload) bool {
+	return func(d Deputy, w *api.Workload) bool {
+		return s.All || d.Known(w.Name) && s.Selects(w.Principal, w.Labels)
+	}
 }
 
 // actor is who asks a deputy.
@@ -110,11 +160,9 @@ func (h *Host) unattended(err error, s label.Selection, ask api.Respond) []api.R
 			switch {
 			case o.err != nil:
 				answers[i] = *api.FailedResponse(w.Name, ask.Verb, o.err)
-			case s.All || o.deputy.Known(w.Name):
-				if s.Selects(w.Principal, w.Labels) {
-					answers[i] = stopped(o.deputy, w.Name, ask)
-				}
-			default:
+			case several(s)(o.deputy, &w):
+				answers[i] = stopped(o.deputy, w.Name, ask)
+			case !o.deputy.Known(w.Name):
 				answers[i] = *api.FailedResponse(w.Name, ask.Verb, errUnknown)
 			}
 		})
@@ -162,4 +210,21 @@ func (h *Host) inspectRun(ctx context.Context, name string) (i api.Inspection, e
 	}
 	defer d.Close()
 	return d.Inspect(ctx, name)
+}
+
+// seen is a run as it can be shown: of one that does not answer, what is pinned tells.
+func (h *Host) seen(w held) api.Workload {
+	if !w.mute {
+		return w.Workload
+	}
+	d, err := h.ofRun(w.Name)
+	if err != nil {
+		return w.Workload
+	}
+	defer d.Close()
+	if list, err := d.Workloads(); err == nil && len(list) == 1 {
+		list[0].Origin, list[0].Error = w.Origin, w.Error
+		return list[0]
+	}
+	return w.Workload
 }

@@ -71,9 +71,9 @@ func silence(t *testing.T, name string) string {
 // orphaned is a host of which neither the agent nor one run answers; another run does.
 func orphaned(t *testing.T) (*Host, *fakeDeputy, *fakeRun) {
 	t.Helper()
-	wasRun, wasAgent := answerLimit, agentLimit
-	t.Cleanup(func() { answerLimit, agentLimit = wasRun, wasAgent })
-	answerLimit, agentLimit = 200*time.Millisecond, 200*time.Millisecond
+	wasRun, wasAgent, wasHasty := answerLimit, agentLimit, hasty
+	t.Cleanup(func() { answerLimit, agentLimit, hasty = wasRun, wasAgent, wasHasty })
+	answerLimit, agentLimit, hasty = 200*time.Millisecond, 200*time.Millisecond, time.Hour
 	a := runNamed("a", "", blue.Labels)
 	h := newHost(t, a)
 	sockets := append(h.Runs(), silence(t, "@mute.sock"))
@@ -143,6 +143,43 @@ func TestAnAgentThatHangsIsNone(t *testing.T) {
 	if all, err := h.Unlock(t.Context(), blue); err != nil || len(all.Ended) != 1 {
 		t.Errorf("%+v, %v", all, err)
 	}
+}
+
+// What is to be stopped is locked down before it is certain that an agent hangs.
+func TestALockdownDoesNotWaitForAnAgent(t *testing.T) {
+	h, d, _ := orphaned(t)
+	h.Socket = silence(t, "agent.sock")
+	hasty, agentLimit = time.Millisecond, time.Minute
+	ctx, cancel := context.WithCancel(t.Context())
+	for _, c := range []struct {
+		do   func()
+		want []string
+	}{
+		{func() { _, _ = h.Respond(ctx, "web", api.Respond{Verb: api.VerbKill}) }, []string{"lockdown web"}},
+		{func() { _, _ = h.RespondMany(ctx, blue, api.Respond{Verb: api.VerbFreeze}) }, []string{"lockdown web"}},
+		{func() {
+			_, _ = h.RespondMany(ctx, label.Selection{All: true}, api.Respond{Verb: api.VerbLockdown})
+		}, []string{"lockdown new", "lockdown red", "lockdown web"}},
+	} {
+		done := make(chan struct{})
+		go func() { defer close(done); c.do() }()
+		for len(d.asked) < len(c.want) {
+			time.Sleep(time.Millisecond)
+		}
+		d.were(t, c.want...)
+		cancel()
+		<-done
+		ctx, cancel = context.WithCancel(t.Context())
+		for range len(d.asked) { // what it does without the agent, after that
+			<-d.asked
+		}
+	}
+	cancel()
+	agentLimit = 100 * time.Millisecond
+	if _, err := h.Respond(t.Context(), "web", api.Respond{Verb: api.VerbThaw}); err != nil {
+		t.Error(err)
+	}
+	d.were(t, "thaw web")
 }
 
 // One name may be that of a workload of the agent and of a run: both are meant.

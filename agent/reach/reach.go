@@ -85,7 +85,7 @@ func (h *Host) runs(ctx context.Context, wanted func(w *api.Workload) bool) (lis
 			}
 			if err != nil {
 				name := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(socket), "@"), ".sock")
-				status.Workloads = []api.Workload{{Name: name, Mode: "?", Origin: "run", Cgroups: []string{path.Join(cgroup.Parent, name)}, Error: errMute.Error()}}
+				status.Workloads = []api.Workload{{Name: name, Mode: "?", Origin: "run", Cgroups: []string{path.Join(cgroup.Parent, name)}, Error: errSilent.Error()}}
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -110,7 +110,7 @@ func (h *Host) Status(ctx context.Context) (api.Status, error) {
 	}
 	list := h.runs(ctx, func(*api.Workload) bool { return true })
 	for _, w := range list {
-		s.Workloads = append(s.Workloads, w.Workload)
+		s.Workloads = append(s.Workloads, h.seen(w))
 	}
 	orphans := h.orphans(err)
 	defer orphans.close()
@@ -128,7 +128,7 @@ func (h *Host) Status(ctx context.Context) (api.Status, error) {
 // Respond stops the workload of a name, or undoes that. There are two responses if the
 // agent and a run both have one of that name.
 func (h *Host) Respond(ctx context.Context, name string, ask api.Respond) (all api.Responses, err error) {
-	err = h.listens(ctx)
+	err = h.listens(ctx, ask.Verb, one(name))
 	var r api.Response
 	if err == nil {
 		r, err = h.agent().Respond(ctx, name, ask)
@@ -171,7 +171,7 @@ func (h *Host) Respond(ctx context.Context, name string, ask api.Respond) (all a
 // Inspect tells what can be known of a workload now: the agent's, if it has one of that
 // name, else that of a run.
 func (h *Host) Inspect(ctx context.Context, name string) (api.Inspection, error) {
-	err := h.listens(ctx)
+	err := h.listens(ctx, "", nil)
 	var i api.Inspection
 	if err == nil {
 		i, err = h.agent().Inspect(ctx, name)
@@ -201,7 +201,7 @@ func (h *Host) RespondMany(ctx context.Context, s label.Selection, ask api.Respo
 	if s, err = s.Canonical(); err != nil {
 		return all, undone(err)
 	}
-	if err = h.listens(ctx); err == nil {
+	if err = h.listens(ctx, ask.Verb, several(s)); err == nil {
 		all, err = h.agent().RespondMany(ctx, api.RespondMany{Selection: s, Respond: ask})
 	}
 	if err != nil && !isNone(err) {
@@ -276,7 +276,7 @@ func (h *Host) Lock(ctx context.Context, s label.Selection, reason string) (all 
 	if s, err = s.Canonical(); err != nil {
 		return all, undone(err)
 	}
-	if err = h.listens(ctx); err == nil {
+	if err = h.listens(ctx, api.VerbLockdown, several(s)); err == nil {
 		all, err = h.agent().Lock(ctx, api.LockRequest{Selection: s, Reason: reason})
 	}
 	if errors.Is(err, api.ErrNoAgent) {
@@ -298,7 +298,7 @@ func (h *Host) Unlock(ctx context.Context, s label.Selection) (all api.Responses
 	if s, err = s.Canonical(); err != nil {
 		return all, undone(err)
 	}
-	if err = h.listens(ctx); err == nil {
+	if err = h.listens(ctx, api.VerbUnlock, nil); err == nil {
 		all, err = h.agent().Unlock(ctx, s)
 	}
 	if errors.Is(err, api.ErrNoAgent) {
@@ -316,7 +316,7 @@ func (h *Host) Unlock(ctx context.Context, s label.Selection) (all api.Responses
 
 // Locks lists what is locked.
 func (h *Host) Locks(ctx context.Context) ([]lock.Lock, error) {
-	err := h.listens(ctx)
+	err := h.listens(ctx, "", nil)
 	var locks api.Locks
 	if err == nil {
 		locks, err = h.agent().Locks(ctx)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"sync"
 	"time"
 
@@ -25,12 +24,19 @@ const (
 type Desk struct {
 	// Custody is that of the evidence of those that are killed; nil: none is taken.
 	Custody *Custody
+	// Book, if there is one, keeps what was done.
+	Book Book
 	// Done, if there is one, is told of each once it is done, by whom, before anybody else.
 	Done func(r *api.Response)
 
 	mu   sync.Mutex
-	open map[string]*answer    // by verb and workload
-	past map[string][]api.Past // by workload, since it was last unlocked
+	open map[string]*answer // by verb and workload
+}
+
+// Book keeps what was done to workloads since they were last unlocked.
+type Book interface {
+	Past(name string) []api.Past
+	Remember(name string, p api.Past) error
 }
 
 type answer struct {
@@ -73,15 +79,20 @@ func (d *Desk) Respond(k Kernel, by lock.Actor, name string, ask api.Respond, fi
 	ctx, cancel := context.WithTimeout(context.Background(), ask.Within) // it goes on without who asked
 	defer cancel()
 	r := begin(k, t, ask.Verb)
-	r.By, r.Before = &by, d.Past(name) // the evidence says so, too
+	r.By = &by // the evidence says so, too
+	if d.Book != nil {
+		r.Before = d.Book.Past(name)
+	}
 	if do == nil {
 		a.err = r.end(ctx, d.Custody, &ask)
 	} else {
 		a.err = do(r, ctx)
 	}
 	r.look()
-	if a.response = *r.Response; a.err == nil {
+	if a.err == nil {
 		d.remember(r.Response)
+	}
+	if a.response = *r.Response; a.err == nil {
 		if d.Done != nil {
 			d.Done(r.Response)
 		}
@@ -98,39 +109,18 @@ func (r *response) look() {
 	}
 }
 
-// maxPast bounds what is remembered of a workload: the first, which says what it began
-// with, and the last ones.
-const maxPast = 8
-
 // remember keeps what was done to a workload, but for what undoes it.
 func (d *Desk) remember(r *api.Response) {
-	if len(r.Steps) == 0 || r.Verb == api.VerbThaw || r.Verb == api.VerbUnlock {
+	if len(r.Steps) == 0 || r.Verb == api.VerbThaw || r.Verb == api.VerbUnlock || d.Book == nil {
 		return
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.past == nil {
-		d.past = map[string][]api.Past{}
+	p := api.Past{Verb: r.Verb, By: *r.By, At: r.Steps[0].At, Verified: r.Verified, Unattended: r.Unattended}
+	if r.Evidence != nil {
+		p.Evidence = r.Evidence.Path
 	}
-	list := append(d.past[r.Workload], api.Past{Verb: r.Verb, By: *r.By, At: r.Steps[0].At, Verified: r.Verified})
-	if len(list) > maxPast {
-		list = slices.Delete(list, 1, 2)
+	if err := d.Book.Remember(r.Workload, p); err != nil {
+		r.Steps = append(r.Steps, api.Step{Name: "remember", At: time.Now().UTC(), Error: err.Error()})
 	}
-	d.past[r.Workload] = list
-}
-
-// Past lists what was done to a workload since it was last unlocked, the oldest first.
-func (d *Desk) Past(name string) []api.Past {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return slices.Clone(d.past[name])
-}
-
-// Forget is for a workload that was unlocked, or is over.
-func (d *Desk) Forget(name string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.past, name)
 }
 
 // Wait waits until nothing is being done, at most until ctx ends.

@@ -67,6 +67,9 @@ func (r *response) lookAtNetwork() error {
 	r.Rings = r.Rings[:min(len(r.Rings), maxListed)]
 	note(err)
 	r.net.seen, err = socket.List(r.net.namespaces, socket.Match{Cgroups: r.net.own.Cgroups, Inodes: r.net.held.Inodes})
+	if r.net.seen == nil {
+		r.net.seen = []socket.Socket{} // evidence lists none
+	}
 	note(err)
 	r.net.own.Cookies = map[uint64]bool{}
 	listed := map[uint32]bool{}

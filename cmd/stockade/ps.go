@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -68,9 +69,20 @@ func showStatus(w io.Writer, s agent.Status) error {
 		if text := stoppedBy(&x); text != "" {
 			fmt.Fprintf(w, "\n%s: %s\n", x.Name, text)
 		}
-		if x.Error != "" {
-			fmt.Fprintf(w, "\n%s: %s\n", x.Name, x.Error)
+	}
+	var told []string
+	for _, x := range s.Workloads { // what is wrong with many is said once
+		if x.Error == "" || slices.Contains(told, x.Error) {
+			continue
 		}
+		told = append(told, x.Error)
+		var names []string
+		for _, y := range s.Workloads {
+			if y.Error == x.Error {
+				names = append(names, y.Name)
+			}
+		}
+		fmt.Fprintf(w, "\n%s: %s\n", strings.Join(names, ", "), x.Error)
 	}
 	return nil
 }

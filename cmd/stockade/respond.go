@@ -131,6 +131,9 @@ func respondAction(c *cli.Context, verb string) error {
 	if err != nil {
 		return err
 	}
+	if c.IsSet("within") && c.Duration("within") <= 0 {
+		return usage(c, "--within %v: no time: nothing was done; give more, or leave it out", c.Duration("within"))
+	}
 	ask := agent.Respond{Verb: verb, Within: c.Duration("within"), NoEvidence: c.Bool("no-evidence"), Values: c.Bool("values")}
 	if file := c.String("evidence"); file != "" {
 		if several || ask.NoEvidence {
@@ -351,7 +354,7 @@ func showResponse(w io.Writer, r *agent.Response) error {
 	for _, p := range r.Zombies {
 		text += fmt.Sprintf("  ended, and nobody has asked how: %s[%d]\n", agent.Token(p.Command), p.PID)
 	}
-	if r.Verb != agent.VerbLockdown && r.LockedDown() {
+	if r.LockedDown() {
 		over := ""
 		if r.Verb == agent.VerbKill {
 			over = " (a run that was killed is over)"

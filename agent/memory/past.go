@@ -1,0 +1,70 @@
+package memory
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/stockade-dev/stockade/agent/api"
+)
+
+// maxPast bounds what is remembered of a workload: the first, which says what it began
+// with, and the last ones.
+const maxPast = 8
+
+// Book has what was done to workloads, a file for each. Those of an agent, and those of runs
+// that have a set of their own, are two: one name can be in both.
+type Book string
+
+// BookOfAgent is that of an agent's workloads, in the folder of its state.
+func BookOfAgent(state string) Book { return Book(Dir(state) + "/") }
+
+// BookOfRuns is that of runs.
+func BookOfRuns(state string) Book { return Book(Dir(state) + "/@") }
+
+func (b Book) path(name string) string { return string(b) + name + ".past" }
+
+// Past lists what was done to a workload since it was last unlocked, by an agent or without
+// one, the oldest first. What cannot be read is nothing.
+func (b Book) Past(name string) (list []api.Past) {
+	text, err := os.ReadFile(b.path(name))
+	if err != nil || json.Unmarshal(text, &list) != nil {
+		return nil
+	}
+	return list
+}
+
+// Remember adds one.
+func (b Book) Remember(name string, p api.Past) error {
+	list := append(b.Past(name), p)
+	if len(list) > maxPast {
+		list = slices.Delete(list, 1, 2)
+	}
+	text, err := json.Marshal(list)
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(string(b)+name), 0o700)
+	}
+	draft := fmt.Sprintf("%s.%d", b.path(name), os.Getpid()) // an agent, and who does without it
+	if err == nil {
+		err = os.WriteFile(draft, text, 0o600)
+	}
+	if err == nil {
+		err = os.Rename(draft, b.path(name))
+	}
+	if err != nil {
+		return fmt.Errorf("workload %s: %w: who stopped it is not remembered; make room in %s", name, err, filepath.Dir(draft))
+	}
+	return nil
+}
+
+// Forget is for a workload that was unlocked, or is over.
+func (b Book) Forget(name string) error {
+	if err := os.Remove(b.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("workload %s: %w: who stopped it is told on; remove it by hand", name, err)
+	}
+	return nil
+}
