@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "6fa856dddc4c042b9550cf14cde57317e73cfd123f19d1898135ae886d08b902"
+const objectSum = "c1d12cdc3687a1fdb411f327d9b462cc692939badbb0063c6234a50f8ec148d6"

@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "25d7d43fbb6599521725ae36c8b19109353eefeeb7e1c6583b77edd1b1de2931"
+const objectSum = "a90465ef465baf3a56e76d5cd956cbc531476d6a86ca26f889c1cc0a214edb5e"

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"strings"
 	"syscall"
 )
 
@@ -32,56 +31,30 @@ func IDs(groups []string) (map[uint64]bool, error) {
 }
 
 func collect(root string, ids map[uint64]bool) error {
-	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if vanished(err) || err == nil && !d.IsDir() {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+	return walk(root, func(_ string, id uint64) error {
 		if len(ids) >= maxIDs {
 			return fmt.Errorf("more than %d", maxIDs)
 		}
-		info, err := d.Info()
-		if vanished(err) {
-			return nil
-		}
-		if err == nil {
-			ids[info.Sys().(*syscall.Stat_t).Ino] = true
-		}
-		return err
+		ids[id] = true
+		return nil
 	})
 }
 
 // Paths finds groups by their ids, each with its path relative to the mount. One that is
-// removed meanwhile is left out, and what is beneath one that cannot be looked at: who may
-// make groups can make them too deep for a path.
+// removed meanwhile is left out, and what is too deep: who may make groups chooses how deep.
 func Paths(wanted func(id uint64) bool) (map[uint64]string, error) {
 	mount, err := Mountpoint()
 	if err != nil {
 		return nil, err
 	}
 	paths := map[uint64]string{}
-	err = filepath.WalkDir(mount, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() {
-			return nil
-		}
-		var info fs.FileInfo
-		if err == nil {
-			info, err = d.Info()
-		}
-		if err != nil {
-			if path == mount {
-				return err
-			}
-			return fs.SkipDir
-		}
-		if id := info.Sys().(*syscall.Stat_t).Ino; wanted(id) {
-			paths[id] = strings.TrimPrefix(path, mount+"/")
+	err = walk(mount, func(rel string, id uint64) error {
+		if wanted(id) {
+			paths[id] = rel
 		}
 		return nil
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, errDeep) {
 		return nil, fmt.Errorf("cgroups: %w: not all are known; try again", err)
 	}
 	return paths, nil

@@ -81,6 +81,33 @@ func (h *Host) listens(ctx context.Context, verb string, meant func(d Deputy, w 
 	return nil // what else is wrong is said of what it is asked
 }
 
+// ping is how often is asked whether an agent still answers that is to do something.
+var ping = 2 * time.Second
+
+// attended does what needs the agent, until that is done, or the agent hangs.
+func (h *Host) attended(ctx context.Context, do func(ctx context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		for ctx.Err() == nil {
+			select {
+			case <-ctx.Done():
+			case <-time.After(ping):
+				if _, err := h.status(ctx); errors.Is(err, api.ErrNoAgent) {
+					cancel(err)
+				}
+			}
+		}
+	})
+	err := do(ctx)
+	if cause := context.Cause(ctx); errors.Is(cause, api.ErrNoAgent) {
+		err = cause
+	}
+	cancel(nil)
+	asking.Wait()
+	return err
+}
+
 // lockEarly locks down what is meant. What fails fails again, and is told, later.
 func (h *Host) lockEarly(meant func(d Deputy, w *api.Workload) bool) {
 	d, err := h.Deputy()

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -226,4 +227,43 @@ func TestWithoutADeputyNothingIsSaidToBeStopped(t *testing.T) {
 	if _, err := h.Respond(t.Context(), "web", api.Respond{Verb: api.VerbKill}); !errors.Is(err, api.ErrNoAgent) && !strings.Contains(fmt.Sprint(err), "no agent") {
 		t.Errorf("%v", err)
 	}
+}
+
+// stuck is an agent that hangs in the midst of what it was asked.
+type stuck struct {
+	*fakeRun
+	hung atomic.Bool
+	end  chan struct{}
+}
+
+func (s *stuck) Status() (api.Status, error) {
+	if s.hung.Load() {
+		<-s.end
+	}
+	return s.fakeRun.Status()
+}
+
+func (s *stuck) Respond(api.Peer, string, api.Respond) (api.Response, error) {
+	s.hung.Store(true)
+	<-s.end
+	return api.Response{}, errors.New("too late")
+}
+
+func TestAnAgentThatHangsMeanwhileIsNone(t *testing.T) {
+	h, d, _ := orphaned(t)
+	defer func(was time.Duration) { ping = was }(ping)
+	ping = 10 * time.Millisecond
+	s := &stuck{fakeRun: runNamed("web", "", nil), end: make(chan struct{})}
+	h.Socket = filepath.Join(t.TempDir(), "agent.sock")
+	listener, err := api.Listen(h.Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := api.NewResponder(s, func(api.Peer) error { return nil })
+	go server.Serve(listener)
+	t.Cleanup(func() { close(s.end); server.Close() })
+	if all, err := h.Respond(t.Context(), "web", api.Respond{Verb: api.VerbKill}); err != nil || outcomes(all) != "web true" || !all.Responses[0].Unattended {
+		t.Errorf("%+v, %v", all, err)
+	}
+	d.were(t, "kill web")
 }

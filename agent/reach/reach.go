@@ -131,7 +131,10 @@ func (h *Host) Respond(ctx context.Context, name string, ask api.Respond) (all a
 	err = h.listens(ctx, ask.Verb, one(name))
 	var r api.Response
 	if err == nil {
-		r, err = h.agent().Respond(ctx, name, ask)
+		err = h.attended(ctx, func(ctx context.Context) (err error) {
+			r, err = h.agent().Respond(ctx, name, ask)
+			return err
+		})
 	}
 	switch {
 	case err == nil:
@@ -202,7 +205,10 @@ func (h *Host) RespondMany(ctx context.Context, s label.Selection, ask api.Respo
 		return all, undone(err)
 	}
 	if err = h.listens(ctx, ask.Verb, several(s)); err == nil {
-		all, err = h.agent().RespondMany(ctx, api.RespondMany{Selection: s, Respond: ask})
+		err = h.attended(ctx, func(ctx context.Context) (err error) {
+			all, err = h.agent().RespondMany(ctx, api.RespondMany{Selection: s, Respond: ask})
+			return err
+		})
 	}
 	if err != nil && !isNone(err) {
 		return all, err

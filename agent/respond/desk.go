@@ -2,6 +2,7 @@ package respond
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"sync"
@@ -103,10 +104,17 @@ func (d *Desk) Respond(k Kernel, by lock.Actor, name string, ask api.Respond, fi
 // look says of what was locked down whether it still is: an agent that came back, or who
 // declared another mode, may have undone it meanwhile.
 func (r *response) look() {
-	mode, err := r.kernel.Mode(r.target.ID)
-	if err == nil && mode != abi.Lockdown && r.LockedDown() {
-		r.Steps = append(r.Steps, api.Step{Name: api.StepKeep, At: time.Now().UTC(), Error: "it was unlocked meanwhile"})
+	if r.undone() {
+		r.Steps = append(r.Steps, api.Step{Name: api.StepKeep, At: time.Now().UTC(), Error: errUndone.Error()})
 	}
+}
+
+var errUndone = errors.New("it was unlocked meanwhile: nothing more is done to it; type it again if it is to end")
+
+// undone: is it not locked down any more?
+func (r *response) undone() bool {
+	mode, err := r.kernel.Mode(r.target.ID)
+	return err == nil && mode != abi.Lockdown && r.LockedDown()
 }
 
 // remember keeps what was done to a workload, but for what undoes it.

@@ -293,6 +293,9 @@ func (r *response) count() error {
 // then on none of them makes another. Not before: a shell that cannot fork ends by itself,
 // and would be missing in the evidence.
 func (r *response) kill() error {
+	if r.undone() {
+		return errUndone
+	}
 	err := errors.Join(r.kernel.SetEnding(r.target.ID, true), r.eachGroup((*cgroup.Group).SendKill))
 	strays, failed := r.strays()
 	for _, m := range strays {

@@ -93,6 +93,15 @@ static __always_inline int publish(u32 w, struct kept *k)
 	return err ? -1 : 0;
 }
 
+/* disclaim is for a call that goes on to another denial: what it owes is not why it fails. */
+static __noinline void disclaim(void)
+{
+	u64 key = bpf_get_current_task();
+
+	if (undecided && !bpf_map_delete_elem(&owing, &key))
+		__sync_fetch_and_add(&undecided, -1);
+}
+
 /* keep keeps the event of the current task's call, which asks again where it tries
  * again. Returns whether there was room. */
 static __always_inline bool keep(struct kept *k)
@@ -102,6 +111,7 @@ static __always_inline bool keep(struct kept *k)
 
 	if (bpf_map_update_elem(&lates, &key, k, BPF_ANY))
 		return false;
+	disclaim();
 	if (!again)
 		__sync_fetch_and_add(&undecided, 1);
 	return true;
@@ -119,15 +129,6 @@ static __noinline bool owe(s64 err, u32 w)
 	if (!again)
 		__sync_fetch_and_add(&undecided, 1);
 	return true;
-}
-
-/* disclaim is for a call that goes on to another denial: what it owes is not why it fails. */
-static __noinline void disclaim(void)
-{
-	u64 key = bpf_get_current_task();
-
-	if (undecided && !bpf_map_delete_elem(&owing, &key))
-		__sync_fetch_and_add(&undecided, -1);
 }
 
 static __always_inline struct owed *owed(void)
