@@ -8,7 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -27,6 +31,7 @@ var layout = []struct {
 	{"bpf/fault", nil},
 	{"docs", nil}, // for tests
 	{"inotify", nil},
+	{"thread", nil},
 	{"cgroup", []string{"inotify"}},
 	{"compiler/rule", []string{"bpf/abi"}},
 	{"compiler/pattern", nil},
@@ -42,9 +47,8 @@ var layout = []struct {
 	{"agent/lock", []string{"agent/label"}},
 	{"agent/tripwire", []string{"agent/sink", "bpf/abi"}},
 	{"agent/config", []string{"agent/label", "agent/tripwire", "agent/sink", "bpf/abi"}},
-	{"agent/thread", nil},
-	{"agent/image", []string{"agent/thread", "bpf/abi"}},
-	{"agent/socket", []string{"agent/thread"}},
+	{"agent/image", []string{"thread", "bpf/abi"}},
+	{"agent/socket", []string{"thread"}},
 	{"agent/inspect", nil},
 	{"agent/evidence", nil},
 	{"agent/api", []string{"agent/tripwire", "agent/evidence", "agent/socket", "agent/label", "agent/lock", "bpf/abi", "bpf/fault"}},
@@ -52,7 +56,7 @@ var layout = []struct {
 	{"agent/delivery", []string{"agent/sink", "bpf/abi"}},
 	{"agent/policies", []string{"agent/config", "compiler", "bpf/abi"}},
 	{"agent/decide", []string{"compiler", "bpf/abi"}},
-	{"agent/host", []string{"agent/thread", "agent/delivery", "cgroup", "bpf", "bpf/abi", "bpf/fault"}},
+	{"agent/host", []string{"thread", "agent/delivery", "cgroup", "bpf", "bpf/abi", "bpf/fault"}},
 	{"agent/host/hosttest", []string{"agent/*", "compiler", "bpf", "bpf/abi", "cgroup"}}, // fakes, for tests
 	{"agent/hold", []string{"agent/host", "agent/explain", "agent/image", "agent/fanotify", "agent/sink", "agent/api", "compiler", "bpf", "bpf/abi", "bpf/fault"}},
 	{"agent/respond", []string{"agent/evidence", "agent/inspect", "agent/socket", "agent/sink", "compiler", "agent/api", "agent/lock", "cgroup", "bpf", "bpf/abi", "bpf/fault"}},
@@ -172,6 +176,39 @@ func TestImportsFollowTheLayout(t *testing.T) {
 		for _, v := range violations(packages) {
 			t.Errorf("%s: %s", arch, v)
 		}
+	}
+}
+
+// own matches what changes the thread that calls it.
+var own = regexp.MustCompile(`\b(unix|syscall)\.(Unshare|Setns|Chroot)\(`)
+
+// TestOnlyThreadsThatEndAreChanged finds files that change their thread and do not use
+// the package for that: on the first thread, now and then, it is the process that is
+// changed. Programs for tests and guests are processes of their own.
+func TestOnlyThreadsThatEndAreChanged(t *testing.T) {
+	found := 0
+	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && len(name) > 1 && name[0] == '.' {
+			return fs.SkipDir
+		}
+		if err != nil || filepath.Ext(name) != ".go" {
+			return err
+		}
+		text, err := os.ReadFile(name)
+		if err != nil || !own.Match(text) {
+			return err
+		}
+		found++
+		if !bytes.Contains(text, []byte(module+"/thread\"")) && !matches("bpf/vmtest/probes/*", name) && !matches("scripts/vm/guest/*", name) {
+			t.Errorf("%s: changes its thread, which may be the first; use the package thread", name)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatalf("%v: threads are not checked", err)
+	}
+	if found < 5 {
+		t.Errorf("%d files change their threads: too few to be all", found)
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/stockade-dev/stockade/agent/thread"
+	"github.com/stockade-dev/stockade/thread"
 )
 
 // RegisterRoot makes the root directory of a process that of a workload: its

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/stockade-dev/stockade/agent/thread"
+	"github.com/stockade-dev/stockade/thread"
 )
 
 // View resolves paths as tasks do: in their root directory, from their working

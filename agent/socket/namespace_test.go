@@ -14,7 +14,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
-	"github.com/stockade-dev/stockade/agent/thread"
+	"github.com/stockade-dev/stockade/thread"
 )
 
 // found opens all namespaces. A machine may keep its first process from everybody, which

@@ -10,7 +10,7 @@ import (
 
 	"github.com/vishvananda/netns"
 
-	"github.com/stockade-dev/stockade/agent/thread"
+	"github.com/stockade-dev/stockade/thread"
 )
 
 // unlisted tells, by the counts that the kernel keeps of each protocol in a namespace, of

@@ -14,8 +14,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/stockade-dev/stockade/agent/thread"
 	"github.com/stockade-dev/stockade/cgroup"
+	"github.com/stockade-dev/stockade/thread"
 )
 
 // What tests are made of: a network namespace of their own, in which lies

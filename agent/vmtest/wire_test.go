@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/stockade-dev/stockade/agent/thread"
+	"github.com/stockade-dev/stockade/thread"
 )
 
 // wire is the far end of a veth, in a network namespace of the test's own, and what comes

@@ -3,14 +3,13 @@ package vmtest
 import (
 	"fmt"
 	"os"
-	"runtime"
-	"syscall"
 	"testing"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/thread"
 )
 
 // TestBoundaryReceived takes descriptors that an outsider opened and sends. Why
@@ -160,25 +159,19 @@ func made(t *testing.T, trap uintptr, a ...uintptr) func() *os.File {
 	}
 }
 
-// listener makes a gift of a seccomp filter's: of a thread that ends.
+// listener makes a gift of a seccomp filter, of a thread that ends.
 func (b *border) listener() *os.File {
-	type result struct {
-		fd    uintptr
-		errno syscall.Errno
-	}
-	done := make(chan result)
-	go func() {
-		runtime.LockOSThread() // and never unlock
+	var fd uintptr
+	must(b.t, thread.Do(func() error {
 		allow := [1]unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0x7fff0000}}
 		prog := unix.SockFprog{Len: 1, Filter: &allow[0]}
-		fd, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, uintptr(unsafe.Pointer(&prog)))
-		done <- result{fd, errno}
-	}()
-	r := <-done
-	if r.errno != 0 {
-		b.t.Fatal(r.errno)
-	}
-	return os.NewFile(r.fd, "listener")
+		var errno unix.Errno
+		if fd, _, errno = unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, uintptr(unsafe.Pointer(&prog))); errno != 0 {
+			return errno
+		}
+		return nil
+	}))
+	return os.NewFile(fd, "listener")
 }
 
 func (b *border) perf() *os.File {

@@ -4,13 +4,13 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
-	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/bpf/vmtest/probes"
+	"github.com/stockade-dev/stockade/thread"
 )
 
 // TestBoundaryMounts changes what is mounted where, and roots. Files are
@@ -217,22 +217,14 @@ func TestBoundaryForeignNamespaces(t *testing.T) {
 // otherNamespace returns a mount namespace that nobody else uses.
 func otherNamespace(t *testing.T) *os.File {
 	t.Helper()
-	type answer struct {
-		f   *os.File
-		err error
-	}
-	done := make(chan answer)
-	go func() {
-		runtime.LockOSThread()
-		if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
-			done <- answer{nil, err}
-			return
+	var f *os.File
+	must(t, thread.Do(func() (err error) {
+		if err = unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
+			return err
 		}
-		f, err := os.Open("/proc/thread-self/ns/mnt")
-		done <- answer{f, err}
-	}()
-	a := <-done
-	must(t, a.err)
-	t.Cleanup(func() { a.f.Close() })
-	return a.f
+		f, err = os.Open("/proc/thread-self/ns/mnt")
+		return err
+	}))
+	t.Cleanup(func() { f.Close() })
+	return f
 }

@@ -3,7 +3,6 @@ package vmtest
 import (
 	"fmt"
 	"os"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/compiler"
+	"github.com/stockade-dev/stockade/thread"
 )
 
 // TestSwap changes plans under readers. Every verdict must be that of a plan,
@@ -272,17 +272,14 @@ func TestNoGracePeriod(t *testing.T) {
 	for _, f := range []string{"a", "b", "none"} {
 		must(t, os.WriteFile("/tmp/grace/"+f, []byte("x"), 0o644))
 	}
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // the filter ends with the thread
+	must(t, thread.Do(func() error { // the filter ends with the thread
 		err := refuse(unix.SYS_BPF)
 		for i := 0; i < 3 && err == nil; i++ {
 			a.install(abi.Enforce, permit(look, "/tmp/grace/a"))
 			b.install(abi.Enforce, permit(look, "/tmp/grace/b"))
 		}
-		done <- err
-	}()
-	must(t, <-done)
+		return err
+	}))
 	read := func(f string) []string { return []string{"open", "r", "/tmp/grace/" + f} }
 	a.run(trial{name: "first plan is whole", control: read("a"), probe: read("b"), errno: eacces, want: denial{actions: "open,read", path: "/tmp/grace/b"}})
 	b.run(trial{name: "second plan is whole", control: read("b"), probe: read("a"), errno: eacces, want: denial{actions: "open,read", path: "/tmp/grace/a"}})

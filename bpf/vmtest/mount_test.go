@@ -2,12 +2,12 @@ package vmtest
 
 import (
 	"os"
-	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/thread"
 )
 
 func outsidePath(path, actions string) denial {
@@ -132,17 +132,13 @@ func TestInnerRoot(t *testing.T) {
 // registerAt makes dir the workload's root: from a thread that ends with it.
 func (s *stage) registerAt(dir string) {
 	s.t.Helper()
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		err := unix.Unshare(unix.CLONE_FS)
-		if err == nil {
-			err = unix.Chroot(s.at(dir))
+	must(s.t, thread.Do(func() error {
+		if err := unix.Unshare(unix.CLONE_FS); err != nil {
+			return err
 		}
-		if err == nil {
-			err = s.RegisterRoot(s.id)
+		if err := unix.Chroot(s.at(dir)); err != nil {
+			return err
 		}
-		done <- err
-	}()
-	must(s.t, <-done)
+		return s.RegisterRoot(s.id)
+	}))
 }

@@ -84,9 +84,9 @@ var corrupted = regexp.MustCompile(`HardwareCorrupted:.*\n`)
 
 func (l *lookout) look() outside {
 	return outside{
-		"mounts":       text("/proc/self/mountinfo"),
+		"mounts":       text("/proc/thread-self/mountinfo"),
 		"memory":       corrupted.FindString(text("/proc/meminfo")),
-		"interfaces":   "lo " + text("/sys/class/net/lo/flags") + text("/proc/net/route"),
+		"interfaces":   "lo " + text("/sys/class/net/lo/flags") + text("/proc/thread-self/net/route"),
 		"settings":     "core_pattern " + text("/proc/sys/kernel/core_pattern") + "hostname " + text("/proc/sys/kernel/hostname"),
 		"files":        l.files(),
 		"queue":        queueState(),
