@@ -66,13 +66,19 @@ const (
 	kernProgInodeGetattr            = "inode_getattr"
 	kernProgInodeGetxattr           = "inode_getxattr"
 	kernProgInodeInitSecurityAnon   = "inode_init_security_anon"
+	kernProgInodeLink               = "inode_link"
 	kernProgInodeListxattr          = "inode_listxattr"
+	kernProgInodeMkdir              = "inode_mkdir"
+	kernProgInodeMknod              = "inode_mknod"
 	kernProgInodeReadlink           = "inode_readlink"
 	kernProgInodeRemoveAcl          = "inode_remove_acl"
 	kernProgInodeRemovexattr        = "inode_removexattr"
+	kernProgInodeRename             = "inode_rename"
+	kernProgInodeRmdir              = "inode_rmdir"
 	kernProgInodeSetAcl             = "inode_set_acl"
 	kernProgInodeSetattr            = "inode_setattr"
 	kernProgInodeSetxattr           = "inode_setxattr"
+	kernProgInodeSymlink            = "inode_symlink"
 	kernProgInodeUnlink             = "inode_unlink"
 	kernProgIoOpenat                = "io_openat"
 	kernProgIoOpenat2               = "io_openat2"
@@ -225,13 +231,19 @@ type kernProgramSpecs struct {
 	InodeGetattr            *ebpf.ProgramSpec `ebpf:"inode_getattr"`
 	InodeGetxattr           *ebpf.ProgramSpec `ebpf:"inode_getxattr"`
 	InodeInitSecurityAnon   *ebpf.ProgramSpec `ebpf:"inode_init_security_anon"`
+	InodeLink               *ebpf.ProgramSpec `ebpf:"inode_link"`
 	InodeListxattr          *ebpf.ProgramSpec `ebpf:"inode_listxattr"`
+	InodeMkdir              *ebpf.ProgramSpec `ebpf:"inode_mkdir"`
+	InodeMknod              *ebpf.ProgramSpec `ebpf:"inode_mknod"`
 	InodeReadlink           *ebpf.ProgramSpec `ebpf:"inode_readlink"`
 	InodeRemoveAcl          *ebpf.ProgramSpec `ebpf:"inode_remove_acl"`
 	InodeRemovexattr        *ebpf.ProgramSpec `ebpf:"inode_removexattr"`
+	InodeRename             *ebpf.ProgramSpec `ebpf:"inode_rename"`
+	InodeRmdir              *ebpf.ProgramSpec `ebpf:"inode_rmdir"`
 	InodeSetAcl             *ebpf.ProgramSpec `ebpf:"inode_set_acl"`
 	InodeSetattr            *ebpf.ProgramSpec `ebpf:"inode_setattr"`
 	InodeSetxattr           *ebpf.ProgramSpec `ebpf:"inode_setxattr"`
+	InodeSymlink            *ebpf.ProgramSpec `ebpf:"inode_symlink"`
 	InodeUnlink             *ebpf.ProgramSpec `ebpf:"inode_unlink"`
 	IoOpenat                *ebpf.ProgramSpec `ebpf:"io_openat"`
 	IoOpenat2               *ebpf.ProgramSpec `ebpf:"io_openat2"`
@@ -477,13 +489,19 @@ type kernPrograms struct {
 	InodeGetattr            *ebpf.Program `ebpf:"inode_getattr"`
 	InodeGetxattr           *ebpf.Program `ebpf:"inode_getxattr"`
 	InodeInitSecurityAnon   *ebpf.Program `ebpf:"inode_init_security_anon"`
+	InodeLink               *ebpf.Program `ebpf:"inode_link"`
 	InodeListxattr          *ebpf.Program `ebpf:"inode_listxattr"`
+	InodeMkdir              *ebpf.Program `ebpf:"inode_mkdir"`
+	InodeMknod              *ebpf.Program `ebpf:"inode_mknod"`
 	InodeReadlink           *ebpf.Program `ebpf:"inode_readlink"`
 	InodeRemoveAcl          *ebpf.Program `ebpf:"inode_remove_acl"`
 	InodeRemovexattr        *ebpf.Program `ebpf:"inode_removexattr"`
+	InodeRename             *ebpf.Program `ebpf:"inode_rename"`
+	InodeRmdir              *ebpf.Program `ebpf:"inode_rmdir"`
 	InodeSetAcl             *ebpf.Program `ebpf:"inode_set_acl"`
 	InodeSetattr            *ebpf.Program `ebpf:"inode_setattr"`
 	InodeSetxattr           *ebpf.Program `ebpf:"inode_setxattr"`
+	InodeSymlink            *ebpf.Program `ebpf:"inode_symlink"`
 	InodeUnlink             *ebpf.Program `ebpf:"inode_unlink"`
 	IoOpenat                *ebpf.Program `ebpf:"io_openat"`
 	IoOpenat2               *ebpf.Program `ebpf:"io_openat2"`
@@ -585,13 +603,19 @@ func (p *kernPrograms) Close() error {
 		p.InodeGetattr,
 		p.InodeGetxattr,
 		p.InodeInitSecurityAnon,
+		p.InodeLink,
 		p.InodeListxattr,
+		p.InodeMkdir,
+		p.InodeMknod,
 		p.InodeReadlink,
 		p.InodeRemoveAcl,
 		p.InodeRemovexattr,
+		p.InodeRename,
+		p.InodeRmdir,
 		p.InodeSetAcl,
 		p.InodeSetattr,
 		p.InodeSetxattr,
+		p.InodeSymlink,
 		p.InodeUnlink,
 		p.IoOpenat,
 		p.IoOpenat2,

@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "c1d12cdc3687a1fdb411f327d9b462cc692939badbb0063c6234a50f8ec148d6"
+const objectSum = "544eaa0e2d50ba09e6ac587998d7ccee6e77f77438ff70cb1dedbaecf9d123e2"

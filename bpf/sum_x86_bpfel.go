@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "a90465ef465baf3a56e76d5cd956cbc531476d6a86ca26f889c1cc0a214edb5e"
+const objectSum = "fcf26eeddecb64a0d876673ac6c13a10b4126bf633626894511dfdde6389a4c5"

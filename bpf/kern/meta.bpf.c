@@ -11,7 +11,10 @@
  * sb_remount         options of a filesystem: mount on its root; by calls that are not known, and of what controls the
  *                    kernel or workloads: never
  * inode_create, inode_unlink
- *                    POSIX message queues, which no path_* hook tells: create, delete
+ *                    POSIX message queues, which no path_* hook tells: create, delete; and layers, as below
+ * inode_mkdir, inode_mknod, inode_symlink, inode_link, inode_rmdir, inode_rename
+ *                    what a filesystem does in its layers for who uses it: never in our directories, nor where
+ *                    names are objects of the kernel
  * inode_file_setattr flags, since 6.17; before that the ioctls: set_x_attr
  */
 #include "boundary.h"
@@ -123,12 +126,12 @@ static __always_inline int know_xattr(struct scratch *s, u64 name)
 static __always_inline int refusal(const struct decision *c) { return c->d.boundary ? -EPERM : -EACCES; }
 
 /* decide_dentry judges an operation on a dentry without a mount, and on one of
- * its extended attributes if name is an address. */
-static __noinline int decide_dentry(u32 w, u64 address, u64 need, u64 name)
+ * its extended attributes if name is an address. what is the boundary that it crosses. */
+static __noinline int decide_dentry(u32 w, u64 address, u64 need, u64 name, u32 what)
 {
 	struct dentry *dentry = (struct dentry *)address;
 	struct inode *inode = BPF_CORE_READ(dentry, d_inode);
-	u32 kind = dir_kind(BPF_CORE_READ(inode, i_mode)), how = kind | REFUSE_ONE(ours_at(address) * BOUNDARY_CONTROL);
+	u32 kind = dir_kind(BPF_CORE_READ(inode, i_mode)), how = kind | REFUSE_ONE(what);
 	struct decision c = {};
 	struct mount_search ctx = { .c = &c };
 	int err;
@@ -154,23 +157,35 @@ static __noinline int decide_dentry(u32 w, u64 address, u64 need, u64 name)
 	return conclude(&c, c.s->mounts.err ? refusal(&c) : 0);
 }
 
+/* of_ours is the boundary of what is ours, 0 for all else. */
+static __noinline u32 of_ours(u64 dentry) { return ours_at(dentry) ? BOUNDARY_CONTROL : 0; }
+
+/* elsewhere: is a change judged at another place? A filesystem's in a layer was on the
+ * filesystem itself, unless it would reach what is ours. */
+static __always_inline bool elsewhere(u64 dentry) { return by_kernel() && !ours_at(dentry); }
+
 SEC("lsm/inode_setattr")
 int BPF_PROG(inode_setattr)
 {
-	u64 dentry = 0, attr = 0;
+	u64 dentry = 0, attr = 0, need = NEED_ANY | BIT(ACT_TOUCH);
 	u32 w, valid, at;
 
+	w = who_apart();
+	if (!w)
+		return 0;
 	/* Since 6.9 an idmap comes first. */
 	at = bpf_get_func_arg_cnt(ctx) == 2 ? 0 : 1;
+	bpf_get_func_arg(ctx, at, &dentry);
 	bpf_get_func_arg(ctx, at + 1, &attr);
 	valid = BPF_CORE_READ((struct iattr *)attr, ia_valid);
-	if (valid & ATTR_OTHER || !(valid & ATTR_TIMES))
+	if (valid & ATTR_OTHER || !(valid & ATTR_TIMES)) {
+		if (!ours_at(dentry))
+			return 0;
+		need = valid & ATTR_SIZE ? BIT(ACT_WRITE) : valid & ATTR_MODE ? BIT(ACT_CHMOD) : BIT(ACT_CHOWN);
+	} else if (elsewhere(dentry)) {
 		return 0;
-	w = who_apart();
-	if (!w || by_kernel())
-		return 0;
-	bpf_get_func_arg(ctx, at, &dentry);
-	return decide_dentry(w, dentry, NEED_ANY | BIT(ACT_TOUCH), 0);
+	}
+	return decide_dentry(w, dentry, need, 0, of_ours(dentry));
 }
 
 #define ON_DENTRY(hook, at, name_at, act)                                                                          \
@@ -180,12 +195,14 @@ int BPF_PROG(inode_setattr)
 		u32 w = who();                                                                         \
 		u64 dentry = 0, name = 0;                                                              \
                                                                                                        \
-		if (!w || by_kernel())                                                                 \
+		if (!w)                                                                                \
 			return 0;                                                                      \
 		bpf_get_func_arg(ctx, at, &dentry);                                                    \
+		if (act == ACT_STAT ? by_kernel() : elsewhere(dentry))                                 \
+			return 0;                                                                      \
 		if (name_at)                                                                           \
 			bpf_get_func_arg(ctx, name_at, &name);                                         \
-		return decide_dentry(w, dentry, BIT(act), name);                                       \
+		return decide_dentry(w, dentry, BIT(act), name, of_ours(dentry));                      \
 	}
 
 /* The name of an ACL is that of the extended attribute that holds it. */
@@ -200,20 +217,58 @@ ON_DENTRY(inode_listxattr, 0, 0, ACT_STAT)
 
 /* Queues are made and unlinked by name alone: in a filesystem that need not be
  * mounted where the workload sees it. Then no path leads there. */
-#define ON_QUEUE(hook, act)                                                                            \
+#define IS_QUEUE(dir) ((dir)->i_sb->s_magic == MQUEUE_MAGIC)
+
+/* In a layer nothing may change that is out of reach by every path. What a task does
+ * itself was refused before these hooks. */
+static __always_inline bool layer_kept(struct inode *dir, struct dentry *dentry)
+{
+	return kernel_names(dentry) || place_of(dir) & PLACE_OURS || place_of(dentry->d_inode);
+}
+
+static __always_inline int decide_layer(u64 dentry, u64 need, u32 what)
+{
+	u32 w = who();
+
+	return w ? decide_dentry(w, dentry, need, 0, what) : 0;
+}
+
+static __always_inline int refuse_layer(struct dentry *dentry, u64 need)
+{
+	return decide_layer((u64)dentry, need, BOUNDARY_CONTROL);
+}
+
+#define ON_LAYER(hook, act, queue)                                                                     \
 	SEC("lsm/" #hook)                                                                              \
 	int BPF_PROG(hook, struct inode *dir, struct dentry *dentry)                                   \
 	{                                                                                              \
-		u32 w;                                                                                 \
-                                                                                                       \
-		if (dir->i_sb->s_magic != MQUEUE_MAGIC)                                                \
-			return 0;                                                                      \
-		w = who();                                                                             \
-		return w ? decide_dentry(w, (u64)dentry, BIT(act), 0) : 0;                             \
+		if (queue)                                                                             \
+			return decide_layer((u64)dentry, BIT(act), 0);                                 \
+		return layer_kept(dir, dentry) ? refuse_layer(dentry, BIT(act)) : 0;                   \
 	}
 
-ON_QUEUE(inode_create, ACT_CREATE)
-ON_QUEUE(inode_unlink, ACT_DELETE)
+ON_LAYER(inode_create, ACT_CREATE, IS_QUEUE(dir))
+ON_LAYER(inode_mkdir, ACT_CREATE, false)
+ON_LAYER(inode_mknod, ACT_CREATE, false)
+ON_LAYER(inode_symlink, ACT_CREATE, false)
+ON_LAYER(inode_unlink, ACT_DELETE, IS_QUEUE(dir))
+ON_LAYER(inode_rmdir, ACT_DELETE, false)
+
+SEC("lsm/inode_link")
+int BPF_PROG(inode_link, struct dentry *old, struct inode *dir, struct dentry *dentry)
+{
+	if (ours(old))
+		return refuse_layer(old, BIT(ACT_CREATE));
+	return layer_kept(dir, dentry) ? refuse_layer(dentry, BIT(ACT_CREATE)) : 0;
+}
+
+SEC("lsm/inode_rename")
+int BPF_PROG(inode_rename, struct inode *old_dir, struct dentry *old, struct inode *dir, struct dentry *dentry)
+{
+	if (layer_kept(old_dir, old))
+		return refuse_layer(old, BIT(ACT_MOVE));
+	return layer_kept(dir, dentry) ? refuse_layer(dentry, BIT(ACT_CREATE)) : 0;
+}
 
 /* Options of a filesystem, such as read-only, hold wherever it is mounted. */
 SEC("lsm/sb_remount")
@@ -227,5 +282,5 @@ int BPF_PROG(sb_remount, struct super_block *sb)
 		return refuse(w, BOUNDARY_SYSTEM, BIT(ACT_MOUNT));
 	if (controls(sb->s_root))
 		return refuse(w, BOUNDARY_CONTROL, BIT(ACT_MOUNT));
-	return decide_dentry(w, (u64)sb->s_root, BIT(ACT_MOUNT), 0);
+	return decide_dentry(w, (u64)sb->s_root, BIT(ACT_MOUNT), 0, of_ours((u64)sb->s_root));
 }

@@ -133,6 +133,8 @@ var attacks = []attack{
 	{what: "thousands of copies of a mount", trials: []string{"Metadata/path_beside_thousands", "BoundaryMounts/attaching_a_cloned"}},
 	{what: "mount or superblock by a newer system call", trials: []string{"NewerCalls/cloning_a_mount_by_a_newer", "NewerCalls/context_of_a_file_system", "NewerCalls/mount_attributes"}},
 	{what: "refusals that fail nothing as noise", trials: []string{"NamesNotKnownYet/", "SignalsToGroups/"}},
+	{what: "what the agent and runs keep", trials: []string{"BoundaryOwnDirectories/"}},
+	{what: "the same, and pins, through a layer of an overlay", trials: []string{"BoundaryOwnDirectories/reading_a_layer", "BoundaryOwnDirectories/making_a_file_in_a_layer", "BoundaryOwnDirectories/truncating_in_a_layer", "BoundaryOwnDirectories/an_overlay's_directory"}},
 	{what: "grant that would end enforcement", trials: []string{"Grants/"}},
 	{what: "audit mode as a way out", trials: []string{"AuditKeepsTheBoundary/"}},
 	// Commands to open files.

@@ -13,12 +13,14 @@ import (
 //
 //	@
 //	├── up/own/     is guarded: key, file, sub/
-//	├── up/keep/    as well: key
+//	├── up/keep/    as well: key, file, sub/
 //	├── alias/      the same, by a bind mount
-//	└── plain/      is not: file, other, dir/, at/
+//	├── plain/      is not: file, other, dir/, at/, up/, above/
+//	└── low/, work/ what else an overlay takes
 func TestBoundaryOwnDirectories(t *testing.T) {
 	b := newBorder(t, everything)
-	b.tree("up/own/key", "up/own/file", "up/own/sub/", "up/keep/key", "up/side/", "plain/file", "plain/other", "plain/dir/", "plain/at/", "alias/")
+	b.tree("up/own/key", "up/own/file", "up/own/sub/", "up/keep/key", "up/keep/file", "up/keep/sub/", "up/side/", "plain/file", "plain/other", "plain/dir/", "plain/at/", "alias/",
+		"plain/up/key", "plain/up/file", "plain/up/kept", "plain/up/sub/", "plain/above/own/", "low/", "work/")
 	must(t, unix.Mount(b.at("@/up/own"), b.at("@/alias"), "", unix.MS_BIND, ""))
 	t.Cleanup(func() {
 		must(t, b.Guard(nil))
@@ -61,6 +63,7 @@ func TestBoundaryOwnDirectories(t *testing.T) {
 		{name: "mounting over it is denied", inside: words("mount", "tmpfs", "@/plain/at"), probe: words("mount", "tmpfs", "@/up/own"), want: onDir("mount", "@/up/own")},
 		{name: "mounting over what it is in is denied", probe: words("bindmount", "@/plain", "@/up"), want: onDir("mount", "@/up")},
 	})...)
+	b.layers()
 	// What is beside it, or above, is as policy says.
 	b.cross(crossing{name: "beside it is allowed", inside: words("mkdir", "@/up/side/new"), probe: words("rename", "@/up/side", "@/up/moved")})
 	// And one that was made anew is guarded once it is said again.
@@ -71,4 +74,58 @@ func TestBoundaryOwnDirectories(t *testing.T) {
 	b.cross(forbidden(abi.BoundaryControl, []crossing{
 		{name: "the one made anew is denied", inside: words("open", "r", "@/up/old/key"), free: words("open", "r", "@/up/own/key"), probe: words("open", "r", "@/up/own/key"), want: on("open,read", "@/up/own/key")},
 	})...)
+}
+
+// layers changes what is guarded through an overlay of which it is the upper layer, and
+// the same in one of which it is not.
+func (b *border) layers() {
+	upper := func(dir, do string, more ...string) []string {
+		return append(words("upper", "@/low", dir, "@/work", "@/plain/at", do), more...)
+	}
+	list := []crossing{{name: "moving it away in a layer is denied", // which marks it first
+		inside: upper("@/plain/above", "rename", "@/plain/at/own", "@/plain/at/away"),
+		probe:  upper("@/up", "rename", "@/plain/at/keep", "@/plain/at/away"), want: onDir("set_x_attr", "@/up/keep")}}
+	for _, c := range []struct {
+		name string
+		do   []string
+		want denial
+	}{
+		{"making a file", words("mkreg", "@/plain/at/new"), on("create", "@/up/keep/new")},
+		{"making a directory", words("mkdir", "@/plain/at/newdir"), on("create", "@/up/keep/newdir")},
+		{"making a symbolic link", words("symlink", "x", "@/plain/at/sym"), on("create", "@/up/keep/sym")},
+		{"making a fifo", words("fifo", "@/plain/at/fifo"), on("create", "@/up/keep/fifo")},
+		{"a link", words("link", "@/plain/at/key", "@/plain/at/link"), on("create", "@/up/keep/key")},
+		{"moving", words("rename", "@/plain/at/key", "@/plain/at/moved"), on("move", "@/up/keep/key")},
+		{"removing", words("unlink", "@/plain/at/file"), on("delete", "@/up/keep/file")},
+		{"removing a directory", words("rmdir", "@/plain/at/sub"), onDir("delete", "@/up/keep/sub")},
+	} {
+		list = append(list, crossing{name: c.name + " in a layer is denied", want: c.want,
+			inside: upper("@/plain/up", c.do[0], c.do[1:]...), probe: upper("@/up/keep", c.do[0], c.do[1:]...)})
+	}
+	for _, c := range []struct {
+		name, do string
+		want     denial
+	}{
+		{"truncating", "truncate", on("write", "@/up/keep/key")},
+		{"chmod", "chmod", on("chmod", "@/up/keep/key")},
+		{"chown", "chown", on("chown", "@/up/keep/key")},
+		{"touching", "touch", on("write,touch", "@/up/keep/key")},
+		{"an access list", "setacl", on("set_x_attr", "@/up/keep/key")},
+	} {
+		list = append(list, crossing{name: c.name + " in a layer is denied", want: c.want, again: true,
+			inside: upper("@/plain/up", c.do, "@/plain/at/kept"), free: upper("@/up/keep", c.do, "@/plain/at/key"), probe: upper("@/up/keep", c.do, "@/plain/at/key")})
+	}
+	b.cross(forbidden(abi.BoundaryControl, list)...)
+	work := bpffs + "/vmtest-layer"
+	for _, dir := range []string{work, work + "/upper", work + "/work"} {
+		must(b.t, os.Mkdir(dir, 0o755))
+	}
+	b.t.Cleanup(func() { must(b.t, os.RemoveAll(work)) })
+	// The overlay is read-only then.
+	b.cross(crossing{name: "an overlay's directory among pins is denied", inside: upper("@/plain/up", "mkdir", "@/plain/at/pins"),
+		probe: words("upper", "@/low", work+"/upper", work+"/work", "@/plain/at", "mkdir", "@/plain/at/pins"),
+		errno: unix.EROFS, want: on("create", work+"/work/work"), boundary: abi.BoundaryControl})
+	if list, err := os.ReadDir(work + "/work"); err != nil || len(list) != 0 {
+		b.t.Errorf("among pins there is %v, %v", list, err)
+	}
 }

@@ -1,6 +1,8 @@
 package probes
 
 import (
+	"fmt"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -30,6 +32,14 @@ var mounts = map[string]probe{
 		must(unix.FsconfigCreate(fs))
 		fd := must1(unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0))
 		return open(fd, a.str(2), unix.O_RDONLY|unix.O_CLOEXEC)
+	},
+	// upper LOWER UPPER WORK AT PROBE...: with an overlay at AT that writes to UPPER
+	"upper": func(a args) error {
+		must(unix.Mount("overlay", a.str(3), "overlay", 0,
+			fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s,uuid=off", a.str(0), a.str(1), a.str(2))))
+		err := run(a.rest(4))
+		must(unix.Unmount(a.str(3), unix.MNT_DETACH))
+		return err
 	},
 	// stale PATH: a descriptor from before the file was copied up
 	"stale": func(a args) error {
