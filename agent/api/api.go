@@ -32,7 +32,7 @@ type Workload struct {
 	Mode       string    `json:"mode"`
 	Generation uint32    `json:"generation"`
 	Digest     string    `json:"policy_digest,omitempty"`
-	Origin     string    `json:"origin"` // config, applied, answered, rolled back, run, or removed
+	Origin     string    `json:"origin"` // config, applied, answered, rolled back, run, removed, or OriginUnknown
 	Principal  string    `json:"principal,omitempty"`
 	Labels     label.Set `json:"labels,omitempty"`
 	Handled    []string  `json:"handled,omitempty"`
@@ -59,6 +59,10 @@ type Workload struct {
 	// Sinks are those beside the log.
 	Sinks []Sink `json:"sinks,omitempty"`
 }
+
+// OriginUnknown is that of a workload of which its keeper, who knows, does not answer, and
+// left nothing that could be remembered: its principal and labels are not known either.
+const OriginUnknown = "?"
 
 // Sink is a sink beside the log. Of what it was to get, Taken was taken by it, Lost
 // found no room before it or was refused by it; what remains waits.

@@ -10,7 +10,6 @@ import (
 	"io"
 	"io/fs"
 	"path"
-	"slices"
 
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/host"
@@ -161,7 +160,7 @@ func (d *Deputy) Workloads() (list []api.Workload, err error) {
 
 // status is what can be said of one.
 func (d *Deputy) status(w *one, t respond.Target, tasks int) api.Workload {
-	s := api.Workload{Name: w.shown, Mode: w.Mode.String(), Generation: w.Generation, Origin: "?", Cgroups: t.Groups, Tasks: tasks, Frozen: cgroup.AnyFrozen(t.Groups),
+	s := api.Workload{Name: w.shown, Mode: w.Mode.String(), Generation: w.Generation, Origin: api.OriginUnknown, Cgroups: t.Groups, Tasks: tasks, Frozen: cgroup.AnyFrozen(t.Groups),
 		Allowed: w.Allowed, Denied: w.Denied, Delivered: w.Delivered, Dropped: w.Dropped, Lost: w.Lost, Withheld: w.Withheld}
 	if w.err != nil {
 		s.Error = w.err.Error()
@@ -174,13 +173,6 @@ func (d *Deputy) status(w *one, t respond.Target, tasks int) api.Workload {
 		}
 	}
 	return s
-}
-
-// Known reports whether labels and principal of a workload are: else nobody knows which
-// selection means it.
-func (d *Deputy) Known(name string) bool {
-	all, err := d.all()
-	return err == nil && slices.ContainsFunc(all, func(w one) bool { return w.shown == name && w.memory != nil })
 }
 
 func (d *Deputy) named(name string) (w one, err error) {

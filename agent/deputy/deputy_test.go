@@ -83,11 +83,8 @@ func TestAWorkloadIsWhatItsKeeperRemembered(t *testing.T) {
 	if w := list[0]; w.Name != "web" || w.Mode != "enforce" || w.Tasks != 7 || w.Denied != 5 || w.Principal != `User::"ci"` || w.Labels["team"] != "blue" || w.Origin != "config" {
 		t.Errorf("%+v", w)
 	}
-	if w := list[1]; w.Name != "new" || w.Origin != "?" || w.Labels != nil || w.Principal != "" {
+	if w := list[1]; w.Name != "new" || w.Origin != api.OriginUnknown || w.Labels != nil || w.Principal != "" {
 		t.Errorf("%+v", w)
-	}
-	if !d.Known("web") || d.Known("new") || d.Known("none") {
-		t.Error("known is what has a memory")
 	}
 	if _, err := d.Inspect(t.Context(), "none"); !errors.Is(err, api.ErrNotFound) {
 		t.Errorf("%v", err)
@@ -169,7 +166,7 @@ func TestAMemoryThatCannotBeReadIsNone(t *testing.T) {
 	if err := os.WriteFile(memory.Path(d.memories, "web"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if list, err := d.Workloads(); err != nil || len(list) != 2 || list[0].Labels != nil || list[0].Error == "" || d.Known("web") {
+	if list, err := d.Workloads(); err != nil || len(list) != 2 || list[0].Labels != nil || list[0].Error == "" || list[0].Origin != api.OriginUnknown {
 		t.Errorf("%+v, %v", list, err)
 	}
 }

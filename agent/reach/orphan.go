@@ -18,8 +18,6 @@ import (
 // Deputy acts on what is pinned, for a keeper that does not answer.
 type Deputy interface {
 	Workloads() ([]api.Workload, error)
-	// Known reports whether it is known which selections mean a workload.
-	Known(name string) bool
 	Respond(by lock.Actor, name string, ask api.Respond) (api.Response, error)
 	Inspect(ctx context.Context, name string) (api.Inspection, error)
 	Close() error
@@ -61,7 +59,7 @@ func locks(verb string) bool {
 
 // listens is the error of an agent that does not answer. What is meant is locked down
 // before that is known, where the verb begins so.
-func (h *Host) listens(ctx context.Context, verb string, meant func(d Deputy, w *api.Workload) bool) error {
+func (h *Host) listens(ctx context.Context, verb string, meant func(w *api.Workload) bool) error {
 	if h.Deputy != nil && locks(verb) {
 		done := make(chan struct{})
 		early := time.AfterFunc(hasty, func() {
@@ -109,7 +107,7 @@ func (h *Host) attended(ctx context.Context, do func(ctx context.Context) error)
 }
 
 // lockEarly locks down what is meant. What fails fails again, and is told, later.
-func (h *Host) lockEarly(meant func(d Deputy, w *api.Workload) bool) {
+func (h *Host) lockEarly(meant func(w *api.Workload) bool) {
 	d, err := h.Deputy()
 	if err != nil {
 		return
@@ -117,22 +115,23 @@ func (h *Host) lockEarly(meant func(d Deputy, w *api.Workload) bool) {
 	defer d.Close()
 	list, _ := d.Workloads()
 	for i := range list {
-		if meant(d, &list[i]) {
+		if meant(&list[i]) {
 			_, _ = d.Respond(actor(), list[i].Name, api.Respond{Verb: api.VerbLockdown})
 		}
 	}
 }
 
 // one means the workload of a name, and several those of a selection.
-func one(name string) func(Deputy, *api.Workload) bool {
-	return func(_ Deputy, w *api.Workload) bool { return w.Name == name }
+func one(name string) func(*api.Workload) bool {
+	return func(w *api.Workload) bool { return w.Name == name }
 }
 
-func several(s label.Selection) func(Deputy, *api.Workload) bool {
-	return func(d Deputy, w *api.Workload) bool {
-		return s.All || d.Known(w.Name) && s.Selects(w.Principal, w.Labels)
-	}
+func several(s label.Selection) func(*api.Workload) bool {
+	return func(w *api.Workload) bool { return s.All || remembered(w) && s.Selects(w.Principal, w.Labels) }
 }
+
+// remembered: is it known which selections mean a workload?
+func remembered(w *api.Workload) bool { return w.Origin != api.OriginUnknown }
 
 // actor is who asks a deputy.
 func actor() lock.Actor { return lock.ActorOf(os.Getpid(), os.Getuid()) }
@@ -160,7 +159,7 @@ func (h *Host) orphans(err error) (o orphans) {
 	}
 	if err != nil {
 		o.err = fmt.Errorf("no agent answers, and what it enforces is not known: %w: NOT stopped; start the agent (systemctl restart stockade), or end processes by cgroup.kill of their cgroups", err)
-		o.list = append(o.list, api.Workload{Name: "?", Mode: "?", Origin: "?", Cgroups: []string{}, Error: o.err.Error()})
+		o.list = append(o.list, api.Workload{Name: "?", Mode: "?", Origin: api.OriginUnknown, Cgroups: []string{}, Error: o.err.Error()})
 	}
 	return o
 }
@@ -187,9 +186,9 @@ func (h *Host) unattended(err error, s label.Selection, ask api.Respond) []api.R
 			switch {
 			case o.err != nil:
 				answers[i] = *api.FailedResponse(w.Name, ask.Verb, o.err)
-			case several(s)(o.deputy, &w):
+			case several(s)(&w):
 				answers[i] = stopped(o.deputy, w.Name, ask)
-			case !o.deputy.Known(w.Name):
+			case !remembered(&w):
 				answers[i] = *api.FailedResponse(w.Name, ask.Verb, errUnknown)
 			}
 		})

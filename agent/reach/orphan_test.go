@@ -24,7 +24,6 @@ type fakeDeputy struct {
 }
 
 func (f *fakeDeputy) Workloads() ([]api.Workload, error) { return f.list, nil }
-func (f *fakeDeputy) Known(name string) bool             { return name != "new" }
 func (f *fakeDeputy) Close() error                       { f.closed++; return nil }
 
 func (f *fakeDeputy) Inspect(_ context.Context, name string) (api.Inspection, error) {
@@ -79,7 +78,7 @@ func orphaned(t *testing.T) (*Host, *fakeDeputy, *fakeRun) {
 	h := newHost(t, a)
 	sockets := append(h.Runs(), silence(t, "@mute.sock"))
 	h.Runs = func() []string { return sockets }
-	d := &fakeDeputy{asked: make(chan string, 100), list: []api.Workload{{Name: "new"}, {Name: "red"}, {Name: "web", Labels: blue.Labels}}}
+	d := &fakeDeputy{asked: make(chan string, 100), list: []api.Workload{{Name: "new", Origin: api.OriginUnknown}, {Name: "red"}, {Name: "web", Labels: blue.Labels}}}
 	h.Deputy = func() (Deputy, error) { return d, nil }
 	h.RunDeputy = func(string) (Deputy, error) { return h.Deputy() }
 	return h, d, a
