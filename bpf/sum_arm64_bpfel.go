@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "544eaa0e2d50ba09e6ac587998d7ccee6e77f77438ff70cb1dedbaecf9d123e2"
+const objectSum = "c66480d668346664e63e43bd91ff82a1fd4b59d651b4be1077084a902b54ba30"

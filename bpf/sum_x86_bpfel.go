@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "fcf26eeddecb64a0d876673ac6c13a10b4126bf633626894511dfdde6389a4c5"
+const objectSum = "cd111c78aa08b94e3a98a5de08c379f705e61e9f564da07345e176a4a86e5ec1"
