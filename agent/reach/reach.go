@@ -122,6 +122,9 @@ func (h *Host) Status(ctx context.Context) (api.Status, error) {
 	if len(list) > 0 && len(orphans.list) == 0 {
 		err = nil
 	}
+	if err != nil && len(s.Workloads) == 0 && h.Runs != nil {
+		err = fmt.Errorf("%w listens at %s, and no run has a set of its own: nothing is confined here; start an agent with `stockade agent --config FILE`, or a run", api.ErrNoAgent, h.Socket)
+	}
 	return s, err
 }
 
@@ -165,10 +168,15 @@ func (h *Host) Respond(ctx context.Context, name string, ask api.Respond) (all a
 	if orphans.err != nil {
 		return all, fmt.Errorf("workload %s: %w", name, orphans.err)
 	}
+	return all, h.nowhere(name, err)
+}
+
+// nowhere is the error of a name that nobody has; err is the agent's.
+func (h *Host) nowhere(name string, err error) error {
 	if errors.Is(err, api.ErrNoAgent) && h.Runs != nil {
-		err = fmt.Errorf("workload %s: %w listens at %s, and no run of that name has a set of its own: nothing was done; see `stockade ps`", name, api.ErrNoAgent, h.Socket)
+		return fmt.Errorf("workload %s: %w listens at %s, and no run of that name has a set of its own: nothing was done; see `stockade ps`", name, api.ErrNoAgent, h.Socket)
 	}
-	return all, err
+	return err
 }
 
 // Inspect tells what can be known of a workload now: the agent's, if it has one of that
@@ -193,7 +201,7 @@ func (h *Host) Inspect(ctx context.Context, name string) (api.Inspection, error)
 		}
 		return w.client.Inspect(ctx, name)
 	}
-	return i, err
+	return i, h.nowhere(name, err)
 }
 
 // isNone says that an agent has nothing of it, or that there is no agent.
