@@ -29,7 +29,7 @@ type place struct {
 
 // Guard makes directories, with what is directly in them, such that no workload opens,
 // makes, removes or renames anything there, whatever it is permitted; nor does it rename,
-// remove or mount over a directory above. They are known by what they are now: guard them
+// remove or mount over a directory above, up to the root. They are known by what they are now: guard them
 // again, all, where they may have been made anew. One that is not there is left out.
 func (e *Enforcer) Guard(dirs []string) error {
 	if err := e.guard(dirs); err != nil {
@@ -114,7 +114,8 @@ func (e *Enforcer) notePlace(path string, flags uint32) error {
 	return err
 }
 
-// placesOf returns the flags of directories and of those above, but for the root.
+// placesOf returns the flags of directories and of those above, the root among them: what
+// is mounted over it is what others see from then on.
 func placesOf(dirs []string) (map[string]uint32, error) {
 	flags := map[string]uint32{}
 	for _, dir := range dirs {
@@ -126,7 +127,7 @@ func placesOf(dirs []string) (map[string]uint32, error) {
 			return nil, err
 		}
 		flags[real] |= placeOurs
-		for ; real != "/"; real = filepath.Dir(real) {
+		for flags["/"] |= placeStays; real != "/"; real = filepath.Dir(real) {
 			flags[real] |= placeStays
 		}
 	}

@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "c66480d668346664e63e43bd91ff82a1fd4b59d651b4be1077084a902b54ba30"
+const objectSum = "2973ba5aa1ecc5eedbcee052c22e10cffc1b47325e99d2421de7f2fed9706577"

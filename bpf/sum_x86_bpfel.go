@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "cd111c78aa08b94e3a98a5de08c379f705e61e9f564da07345e176a4a86e5ec1"
+const objectSum = "a58d2896f51f5b4529d2a914800e4ea2be546abe1467235d02f7da933ce6bbac"

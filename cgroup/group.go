@@ -133,17 +133,24 @@ func (g *Group) Dir() (*os.File, error) {
 
 // Procs lists the processes of the group and of all beneath it. It is a
 // snapshot: never kill by it, Kill does not.
-func (g *Group) Procs() ([]int, error) {
+func (g *Group) Procs() ([]int, error) { return g.list("processes", g.manager.Procs) }
+
+// Threads lists the threads of the group and of all beneath it: of a process that was
+// moved after its first thread ended, that one stays where it was, and the others are
+// elsewhere.
+func (g *Group) Threads() ([]int, error) { return g.list("threads", g.manager.Threads) }
+
+func (g *Group) list(what string, read func(recursive bool) ([]uint64, error)) ([]int, error) {
 	var list []uint64
 	var err error
 	for range 5 { // a child group may vanish under the listing
-		list, err = g.manager.Procs(true)
+		list, err = read(true)
 		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENODEV) {
 			break
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cgroup %s: %w: its processes are not known; try again", g.path, err)
+		return nil, fmt.Errorf("cgroup %s: %w: its %s are not known; try again", g.path, err, what)
 	}
 	pids := make([]int, len(list))
 	for i, pid := range list {

@@ -7,7 +7,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // killRepeat is how long a kill may take before it is sent again: a process
@@ -56,7 +59,44 @@ func (g *Group) SendKill() error {
 	if err != nil {
 		return fmt.Errorf("cgroup %s: %w: its processes were not killed; kill them by hand", g.path, err)
 	}
-	return nil
+	return g.signalEach()
+}
+
+// maxHeld is how many processes are held open at once.
+const maxHeld = 256
+
+// signalEach sends SIGKILL to each process that is there: of one whose first thread has
+// ended, some kernels' cgroup.kill reaches that thread alone, and not those that live.
+func (g *Group) signalEach() error {
+	pids, err := g.Procs()
+	for some := range slices.Chunk(pids, maxHeld) {
+		err = errors.Join(err, g.signalSome(some))
+	}
+	if err != nil && g.absent() {
+		return nil
+	}
+	return err
+}
+
+func (g *Group) signalSome(pids []int) error {
+	held := map[int]int{}
+	defer func() {
+		for _, fd := range held {
+			unix.Close(fd)
+		}
+	}()
+	for _, pid := range pids {
+		if fd, err := unix.PidfdOpen(pid, 0); err == nil {
+			held[pid] = fd
+		}
+	}
+	still, err := g.Procs() // a number that was another's when it was opened is not there
+	for _, pid := range still {
+		if fd, ok := held[pid]; ok {
+			_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) // it ends, or has: who waits for that sees it
+		}
+	}
+	return err
 }
 
 // Freeze stops every process of the group and beneath it, and returns once

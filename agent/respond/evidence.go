@@ -170,8 +170,7 @@ func (r *response) seal() error {
 
 // subjects names the processes that evidence is about.
 func (r *response) subjects() (list []inspect.Process) {
-	inside, outside := r.pids()
-	for _, pid := range append(inside, outside...) {
+	for _, pid := range both(r.pids()) {
 		if start, err := inspect.Start(pid); err == nil {
 			list = append(list, inspect.Process{PID: pid, Start: start})
 		}

@@ -328,20 +328,27 @@ func (r *response) complete() (bool, error) {
 	return len(r.living) >= tasks[r.target.ID], err
 }
 
-// strays lists the marked threads whose process is in none of the cgroups.
-func (r *response) strays() (list []bpf.Marked, err error) {
-	inside := map[int]bool{}
-	err = r.eachGroup(func(g *cgroup.Group) error {
-		pids, err := g.Procs()
-		for _, pid := range pids {
-			inside[pid] = true
+// inside has the threads that are in the cgroups. Not processes: where the first thread of
+// one has ended, it stays behind in a cgroup that the others left.
+func (r *response) inside() (map[int]bool, error) {
+	threads := map[int]bool{}
+	err := r.eachGroup(func(g *cgroup.Group) error {
+		list, err := g.Threads()
+		for _, tid := range list {
+			threads[tid] = true
 		}
 		return err
 	})
+	return threads, err
+}
+
+// strays lists the marked threads that are in none of the cgroups.
+func (r *response) strays() (list []bpf.Marked, err error) {
+	inside, err := r.inside()
 	var failed error
 	r.living, failed = r.marked()
 	for _, m := range r.living {
-		if !inside[m.TGID] {
+		if !inside[m.PID] {
 			list = append(list, m)
 		}
 	}

@@ -53,7 +53,7 @@ func (r *response) lookAtNetwork() error {
 	note := func(err error) { errs = append(errs, err) }
 	inside, outside := r.pids()
 	var err error
-	r.net.namespaces, err = socket.OpenNamespaces(slices.Concat(inside, outside))
+	r.net.namespaces, err = socket.OpenNamespaces(both(inside, outside))
 	r.net.unknown = unlessDenied(err)
 	note(err)
 	r.net.own.Cgroups, err = cgroup.IDs(r.target.Groups)
@@ -63,7 +63,7 @@ func (r *response) lookAtNetwork() error {
 	}
 	r.net.own.Inodes, err = socket.Inodes(outside) // in the cgroups of others, and made there
 	note(err)
-	r.net.held.Inodes, r.Rings, err = socket.Held(slices.Concat(inside, outside))
+	r.net.held.Inodes, r.Rings, err = socket.Held(both(inside, outside))
 	r.Rings = r.Rings[:min(len(r.Rings), maxListed)]
 	note(err)
 	r.net.seen, err = socket.List(r.net.namespaces, socket.Match{Cgroups: r.net.own.Cgroups, Inodes: r.net.held.Inodes})
@@ -86,24 +86,27 @@ func (r *response) lookAtNetwork() error {
 	return errors.Join(errs...)
 }
 
-// pids lists the processes in the cgroups, and those that bear the mark elsewhere.
+// pids lists the processes in the cgroups, and those of which a thread bears the mark
+// elsewhere.
 func (r *response) pids() (inside, outside []int) {
-	known := map[int]bool{}
 	_ = r.eachGroup(func(g *cgroup.Group) error { // the count before has told what fails
 		pids, err := g.Procs()
-		for _, pid := range pids {
-			known[pid] = true
-			inside = append(inside, pid)
-		}
+		inside = append(inside, pids...)
 		return err
 	})
+	threads, _ := r.inside()
 	for _, m := range r.living {
-		if !known[m.TGID] {
-			known[m.TGID] = true
+		if !threads[m.PID] {
 			outside = append(outside, m.TGID)
 		}
 	}
-	return inside, outside
+	slices.Sort(outside)
+	return inside, slices.Compact(outside)
+}
+
+// both are those of two lists, each once.
+func both(inside, outside []int) []int {
+	return slices.Compact(slices.Sorted(slices.Values(slices.Concat(inside, outside))))
 }
 
 // cut has the kernel end the sockets of the workload. Kinds that the kernel does not end

@@ -23,6 +23,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == "opens" {
 		os.Exit(opens(os.Args[2]))
 	}
+	if len(os.Args) == 3 && os.Args[1] == "headless" {
+		os.Exit(headless(os.Args[2]))
+	}
 	if len(os.Args) == 2 && os.Args[1] == "ring" {
 		os.Exit(ring())
 	}

@@ -29,6 +29,7 @@ func TestResponses(t *testing.T) {
 	}{
 		{"lockdown and unlock", lockedDown},
 		{"a frozen workload does nothing, in its cgroup and outside", frozen},
+		{"what goes on without its first thread is stopped", beheaded},
 		{"a fork bomb is ended, nested and outside of its cgroup, too", bombed},
 		{"a run is ended by its name", runEnded},
 		{"what was to be sent is not sent", silenced},

@@ -65,6 +65,12 @@ static __always_inline bool seen_outside(u32 w, struct vfsmount *mnt)
 	return at_home(w) || BPF_CORE_READ(m, mnt_group_id) || BPF_CORE_READ(m, mnt_parent, mnt_group_id);
 }
 
+/* hides: would a change of what is mounted there hide what is ours from others? */
+static __always_inline bool hides(u32 w, struct vfsmount *mnt, struct dentry *dentry)
+{
+	return place_of(dentry->d_inode) && seen_outside(w, mnt);
+}
+
 /* on_mountpoint judges a change of what is mounted at a place, unless it is refused as
  * what. What a call that is not known would change besides is not known. */
 static __always_inline int on_mountpoint(u32 w, struct vfsmount *mnt, struct dentry *dentry, u32 what, u32 action)
@@ -73,7 +79,7 @@ static __always_inline int on_mountpoint(u32 w, struct vfsmount *mnt, struct den
 
 	if (newer(call_number()))
 		what = BOUNDARY_SYSTEM;
-	if (controls(dentry) || (place_of(dentry->d_inode) && seen_outside(w, mnt)))
+	if (controls(dentry))
 		what = BOUNDARY_CONTROL;
 	how = REFUSE_ONE(what);
 	return decide(w, mnt, dentry, kind_of(dentry->d_inode) | how, action);
@@ -82,9 +88,13 @@ static __always_inline int on_mountpoint(u32 w, struct vfsmount *mnt, struct den
 SEC("lsm/sb_mount")
 int BPF_PROG(sb_mount, const char *dev, struct path *path, const char *type, unsigned long flags)
 {
-	u32 w = who();
+	u32 w = who(), what;
 
-	return w ? on_mountpoint(w, path->mnt, path->dentry, flags & MS_MOVE ? BOUNDARY_CONTROL : 0, BIT(ACT_MOUNT)) : 0;
+	if (!w)
+		return 0;
+	/* Who sees mounts that are made or go is no matter of what lies where. */
+	what = flags & MS_MOVE || (hides(w, path->mnt, path->dentry) && (flags & MS_OTHER || !(flags & MS_PROPAGATION)));
+	return on_mountpoint(w, path->mnt, path->dentry, what * BOUNDARY_CONTROL, BIT(ACT_MOUNT));
 }
 
 /* A device holds files that no path was judged for, and its filesystem may write to
@@ -139,7 +149,8 @@ int BPF_PROG(move_mount, struct path *from, struct path *to)
 	if (!w)
 		return 0;
 	attached = namespace_of((u64)from->mnt) == own_namespace();
-	what = from->dentry->d_sb->s_magic == BPF_FS_MAGIC || (attached && (carries(from->mnt) || controls(from->dentry)));
+	what = from->dentry->d_sb->s_magic == BPF_FS_MAGIC || (attached && (carries(from->mnt) || controls(from->dentry) || hides(w, from->mnt, from->dentry))) ||
+	       hides(w, to->mnt, to->dentry);
 	err = on_mountpoint(w, to->mnt, to->dentry, what * BOUNDARY_CONTROL, BIT(ACT_MOUNT));
 	return err || !attached ? err : on_mountpoint(w, from->mnt, from->dentry, 0, BIT(ACT_UNMOUNT));
 }
@@ -160,7 +171,7 @@ int BPF_PROG(sb_umount, struct vfsmount *mnt, int flags)
 
 	if (!w)
 		return 0;
-	return on_mountpoint(w, mnt, mnt->mnt_root, flags & MNT_DETACH && carries(mnt) ? BOUNDARY_CONTROL : 0, BIT(ACT_UNMOUNT));
+	return on_mountpoint(w, mnt, mnt->mnt_root, (flags & MNT_DETACH && carries(mnt)) || hides(w, mnt, mnt->mnt_root) ? BOUNDARY_CONTROL : 0, BIT(ACT_UNMOUNT));
 }
 
 SEC("lsm/path_chroot")

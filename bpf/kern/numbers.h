@@ -74,6 +74,8 @@
 #define CLONE_INTO_CGROUP 0x200000000UL
 #define MNT_DETACH 2
 #define MS_MOVE 8192
+#define MS_OTHER (32 | 4096) /* MS_REMOUNT, MS_BIND: the kernel looks at these first */
+#define MS_PROPAGATION (1 << 17 | 1 << 18 | 1 << 19 | 1 << 20)
 #define PIPEFS_MAGIC 0x50495045
 #define PIDFS_MAGIC 0x50494446
 #define NSFS_MAGIC 0x6e736673

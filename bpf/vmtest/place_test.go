@@ -61,6 +61,8 @@ func TestBoundaryOwnDirectories(t *testing.T) {
 		{name: "an access list is denied", inside: words("setacl", "@/plain/file"), probe: words("setacl", "@/up/keep/key"), want: on("set_x_attr", "@/up/keep/key")},
 		{name: "reading a layer of an overlay is denied", inside: words("fsoverlay", "@/plain", "@/up/side", "other"), free: words("fsoverlay", "@/up/own", "@/up/side", "key"), probe: words("fsoverlay", "@/up/own", "@/up/side", "key"), want: layer},
 		{name: "mounting over it is denied", inside: words("mount", "tmpfs", "@/plain/at"), probe: words("mount", "tmpfs", "@/up/own"), want: onDir("mount", "@/up/own")},
+		{name: "mounting over the root is denied", probe: words("mount", "tmpfs", "/"), want: onDir("mount", "/")},
+		{name: "making the root read-only is denied", probe: words("remount", "/"), want: onDir("mount", "/")},
 		{name: "mounting over what it is in is denied", probe: words("bindmount", "@/plain", "@/up"), want: onDir("mount", "@/up")},
 	})...)
 	b.layers()
