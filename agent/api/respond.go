@@ -22,6 +22,9 @@ const (
 	VerbUnlock   = "unlock"
 )
 
+// VerbLock is that of a response which tells that a lock could not be noted.
+const VerbLock = "lock"
+
 // Respond asks for one of them.
 type Respond struct {
 	Verb string `json:"verb"`
@@ -122,6 +125,8 @@ type Past struct {
 	Unattended bool `json:"unattended,omitempty"`
 	// Evidence is the file of a kill.
 	Evidence string `json:"evidence,omitempty"`
+	// Unfinished: it was begun, and who did it is not at its end yet, or was killed.
+	Unfinished bool `json:"unfinished,omitempty"`
 }
 
 // String tells what was done, who did it and when.
@@ -129,6 +134,9 @@ func (p *Past) String() string {
 	text := fmt.Sprintf("%s by %s on %s", p.Verb, p.By, p.At.UTC().Format(time.RFC3339))
 	if p.Unattended {
 		text += ", when nobody answered for it"
+	}
+	if p.Unfinished {
+		text += ", begun and not ended"
 	}
 	if p.Evidence != "" {
 		text += ", evidence in " + p.Evidence
@@ -157,6 +165,8 @@ func (r *Response) Outcome() string {
 		return "NOT STOPPED"
 	case !r.Verified && r.Verb == VerbUnlock && r.failed(StepUnlock) != "":
 		return "NOT UNLOCKED"
+	case !r.Verified && r.Verb == VerbLock:
+		return "NOT LOCKED: what is like it can start"
 	case !r.Verified:
 		return "NOT VERIFIED"
 	case r.failed(r.Verb) != "" && len(r.Steps) == 1:

@@ -122,11 +122,17 @@ func (d *Daemon) Lock(by api.Peer, ask api.LockRequest) (api.Responses, error) {
 		return api.Responses{}, fmt.Errorf("%w: nothing was done", err)
 	}
 	actor := lock.ActorOf(by.PID, int(by.UID))
-	if err := d.locks().Add(lock.Lock{Selection: s, By: actor, At: time.Now().UTC(), Reason: ask.Reason}); err != nil {
+	down := api.Respond{Verb: api.VerbLockdown}
+	l := lock.Lock{Selection: s, By: actor, At: time.Now().UTC(), Reason: ask.Reason}
+	if err := l.Valid(); err != nil {
 		return api.Responses{}, err
 	}
-	down := api.Respond{Verb: api.VerbLockdown}
+	failed := d.locks().Add(l)
 	all := d.eachOf(by, d.selected(s), down)
+	if failed != nil { // what is there is stopped all the same
+		all.Responses = append(all.Responses, *api.FailedResponse(s.String(), api.VerbLock, failed))
+		return all, nil
+	}
 	d.change.Lock()
 	names := d.selected(s)
 	d.change.Unlock()

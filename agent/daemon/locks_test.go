@@ -220,3 +220,27 @@ func TestSeveralAreRespondedTo(t *testing.T) {
 		refuses(t, want, err, "nothing was done")
 	}
 }
+
+// What runs is locked down, whether or not it can be noted that nothing like it may start.
+func TestALockThatCannotBeNotedStopsWhatRuns(t *testing.T) {
+	y := newYard(t)
+	d, kill := y.up()
+	defer kill()
+	book := string(d.locks())
+	if err := os.RemoveAll(book); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(book, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	all, err := d.Lock(root, api.LockRequest{Selection: one})
+	if err != nil || len(all.Responses) != 2 || all.Lock != nil || y.mode(d, "one") != abi.Lockdown {
+		t.Fatalf("%+v, %v, mode %v", all, err, y.mode(d, "one"))
+	}
+	if r := all.Responses[1]; r.Verified || r.Verb != api.VerbLock || !strings.Contains(r.About(), "NOT LOCKED") {
+		t.Errorf("%s", r.About())
+	}
+	if _, err := d.Lock(root, api.LockRequest{Selection: one, Reason: strings.Repeat("x", 1<<20)}); err == nil {
+		t.Error("a reason without end")
+	}
+}

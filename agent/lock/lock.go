@@ -126,13 +126,21 @@ func First(list []Lock, principal string, labels label.Set) *Lock {
 	return nil
 }
 
-// Add adds a lock, unless there is one for the same already: that one stays.
-func (b Book) Add(l Lock) error {
+// Valid is the error of a lock that cannot be one.
+func (l *Lock) Valid() error {
 	if err := l.Check(); err != nil {
 		return fmt.Errorf("%w: nothing is locked", err)
 	}
 	if len(l.Reason) > maxReason {
 		return fmt.Errorf("reason: longer than %d bytes: nothing is locked; write less", maxReason)
+	}
+	return nil
+}
+
+// Add adds a lock, unless there is one for the same already: that one stays.
+func (b Book) Add(l Lock) error {
+	if err := l.Valid(); err != nil {
+		return err
 	}
 	return b.change(func(list []Lock) []Lock {
 		for i := range list {

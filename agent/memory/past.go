@@ -38,9 +38,12 @@ func (b Book) Past(name string) (list []api.Past) {
 	return list
 }
 
-// Remember adds one.
+// Remember adds one, in place of what is known of its beginning.
 func (b Book) Remember(name string, p api.Past) error {
-	list := append(b.Past(name), p)
+	list := slices.DeleteFunc(b.Past(name), func(q api.Past) bool {
+		return q.Unfinished && q.Verb == p.Verb && q.At.Equal(p.At)
+	})
+	list = append(list, p)
 	if len(list) > maxPast {
 		list = slices.Delete(list, 1, 2)
 	}

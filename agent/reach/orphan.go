@@ -1,11 +1,13 @@
 package reach
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"slices"
 	"sync"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/label"
 	"github.com/stockade-dev/stockade/agent/lock"
+	"github.com/stockade-dev/stockade/cgroup"
 )
 
 // Deputy acts on what is pinned, for a keeper that does not answer.
@@ -82,8 +85,29 @@ func (h *Host) listens(ctx context.Context, verb string, meant func(w *api.Workl
 // ping is how often is asked whether an agent still answers that is to do something.
 var ping = 2 * time.Second
 
-// attended does what needs the agent, until that is done, or the agent hangs.
+// attended does what needs the agent, until that is done, or the agent hangs or is killed.
+// With the next agent, if one is there at once, it is done again: twice does no harm.
 func (h *Host) attended(ctx context.Context, do func(ctx context.Context) error) error {
+	err := h.watched(ctx, do)
+	if !errors.Is(err, api.ErrUncertain) || ctx.Err() != nil {
+		return err
+	}
+	if _, failed := h.status(ctx); failed != nil {
+		return cmp.Or(noAgent(failed), err)
+	}
+	return h.watched(ctx, do)
+}
+
+// noAgent is err if it says that there is no agent.
+func noAgent(err error) error {
+	if errors.Is(err, api.ErrNoAgent) {
+		return err
+	}
+	return nil
+}
+
+// watched does what needs the agent, and looks meanwhile whether that still answers.
+func (h *Host) watched(ctx context.Context, do func(ctx context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var asking sync.WaitGroup
 	asking.Go(func() {
@@ -218,9 +242,12 @@ func (h *Host) ofRun(name string) (Deputy, error) {
 	return d, nil
 }
 
-// respondRun stops a run that does not answer.
+// respondRun stops a run that does not answer, or that was killed.
 func (h *Host) respondRun(name string, ask api.Respond) (api.Response, error) {
 	d, err := h.ofRun(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("workload %s: its run was killed meanwhile, and nothing of it is enforced any more: it is over: its processes were killed with it; see that its cgroup %s is gone. Evidence that was begun is not signed", name, path.Join(cgroup.Parent, name))
+	}
 	if err != nil {
 		return *api.NewResponse(name, ask.Verb), err
 	}

@@ -266,3 +266,64 @@ func TestAnAgentThatHangsMeanwhileIsNone(t *testing.T) {
 	}
 	d.were(t, "kill web")
 }
+
+// killed is an agent that is killed in the midst of what it was asked.
+type killed struct {
+	*fakeRun
+	kill func()
+}
+
+func (k *killed) Respond(api.Peer, string, api.Respond) (api.Response, error) {
+	k.kill()
+	return api.Response{}, errors.New("nobody hears this")
+}
+
+func TestAnAgentThatIsKilledMeanwhileIsNone(t *testing.T) {
+	h, d, _ := orphaned(t)
+	k := &killed{fakeRun: runNamed("web", "", nil)}
+	h.Socket = filepath.Join(t.TempDir(), "agent.sock")
+	listener, err := api.Listen(h.Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := api.NewResponder(k, func(api.Peer) error { return nil })
+	k.kill = func() { server.Close() }
+	go server.Serve(listener)
+	if all, err := h.Respond(t.Context(), "web", api.Respond{Verb: api.VerbKill}); err != nil || outcomes(all) != "web true" || !all.Responses[0].Unattended {
+		t.Errorf("%+v, %v", all, err)
+	}
+	d.were(t, "kill web")
+}
+
+// A run that is killed in the midst of it is stopped by what is pinned, or over.
+func TestARunThatIsKilledMeanwhileIsStoppedOrOver(t *testing.T) {
+	h, d, _ := orphaned(t)
+	for _, pinned := range []bool{true, false} {
+		k := &killed{fakeRun: runNamed("own", "", nil)}
+		socket := filepath.Join(t.TempDir(), "@own.sock")
+		listener, err := api.Listen(socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := api.NewResponder(k, func(api.Peer) error { return nil })
+		k.kill = func() { server.Close() }
+		go server.Serve(listener)
+		h.Runs = func() []string { return []string{socket} }
+		d.list = append(d.list[:0], api.Workload{Name: "own2"})
+		h.RunDeputy = func(string) (Deputy, error) {
+			if pinned {
+				return d, nil
+			}
+			return nil, fs.ErrNotExist
+		}
+		all, err := h.Respond(t.Context(), "own", api.Respond{Verb: api.VerbKill})
+		if pinned {
+			if err != nil || outcomes(all) != "own true" {
+				t.Errorf("%+v, %v", all, err)
+			}
+			d.were(t, "kill own")
+		} else if err == nil || !strings.Contains(err.Error(), "it is over") {
+			t.Errorf("%+v, %v", all, err)
+		}
+	}
+}

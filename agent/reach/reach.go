@@ -264,7 +264,11 @@ func (w *held) respond(ctx context.Context, h *Host, ask api.Respond) (r api.Res
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*cmp.Or(ask.Within, respond.DefaultWithin)+slack)
 	defer cancel()
-	return w.client.Respond(ctx, w.Name, ask)
+	r, err = w.client.Respond(ctx, w.Name, ask)
+	if errors.Is(err, api.ErrUncertain) && ctx.Err() == nil {
+		return h.respondRun(w.Name, ask)
+	}
+	return r, err
 }
 
 // each asks runs, all at once.
@@ -294,10 +298,16 @@ func (h *Host) Lock(ctx context.Context, s label.Selection, reason string) (all 
 		all, err = h.agent().Lock(ctx, api.LockRequest{Selection: s, Reason: reason})
 	}
 	if errors.Is(err, api.ErrNoAgent) {
+		l := lock.Lock{Selection: s, By: actor(), At: time.Now().UTC(), Reason: reason}
+		if err := l.Valid(); err != nil {
+			return all, err
+		}
 		all.Responses = h.unattended(err, s, api.Respond{Verb: api.VerbLockdown})
-		err = h.Book.Add(lock.Lock{Selection: s, By: actor(), At: time.Now().UTC(), Reason: reason})
-		if err == nil {
+		if err = h.Book.Add(l); err == nil {
 			all.Lock, err = h.Book.Of(s)
+		}
+		if err != nil { // what is there is stopped all the same
+			all.Responses, err = append(all.Responses, *api.FailedResponse(s.String(), api.VerbLock, err)), nil
 		}
 	}
 	if err != nil {

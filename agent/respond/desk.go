@@ -83,6 +83,11 @@ func (d *Desk) Respond(k Kernel, by lock.Actor, name string, ask api.Respond, fi
 	r.By = &by // the evidence says so, too
 	if d.Book != nil {
 		r.Before = d.Book.Past(name)
+		r.begun = func() { // whoever ends this: what it leaves behind is not without a name
+			p := past(r.Response)
+			p.Unfinished = true
+			_ = d.Book.Remember(name, p) // the end tells what fails
+		}
 	}
 	if do == nil {
 		a.err = r.end(ctx, d.Custody, &ask)
@@ -122,13 +127,18 @@ func (d *Desk) remember(r *api.Response) {
 	if len(r.Steps) == 0 || r.Verb == api.VerbThaw || r.Verb == api.VerbUnlock || d.Book == nil {
 		return
 	}
+	if err := d.Book.Remember(r.Workload, past(r)); err != nil {
+		r.Steps = append(r.Steps, api.Step{Name: "remember", At: time.Now().UTC(), Error: err.Error()})
+	}
+}
+
+// past is what is remembered of a response.
+func past(r *api.Response) api.Past {
 	p := api.Past{Verb: r.Verb, By: *r.By, At: r.Steps[0].At, Verified: r.Verified, Unattended: r.Unattended}
 	if r.Evidence != nil {
 		p.Evidence = r.Evidence.Path
 	}
-	if err := d.Book.Remember(r.Workload, p); err != nil {
-		r.Steps = append(r.Steps, api.Step{Name: "remember", At: time.Now().UTC(), Error: err.Error()})
-	}
+	return p
 }
 
 // Wait waits until nothing is being done, at most until ctx ends.

@@ -63,6 +63,7 @@ type response struct {
 	dead   []bpf.Marked // likewise, and nobody has asked how
 	tries  int          // of a freeze that found some running
 	net    *network     // nil: not looked at yet
+	begun  func()       // called once it is locked down
 	bundle *evidence.Bundle
 	*api.Response
 }
@@ -86,6 +87,9 @@ func (r *response) step(name string, do func() error) {
 	}
 	s.Seconds = time.Since(began).Seconds()
 	r.Steps = append(r.Steps, s)
+	if name == api.StepLockdown && r.begun != nil {
+		r.begun()
+	}
 }
 
 // verbs are what can be asked for, beside kill.

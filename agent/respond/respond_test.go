@@ -52,6 +52,9 @@ type office struct {
 
 func (o *office) Past(string) []api.Past { return o.past }
 func (o *office) Remember(_ string, p api.Past) error {
+	if n := len(o.past); n > 0 && o.past[n-1].Unfinished {
+		o.past = o.past[:n-1]
+	}
 	o.past = append(o.past, p)
 	return nil
 }

@@ -41,7 +41,7 @@ var ratePattern = regexp.MustCompile(`^\s*([0-9]+)\s*(?:in|/)\s*([0-9a-zµ.]+)\s
 func ParseRate(text string) (r Rate, err error) {
 	m := ratePattern.FindStringSubmatch(text)
 	if m == nil {
-		return r, fmt.Errorf("%q: not a number in a time: for example 1000 in 10s", text)
+		return r, fmt.Errorf("%q: not a number in a time: for example 1000 in 10s, or 1000/10s", text)
 	}
 	if r.N, err = strconv.Atoi(m[1]); err == nil {
 		r.In, err = time.ParseDuration(m[2])

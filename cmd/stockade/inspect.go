@@ -66,7 +66,7 @@ func showInspection(w io.Writer, i *agent.Inspection) error {
 	if doc.Incomplete != "" {
 		text += "  incomplete: " + agent.Token(doc.Incomplete) + "\n"
 	}
-	text += denials(i.Denials)
+	text += denials(i.Denials, x.Denied)
 	_, err := io.WriteString(w, text)
 	return err
 }
@@ -81,7 +81,7 @@ type denial struct {
 }
 
 // denials lists the last ones, those that are alike together, the latest last.
-func denials(list []json.RawMessage) string {
+func denials(list []json.RawMessage, denied uint64) string {
 	type group struct {
 		text string
 		n    int
@@ -110,8 +110,11 @@ func denials(list []json.RawMessage) string {
 		}
 		g.n, g.last = g.n+1, d.Time
 	}
-	if len(groups) == 0 {
-		return "no denial is kept\n"
+	switch {
+	case len(groups) == 0 && denied == 0:
+		return "nothing was denied\n"
+	case len(groups) == 0:
+		return "no denial is kept here: what was denied is in its log, or waits for who does not answer\n"
 	}
 	slices.SortStableFunc(groups, func(a, b *group) int { return a.last.Compare(b.last) })
 	text := fmt.Sprintf("of the last %s, with the time of the latest\n", agent.Plural(uint64(len(list)), "denial"))

@@ -92,7 +92,7 @@ func subject(c *cli.Context, otherwise string) (string, error) {
 		}
 		return "", usage(c, "%s: %d names: nothing was done; give one at a time%s", c.Command.Name, c.NArg(), otherwise)
 	}
-	if c.NArg() == 0 {
+	if c.Args().First() == "" {
 		return "", usage(c, "%s: not one workload: nothing was done; give the name of one, as `stockade ps` shows it%s", c.Command.Name, otherwise)
 	}
 	return c.Args().First(), nil
@@ -272,7 +272,11 @@ func showResponses(w io.Writer, all *agent.Responses, unverified int) error {
 		fmt.Fprintln(w, "nothing was locked, and there is no workload: nothing was done")
 	}
 	for i := range all.Responses {
-		if err := showResponse(w, &all.Responses[i]); err != nil {
+		unlock := all.Responses[i].Workload
+		if all.Lock != nil {
+			unlock = all.Lock.Selection.String()
+		}
+		if err := showResponse(w, &all.Responses[i], unlock); err != nil {
 			return err
 		}
 	}
@@ -316,11 +320,24 @@ func aboutEvidence(r *agent.Response) string {
 	return fmt.Sprintf("  evidence: %s, SHA-256 %s\n", agent.Token(e.Path), e.SHA256)
 }
 
-// showResponse prints what was done, and what is left.
-func showResponse(w io.Writer, r *agent.Response) error {
+// stays says until when a workload is locked down, and what unlocks it.
+func stays(r *agent.Response, unlock string) string {
+	switch {
+	case r.Verb == agent.VerbThaw && r.Verified:
+		return fmt.Sprintf("  where it is locked down, it stays so until `stockade unlock %s`\n", unlock)
+	case !r.LockedDown():
+		return ""
+	case r.Verb == agent.VerbKill:
+		return fmt.Sprintf("  it stays locked down until `stockade unlock %s`; a run is over\n", unlock)
+	}
+	return fmt.Sprintf("  it stays locked down until `stockade unlock %s`\n", unlock)
+}
+
+// showResponse prints what was done, and what is left; unlock is what ends it.
+func showResponse(w io.Writer, r *agent.Response, unlock string) error {
 	text := fmt.Sprintf("%s: %s: %s%s\n%s", r.Workload, r.Verb, r.Outcome(), came(r), aboutEvidence(r))
 	if r.Unattended {
-		text += "  nobody answered for it, and it was done without; what is done next is not seen: start the agent\n"
+		text += "  nobody answered for it; its denials are read once somebody does: start the agent\n"
 	}
 	for _, s := range r.Steps {
 		failed := ""
@@ -354,13 +371,7 @@ func showResponse(w io.Writer, r *agent.Response) error {
 	for _, p := range r.Zombies {
 		text += fmt.Sprintf("  ended, and nobody has asked how: %s[%d]\n", agent.Token(p.Command), p.PID)
 	}
-	if r.LockedDown() {
-		over := ""
-		if r.Verb == agent.VerbKill {
-			over = " (a run that was killed is over)"
-		}
-		text += fmt.Sprintf("  it stays locked down until `stockade unlock %s`%s\n", r.Workload, over)
-	}
+	text += stays(r, unlock)
 	_, err := io.WriteString(w, text)
 	return err
 }

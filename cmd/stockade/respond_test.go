@@ -15,7 +15,7 @@ import (
 func shows(t *testing.T, r *agent.Response) string {
 	t.Helper()
 	var out strings.Builder
-	if err := showResponse(&out, r); err != nil {
+	if err := showResponse(&out, r, r.Workload); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()
