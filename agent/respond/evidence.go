@@ -66,10 +66,13 @@ func (c *Custody) open(workload string, at time.Time, file string) (*evidence.Bu
 	}
 	key, err := c.Key()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errNoKey, err)
 	}
 	return evidence.Create(file, evidence.Options{Workload: workload, Host: thisHost(), Key: key})
 }
+
+// errNoKey is about evidence that nobody could sign.
+var errNoKey = errors.New("evidence: it cannot be signed, and is not taken")
 
 // thisHost says where evidence is taken.
 func thisHost() evidence.Host {
@@ -90,7 +93,7 @@ func thisHost() evidence.Host {
 // closed by seal. What is known already comes first, whatever time is left.
 func (r *response) gather(ctx context.Context, c *Custody, ask *api.Respond) (err error) {
 	if r.bundle == nil {
-		if r.bundle, err = c.open(r.target.Name, time.Now(), ""); err != nil {
+		if r.bundle, err = c.open(r.target.Name, time.Now(), ask.Evidence); err != nil {
 			return err
 		}
 	}

@@ -155,7 +155,7 @@ func (r *response) end(ctx context.Context, c *Custody, ask *api.Respond) error 
 	defer r.release()
 	if ask.Evidence != "" { // a mistake in a name is one before anything is done
 		var err error
-		if r.bundle, err = c.open(r.target.Name, time.Now(), ask.Evidence); err != nil {
+		if r.bundle, err = c.open(r.target.Name, time.Now(), ask.Evidence); err != nil && !errors.Is(err, errNoKey) {
 			return err
 		}
 	}

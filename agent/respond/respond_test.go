@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -48,6 +50,8 @@ type office struct {
 	// undone: a lockdown is by another at once.
 	undone bool
 	past   []api.Past
+	// looked is called when what lives is counted.
+	looked func()
 }
 
 func (o *office) Past(string) []api.Past { return o.past }
@@ -57,6 +61,14 @@ func (o *office) Remember(_ string, p api.Past) error {
 	}
 	o.past = append(o.past, p)
 	return nil
+}
+
+func (o *office) Tasks() (map[uint32]int, error) {
+	if o.looked != nil {
+		o.looked()
+		o.looked = nil
+	}
+	return nil, nil
 }
 
 func (o *office) Mode(uint32) (abi.Mode, error) { return o.mode, nil }
@@ -159,6 +171,37 @@ func TestWhatWasDoneIsRemembered(t *testing.T) {
 	}
 	if past := o.past; len(past) != 0 {
 		t.Errorf("after its unlock: %+v", past)
+	}
+}
+
+// A kill that names a file for evidence is done where that cannot be signed.
+func TestAKillIsDoneWhereNothingCanBeSigned(t *testing.T) {
+	o := newOffice(t)
+	o.Custody.Key = func() (ed25519.PrivateKey, error) { return nil, errors.New("the disk is full") }
+	file := filepath.Join(o.dir, "one.tar")
+	r := o.must(alice, api.Respond{Verb: api.VerbKill, Evidence: file})
+	told := slices.ContainsFunc(r.Steps, func(s api.Step) bool {
+		return s.Name == "evidence" && strings.HasSuffix(s.Error, "it cannot be signed, and is not taken: the disk is full")
+	})
+	if !r.Verified || r.Evidence != nil || !told {
+		t.Errorf("%+v", r)
+	}
+	if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%v", err)
+	}
+}
+
+// Who began a response is known from the lockdown on, whether or not it ends.
+func TestWhoBeganItIsKnown(t *testing.T) {
+	o := newOffice(t)
+	var began []api.Past
+	o.looked = func() { began = append(began[:0], o.past...) }
+	o.must(alice, api.Respond{Verb: api.VerbKill, NoEvidence: true})
+	if len(began) != 1 || !began[0].Unfinished || began[0].By != alice || !strings.HasSuffix(began[0].String(), ", begun and not ended") {
+		t.Errorf("while it went on: %+v", began)
+	}
+	if len(o.past) != 1 || o.past[0].Unfinished || !o.past[0].Verified {
+		t.Errorf("%+v", o.past)
 	}
 }
 
