@@ -1,7 +1,10 @@
 package vmtest
 
 import (
+	"bytes"
 	"encoding/json"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -76,6 +79,36 @@ func unattended(t *testing.T) {
 	}
 	respond(t, 0, "unlock", "agents")
 	wantReads(t, agentGroup, "unlocked by an agent that hung", "a both")
+	killedMeanwhile(t)
+}
+
+// killedMeanwhile kills the agent while it takes evidence: the kill is done without it, and
+// what it began itself has a name.
+func killedMeanwhile(t *testing.T) {
+	begins(t, agentGroup, "while :; do sleep 279; done")
+	begun := func() int {
+		list, err := filepath.Glob("/var/lib/stockade/evidence/agents-*.partial-*")
+		must(err)
+		return len(list)
+	}
+	before := begun()
+	cmd := exec.Command(program, "kill", "agents", "--json")
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	must(cmd.Start())
+	await(t, "evidence to be begun", func() bool { return begun() > before })
+	_ = agents.signal(syscall.SIGKILL)
+	var r agent.Response
+	if err := cmd.Wait(); err != nil || json.Unmarshal(out.Bytes(), &r) != nil || !r.Verified || r.Evidence == nil {
+		t.Fatalf("%v: %s%s", err, &out, &errs)
+	}
+	wantUnattended(t, r)
+	if n := len(r.Before); n == 0 || !strings.Contains(r.Before[n-1].String(), "begun and not ended") {
+		t.Errorf("before: %+v", r.Before)
+	}
+	startAgent(t)
+	respond(t, 0, "unlock", "agents")
+	wantReads(t, agentGroup, "unlocked after two kills", "a both")
 }
 
 // lockedDenials are those in the agent's log of what was locked down.
