@@ -17,6 +17,7 @@ import (
 const (
 	placeOurs  = 1
 	placeStays = 2
+	placeRoot  = 4
 	roundShift = 8 // above it a number that tells when it was noted
 	maxRound   = 1 << 23
 )
@@ -127,7 +128,7 @@ func placesOf(dirs []string) (map[string]uint32, error) {
 			return nil, err
 		}
 		flags[real] |= placeOurs
-		for flags["/"] |= placeStays; real != "/"; real = filepath.Dir(real) {
+		for flags["/"] |= placeRoot; real != "/"; real = filepath.Dir(real) {
 			flags[real] |= placeStays
 		}
 	}

@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "2973ba5aa1ecc5eedbcee052c22e10cffc1b47325e99d2421de7f2fed9706577"
+const objectSum = "1983725db17a51d4fdb83941b6cac1a8ed2e62dadc0da73c7bf25973892e4334"

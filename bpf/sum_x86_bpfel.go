@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "a58d2896f51f5b4529d2a914800e4ea2be546abe1467235d02f7da933ce6bbac"
+const objectSum = "7e480b8c75f525cee519c8cfc73e67a96ac58ae48528165b07c8415fd378ee11"

@@ -66,9 +66,9 @@ static __always_inline bool seen_outside(u32 w, struct vfsmount *mnt)
 }
 
 /* hides: would a change of what is mounted there hide what is ours from others? */
-static __always_inline bool hides(u32 w, struct vfsmount *mnt, struct dentry *dentry)
+static __always_inline bool hides(u32 w, struct vfsmount *mnt, struct dentry *dentry, u32 flags)
 {
-	return place_of(dentry->d_inode) && seen_outside(w, mnt);
+	return place_of(dentry->d_inode) & flags && seen_outside(w, mnt);
 }
 
 /* on_mountpoint judges a change of what is mounted at a place, unless it is refused as
@@ -93,7 +93,7 @@ int BPF_PROG(sb_mount, const char *dev, struct path *path, const char *type, uns
 	if (!w)
 		return 0;
 	/* Who sees mounts that are made or go is no matter of what lies where. */
-	what = flags & MS_MOVE || (hides(w, path->mnt, path->dentry) && (flags & MS_OTHER || !(flags & MS_PROPAGATION)));
+	what = flags & MS_MOVE || (hides(w, path->mnt, path->dentry, PLACE_STAYS | PLACE_ROOT) && (flags & MS_OTHER || !(flags & MS_PROPAGATION)));
 	return on_mountpoint(w, path->mnt, path->dentry, what * BOUNDARY_CONTROL, BIT(ACT_MOUNT));
 }
 
@@ -149,8 +149,8 @@ int BPF_PROG(move_mount, struct path *from, struct path *to)
 	if (!w)
 		return 0;
 	attached = namespace_of((u64)from->mnt) == own_namespace();
-	what = from->dentry->d_sb->s_magic == BPF_FS_MAGIC || (attached && (carries(from->mnt) || controls(from->dentry) || hides(w, from->mnt, from->dentry))) ||
-	       hides(w, to->mnt, to->dentry);
+	what = from->dentry->d_sb->s_magic == BPF_FS_MAGIC || (attached && (carries(from->mnt) || controls(from->dentry) || hides(w, from->mnt, from->dentry, PLACE_STAYS))) ||
+	       hides(w, to->mnt, to->dentry, PLACE_STAYS | PLACE_ROOT);
 	err = on_mountpoint(w, to->mnt, to->dentry, what * BOUNDARY_CONTROL, BIT(ACT_MOUNT));
 	return err || !attached ? err : on_mountpoint(w, from->mnt, from->dentry, 0, BIT(ACT_UNMOUNT));
 }
@@ -171,7 +171,7 @@ int BPF_PROG(sb_umount, struct vfsmount *mnt, int flags)
 
 	if (!w)
 		return 0;
-	return on_mountpoint(w, mnt, mnt->mnt_root, (flags & MNT_DETACH && carries(mnt)) || hides(w, mnt, mnt->mnt_root) ? BOUNDARY_CONTROL : 0, BIT(ACT_UNMOUNT));
+	return on_mountpoint(w, mnt, mnt->mnt_root, (flags & MNT_DETACH && carries(mnt)) || hides(w, mnt, mnt->mnt_root, PLACE_STAYS) ? BOUNDARY_CONTROL : 0, BIT(ACT_UNMOUNT));
 }
 
 SEC("lsm/path_chroot")

@@ -8,7 +8,8 @@
 #include "maps.h"
 
 #define PLACE_OURS 1U /* nothing in it is opened, made, removed or renamed */
-#define PLACE_STAYS 2U /* it is not renamed, removed or mounted over */
+#define PLACE_STAYS 2U /* it is not renamed, removed, unmounted or mounted over */
+#define PLACE_ROOT 4U /* it is not mounted over */
 
 struct place {
 	u64 inode;
