@@ -17,6 +17,9 @@ type DescriptorsRecord struct {
 // Descriptor is an open file.
 type Descriptor struct {
 	FD int `json:"fd"`
+	// Thread has it in a table of its own; what is the same in the process's is told there
+	// alone.
+	Thread int `json:"thread,omitempty"`
 	// Target is the kernel's text: a path in the namespace of this reader, or type:[inode].
 	Target    string `json:"target"`
 	TargetB64 []byte `json:"target_b64,omitempty"`
@@ -37,41 +40,84 @@ func readDescriptors(l *look, p *process) any {
 	return r
 }
 
-// descriptors reads as many as the bounds let, and counts the rest.
+// descriptors reads as many as the bounds let, and counts the rest. A thread's own table
+// began as a copy: what only repeats the process's is told once.
 func (l *look) descriptors(p *process) []Descriptor {
-	list := []Descriptor{}
-	var all, text int
-	p.list("fd", func(name string) bool {
-		all++
-		if len(list) == MaxDescriptors || l.spent.Descriptors == AllDescriptors || text > MaxText {
-			return all < MaxScan
-		}
-		d, ok := p.descriptor(name)
-		if !ok { // it was closed meanwhile
-			all--
-			return true
-		}
-		list = append(list, d)
-		l.spent.Descriptors++
-		text += len(d.Target)
-		return true
-	})
-	if all > len(list) {
-		p.Cut.note("descriptors", int64(all), all >= MaxScan)
+	f := files{look: l, process: p, list: []Descriptor{}, told: map[string]bool{}}
+	if f.table(0) && p.tables(f.table) {
+		f.stopped = true
 	}
-	return list
+	if f.all > len(f.list)+f.repeated || f.stopped {
+		p.Cut.note("descriptors", int64(f.all), f.stopped)
+	}
+	return f.list
+}
+
+// files is what is known of the descriptors of a process.
+type files struct {
+	*look
+	*process
+	list                []Descriptor
+	told                map[string]bool // as texts: what the process has
+	all, text, repeated int
+	stopped             bool // not all are counted
+}
+
+// table reads those of a thread, or 0 for the one that is read; false if none is to follow.
+func (f *files) table(tid int) bool {
+	dir := below(tid) + "fd"
+	err := f.names(f.dir, dir, func(name string) bool {
+		f.add(tid, name)
+		f.stopped = f.all >= MaxScan
+		return !f.stopped
+	})
+	if err != nil && !f.left(tid) {
+		f.fail(dir, err)
+	}
+	return !f.stopped
+}
+
+// add counts a descriptor, and reads it as long as the bounds let.
+func (f *files) add(tid int, name string) {
+	f.all++
+	if f.full(tid) {
+		return
+	}
+	d, ok := f.descriptor(tid, name)
+	if !ok { // it was closed meanwhile
+		f.all--
+		return
+	}
+	text := string(marshal(d))
+	if f.told[text] {
+		f.repeated++
+		f.spent.Repeated++
+		return
+	}
+	f.told[text] = tid == 0
+	d.Thread = tid
+	f.list = append(f.list, d)
+	f.spent.Descriptors++
+	f.text += len(d.Target)
+}
+
+// full reports whether a bound is reached, one of those for threads among them.
+func (f *files) full(tid int) bool {
+	return len(f.list) == MaxDescriptors || f.spent.Descriptors == AllDescriptors || f.text > MaxText ||
+		tid != 0 && (f.repeated == MaxRepeated || f.spent.Repeated == AllRepeated)
 }
 
 // descriptor reads one; false if it is closed.
-func (p *process) descriptor(name string) (d Descriptor, ok bool) {
-	target, err := p.readlink("fd/" + name)
-	if errors.Is(err, unix.ENOENT) {
+func (p *process) descriptor(tid int, name string) (d Descriptor, ok bool) {
+	at := below(tid)
+	target, err := p.readlink(at + "fd/" + name)
+	if errors.Is(err, unix.ENOENT) || err != nil && p.left(tid) {
 		return d, false
 	}
-	p.fail("fd/"+name, err) // a path that is too long to be told
+	p.fail(at+"fd/"+name, err) // a path that is too long to be told
 	d.Target, d.TargetB64 = target, raw(target)
 	d.FD, _ = strconv.Atoi(name)
-	text, _, _ := readAt(p.dir, "fdinfo/"+name, maxInfo)
+	text, _, _ := readAt(p.dir, at+"fdinfo/"+name, maxInfo)
 	for line := range strings.Lines(string(text)) {
 		field, value, _ := strings.Cut(line, ":")
 		value = strings.TrimSpace(value)

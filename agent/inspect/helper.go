@@ -104,9 +104,7 @@ func (l *look) answer(r *Request) error {
 		if read == nil || l.failed != nil {
 			break
 		}
-		p := hold(named, l.say)
-		record := read(l, p)
-		p.close()
+		record := l.record(named, read)
 		l.tellSpent()
 		l.tell(lineRecord, record)
 	}

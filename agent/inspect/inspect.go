@@ -70,6 +70,7 @@ type Process struct {
 // Spent counts against the bounds that hold for all processes together.
 type Spent struct {
 	Descriptors int   `json:"descriptors,omitempty"`
+	Repeated    int   `json:"repeated,omitempty"`
 	Mappings    int   `json:"mappings,omitempty"`
 	Hashed      int64 `json:"hashed,omitempty"` // bytes
 	// Files are those that have been hashed, by identity.
@@ -78,7 +79,7 @@ type Spent struct {
 
 // add merges what a helper has spent since it was last told.
 func (s *Spent) add(more Spent) {
-	s.Descriptors, s.Mappings, s.Hashed = more.Descriptors, more.Mappings, more.Hashed
+	s.Descriptors, s.Repeated, s.Mappings, s.Hashed = more.Descriptors, more.Repeated, more.Mappings, more.Hashed
 	for id, c := range more.Files {
 		if s.Files == nil {
 			s.Files = map[string]Content{}

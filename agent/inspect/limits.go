@@ -17,6 +17,13 @@ const (
 	AllDescriptors = 1 << 16
 	MaxMappings    = 1024
 	AllMappings    = 1 << 16
+	// MaxTables is how many tables of descriptors of a process are read, of which each
+	// thread may have its own.
+	MaxTables = 256
+	// MaxRepeated is how many descriptors that repeat those of the process are passed over in
+	// tables of its threads, AllRepeated in those of all.
+	MaxRepeated = 1 << 13
+	AllRepeated = 1 << 16
 	// MaxText is how many bytes of paths are told for each process, by its descriptors or
 	// mappings: so that a record fits into memory.
 	MaxText = 1 << 20

@@ -17,13 +17,18 @@ import (
 type process struct {
 	Head
 	start uint64 // as in Process
-	dir   int
-	say   func(pid int, file string) // before what may hang
+	// whole is its directory, dir that of the thread that is read: the same, unless the
+	// first has ended.
+	whole, dir int
+	say        func(pid int, file string) // before what may hang
 }
 
 // Head is what a record of any collector says of its process.
 type Head struct {
-	PID     int    `json:"pid"`
+	PID int `json:"pid"`
+	// Thread is the one that was read, where the first has ended and others have not: what
+	// threads have of their own is its.
+	Thread  int    `json:"thread,omitempty"`
 	Started uint64 `json:"started"` // nanoseconds after boot, in steps of 10 ms
 	// Gone: it has ended, before or while it was read.
 	Gone bool `json:"gone,omitempty"`
@@ -44,7 +49,8 @@ func (p Process) head() Head { return Head{PID: p.PID, Started: p.Start * tick, 
 func hold(p Process, say func(int, string)) *process {
 	held := &process{Head: p.head(), start: p.Start, say: say}
 	fd, err := openAt(unix.AT_FDCWD, fmt.Sprintf("/proc/%d", p.PID), unix.O_RDONLY|unix.O_DIRECTORY)
-	switch held.dir = fd; {
+	held.whole, held.dir = fd, fd
+	switch {
 	case err == nil:
 		held.Gone = !held.alive()
 	case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH):
@@ -52,6 +58,7 @@ func hold(p Process, say func(int, string)) *process {
 	default:
 		held.Failed = map[string]string{".": err.Error()}
 	}
+	held.lead()
 	return held
 }
 
@@ -60,13 +67,16 @@ func (p *process) there() bool { return p.dir >= 0 && !p.Gone }
 
 // alive reports whether the process that was meant is there, dead or not.
 func (p *process) alive() bool {
-	s, err := p.stat()
+	s, err := statIn(p.whole, "stat")
 	return err == nil && s.start == p.start
 }
 
 func (p *process) close() {
-	if p.dir >= 0 {
+	if p.dir != p.whole {
 		unix.Close(p.dir)
+	}
+	if p.whole >= 0 {
+		unix.Close(p.whole)
 	}
 }
 
@@ -181,11 +191,15 @@ func (p *process) readlink(file string) (string, error) {
 
 // list calls each with the names in a directory of the process until that returns false.
 func (p *process) list(dir string, each func(name string) bool) {
+	p.fail(dir, p.names(p.dir, dir, each))
+}
+
+// names is list for a directory below another one, and returns the error.
+func (p *process) names(at int, dir string, each func(name string) bool) error {
 	p.say(p.PID, dir)
-	fd, err := openAt(p.dir, dir, unix.O_RDONLY|unix.O_DIRECTORY)
+	fd, err := openAt(at, dir, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
-		p.fail(dir, err)
-		return
+		return err
 	}
 	f := os.NewFile(uintptr(fd), dir)
 	defer f.Close()
@@ -193,14 +207,14 @@ func (p *process) list(dir string, each func(name string) bool) {
 		names, err := f.Readdirnames(1024)
 		for _, name := range names {
 			if !each(name) {
-				return
+				return nil
 			}
 		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
 		if err != nil {
-			if !errors.Is(err, io.EOF) {
-				p.fail(dir, err)
-			}
-			return
+			return err
 		}
 		p.say(p.PID, dir)
 	}

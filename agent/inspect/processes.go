@@ -38,6 +38,9 @@ func readProcess(_ *look, p *process) any {
 		s, err := p.stat()
 		p.fail("stat", err)
 		r.PPID, r.Threads, r.Session, r.State = s.parent, s.threads, s.session, s.state
+		if first, err := statIn(p.whole, "stat"); err == nil { // the name stays, whoever is read
+			s.comm = first.comm
+		}
 		r.Comm, r.CommB64 = s.comm, raw(s.comm)
 		if tty := uint64(uint32(s.tty)); tty != 0 {
 			r.TTY = fmt.Sprintf("%d:%d", unix.Major(tty), unix.Minor(tty))
@@ -63,7 +66,7 @@ func (r *ProcessRecord) identify(p *process) {
 	if ids := numbers(status["Gid"]); len(ids) > 1 {
 		r.GID = &ids[1]
 	}
-	r.NSPID = numbers(status["NSpid"])
+	r.NSPID = numbers(status["NStgid"]) // NSpid is a thread's
 	text, _ := p.read("cgroup", maxSmall)
 	for line := range strings.Lines(string(text)) {
 		if path, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "0::"); ok {

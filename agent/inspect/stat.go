@@ -46,8 +46,11 @@ func parseStat(text []byte) (s stat, err error) {
 }
 
 // stat reads the process's stat, which never hangs.
-func (p *process) stat() (stat, error) {
-	text, _, err := readAt(p.dir, "stat", maxSmall)
+func (p *process) stat() (stat, error) { return statIn(p.dir, "stat") }
+
+// statIn reads a stat, of a process or a thread.
+func statIn(dir int, file string) (stat, error) {
+	text, _, err := readAt(dir, file, maxSmall)
 	if err != nil {
 		return stat{}, err
 	}
@@ -65,16 +68,21 @@ func Start(pid int) (uint64, error) {
 	return s.start, err
 }
 
-// status reads the process's status, which never hangs: values by name. The kernel escapes
-// line ends in the process's name there.
+// status reads the process's status, which never hangs.
 func (p *process) status() map[string]string {
 	text, _ := p.read("status", maxSmall)
-	values := map[string]string{}
+	return values(text)
+}
+
+// values are those of a status, by name. The kernel escapes line ends in the process's name
+// there.
+func values(text []byte) map[string]string {
+	all := map[string]string{}
 	for line := range strings.Lines(string(text)) {
 		name, value, _ := strings.Cut(line, ":")
-		values[name] = strings.TrimSpace(value)
+		all[name] = strings.TrimSpace(value)
 	}
-	return values
+	return all
 }
 
 // numbers parses a list of decimal numbers.

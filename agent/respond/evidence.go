@@ -48,7 +48,7 @@ const partLimit = 32 << 20
 // parts are what helpers read: what may take long is last.
 var parts = []struct{ name, method string }{
 	{inspect.Processes, "/proc/PID/{stat,status,cmdline,exe,cgroup}"},
-	{inspect.Descriptors, "/proc/PID/{fd,fdinfo}"},
+	{inspect.Descriptors, "/proc/PID/task/TID/{fd,fdinfo}"},
 	{inspect.Namespaces, "/proc/PID/ns"},
 	{inspect.ControlGroup, "cgroupfs"},
 	{inspect.Credentials, "/proc/PID/{status,loginuid,attr/current}"},
