@@ -161,7 +161,9 @@ func (d *Daemon) Unlock(by api.Peer, s label.Selection) (api.Responses, error) {
 	case err != nil:
 		return api.Responses{}, err
 	}
-	d.book.note(fmt.Sprintf("unlocked: %s, by %s", s, lock.ActorOf(by.PID, int(by.UID))))
+	if len(ended) > 0 {
+		d.book.note(fmt.Sprintf("unlocked: %s, by %s", s, lock.ActorOf(by.PID, int(by.UID))))
+	}
 	all := d.eachOf(by, names, api.Respond{Verb: api.VerbUnlock})
 	all.Ended = ended
 	return all, nil

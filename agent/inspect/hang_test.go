@@ -15,7 +15,7 @@ import (
 // machine is.
 func hasty(r Request, text *strings.Builder) *run {
 	run := newRun(helperArgs, r, text)
-	run.patience, run.start = 250*time.Millisecond, time.Minute
+	run.patience, run.start, run.grace = 250*time.Millisecond, time.Minute, time.Minute
 	run.stuck = func(h *helper) bool { return len(h.events) == 0 && asleep(h.cmd.Process.Pid) }
 	return run
 }
@@ -142,6 +142,7 @@ func TestAHelperThatCannotBeKilledIsLeftBehindAndEndsWithTheFileSystem(t *testin
 	bad, end := hung(t, "opens")
 	var text strings.Builder
 	r := hasty(Request{Collector: Executables, Processes: []Process{bad, named(t, os.Getpid())}}, &text)
+	r.grace = Grace
 	err := r.all(t.Context())
 	hangs, rest := Hangs(err)
 	if rest != nil || len(hangs) != 1 || hangs[0].PID != bad.PID || !strings.HasPrefix(hangs[0].File, "map_files/") || hangs[0].Helper == 0 {

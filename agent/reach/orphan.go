@@ -67,7 +67,9 @@ func (h *Host) listens(ctx context.Context, verb string, meant func(w *api.Workl
 		done := make(chan struct{})
 		early := time.AfterFunc(hasty, func() {
 			defer close(done)
-			h.lockEarly(meant)
+			if h.lockEarly(meant); h.Notice != nil {
+				h.Notice(fmt.Sprintf("the agent does not answer: what is meant is locked down; it is waited for up to %v", agentLimit))
+			}
 		})
 		defer func() {
 			if !early.Stop() {

@@ -150,6 +150,8 @@ func TestALockdownDoesNotWaitForAnAgent(t *testing.T) {
 	h, d, _ := orphaned(t)
 	h.Socket = silence(t, "agent.sock")
 	hasty, agentLimit = time.Millisecond, time.Minute
+	notices := make(chan string, 10)
+	h.Notice = func(text string) { notices <- text }
 	ctx, cancel := context.WithCancel(t.Context())
 	for _, c := range []struct {
 		do   func()
@@ -167,6 +169,9 @@ func TestALockdownDoesNotWaitForAnAgent(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		d.were(t, c.want...)
+		if text := <-notices; !strings.Contains(text, "is locked down") {
+			t.Errorf("who waits is told %q", text)
+		}
 		cancel()
 		<-done
 		ctx, cancel = context.WithCancel(t.Context())

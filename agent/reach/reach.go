@@ -39,6 +39,8 @@ type Host struct {
 	RunDeputy func(name string) (Deputy, error)
 	// Book has the locks, where there is no agent to ask.
 	Book lock.Book
+	// Notice tells who waits why; nil: nobody.
+	Notice func(text string)
 }
 
 // This is this host, with the agent behind a socket.

@@ -104,6 +104,7 @@ func thisHost(c *cli.Context) *agent.Host {
 	if c.IsSet("socket") {
 		host.Runs, host.Deputy = nil, nil
 	}
+	host.Notice = func(text string) { fmt.Fprintf(c.App.ErrWriter, "stockade: %s\n", text) }
 	return host
 }
 
