@@ -1,7 +1,6 @@
 package reach
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -94,18 +93,13 @@ func (h *Host) attended(ctx context.Context, do func(ctx context.Context) error)
 	if !errors.Is(err, api.ErrUncertain) || ctx.Err() != nil {
 		return err
 	}
-	if _, failed := h.status(ctx); failed != nil {
-		return cmp.Or(noAgent(failed), err)
-	}
-	return h.watched(ctx, do)
-}
-
-// noAgent is err if it says that there is no agent.
-func noAgent(err error) error {
-	if errors.Is(err, api.ErrNoAgent) {
+	switch _, failed := h.status(ctx); {
+	case errors.Is(failed, api.ErrNoAgent):
+		return failed
+	case failed != nil:
 		return err
 	}
-	return nil
+	return h.watched(ctx, do)
 }
 
 // watched does what needs the agent, and looks meanwhile whether that still answers.

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"os/exec"
 	"runtime/debug"
+	"time"
 
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/delivery"
 	"github.com/stockade-dev/stockade/agent/host"
+	"github.com/stockade-dev/stockade/agent/memory"
 	"github.com/stockade-dev/stockade/agent/sink"
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
@@ -206,6 +208,7 @@ func (s *session) finish(sum *sink.Summary) error {
 		return err
 	}
 	s.control.settle() // it may be a response that ended the command, which is told before the sum
+	s.tellUnattended()
 	if s.clock != nil {
 		if err := s.clock.Stop(); err != nil {
 			s.cfg.Sink.Note(s.cfg.Name, "warning: "+err.Error())
@@ -224,6 +227,26 @@ func (s *session) finish(sum *sink.Summary) error {
 	sum.Audit = s.watch.tally.Audit()
 	sum.Top = s.watch.tally.Top()
 	return nil
+}
+
+// tellUnattended says who stopped it while nobody answered for it.
+func (s *session) tellUnattended() {
+	book := memory.BookOfRuns(host.StateRoot)
+	if s.lease != nil {
+		book = memory.BookOfAgent(host.StateRoot)
+	}
+	list := book.Past(s.cfg.Name)
+	for end := time.Now().Add(closeLimit); len(list) > 0 && time.Now().Before(end); list = book.Past(s.cfg.Name) {
+		if p := list[len(list)-1]; !p.Unattended || !p.Unfinished {
+			break
+		}
+		time.Sleep(100 * time.Millisecond) // who does it is not at its end
+	}
+	for i := range list {
+		if list[i].Unattended {
+			s.cfg.Sink.Note(s.cfg.Name, list[i].String())
+		}
+	}
 }
 
 // counters returns the counts of the workload. Where the agent ended, and its set

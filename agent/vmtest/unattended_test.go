@@ -50,7 +50,7 @@ func unattended(t *testing.T) {
 	wantUnattended(t, r)
 	wantBrief(t, &r)
 	wantUnattended(t, respond(t, 0, "kill", "held", "--no-evidence"))
-	if code, errs := held.finish(); code != 137 {
+	if code, errs := held.finish(); code != 137 || strings.Count(errs, "kill by root on ") != 1 || !strings.Contains(errs, ", when nobody answered for it") {
 		t.Errorf("the run: exit %d: %s", code, errs)
 	}
 	if x := stockade(t, "unlock", "agents"); x.code != 3 || !strings.Contains(x.stdout, "start the agent") {
