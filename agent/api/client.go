@@ -137,9 +137,9 @@ func (c *Client) do(ctx context.Context, method, path string, in any) (*http.Res
 		if errors.Is(err, fs.ErrPermission) {
 			return nil, fmt.Errorf("agent: %s: permission denied to uid %d: nothing was done; run as root, for example with sudo", c.socket, os.Geteuid())
 		}
-		var op *net.OpError
-		if errors.As(err, &op) {
-			err = op
+		var of *url.Error // its address means nothing here
+		if errors.As(err, &of) {
+			err = of.Err
 		}
 		return nil, fmt.Errorf("agent: %w: %w; see `stockade ps`", err, ErrUncertain)
 	}

@@ -93,14 +93,21 @@ func (h *Host) attended(ctx context.Context, do func(ctx context.Context) error)
 	if !errors.Is(err, api.ErrUncertain) || ctx.Err() != nil {
 		return err
 	}
-	switch _, failed := h.status(ctx); {
-	case errors.Is(failed, api.ErrNoAgent):
-		return failed
-	case failed != nil:
-		return err
+	for end := time.Now().Add(agentLimit); time.Now().Before(end); time.Sleep(again) {
+		switch _, failed := h.status(ctx); {
+		case failed == nil:
+			return h.watched(ctx, do)
+		case errors.Is(failed, api.ErrNoAgent):
+			return failed
+		case !errors.Is(failed, api.ErrUncertain): // as long as it is dying, it takes connections
+			return err
+		}
 	}
-	return h.watched(ctx, do)
+	return err
 }
+
+// again is when an agent is asked again that is dying.
+const again = 50 * time.Millisecond
 
 // watched does what needs the agent, and looks meanwhile whether that still answers.
 func (h *Host) watched(ctx context.Context, do func(ctx context.Context) error) error {

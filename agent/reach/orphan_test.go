@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -292,8 +294,23 @@ func TestAnAgentThatIsKilledMeanwhileIsNone(t *testing.T) {
 		t.Fatal(err)
 	}
 	server := api.NewResponder(k, func(api.Peer) error { return nil })
-	k.kill = func() { server.Close() }
+	k.kill = func() { // for a while it takes connections, and answers none
+		os.Remove(h.Socket)
+		dying, err := net.Listen("unix", h.Socket)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		time.AfterFunc(5*again, func() { dying.Close() })
+		go func() {
+			for c, err := dying.Accept(); err == nil; c, err = dying.Accept() {
+				c.Close()
+			}
+		}()
+		server.Close()
+	}
 	go server.Serve(listener)
+	agentLimit = time.Minute
 	if all, err := h.Respond(t.Context(), "web", api.Respond{Verb: api.VerbKill}); err != nil || outcomes(all) != "web true" || !all.Responses[0].Unattended {
 		t.Errorf("%+v, %v", all, err)
 	}
