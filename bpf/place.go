@@ -30,8 +30,9 @@ type place struct {
 
 // Guard makes directories, with what is directly in them, such that no workload opens,
 // makes, removes or renames anything there, whatever it is permitted; nor does it rename,
-// remove or mount over a directory above, up to the root. They are known by what they are now: guard them
-// again, all, where they may have been made anew. One that is not there is left out.
+// remove or mount over a directory above, up to the root. They are known by what they are
+// now: guard them again, all, where they may have been made anew. One that is not there is
+// left out.
 func (e *Enforcer) Guard(dirs []string) error {
 	if err := e.guard(dirs); err != nil {
 		return fmt.Errorf("directories of our own: %w: policies alone keep workloads from them; try again", err)
@@ -128,7 +129,8 @@ func placesOf(dirs []string) (map[string]uint32, error) {
 			return nil, err
 		}
 		flags[real] |= placeOurs
-		for flags["/"] |= placeRoot; real != "/"; real = filepath.Dir(real) {
+		flags["/"] |= placeRoot
+		for ; real != "/"; real = filepath.Dir(real) {
 			flags[real] |= placeStays
 		}
 	}

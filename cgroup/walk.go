@@ -3,8 +3,8 @@ package cgroup
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,7 +26,7 @@ func walk(root string, tell func(rel string, id uint64) error) error {
 		return fmt.Errorf("%s: %w", root, err)
 	}
 	w := walker{tell: tell}
-	if err := w.visit(fd, ".", 0); err != nil {
+	if err := w.visit(os.NewFile(uintptr(fd), root), ".", 0); err != nil {
 		return err
 	}
 	if w.deep > 0 {
@@ -40,9 +40,10 @@ type walker struct {
 	deep int
 }
 
-// visit takes a descriptor, which it closes.
-func (w *walker) visit(fd int, rel string, depth int) error {
-	defer unix.Close(fd)
+// visit takes an open directory, which it closes.
+func (w *walker) visit(dir *os.File, rel string, depth int) error {
+	defer dir.Close()
+	fd := int(dir.Fd())
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return fmt.Errorf("%s: %w", rel, err)
@@ -50,16 +51,19 @@ func (w *walker) visit(fd int, rel string, depth int) error {
 	if err := w.tell(rel, st.Ino); err != nil {
 		return err
 	}
-	names, err := directories(fd)
+	list, err := dir.ReadDir(-1)
 	if err != nil && !vanished(err) {
 		return fmt.Errorf("%s: %w", rel, err)
 	}
-	for _, name := range names {
+	for _, e := range list {
+		if !e.IsDir() {
+			continue
+		}
 		if depth == maxDepth {
 			w.deep++
 			continue
 		}
-		below, err := unix.Openat(fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		below, err := unix.Openat(fd, e.Name(), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		if vanished(err) {
 			continue
 		}
@@ -68,7 +72,8 @@ func (w *walker) visit(fd int, rel string, depth int) error {
 			continue
 		}
 		if err == nil {
-			err = w.visit(below, filepath.Join(rel, name), depth+1)
+			name := filepath.Join(rel, e.Name())
+			err = w.visit(os.NewFile(uintptr(below), name), name, depth+1)
 		}
 		if err != nil {
 			return err
@@ -76,28 +81,3 @@ func (w *walker) visit(fd int, rel string, depth int) error {
 	}
 	return nil
 }
-
-// directories lists those in one.
-func directories(fd int) (names []string, err error) {
-	buf := make([]byte, 8192)
-	for {
-		n, err := unix.ReadDirent(fd, buf)
-		if err != nil || n <= 0 {
-			return names, err
-		}
-		for rest := buf[:n]; len(rest) >= direntName; {
-			size, kind := int(uint16(rest[16])|uint16(rest[17])<<8), rest[18]
-			if size < direntName || size > len(rest) {
-				break
-			}
-			name := unix.ByteSliceToString(rest[direntName:size])
-			if kind == syscall.DT_DIR && name != "." && name != ".." {
-				names = append(names, name)
-			}
-			rest = rest[size:]
-		}
-	}
-}
-
-// direntName is where the name begins in a struct linux_dirent64.
-const direntName = 19

@@ -52,8 +52,9 @@ func (r *response) lookAtNetwork() error {
 	var errs []error
 	note := func(err error) { errs = append(errs, err) }
 	inside, outside := r.pids()
+	all := both(inside, outside)
 	var err error
-	r.net.namespaces, err = socket.OpenNamespaces(both(inside, outside))
+	r.net.namespaces, err = socket.OpenNamespaces(all)
 	r.net.unknown = unlessDenied(err)
 	note(err)
 	r.net.own.Cgroups, err = cgroup.IDs(r.target.Groups)
@@ -63,7 +64,7 @@ func (r *response) lookAtNetwork() error {
 	}
 	r.net.own.Inodes, err = socket.Inodes(outside) // in the cgroups of others, and made there
 	note(err)
-	r.net.held.Inodes, r.Rings, err = socket.Held(both(inside, outside))
+	r.net.held.Inodes, r.Rings, err = socket.Held(all)
 	r.Rings = r.Rings[:min(len(r.Rings), maxListed)]
 	note(err)
 	r.net.seen, err = socket.List(r.net.namespaces, socket.Match{Cgroups: r.net.own.Cgroups, Inodes: r.net.held.Inodes})

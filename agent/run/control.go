@@ -18,7 +18,6 @@ import (
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/host"
 	"github.com/stockade-dev/stockade/agent/lock"
-	"github.com/stockade-dev/stockade/agent/memory"
 	"github.com/stockade-dev/stockade/agent/respond"
 	"github.com/stockade-dev/stockade/agent/tripwire"
 	"github.com/stockade-dev/stockade/bpf/abi"
@@ -75,12 +74,9 @@ type control struct {
 func newControl(s *session, own host.Enforcer) *control {
 	c := &control{s: s, own: own, started: time.Now(), desk: respond.Desk{Custody: respond.NewCustody(host.This.Lasting, host.This.Key),
 		Done: func(r *api.Response) { s.cfg.Sink.Note(s.cfg.Name, r.Note()) }}} // who typed the run is to know who stopped it
-	c.desk.Book = c.past()
+	c.desk.Book = s.past()
 	return c
 }
-
-// past is what was done to it.
-func (c *control) past() memory.Book { return memory.BookOfRuns(host.StateRoot) }
 
 // listen lets it be asked.
 func (c *control) listen() error {
@@ -128,7 +124,7 @@ func (c *control) close() {
 	if c.server.Shutdown(ctx) != nil {
 		c.server.Close()
 	}
-	_ = c.past().Forget(c.s.cfg.Name)
+	_ = c.s.past().Forget(c.s.cfg.Name)
 	_ = os.Remove(controlSocket(c.s.cfg.Name)) // the next of that name does
 }
 
@@ -151,7 +147,7 @@ func (c *control) Status() (api.Status, error) {
 		Principal: cfg.Plan.Principal, Labels: cfg.Labels, Cgroups: []string{path.Join(cgroup.Parent, cfg.Name)}, Tasks: len(marked),
 		Allowed: counters.Allowed, Denied: counters.Denied, Dropped: counters.Dropped, Withheld: counters.Withheld}
 	w.Frozen, _ = c.s.group.Frozen() // it may be gone
-	w.Responses = c.past().Past(cfg.Name)
+	w.Responses = c.s.past().Past(cfg.Name)
 	for _, a := range cfg.Plan.Handled.Actions() {
 		w.Handled = append(w.Handled, a.String())
 	}
@@ -207,7 +203,7 @@ func (c *control) setMode(mode abi.Mode) error {
 	err := c.own.SetMode(workloadID, mode)
 	if err == nil && mode != abi.Lockdown {
 		c.s.watch.wires.Rearm(c.s.cfg.Name)
-		err = c.past().Forget(c.s.cfg.Name)
+		err = c.s.past().Forget(c.s.cfg.Name)
 	}
 	return err
 }

@@ -229,12 +229,17 @@ func (s *session) finish(sum *sink.Summary) error {
 	return nil
 }
 
+// past is what was done to it.
+func (s *session) past() memory.Book {
+	if s.lease != nil {
+		return memory.BookOfAgent(host.StateRoot)
+	}
+	return memory.BookOfRuns(host.StateRoot)
+}
+
 // tellUnattended says who stopped it while nobody answered for it.
 func (s *session) tellUnattended() {
-	book := memory.BookOfRuns(host.StateRoot)
-	if s.lease != nil {
-		book = memory.BookOfAgent(host.StateRoot)
-	}
+	book := s.past()
 	list := book.Past(s.cfg.Name)
 	for end := time.Now().Add(closeLimit); len(list) > 0 && time.Now().Before(end); list = book.Past(s.cfg.Name) {
 		if p := list[len(list)-1]; !p.Unattended || !p.Unfinished {

@@ -43,18 +43,11 @@ func headless(file string) int {
 // beheaded stops processes whose first thread has ended, in the cgroup and moved out of it.
 func beheaded(t *testing.T) {
 	const file = "/tmp/out/headless"
-	size := func() int64 {
-		info, err := os.Stat(file)
-		if err != nil {
-			return 0
-		}
-		return info.Size()
-	}
 	goesOn := func(want bool) {
 		t.Helper()
-		before := size()
-		if time.Sleep(300 * time.Millisecond); (size() > before) != want {
-			t.Errorf("it went from %d to %d", before, size())
+		before := size(file)
+		if time.Sleep(300 * time.Millisecond); (size(file) > before) != want {
+			t.Errorf("it went from %d to %d", before, size(file))
 		}
 	}
 	for _, moved := range []bool{false, true} {

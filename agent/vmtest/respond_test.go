@@ -104,17 +104,19 @@ func startAgain(t *testing.T) *agentProcess {
 // ticker writes on and on, by what it has open.
 func ticker(file string) string { return "exec >>" + file + "; while :; do echo; sleep 0.02; done" }
 
+// size is that of a file, 0 if there is none.
+func size(file string) int64 {
+	info, err := os.Stat(file)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}
+
 func frozen(t *testing.T) {
 	put(agentFile, permitting("a", "both")+runPolicy)
 	if r := stockade(t, "reload"); r.code != 0 {
 		t.Fatal(r.stderr)
-	}
-	size := func(file string) int64 {
-		info, err := os.Stat(file)
-		if err != nil {
-			return 0
-		}
-		return info.Size()
 	}
 	inside, outside := "/tmp/out/inside", "/tmp/out/outside"
 	os.Remove(inside)
