@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "1983725db17a51d4fdb83941b6cac1a8ed2e62dadc0da73c7bf25973892e4334"
+const objectSum = "9eb57a05de6b05b372a921199b2df0de1b03f8c27d072a80957a6b738d089044"

@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "7e480b8c75f525cee519c8cfc73e67a96ac58ae48528165b07c8415fd378ee11"
+const objectSum = "51ab0e44c7710f05fe10fd7ac35c3f325538e523926fd9fbe71745644f888e9d"

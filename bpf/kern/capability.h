@@ -147,12 +147,40 @@ static __noinline int decide_everywhere(u32 w, u32 how, u64 need)
 	return deny(&d, NULL, wl, -EPERM) ? -EPERM : 0;
 }
 
-/* tree_how is how a call on mounts and superblocks is judged. Attributes of
- * a mount may be those of one that controls the kernel or workloads. */
-static __always_inline u32 tree_how(u32 nr)
+/* attributes: does the call change those of mounts? They may be of one that controls the
+ * kernel or workloads. */
+static __always_inline u32 attributes(u32 nr)
 {
 	nr &= ~COMPAT_CALL;
-	return KIND_DIR | ((nr == NR_MOUNT_SETATTR || nr == NR_OPEN_TREE_ATTR) * FIRM + opaque);
+	return nr == NR_MOUNT_SETATTR || nr == NR_OPEN_TREE_ATTR;
+}
+
+struct ascent {
+	u64 task, mounts;
+	bool same;
+};
+
+static int is_first(u64 i, struct ascent *a)
+{
+	struct task_struct *task = (struct task_struct *)a->task;
+
+	if (BPF_CORE_READ(task, tgid) != 1) {
+		a->task = (u64)BPF_CORE_READ(task, real_parent);
+		return 0;
+	}
+	a->same = (u64)BPF_CORE_READ(task, nsproxy, mnt_ns) == a->mounts;
+	return 1;
+}
+
+/* hosts_mounts: is the task in the mount namespace of process 1? Every task descends from that. */
+static __noinline u32 hosts_mounts(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct ascent a = { .task = (u64)task, .same = true };
+
+	a.mounts = (u64)BPF_CORE_READ(task, nsproxy, mnt_ns);
+	bpf_loop(MAX_PARENTS, is_first, &a, 0);
+	return a.same;
 }
 
 /* hosts_name: is the task in the namespace of the machine's own name? */
@@ -188,7 +216,7 @@ static __always_inline bool judged(u32 cap, u32 nr, u32 class)
  * nothing, and lets nothing through. */
 static __noinline int on_capability(u32 w, u32 cap, u32 opts, u32 level)
 {
-	u32 key = w & (MAX_WORKLOADS - 1), nr, class;
+	u32 key = w & (MAX_WORKLOADS - 1), nr, class, how;
 	struct workload *wl = bpf_map_lookup_elem(&workloads, &key);
 	bool ring = in_ring(bpf_get_current_task_btf());
 
@@ -200,8 +228,13 @@ static __noinline int on_capability(u32 w, u32 cap, u32 opts, u32 level)
 	if (cap == CAP_SYS_ADMIN && newer(nr))
 		return withhold(key);
 	class = class_of(nr) + opaque;
-	if (cap == CAP_SYS_ADMIN && class == CLASS_TREE && (level || !ring))
-		return decide_everywhere(w, tree_how(nr), BIT(ACT_MOUNT));
+	if (cap == CAP_SYS_ADMIN && class == CLASS_TREE && (level || !ring)) {
+		how = attributes(nr);
+		/* Of which mount, no hook tells: of the host's, nothing is read-only or noexec by a workload. */
+		if (how && hosts_mounts())
+			return refuse(w, BOUNDARY_CONTROL, BIT(ACT_MOUNT));
+		return decide_everywhere(w, KIND_DIR | (how * FIRM + opaque), BIT(ACT_MOUNT));
+	}
 	if (cap > 63 || (level && CAPS_NAMESPACED >> cap & 1))
 		return cap > 63 ? withhold(key) : 0;
 	if (!ring && judged(cap, nr, class))

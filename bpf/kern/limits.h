@@ -24,6 +24,7 @@
 #define EVENT_SHARE 32	 /* of one workload, and of every second one after it; power of two */
 #define RING_PARTS 8	 /* of a ring, in which bytes are counted; power of two */
 #define MAX_SIBLINGS 32768 /* processes of one parent, among which the first of a process group is looked for */
+#define MAX_PARENTS (1 << 22) /* up to process 1: more than there are */
 #define MAX_PLACES 256	 /* directories of our own, and those above; see place.h */
 #define MAX_LATE 64	 /* events kept until their call ends; see late.h */
 #define MAX_HOLDS 4096	 /* operations that wait for the agent */

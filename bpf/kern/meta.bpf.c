@@ -8,8 +8,8 @@
  *                    set_x_attr
  * inode_readlink, inode_getxattr, inode_listxattr
  *                    stat, where it is handled
- * sb_remount         options of a filesystem: mount on its root; by calls that are not known, and of what controls the
- *                    kernel or workloads: never
+ * sb_remount         options of a filesystem: mount on its root; by calls that are not known, of what controls the
+ *                    kernel or workloads, and of what a directory of ours is in: never
  * inode_create, inode_unlink
  *                    POSIX message queues, which no path_* hook tells: create, delete; and layers, as below
  * inode_mkdir, inode_mknod, inode_symlink, inode_link, inode_rmdir, inode_rename
@@ -281,7 +281,7 @@ int BPF_PROG(sb_remount, struct super_block *sb)
 		return 0;
 	if (newer(call_number()))
 		return refuse(w, BOUNDARY_SYSTEM, BIT(ACT_MOUNT));
-	if (controls(sb->s_root))
+	if (controls(sb->s_root) || place_of(sb->s_root->d_inode))
 		return refuse(w, BOUNDARY_CONTROL, BIT(ACT_MOUNT));
 	return decide_dentry(w, (u64)sb->s_root, BIT(ACT_MOUNT), 0, of_ours((u64)sb->s_root));
 }

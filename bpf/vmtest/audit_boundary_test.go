@@ -42,10 +42,11 @@ func TestAuditKeepsTheBoundary(t *testing.T) {
 		{name: "umount of cgroups is denied", probe: words("detach", cgroups), want: onDir("unmount", cgroups)},
 		{name: "mount over a cgroup is denied", probe: words("mount", "tmpfs", b.cgroup), want: onDir("mount", b.cgroup)},
 		{name: "control of the cgroup is denied", free: words("open", "w", b.cgroup+"/cgroup.procs"), probe: words("open", "w", b.cgroup+"/cgroup.procs"), want: on("open,write", b.cgroup+"/cgroup.procs")},
+		{name: "mount attributes are denied", probe: words("setattr", bpffs), want: denial{actions: "mount"}},
 		{name: "control of the kernel is denied", probe: words("open", "w", "/proc/sys/kernel/ftrace_enabled"), want: on("open,write", "/proc/sys/kernel/ftrace_enabled")},
 	})...)
 	b.cross(crossing{name: "device that may do anything is denied", free: words("open", "w", "/dev/kmsg"), probe: words("open", "w", "/dev/kmsg"), errno: eacces, want: on("open,write", "/dev/kmsg")})
-	b.cross(crossing{name: "mount attributes are denied", probe: words("setattr", bpffs), errno: eperm, want: denial{actions: "mount", dir: true}})
+	b.cross(crossing{name: "mount attributes in a mount namespace of its own are denied", probe: words("newns", "setattr", bpffs), errno: eperm, want: denial{actions: "mount", dir: true}})
 	b.cross(forbidden(abi.BoundarySignal, []crossing{{name: "killing an outsider is denied", probe: words("kill", pid, "9"), want: denial{actions: "kill"}}})...)
 	b.cross(forbidden(abi.BoundaryProcess, []crossing{
 		{name: "tracing an outsider is denied", probe: words("attach_ptrace", pid), want: denial{actions: "trace"}},

@@ -64,7 +64,6 @@ func TestBoundaryMounts(t *testing.T) {
 		crossing{name: "attaching a cloned tree is denied", free: words("attach", "@/ws", "@/mnt/e"), probe: words("attach", "@/ws/dir", "@/ws/at"), errno: eperm, want: everywhere},
 		crossing{name: "attaching a new file system is denied", free: words("newmount", "tmpfs", "@/mnt/f"), probe: words("newmount", "tmpfs", "@/ws/at"), errno: eperm, want: everywhere},
 		crossing{name: "new file system where mount is granted is denied", probe: words("newmount", "tmpfs", "@/mnt/e"), errno: eperm, want: everywhere},
-		crossing{name: "attributes of a cloned tree are denied", free: words("treeattr", "@/mnt/own"), probe: words("treeattr", "@/mnt/own"), errno: eperm, want: everywhere},
 		crossing{name: "move_mount is denied", inside: words("then", "mount", "tmpfs", "@/mnt/e", "--", "shift", "@/mnt/e", "@/mnt/g"), probe: words("shift", "@/ws/own", "@/ws/at"), errno: eacces, want: at},
 		forbidden(abi.BoundaryControl, []crossing{{name: "pivot_root is denied", probe: words("pivot", "@/mnt/i", "@/mnt/i/old"), want: onDir("mount", "@/mnt/i")}})[0],
 		crossing{name: "chroot is denied", inside: words("chroot", "@/jail"), probe: words("chroot", "@/ws"), errno: eacces, want: onDir("chroot", "@/ws")},
@@ -72,9 +71,16 @@ func TestBoundaryMounts(t *testing.T) {
 		crossing{name: "user namespace by clone is denied", free: words("userns", "clone"), probe: words("userns", "clone"), errno: eacces, want: user},
 		crossing{name: "move_mount of what may not be unmounted is denied", inside: words("then", "mount", "tmpfs", "@/mnt/h", "--", "shift", "@/mnt/h", "@/mnt/e"),
 			probe: words("shift", "@/ws/away", "@/mnt/h"), errno: eacces, want: onDir("unmount", "@/ws/away")},
-		crossing{name: "mount attributes are denied", probe: words("setattr", "@/ws/own"), errno: eperm, want: everywhere},
-		crossing{name: "mount attributes where mount is granted are denied", probe: words("setattr", "@/mnt/own"), errno: eperm, want: everywhere},
 		crossing{name: "reconfiguring a file system is denied", probe: words("reconfigure", "@/ws/own"), errno: eperm, want: everywhere},
+	)
+	b.cross(forbidden(abi.BoundaryControl, []crossing{
+		{name: "attributes of a cloned tree are denied", free: words("treeattr", "@/mnt/own"), probe: words("treeattr", "@/mnt/own"), want: denial{actions: "mount"}},
+		{name: "mount attributes are denied", probe: words("setattr", "@/ws/own"), want: denial{actions: "mount"}},
+		{name: "mount attributes where mount is granted are denied", probe: words("setattr", "@/mnt/own"), want: denial{actions: "mount"}},
+	})...)
+	b.cross(
+		crossing{name: "mount attributes in a mount namespace of its own are denied", probe: words("newns", "setattr", "@/mnt/own"), errno: eperm, want: everywhere},
+		crossing{name: "attributes of a cloned tree in a mount namespace of its own are denied", free: words("newns", "treeattr", "@/mnt/own"), probe: words("newns", "treeattr", "@/mnt/own"), errno: eperm, want: everywhere},
 	)
 }
 

@@ -22,6 +22,8 @@ func TestBoundaryMachine(t *testing.T) {
 	one := func(name string, freed syscall.Errno, argv ...string) crossing {
 		return crossing{name: name + " is denied", free: argv, freed: freed, probe: argv}
 	}
+	hosts := must1(os.Open("/proc/1/ns/mnt"))(t)
+	defer hosts.Close()
 	machine := []crossing{
 		one("reboot", 0, "ctrlaltdel"),
 		one("swap to a file", unix.EINVAL, "swapon", "@/file"),
@@ -57,9 +59,14 @@ func TestBoundaryMachine(t *testing.T) {
 	b.cross(
 		crossing{name: "name of its own machine is allowed", probe: words("newuts", "hostname"), again: true},
 		crossing{name: "memory of its own by userfaultfd is allowed", probe: words("userfaultfd", "1"), again: true},
-		crossing{name: "permitted change of mount attributes is allowed", probe: words("setattr", "@/own")},
+		crossing{name: "permitted change of mount attributes in a mount namespace of its own is allowed", probe: words("newns", "setattr", "@/own")},
 		crossing{name: "permitted change of a file system's options is allowed", probe: words("reconfigure", "@/own")},
 	)
+	b.cross(forbidden(abi.BoundaryControl, []crossing{
+		{name: "mount attributes of the host's are denied", inside: words("newns", "setattr", "@/own"), probe: words("setattr", "@/own"), want: denial{actions: "mount"}},
+		{name: "mount attributes of the host's, entered from another namespace, are denied", files: []*os.File{hosts}, inside: words("newns", "setattr", "@/own"),
+			probe: words("newns", "setns", "3", "setattr", "@/own"), want: denial{actions: "mount"}},
+	})...)
 }
 
 // TestBoundaryForcedTerminals takes terminals away from other sessions.

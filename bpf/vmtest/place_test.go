@@ -63,6 +63,7 @@ func TestBoundaryOwnDirectories(t *testing.T) {
 		{name: "mounting over it is denied", inside: words("mount", "tmpfs", "@/plain/at"), probe: words("mount", "tmpfs", "@/up/own"), want: onDir("mount", "@/up/own")},
 		{name: "mounting over the root is denied", probe: words("mount", "tmpfs", "/"), want: onDir("mount", "/")},
 		{name: "making the root read-only is denied", probe: words("remount", "/"), want: onDir("mount", "/")},
+		{name: "making the root's file system read-only is denied", probe: words("reconfigure", "/"), want: denial{actions: "mount"}},
 		{name: "mounting over what it is in is denied", probe: words("bindmount", "@/plain", "@/up"), want: onDir("mount", "@/up")},
 	})...)
 	b.layers()
