@@ -33,10 +33,11 @@ const (
 
 // Flags of struct workload; twins in kern/abi.h.
 const (
-	workloadStrict   = 1
-	workloadEnding   = 8
-	workloadHoldExec = 2
-	workloadHoldOpen = 4
+	workloadStrict    = 1
+	workloadEnding    = 8
+	workloadContainer = 16
+	workloadHoldExec  = 2
+	workloadHoldOpen  = 4
 )
 
 // maxImages is how many images can wait for their exec at once.

@@ -159,6 +159,7 @@ const (
 	kernVarNone                     = "none"
 	kernVarOpaque                   = "opaque"
 	kernVarOpaqueMask               = "opaque_mask"
+	kernVarStartingLimit            = "starting_limit"
 	kernVarUndecided                = "undecided"
 	kernVarWithoutRenameLock        = "without_rename_lock"
 )
@@ -360,6 +361,7 @@ type kernVariableSpecs struct {
 	None              *ebpf.VariableSpec `ebpf:"none"`
 	Opaque            *ebpf.VariableSpec `ebpf:"opaque"`
 	OpaqueMask        *ebpf.VariableSpec `ebpf:"opaque_mask"`
+	StartingLimit     *ebpf.VariableSpec `ebpf:"starting_limit"`
 	Undecided         *ebpf.VariableSpec `ebpf:"undecided"`
 	WithoutRenameLock *ebpf.VariableSpec `ebpf:"without_rename_lock"`
 }
@@ -454,6 +456,7 @@ type kernVariables struct {
 	None              *ebpf.Variable `ebpf:"none"`
 	Opaque            *ebpf.Variable `ebpf:"opaque"`
 	OpaqueMask        *ebpf.Variable `ebpf:"opaque_mask"`
+	StartingLimit     *ebpf.Variable `ebpf:"starting_limit"`
 	Undecided         *ebpf.Variable `ebpf:"undecided"`
 	WithoutRenameLock *ebpf.Variable `ebpf:"without_rename_lock"`
 }

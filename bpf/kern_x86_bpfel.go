@@ -160,6 +160,7 @@ const (
 	kernVarNone                     = "none"
 	kernVarOpaque                   = "opaque"
 	kernVarOpaqueMask               = "opaque_mask"
+	kernVarStartingLimit            = "starting_limit"
 	kernVarUndecided                = "undecided"
 	kernVarWithoutRenameLock        = "without_rename_lock"
 )
@@ -362,6 +363,7 @@ type kernVariableSpecs struct {
 	None              *ebpf.VariableSpec `ebpf:"none"`
 	Opaque            *ebpf.VariableSpec `ebpf:"opaque"`
 	OpaqueMask        *ebpf.VariableSpec `ebpf:"opaque_mask"`
+	StartingLimit     *ebpf.VariableSpec `ebpf:"starting_limit"`
 	Undecided         *ebpf.VariableSpec `ebpf:"undecided"`
 	WithoutRenameLock *ebpf.VariableSpec `ebpf:"without_rename_lock"`
 }
@@ -456,6 +458,7 @@ type kernVariables struct {
 	None              *ebpf.Variable `ebpf:"none"`
 	Opaque            *ebpf.Variable `ebpf:"opaque"`
 	OpaqueMask        *ebpf.Variable `ebpf:"opaque_mask"`
+	StartingLimit     *ebpf.Variable `ebpf:"starting_limit"`
 	Undecided         *ebpf.Variable `ebpf:"undecided"`
 	WithoutRenameLock *ebpf.Variable `ebpf:"without_rename_lock"`
 }

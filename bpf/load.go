@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -39,6 +40,9 @@ type Options struct {
 	// EventBytes is the size of the ring buffer, a power of two and a
 	// multiple of the page size.
 	EventBytes int
+	// Starting is how long a container's runtime may prepare what it starts; 0 means 60 s.
+	// See SetContainer.
+	Starting time.Duration
 	// KnownCalls is the highest number of a system call that counts as known;
 	// 0 means all that this build knows.
 	KnownCalls int
@@ -203,6 +207,9 @@ func size(spec *ebpf.CollectionSpec, o Options) error {
 	}
 	if err == nil && o.Clock {
 		err = spec.Variables["keep_clock"].Set(uint32(1))
+	}
+	if err == nil && o.Starting > 0 {
+		err = spec.Variables["starting_limit"].Set(uint64(o.Starting))
 	}
 	return err
 }

@@ -294,6 +294,23 @@ func (s *store) SetStrict(id uint32, strict bool) error {
 	return nil
 }
 
+// SetContainer says whether a workload is a container's: what comes into its cgroup from
+// outside is then the runtime's, and not judged, until it executes a program from the
+// workload's root or in its mount namespace, or for 60 s. Who is in the cgroup already,
+// and was not judged yet, counts as the runtime's, too.
+func (s *store) SetContainer(id uint32, container bool) error {
+	w, err := s.workload(id)
+	if err != nil {
+		return err
+	}
+	if container {
+		atomic.OrUint32(&w.flags, workloadContainer)
+	} else {
+		atomic.AndUint32(&w.flags, ^uint32(workloadContainer))
+	}
+	return nil
+}
+
 // Grant sets what a workload may do beside what every workload may.
 func (s *store) Grant(id uint32, g abi.Grants) error {
 	w, err := s.workload(id)

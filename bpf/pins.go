@@ -135,6 +135,7 @@ type member struct {
 	Workload                       uint32
 	Exe, Parent, OldExe, OldParent uint16
 	Unread, Starting               uint16
+	Until                          uint64
 }
 
 // countTries bounds how often a count of tasks is begun anew.

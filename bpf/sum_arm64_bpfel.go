@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "9eb57a05de6b05b372a921199b2df0de1b03f8c27d072a80957a6b738d089044"
+const objectSum = "57b445b18d09f493bb24ab36c2a04f6ac1ce76a26c6c1cfe0c554019fadcaa7c"

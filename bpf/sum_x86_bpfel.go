@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "51ab0e44c7710f05fe10fd7ac35c3f325538e523926fd9fbe71745644f888e9d"
+const objectSum = "e0e7893a0abaa4a76327b686189462410f7c0c5a249f285633bdadcfef86926a"

@@ -148,6 +148,7 @@ struct workload {
 #define WORKLOAD_HOLD_EXEC 2U /* what the table asks about executions is held; see hold.h */
 #define WORKLOAD_HOLD_OPEN 4U /* and about opens */
 #define WORKLOAD_ENDING 8U    /* none of its tasks makes another: it is being stopped */
+#define WORKLOAD_CONTAINER 16U /* who comes from outside prepares it; see runtime.h */
 
 struct counters {
 	u64 allowed;

@@ -6,7 +6,8 @@
 #include "place.h"
 #include "verdict.h"
 
-/* inside: is the other task of the same workload? Not while it is systemd's. */
+/* inside: is the other task of the same workload? Not while it is systemd's, or the
+ * container's runtime's: of that, who is found by its cgroup alone is. */
 static __always_inline bool inside(u32 w, struct task_struct *other)
 {
 	u32 of = marked(other), *found;
@@ -16,7 +17,7 @@ static __always_inline bool inside(u32 w, struct task_struct *other)
 		return of == w && !is_starting((u64)other);
 	id = BPF_CORE_READ(other, cgroups, dfl_cgrp, kn, id);
 	found = bpf_map_lookup_elem(&cgroups, &id);
-	return found && *found == w && !is_starting((u64)other);
+	return found && *found == w && !is_starting((u64)other) && !is_container(w);
 }
 
 /* inside_at is inside for a task known by its address: by the second index,
@@ -31,10 +32,10 @@ static __always_inline bool inside_at(u32 w, u64 other)
 	if (!m)
 		m = bpf_map_lookup_elem(&members, &leader);
 	if (m)
-		return m->workload == w && !is_starting(other);
+		return m->workload == w && !(m->starting && other != (u64)bpf_get_current_task_btf());
 	id = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
 	found = bpf_map_lookup_elem(&cgroups, &id);
-	return found && *found == w && !is_starting(other);
+	return found && *found == w && !is_starting(other) && !is_container(w);
 }
 
 /* outsider tells whether a file of /proc/PID is about a task outside. */

@@ -3,7 +3,7 @@
  * loader) ask execute in file_open; here is what does not pass there.
  *
  * bprm_check_security  binary and interpreters once more, whatever opened them: execute; what the
- *                      agent was asked about is confirmed
+ *                      agent was asked about is confirmed. Of what a runtime executes in a container, too
  * bprm_committed_creds the executable is another one from here on: its class, and its parent's
  * mmap_file            PROT_EXEC of a file: map or execute; what exec itself maps, as the executable
  *                      that asked for it
@@ -45,17 +45,52 @@ static __noinline int before_exec(u32 w)
 	return deny(&d, NULL, wl, -EACCES);
 }
 
+/* entry_of returns the workload that judges what the current task, which no workload has,
+ * is about to execute: the one that it prepares, 0 if there is none, or if it is still outside. */
+static __noinline u32 entry_of(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct member *m = member_of((u64)task);
+	struct workload *wl;
+	u64 mnt, dentry;
+
+	if (!m || !is_preparing(m))
+		return 0;
+	m->starting = STARTING_RUNTIME;
+	wl = workload_of(m->workload);
+	if (!wl || !wl->root_mnt)
+		return m->workload; /* nothing says where it is */
+	mnt = (u64)BPF_CORE_READ(task, fs, root.mnt);
+	dentry = (u64)BPF_CORE_READ(task, fs, root.dentry);
+	if ((mnt == wl->root_mnt && dentry == wl->root_dentry) || (u64)BPF_CORE_READ(task, nsproxy, mnt_ns) == namespace_of(wl->root_mnt))
+		return m->workload;
+	return 0;
+}
+
+/* enters: what the current task executes is allowed, and confines it once nothing can fail. */
+static __noinline int enters(void)
+{
+	struct member *m = member_of((u64)bpf_get_current_task_btf());
+
+	if (m && m->starting == STARTING_RUNTIME)
+		m->starting = STARTING_ENTRY;
+	return 0;
+}
+
 SEC("lsm/bprm_check_security")
 int BPF_PROG(bprm_check_security, struct linux_binprm *bprm)
 {
-	u32 w = who();
+	u32 w = who(), entry = w ? 0 : entry_of();
 	int err;
 
+	w += entry;
 	if (!w)
 		return 0;
 	forget_stale(bprm);
 	err = decide(w, bprm->file->f_path.mnt, bprm->file->f_path.dentry, MUST_HOLD, BIT(ACT_EXECUTE));
-	return err ? err : before_exec(w);
+	if (err)
+		return err;
+	return entry ? enters() : before_exec(w);
 }
 
 /* executed notes what the new executable is. Nothing can be refused any more:
@@ -102,11 +137,28 @@ static __noinline int executed(u32 w)
 	return 0;
 }
 
+/* entered_now confines a task that a runtime prepared, and returns its workload. Where it cannot
+ * be marked now, it is at its next operation. */
+static __noinline u32 entered_now(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct member *m = member_of((u64)task);
+	u32 w;
+
+	if (!m || m->starting != STARTING_ENTRY)
+		return 0;
+	w = m->workload;
+	m->starting = 0;
+	mark(task, w);
+	return w;
+}
+
 SEC("lsm/bprm_committed_creds")
 int BPF_PROG(bprm_committed_creds)
 {
 	u32 w = who();
 
+	w = w ? w : entered_now();
 	return w ? executed(w) : 0;
 }
 

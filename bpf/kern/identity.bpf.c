@@ -2,7 +2,7 @@
 /* Who is confined.
  *
  * task_alloc          a confined task's child is marked before it exists, and inherits what is known of
- *                     its executables; if that fails, fork fails. Into another cgroup, whose limits
+ *                     its executables; if that fails, fork fails. So does that of a runtime's task. Into another cgroup, whose limits
  *                     would be others (CLONE_INTO_CGROUP): never. While its workload is ended, no task
  *                     makes another: so that who looks for the last one finds it
  * tp sched_process_exit, task_free
@@ -27,7 +27,7 @@ int BPF_PROG(task_alloc, struct task_struct *task, unsigned long flags)
 	u32 w = who();
 
 	if (!w)
-		return 0;
+		return inherit((u64)task);
 	if (is_ending(w))
 		return -EPERM; /* not EAGAIN: a shell would try again */
 	/* The hook does not see which cgroup; such files are not written either. */
@@ -110,7 +110,7 @@ int BPF_PROG(cgroup_attach_task, struct cgroup *dst, const char *path, struct ta
 		return 0;
 	w = bpf_map_lookup_elem(&cgroups, &id);
 	if (w && !mark_of(task))
-		mark(task, *w);
+		found_in(*w, task);
 	return 0;
 }
 
@@ -185,11 +185,14 @@ int retire(struct bpf_iter__task *ctx)
 	if (!task || !r)
 		return 0;
 	slot = bpf_task_storage_get(&tasks, task, 0, 0);
-	if (!slot)
+	m = bpf_map_lookup_elem(&members, &key);
+	if (!slot) { /* a runtime's */
+		if (m && m->workload == r->from && m->starting >= STARTING_RUNTIME)
+			m->workload = r->to;
 		return 0;
+	}
 	if (*slot == r->from)
 		*slot = r->to;
-	m = bpf_map_lookup_elem(&members, &key);
 	if (m && m->workload == r->from && *slot == r->to)
 		m->workload = r->to;
 	return 0;

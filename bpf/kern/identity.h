@@ -6,7 +6,7 @@
 #pragma once
 
 #include "maps.h"
-#include "starter.h"
+#include "runtime.h"
 
 /* mark makes w's hold on a task permanent, with the classes of the executables
  * that it starts with. -EAGAIN unless both indices took it: without storage the
@@ -79,6 +79,18 @@ __noinline u32 by_ancestor(void)
 	return 0;
 }
 
+/* found_in returns the workload of a task that bears no mark, and is in a cgroup of w. */
+static __always_inline u32 found_in(u32 w, struct task_struct *task)
+{
+	if (prepares((u64)task, w))
+		return 0;
+	mark(task, w);
+	return w;
+}
+
+/* entered is found_in for the current task. Not static, as by_ancestor. */
+__noinline u32 entered(u32 w) { return found_in(w, bpf_get_current_task_btf()); }
+
 /* who returns the current task's workload, 0 if it is not confined. */
 static __always_inline u32 who(void)
 {
@@ -97,9 +109,7 @@ static __always_inline u32 who(void)
 		if (!full || *full)
 			w = by_ancestor();
 	}
-	if (w)
-		mark(task, w);
-	return w;
+	return w ? entered(w) : 0;
 }
 
 /* who_apart is who for a hook whose stack has no room left: Linux 6.1 rounds up each

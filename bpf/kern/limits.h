@@ -12,6 +12,7 @@
 #define MAX_WORKLOADS 256
 #define MAX_CGROUPS 16384
 #define MAX_TASKS 65536
+#define STARTING_SECONDS 60 /* in which a container's runtime executes what it starts */
 #define MAX_TERMINALS 4096 /* made in workloads, and open */
 #define MAX_ANCESTORS 32 /* cgroup levels looked at in degraded mode */
 #define WALK_TRIES 64	 /* walks torn by a rename before denying */

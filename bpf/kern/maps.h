@@ -100,7 +100,8 @@ struct member {
 	u16 exe, parent;
 	u16 old_exe, old_parent; /* before the last exec */
 	u16 unread; /* the path of the executable could not be read; exe says nothing */
-	u16 starting; /* process 1's own code still runs in it: see starter.h */
+	u16 starting; /* code of process 1 or of a container's runtime still runs in it: see starter.h */
+	u64 until;    /* when that ends, of a runtime: CLOCK_MONOTONIC in nanoseconds */
 };
 
 /* struct task_struct * → member: the second index, for when task storage

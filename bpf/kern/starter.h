@@ -14,6 +14,8 @@
 
 #define STARTING_FORKED 1
 #define STARTING_EXECUTOR 2
+#define STARTING_RUNTIME 3 /* see runtime.h: from here on */
+#define STARTING_ENTRY 4   /* what it executes next confines it */
 
 /* manager_exe returns the dentry of process 1's executable, for a child of it. */
 static __always_inline struct dentry *manager_exe(struct task_struct *task)

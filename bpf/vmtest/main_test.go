@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -92,8 +93,11 @@ func open(t *testing.T) *lab {
 	return theLab
 }
 
-// smallRing is the size of the ring of smallLab.
-const smallRing = 1 << 19
+// Of smallLab: the size of its ring, and how long a container's runtime has.
+const (
+	smallRing     = 1 << 19
+	smallStarting = 2 * time.Second
+)
 
 var smallLab *lab
 
@@ -103,7 +107,7 @@ func openSmall(t *testing.T) *lab {
 	t.Helper()
 	open(t)
 	if smallLab == nil {
-		smallLab = must1(load(bpf.Options{PinDir: bpffs + "/small", EventBytes: smallRing, KnownCalls: unix.SYS_OPEN_TREE - 1}))(t)
+		smallLab = must1(load(bpf.Options{PinDir: bpffs + "/small", EventBytes: smallRing, KnownCalls: unix.SYS_OPEN_TREE - 1, Starting: smallStarting}))(t)
 	}
 	return smallLab
 }

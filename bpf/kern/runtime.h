@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* A container's runtime prepares it from inside its cgroup: it mounts, sets credentials
+ * and limits up, and lists its descriptors, by what lies outside of the container's root.
+ * So in a workload that is a container's a task that is found by its cgroup, and so came
+ * from outside, is starting: not judged, nor what it makes, until it executes a program
+ * from the container's root, or in its mount namespace. That is judged, and from then on the task
+ * is confined; so it is where it takes too long. Only the second index knows of it:
+ * neither who is confined nor who is not pays for it. */
+#pragma once
+
+#include "starter.h"
+
+/* Set by the loader: nanoseconds. */
+const volatile u64 starting_limit = STARTING_SECONDS * 1000000000ULL;
+
+static __always_inline bool is_container(u32 w)
+{
+	struct workload *wl = workload_of(w);
+
+	return wl && wl->flags & WORKLOAD_CONTAINER;
+}
+
+/* is_preparing: is it a runtime's task, and may it still be one? */
+static __always_inline bool is_preparing(const struct member *m)
+{
+	return m->starting >= STARTING_RUNTIME && bpf_ktime_get_ns() < m->until;
+}
+
+static __always_inline struct member *member_of(u64 task)
+{
+	return bpf_map_lookup_elem(&members, &task);
+}
+
+/* prepares: is a task that is found in the cgroup of w, and bears no mark, the runtime's? */
+static __always_inline bool prepares(u64 task, u32 w)
+{
+	struct member *m = member_of(task), as = { .workload = w, .starting = STARTING_RUNTIME };
+
+	if (!is_container(w))
+		return false;
+	if (m) {
+		m->workload = w;
+		return is_preparing(m);
+	}
+	as.until = bpf_ktime_get_ns() + starting_limit;
+	return !bpf_map_update_elem(&members, &task, &as, BPF_NOEXIST);
+}
+
+/* inherit is for a child of a task that is not judged. */
+static __always_inline int inherit(u64 child)
+{
+	struct member *m = member_of((u64)bpf_get_current_task_btf());
+
+	if (!m || !is_preparing(m))
+		return 0;
+	if (is_ending(m->workload))
+		return -EPERM;
+	return bpf_map_update_elem(&members, &child, m, BPF_ANY) ? -EAGAIN : 0;
+}
