@@ -8,6 +8,7 @@ import (
 	"github.com/stockade-dev/stockade/agent/lock"
 	"github.com/stockade-dev/stockade/agent/reach"
 	"github.com/stockade-dev/stockade/agent/sink"
+	"github.com/stockade-dev/stockade/agent/socket"
 	"github.com/stockade-dev/stockade/agent/tripwire"
 )
 
@@ -42,6 +43,8 @@ type (
 	Labels    = label.Set
 	// Lock is one that holds.
 	Lock = lock.Lock
+	// SocketAbility is what this kernel does of what stopping sockets needs.
+	SocketAbility = socket.Ability
 	// Host does what is asked of workloads wherever they are held.
 	Host = reach.Host
 )
@@ -51,6 +54,9 @@ func ParseLabels(list []string) (Labels, error) { return label.Parse(list) }
 
 // ParseBudget reads beyond how many denials a run is responded to, as "1000/10s=freeze".
 func ParseBudget(text string) (*tripwire.Budget, error) { return tripwire.ParseBudget(text) }
+
+// ProbeSockets asks the kernel what it lists and destroys.
+func ProbeSockets() (SocketAbility, error) { return socket.Probe() }
 
 // ThisHost is this host, with the agent behind a socket.
 func ThisHost(socket string) *Host { return reach.This(socket) }

@@ -2,6 +2,7 @@ package socket
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -11,6 +12,7 @@ type kind struct {
 	family   uint8
 	protocol string   // "" where each socket says its own
 	names    []string // in /proc/net/protocols
+	module   string   // of the kernel, which lists them
 	request  []byte
 	decode   func(msg []byte, s *Socket) error
 }
@@ -40,31 +42,44 @@ func allKinds() []kind {
 		states   uint32
 		name4    string
 		name6    string
+		module   string
 	}{
-		{tcp, unix.IPPROTO_TCP, liveStates, "TCP", "TCPv6"},
-		{udp, unix.IPPROTO_UDP, allStates, "UDP", "UDPv6"},
-		{udplite, unix.IPPROTO_UDPLITE, allStates, "UDP-Lite", "UDPLITEv6"},
-		{"raw", unix.IPPROTO_RAW, allStates, "RAW", "RAWv6"},
-		{"sctp", unix.IPPROTO_SCTP, allStates, "SCTP", "SCTPv6"},
-		{"dccp", unix.IPPROTO_DCCP, liveStates, "DCCP", "DCCPv6"},
-		{"mptcp", unix.IPPROTO_MPTCP, liveStates, "MPTCP", "MPTCPv6"},
+		{tcp, unix.IPPROTO_TCP, liveStates, "TCP", "TCPv6", moduleTCP},
+		{udp, unix.IPPROTO_UDP, allStates, "UDP", "UDPv6", "udp_diag"},
+		{udplite, unix.IPPROTO_UDPLITE, allStates, "UDP-Lite", "UDPLITEv6", "udp_diag"},
+		{"raw", unix.IPPROTO_RAW, allStates, "RAW", "RAWv6", "raw_diag"},
+		{"sctp", unix.IPPROTO_SCTP, allStates, "SCTP", "SCTPv6", "sctp_diag"},
+		{"dccp", unix.IPPROTO_DCCP, liveStates, "DCCP", "DCCPv6", "dccp_diag"},
+		{"mptcp", unix.IPPROTO_MPTCP, liveStates, "MPTCP", "MPTCPv6", "mptcp_diag"},
 	} {
 		list = append(list,
-			kind{unix.AF_INET, p.protocol, []string{p.name4}, inetDump(unix.AF_INET, p.number, p.states), decodeInet},
-			kind{unix.AF_INET6, p.protocol, []string{p.name6}, inetDump(unix.AF_INET6, p.number, p.states), decodeInet})
+			kind{unix.AF_INET, p.protocol, []string{p.name4}, p.module, inetDump(unix.AF_INET, p.number, p.states), decodeInet},
+			kind{unix.AF_INET6, p.protocol, []string{p.name6}, p.module, inetDump(unix.AF_INET6, p.number, p.states), decodeInet})
 	}
 	return append(list,
-		kind{family: unix.AF_UNIX, names: []string{"UNIX", "UNIX-STREAM"}, decode: decodeUnix,
+		kind{family: unix.AF_UNIX, names: []string{"UNIX", "UNIX-STREAM"}, module: "unix_diag", decode: decodeUnix,
 			request: localDump(unix.AF_UNIX, 0, allStates, 0, showUnix)},
-		kind{family: unix.AF_PACKET, names: []string{"PACKET"}, decode: decodePacket,
+		kind{family: unix.AF_PACKET, names: []string{"PACKET"}, module: "af_packet_diag", decode: decodePacket,
 			request: localDump(unix.AF_PACKET, 0, 0, showInfo)},
-		kind{family: unix.AF_NETLINK, names: []string{"NETLINK"}, decode: decodeNetlink,
+		kind{family: unix.AF_NETLINK, names: []string{"NETLINK"}, module: "netlink_diag", decode: decodeNetlink,
 			request: localDump(unix.AF_NETLINK, everyNetlink, 0, 0)},
-		kind{family: unix.AF_VSOCK, names: []string{"AF_VSOCK"}, decode: decodeVsock,
+		kind{family: unix.AF_VSOCK, names: []string{"AF_VSOCK"}, module: "vsock_diag", decode: decodeVsock,
 			request: localDump(unix.AF_VSOCK, 0, allStates, 0, 0)},
-		kind{family: unix.AF_XDP, names: []string{"XDP"}, decode: decodeXDP,
+		kind{family: unix.AF_XDP, names: []string{"XDP"}, module: "xsk_diag", decode: decodeXDP,
 			request: localDump(unix.AF_XDP, 0, 0, showInfo)},
 	)
+}
+
+// moduleTCP is the one without which no connection can be cut.
+const moduleTCP = "tcp_diag"
+
+// moduleOf is that which lists the sockets of a protocol; "" if none is known.
+func moduleOf(protocol string) string {
+	i := slices.IndexFunc(kinds, func(k kind) bool { return slices.Contains(k.names, protocol) })
+	if i < 0 {
+		return ""
+	}
+	return kinds[i].module
 }
 
 // localDump encodes a request of the families beside IP: family, protocol, the numbers

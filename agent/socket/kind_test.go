@@ -1,10 +1,7 @@
 package socket
 
 import (
-	"bytes"
-	"compress/gzip"
 	"errors"
-	"io"
 	"os"
 	"strings"
 	"testing"
@@ -85,22 +82,8 @@ func TestUnixSocketsTellNamePeerUserAndQueue(t *testing.T) {
 
 // listsRaw reports whether this kernel can list raw sockets, by what else is known of it.
 func listsRaw(t *testing.T) bool {
-	if _, err := os.Stat("/sys/module/raw_diag"); err == nil {
-		return true
-	}
-	packed, err := os.ReadFile("/proc/config.gz")
-	if err != nil {
-		return false
-	}
-	r, err := gzip.NewReader(bytes.NewReader(packed))
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := io.ReadAll(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.Contains(string(text), "CONFIG_INET_RAW_DIAG=y")
+	has, _ := configured(t, "raw_diag", "CONFIG_INET_RAW_DIAG")
+	return has
 }
 
 func TestRawSocketsAreListedAndKeptOrToldToBeUnasked(t *testing.T) {

@@ -17,15 +17,10 @@ import (
 // those with sockets that are not in listed: each is an *Unasked. A protocol that the kernel
 // does not know has no count.
 func (n *namespace) unlisted(listed map[string]bool) error {
-	var text []byte
-	err := n.inside(func() (err error) {
-		text, err = os.ReadFile("/proc/thread-self/net/protocols")
-		return err
-	})
+	counts, err := n.counts()
 	if err != nil {
-		return fmt.Errorf("network namespace %d: /proc/net/protocols: %w: which sockets were not asked for is not known; mount /proc", n.inode, err)
+		return err
 	}
-	counts := protocols(string(text))
 	var failed trouble
 	for _, name := range slices.Sorted(maps.Keys(counts)) {
 		if counts[name] > 0 && !listed[name] {
@@ -33,6 +28,19 @@ func (n *namespace) unlisted(listed map[string]bool) error {
 		}
 	}
 	return failed.err()
+}
+
+// counts has the number of sockets of each protocol that the kernel knows.
+func (n *namespace) counts() (map[string]int, error) {
+	var text []byte
+	err := n.inside(func() (err error) {
+		text, err = os.ReadFile("/proc/thread-self/net/protocols")
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("network namespace %d: /proc/net/protocols: %w: which sockets were not asked for is not known; mount /proc", n.inode, err)
+	}
+	return protocols(string(text)), nil
 }
 
 // protocols reads the first and the third column of /proc/net/protocols: name and number

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 )
 
 // Socket is one, as the kernel tells of it.
@@ -76,17 +75,12 @@ type Unasked struct {
 }
 
 func (u *Unasked) Error() string {
-	return fmt.Sprintf("protocol %s in network namespace %d: %d sockets that this kernel does not list: whether any is the workload's is not known; load the module that lists them (modprobe %s), or compare the descriptors of processes",
-		u.Protocol, u.Namespace, u.Sockets, u.module())
-}
-
-// module is that which has the kernel list the sockets of a protocol.
-func (u *Unasked) module() string {
-	name, _, _ := strings.Cut(strings.ToLower(strings.TrimSuffix(u.Protocol, "v6")), "-")
-	if name == "packet" {
-		name = "af_packet"
+	mend := "compare the descriptors of processes"
+	if module := moduleOf(u.Protocol); module != "" {
+		mend = fmt.Sprintf("load the module that lists them (modprobe %s), or %s", module, mend)
 	}
-	return name + "_diag"
+	return fmt.Sprintf("protocol %s in network namespace %d: %d sockets that this kernel does not list: whether any is the workload's is not known; %s",
+		u.Protocol, u.Namespace, u.Sockets, mend)
 }
 
 var errNone = errors.New("network namespaces: none is held: no socket was looked for; open them anew")

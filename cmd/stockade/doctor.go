@@ -3,11 +3,14 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/stockade-dev/stockade/agent"
 	"github.com/stockade-dev/stockade/bpf"
 )
 
@@ -16,7 +19,8 @@ func doctorVerb() *cli.Command {
 		Name:  "doctor",
 		Usage: "say what this host has and lacks",
 		Description: `Looks for everything that enforcement needs, changes nothing, and names a fix
-for each lack.
+for each lack. It also has the kernel list sockets, as kill does, for which the kernel
+loads modules where it can. What only limits stockade kill is no failure.
 
 EXIT CODE:
    0 if stockade run works here, 1 if not, 2 if the command line is wrong
@@ -31,7 +35,7 @@ func doctorAction(c *cli.Context) error {
 	if err := noArgs(c); err != nil {
 		return err
 	}
-	facts := bpf.Probe()
+	facts := append(bpf.Probe(), socketFacts(agent.ProbeSockets())...)
 	show := showFacts
 	if c.Bool("json") {
 		show = showFactsJSON
@@ -45,6 +49,31 @@ func doctorAction(c *cli.Context) error {
 		}
 	}
 	return nil
+}
+
+// socketFacts says what kill can do of sockets. No lack of it keeps anything from being
+// enforced.
+func socketFacts(a agent.SocketAbility, err error) []bpf.Fact {
+	if err != nil {
+		return []bpf.Fact{{Name: "sockets", Detail: err.Error(), Consequence: "`stockade kill` may not find or cut the connections of a workload, which then is NOT STOPPED",
+			Fix: "run as root; if you do, boot a kernel with CONFIG_INET_DIAG (Debian's have it)"}}
+	}
+	var facts []bpf.Fact
+	for _, module := range slices.Sorted(maps.Keys(a.Unlisted)) {
+		list := strings.Join(a.Unlisted[module], ", ")
+		facts = append(facts, bpf.Fact{Name: "module " + module, Detail: "the kernel does not list sockets of " + list,
+			Consequence: "`stockade kill` neither finds nor cuts sockets of " + list + ": a workload that has one is NOT STOPPED",
+			Fix:         fmt.Sprintf("modprobe %s, and write its name to /etc/modules-load.d/stockade.conf, so that it is loaded at boot", module)})
+	}
+	if !a.Destroys && a.Connections() {
+		facts = append(facts, bpf.Fact{Name: "destroying sockets", Detail: "the kernel refuses",
+			Consequence: "`stockade kill` cuts no connection: what a workload has written is still sent after its end, and until then it is NOT STOPPED",
+			Fix:         "boot a kernel with CONFIG_INET_DIAG_DESTROY=y (Debian's have it)"})
+	}
+	if len(facts) == 0 {
+		facts = append(facts, bpf.Fact{Name: "sockets", OK: true, Detail: "listed and destroyed"})
+	}
+	return facts
 }
 
 // showFacts prints a table, and beneath it what is lacking.
