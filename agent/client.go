@@ -76,6 +76,9 @@ var ErrNoAgent = api.ErrNoAgent
 // ErrUncertain is an error about an agent that went away without an answer.
 var ErrUncertain = api.ErrUncertain
 
+// ErrNoMember is an error about a process that is in no workload.
+var ErrNoMember = reach.ErrNoMember
+
 // DefaultSocket is where the agent listens, unless its configuration says
 // otherwise.
 const DefaultSocket = config.DefaultSocket

@@ -2,6 +2,7 @@ package reach
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/stockade-dev/stockade/agent/api"
+	"github.com/stockade-dev/stockade/agent/inspect"
 	"github.com/stockade-dev/stockade/agent/label"
 	"github.com/stockade-dev/stockade/agent/lock"
 )
@@ -16,8 +18,11 @@ import (
 // fakeRun answers as a run that has a set of its own.
 type fakeRun struct {
 	api.Workload
+	doc   inspect.ProcessDocument
 	asked []string
 	fails error
+	// unseen is why its processes cannot be looked at.
+	unseen error
 }
 
 func (f *fakeRun) Status() (api.Status, error) {
@@ -25,7 +30,8 @@ func (f *fakeRun) Status() (api.Status, error) {
 }
 
 func (f *fakeRun) Inspect(context.Context, string) (api.Inspection, error) {
-	return api.Inspection{Workload: f.Workload}, nil
+	text, err := json.Marshal(f.doc)
+	return api.Inspection{Workload: f.Workload, Processes: text}, errors.Join(err, f.unseen)
 }
 
 func (f *fakeRun) Respond(_ api.Peer, name string, r api.Respond) (api.Response, error) {

@@ -42,6 +42,13 @@ func TestVerbsNeedAnAgent(t *testing.T) {
 			t.Errorf("%v: exit %d: %s", args, code, errs)
 		}
 	}
+	// A process that is there is asked about; one that there is not needs no agent.
+	if code, _, errs := call("", "ps", "--socket", socket, "--pid", "1"); code != 1 || !strings.Contains(errs, "no agent listens at "+socket) {
+		t.Errorf("exit %d: %s", code, errs)
+	}
+	if code, _, errs := call("", "ps", "--socket", socket, "--pid", "999999999"); code != 2 || !strings.HasPrefix(errs, "stockade: process 999999999: there is none: ") {
+		t.Errorf("exit %d: %s", code, errs)
+	}
 	for _, args := range [][]string{{"ps", "x"}, {"reload", "x"}, {"policy", "apply"}, {"policy", "apply", "a"}, {"policy", "undo"}, {"mode", "a"}, {"uninstall", "x"}} {
 		if code, _, _ := call("", args...); code != 2 {
 			t.Errorf("%v: exit %d, want 2", args, code)

@@ -283,6 +283,8 @@ func TestUsageErrorsHelp(t *testing.T) {
 		{[]string{"run", "--socket", "", "--", "true"}, 125, `socket "": not a path: nothing was started; write the path of the agent's socket, with a slash; kinds of sockets are granted by --socket-kind`},
 		{[]string{"run", "--socket", "agent.sock", "--", "true"}, 125, `socket "agent.sock": not a path: `},
 		{[]string{"ps", "--socket", "raw"}, 2, `socket "raw": not a path: nothing was done; write the path of the agent's socket, with a slash`},
+		{[]string{"ps", "--pid", "0"}, 2, "--pid 0: not the number of a process: nothing was done; give one from 1 on"},
+		{[]string{"ps", "--pid", "x"}, 2, `--pid "x": not a value of this flag: nothing was done`},
 		{[]string{"run", "-p", "testdata/clock.cedar", "--agent", "never", "--cap", "SYS_TIME", "--", "true"}, 125, "cap SYS_TIME: a policy reads the clock, which nobody confined may set then: nothing was started; leave it out"},
 		{[]string{"reap", "x"}, 1, "started by `stockade run` alone"},
 		{[]string{"completion", "tcsh"}, 2, "use bash, zsh or fish"},
@@ -318,6 +320,10 @@ func TestCompletionNamesVerbsAndFlags(t *testing.T) {
 	os.Args = []string{"stockade", "--generate-bash-completion"} // urfave looks here
 	if _, out, _ := call("", "--generate-bash-completion"); !strings.Contains(out, "check\n") || strings.Contains(out, "reap") {
 		t.Errorf("verbs: %s", out)
+	}
+	os.Args = []string{"stockade", "ps", "--p", "--generate-bash-completion"}
+	if _, out, _ := call("", "ps", "--p", "--generate-bash-completion"); !strings.Contains(out, "--pid") {
+		t.Errorf("flags of ps: %q", out)
 	}
 	os.Args = []string{"stockade", "run", "--m", "--generate-bash-completion"}
 	if _, out, _ := call("", "run", "--m", "--generate-bash-completion"); !strings.Contains(out, "--mode") {

@@ -17,7 +17,7 @@ func psVerb() *cli.Command {
 	return &cli.Command{
 		Name:      "ps",
 		Usage:     "show the workloads of this host",
-		UsageText: "stockade ps [--json]",
+		UsageText: "stockade ps [--pid PID] [--json]",
 		Description: `One line a workload: its mode, the generation and the beginning of the digest of
 its policy set, where that comes from (config, applied, rolled back; run: a
 stockade run; removed: no longer in the configuration, but still confining), its tasks, cgroups and counts.
@@ -26,11 +26,17 @@ were not, for want of room. A run that has a set of its own (--agent=never) tell
 DELIVERED at its end. Then errors: of the last reload, and of workloads; locks; and who
 stopped a workload, when and by what.
 
-EXIT CODE:
-   0, 1 if there is neither an agent nor a run, 2 if the command line is wrong
+With --pid only the workload that a process is in: that whose cgroup it is in, else that
+whose mark it bears, wherever it was moved; then a line says so.
 
-` + examples(`sudo stockade ps`, `sudo stockade ps --json | jq .workloads`),
-		Flags:  []cli.Flag{socketFlag(), &cli.BoolFlag{Name: "json", Usage: "print all that is known, as one JSON object"}},
+EXIT CODE:
+   0, 1 if there is neither an agent nor a run, or it cannot be known, 2 if the command
+   line is wrong, or the process is in no workload
+
+` + examples(`sudo stockade ps`, `sudo stockade ps --json | jq .workloads`, `sudo stockade ps --pid 812`),
+		Flags: []cli.Flag{socketFlag(),
+			&cli.IntFlag{Name: "pid", Usage: "show the workload that the process `PID` is in, and no other"},
+			&cli.BoolFlag{Name: "json", Usage: "print all that is known, as one JSON object"}},
 		Action: psAction,
 	}
 }
@@ -39,14 +45,38 @@ func psAction(c *cli.Context) error {
 	if err := noArgs(c); err != nil {
 		return err
 	}
-	status, err := thisHost(c).Status(c.Context)
-	if err != nil && len(status.Workloads) == 0 {
+	if c.IsSet("pid") {
+		return psOf(c, c.Int("pid"))
+	}
+	s, err := thisHost(c).Status(c.Context)
+	return show(c, s, err)
+}
+
+// show shows what there is, whatever could not be known.
+func show(c *cli.Context, s agent.Status, err error) error {
+	if err != nil && len(s.Workloads) == 0 {
 		return err
 	}
 	if c.Bool("json") {
-		return errors.Join(plainJSON(c.App.Writer).Encode(status), err)
+		return errors.Join(plainJSON(c.App.Writer).Encode(s), err)
 	}
-	return errors.Join(showStatus(c.App.Writer, status), err)
+	return errors.Join(showStatus(c.App.Writer, s), err)
+}
+
+// psOf shows the workload that a process is in.
+func psOf(c *cli.Context, pid int) error {
+	if pid <= 0 {
+		return usage(c, "--pid %d: not the number of a process: nothing was done; give one from 1 on", pid)
+	}
+	s, note, err := thisHost(c).StatusOf(c.Context, pid)
+	if errors.Is(err, agent.ErrNoMember) {
+		return status{err, exitUsage}
+	}
+	err = show(c, s, err)
+	if note != "" && !c.Bool("json") {
+		fmt.Fprintf(c.App.Writer, "\n%s\n", note)
+	}
+	return err
 }
 
 func showStatus(w io.Writer, s agent.Status) error {
