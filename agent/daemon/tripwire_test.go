@@ -39,6 +39,10 @@ func TestAPolicyTrips(t *testing.T) {
 	}
 	const says = "workload one: freeze by policy honey: verified: every process of it stands still"
 	await(t, "no response", func() bool { _, notes := y.notes(d); return strings.Contains(notes, says) })
+	// What ps and inspect tell is not to be read as the name of a user.
+	if w, err := d.statusOf("one"); err != nil || len(w.Responses) != 1 || !strings.HasPrefix(w.Responses[0].String(), "freeze by policy honey on 20") {
+		t.Errorf("%+v, %v", w.Responses, err)
+	}
 	deliver(d, y.denial(d, "one", "/a/key"))
 	if _, err := d.Unlock(root, label.Selection{All: true}); err != nil || y.mode(d, "one") != abi.Enforce {
 		t.Fatalf("%v, mode %v", err, y.mode(d, "one"))
@@ -76,7 +80,7 @@ func TestABudgetTrips(t *testing.T) {
 	}
 	await(t, "no response", func() bool {
 		_, notes := y.notes(d)
-		return strings.Contains(notes, "workload one: lockdown by more than 3 denials in 1h0m0s: verified: all that policies could decide")
+		return strings.Contains(notes, "workload one: lockdown by budget (more than 3 denials in 1h0m0s): verified: all that policies could decide")
 	})
 	kill()
 }
@@ -105,7 +109,7 @@ func TestTheBudgetOfARunOutlivesItsAgent(t *testing.T) {
 	}
 	await(t, "no response", func() bool {
 		_, notes := y.notes(d)
-		return strings.Contains(notes, "workload "+r.Name+": kill by more than 1 denial in 1h0m0s: verified")
+		return strings.Contains(notes, "workload "+r.Name+": kill by budget (more than 1 denial in 1h0m0s): verified")
 	})
 	r.Budget.Respond = "stop"
 	if _, err := d.StartRun(peer, r); err == nil || !strings.Contains(err.Error(), "unknown") {

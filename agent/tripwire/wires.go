@@ -16,7 +16,8 @@ var DefaultDisarm = Rate{N: 10, In: 5 * time.Minute}
 // Response is one that a denial asks for.
 type Response struct {
 	Workload, Verb string
-	// Why names the policy or the budget, for a reader.
+	// Why names the policy or the budget, for a reader, and as what it is: it stands where
+	// else the name of a user does.
 	Why string
 }
 
@@ -61,7 +62,7 @@ func (w *Wires) Denied(e *sink.Event, budget *Budget) {
 	verb, why := "", ""
 	for _, p := range e.Policies {
 		if strength(p.Respond) > strength(verb) {
-			verb, why = p.Respond, fmt.Sprintf("policy %s", p.ID)
+			verb, why = p.Respond, "policy "+sink.Token(p.ID)
 		}
 	}
 	if verb == "" && e.Trips { // the rule of moves asks what no event names
@@ -77,7 +78,7 @@ func (w *Wires) Denied(e *sink.Event, budget *Budget) {
 			one.denials, one.rate = window{}, budget.Rate
 		}
 		if one.denials.full(e.Wall, budget.Rate) && strength(budget.Respond) > strength(verb) {
-			verb, why = budget.Respond, "more than "+budget.of("denial")
+			verb, why = budget.Respond, fmt.Sprintf("budget (more than %s)", budget.of("denial"))
 		}
 	}
 	alarm := ""

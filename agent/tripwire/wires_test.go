@@ -80,6 +80,15 @@ func TestAPolicyIsRespondedToOnce(t *testing.T) {
 	b.want(t, "what locked down, without a policy that can be named", "f lockdown: a tripwire")
 }
 
+// A policy whose name is made to be read as a user's, or as more lines, is told as a policy.
+func TestAPolicyIsNamedAsOne(t *testing.T) {
+	b := newBook()
+	for id, want := range map[string]string{"root": "root", "ada (as uid 0)": `"ada (as uid 0)"`, "a\nb by root": `"a\nb by root"`} {
+		b.Denied(&sink.Event{Workload: id, Policies: []sink.Policy{{ID: id, Effect: "forbid", Respond: "lockdown"}}}, nil)
+		b.want(t, id, id+" lockdown: policy "+want)
+	}
+}
+
 func TestABudgetIsOfDenialsInATime(t *testing.T) {
 	b := newBook()
 	budget := &Budget{Rate{3, 10 * time.Second}, "freeze"}
@@ -91,7 +100,7 @@ func TestABudgetIsOfDenialsInATime(t *testing.T) {
 	for range 3 {
 		b.deny("a", budget)
 	}
-	b.want(t, "beyond it", "a freeze: more than 3 denials in 10s")
+	b.want(t, "beyond it", "a freeze: budget (more than 3 denials in 10s)")
 	for range 9 {
 		b.deny("a", budget)
 	}
@@ -104,13 +113,13 @@ func TestABudgetIsOfDenialsInATime(t *testing.T) {
 	}
 	b.want(t, "unlocked: it counts anew")
 	b.deny("a", budget)
-	b.want(t, "and is full again", "a freeze: more than 3 denials in 10s")
+	b.want(t, "and is full again", "a freeze: budget (more than 3 denials in 10s)")
 	other := &Budget{Rate{1, time.Second}, "lockdown"}
 	b.deny("b", other)
 	b.want(t, "the first")
 	b.now = b.now.Add(time.Second)
 	b.deny("b", other)
-	b.want(t, "the second, just in time", "b lockdown: more than 1 denial in 1s")
+	b.want(t, "the second, just in time", "b lockdown: budget (more than 1 denial in 1s)")
 }
 
 func TestTooManyWorkloadsDisarm(t *testing.T) {

@@ -40,7 +40,7 @@ func tripped(t *testing.T) {
 	if code, errs := r.finish(); code != 137 || strings.Count(errs, "no-b") < 20 {
 		t.Errorf("a run by its budget: exit %d, %d denials: %.2000s", code, strings.Count(errs, "no-b"), errs)
 	}
-	await(t, "the response to a budget", noted(t, 1, "workload budget: kill by more than 20 denials in 10s: verified"))
+	await(t, "the response to a budget", noted(t, 1, "workload budget: kill by budget (more than 20 denials in 10s): verified"))
 }
 
 const killedByHoney = "workload agents: kill by policy honey: verified: no process of it lives, and no socket of it is left"

@@ -95,9 +95,10 @@ func TestWhoStoppedItIsShown(t *testing.T) {
 	at := time.Date(2026, 11, 27, 6, 0, 0, 0, time.UTC)
 	x := agent.WorkloadStatus{Name: "one", Responses: []api.Past{
 		{Verb: agent.VerbFreeze, By: lock.Actor{Login: -1, Name: "policy keys"}, At: at},
+		{Verb: agent.VerbFreeze, By: lock.Actor{Login: -1, Name: "budget (more than 9 denials in 1s)"}, At: at},
 		{Verb: agent.VerbKill, By: lock.Actor{Login: 1000, Name: "ada"}, At: at.Add(time.Minute)},
 	}}
-	const want = "freeze by policy keys on 2026-11-27T06:00:00Z; kill by ada (as uid 0) on 2026-11-27T06:01:00Z\n"
+	const want = "freeze by policy keys on 2026-11-27T06:00:00Z; freeze by budget (more than 9 denials in 1s) on 2026-11-27T06:00:00Z; kill by ada (as uid 0) on 2026-11-27T06:01:00Z\n"
 	for mode, says := range map[string]bool{"lockdown": true, "enforce": false} {
 		x.Mode = mode
 		var list, one strings.Builder

@@ -350,7 +350,7 @@ func TestRunOfItsOwnIsStoppedByItsName(t *testing.T) {
 		t.Errorf("again: exit %d: %s", x.code, x.stderr)
 	}
 	r := confined(t, "", "while :; do cat /srv/key; done", "--quiet", "--max-denials", "30/1m=kill")
-	if r.code != 137 || !strings.Contains(r.stderr, "kill by more than 30 denials in 1m0s: verified") {
+	if r.code != 137 || !strings.Contains(r.stderr, "kill by budget (more than 30 denials in 1m0s): verified") {
 		t.Errorf("a budget: exit %d: %s", r.code, r.stderr)
 	}
 	nothingLeft(t)
