@@ -59,7 +59,7 @@ func open(pins, memories, run string, book memory.Book) (*Deputy, error) {
 }
 
 func newDeputy(set Set, memories, run string, book memory.Book) *Deputy {
-	return &Deputy{set: set, memories: memories, run: run, book: book, desk: respond.Desk{Custody: respond.NewCustody(host.This.Lasting, host.This.Key), Book: book}}
+	return &Deputy{set: set, memories: memories, run: run, book: book, desk: respond.Desk{Custody: respond.NewCustody(host.This.Evidence(), host.This.Key), Book: book}}
 }
 
 // Close lets go of what is pinned.

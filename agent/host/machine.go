@@ -18,7 +18,7 @@ const (
 
 // Folders in those of what is kept.
 const (
-	Evidence = "evidence" // in what lasts
+	evidence = "evidence" // in what lasts
 	Memories = "agent"    // in the state
 )
 
@@ -70,11 +70,14 @@ var This = Machine{
 	Lasting:  LastingRoot,
 }
 
+// Evidence is the folder for bundles of evidence.
+func (m Machine) Evidence() string { return filepath.Join(m.Lasting, evidence) }
+
 // Own lists the directories that no workload reaches: sockets, memories and locks are in
 // them, the key that signs, and evidence. They are made, for root alone: one that cannot
 // be made has nothing in it.
 func (m Machine) Own() []string {
-	list := []string{m.State, filepath.Join(m.State, Memories), m.Lasting, filepath.Join(m.Lasting, Evidence)}
+	list := []string{m.State, filepath.Join(m.State, Memories), m.Lasting, m.Evidence()}
 	for _, dir := range list {
 		_ = os.MkdirAll(dir, 0o700)
 	}

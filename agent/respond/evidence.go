@@ -31,9 +31,9 @@ type Custody struct {
 	Look []string
 }
 
-// NewCustody returns that of a machine, with its folder of what outlives a reboot.
-func NewCustody(lasting string, key func() (ed25519.PrivateKey, error)) *Custody {
-	return &Custody{Folder: filepath.Join(lasting, "evidence"), Key: key, Look: []string{"/proc/self/exe", "look"}}
+// NewCustody returns that of a machine, with its folder for bundles.
+func NewCustody(folder string, key func() (ed25519.PrivateKey, error)) *Custody {
+	return &Custody{Folder: folder, Key: key, Look: []string{"/proc/self/exe", "look"}}
 }
 
 // Paper is a part of the evidence that the keeper of a workload has.

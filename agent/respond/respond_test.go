@@ -81,7 +81,7 @@ func newOffice(t *testing.T) *office {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &office{t: t, dir: dir, Desk: Desk{Custody: NewCustody(dir, func() (ed25519.PrivateKey, error) { return key, nil })}}
+	o := &office{t: t, dir: dir, Desk: Desk{Custody: NewCustody(filepath.Join(dir, "evidence"), func() (ed25519.PrivateKey, error) { return key, nil })}}
 	o.Book = o
 	return o
 }
