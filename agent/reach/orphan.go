@@ -83,6 +83,15 @@ func (h *Host) listens(ctx context.Context, verb string, meant func(w *api.Workl
 	return nil // what else is wrong is said of what it is asked
 }
 
+// answer is what the agent says to a question, if it answers at all: see listens.
+func answer[T any](ctx context.Context, h *Host, verb string, meant func(w *api.Workload) bool, ask func() (T, error)) (T, error) {
+	if err := h.listens(ctx, verb, meant); err != nil {
+		var none T
+		return none, err
+	}
+	return ask()
+}
+
 // ping is how often is asked whether an agent still answers that is to do something.
 var ping = 2 * time.Second
 

@@ -133,14 +133,13 @@ func (h *Host) Status(ctx context.Context) (api.Status, error) {
 // Respond stops the workload of a name, or undoes that. There are two responses if the
 // agent and a run both have one of that name.
 func (h *Host) Respond(ctx context.Context, name string, ask api.Respond) (all api.Responses, err error) {
-	err = h.listens(ctx, ask.Verb, one(name))
-	var r api.Response
-	if err == nil {
+	r, err := answer(ctx, h, ask.Verb, one(name), func() (r api.Response, err error) {
 		err = h.attended(ctx, func(ctx context.Context) (err error) {
 			r, err = h.agent().Respond(ctx, name, ask)
 			return err
 		})
-	}
+		return r, err
+	})
 	switch {
 	case err == nil:
 		all.Responses = append(all.Responses, r)
@@ -184,11 +183,7 @@ func (h *Host) nowhere(name string, err error) error {
 // Inspect tells what can be known of a workload now: the agent's, if it has one of that
 // name, else that of a run.
 func (h *Host) Inspect(ctx context.Context, name string) (api.Inspection, error) {
-	err := h.listens(ctx, "", nil)
-	var i api.Inspection
-	if err == nil {
-		i, err = h.agent().Inspect(ctx, name)
-	}
+	i, err := answer(ctx, h, "", nil, func() (api.Inspection, error) { return h.agent().Inspect(ctx, name) })
 	if err == nil || !isNone(err) {
 		return i, err
 	}
@@ -214,12 +209,13 @@ func (h *Host) RespondMany(ctx context.Context, s label.Selection, ask api.Respo
 	if s, err = s.Canonical(); err != nil {
 		return all, undone(err)
 	}
-	if err = h.listens(ctx, ask.Verb, several(s)); err == nil {
+	all, err = answer(ctx, h, ask.Verb, several(s), func() (all api.Responses, err error) {
 		err = h.attended(ctx, func(ctx context.Context) (err error) {
 			all, err = h.agent().RespondMany(ctx, api.RespondMany{Selection: s, Respond: ask})
 			return err
 		})
-	}
+		return all, err
+	})
 	if err != nil && !isNone(err) {
 		return all, err
 	}
@@ -296,9 +292,9 @@ func (h *Host) Lock(ctx context.Context, s label.Selection, reason string) (all 
 	if s, err = s.Canonical(); err != nil {
 		return all, undone(err)
 	}
-	if err = h.listens(ctx, api.VerbLockdown, several(s)); err == nil {
-		all, err = h.agent().Lock(ctx, api.LockRequest{Selection: s, Reason: reason})
-	}
+	all, err = answer(ctx, h, api.VerbLockdown, several(s), func() (api.Responses, error) {
+		return h.agent().Lock(ctx, api.LockRequest{Selection: s, Reason: reason})
+	})
 	if errors.Is(err, api.ErrNoAgent) {
 		l := lock.Lock{Selection: s, By: actor(), At: time.Now().UTC(), Reason: reason}
 		if err := l.Valid(); err != nil {
@@ -324,9 +320,7 @@ func (h *Host) Unlock(ctx context.Context, s label.Selection) (all api.Responses
 	if s, err = s.Canonical(); err != nil {
 		return all, undone(err)
 	}
-	if err = h.listens(ctx, api.VerbUnlock, nil); err == nil {
-		all, err = h.agent().Unlock(ctx, s)
-	}
+	all, err = answer(ctx, h, api.VerbUnlock, nil, func() (api.Responses, error) { return h.agent().Unlock(ctx, s) })
 	if errors.Is(err, api.ErrNoAgent) {
 		all.Responses = h.unattended(err, s, api.Respond{Verb: api.VerbUnlock})
 		all.Ended, err = h.Book.Remove(s)
@@ -342,11 +336,7 @@ func (h *Host) Unlock(ctx context.Context, s label.Selection) (all api.Responses
 
 // Locks lists what is locked.
 func (h *Host) Locks(ctx context.Context) ([]lock.Lock, error) {
-	err := h.listens(ctx, "", nil)
-	var locks api.Locks
-	if err == nil {
-		locks, err = h.agent().Locks(ctx)
-	}
+	locks, err := answer(ctx, h, "", nil, func() (api.Locks, error) { return h.agent().Locks(ctx) })
 	if errors.Is(err, api.ErrNoAgent) {
 		return h.Book.All()
 	}
