@@ -18,6 +18,7 @@ import (
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/evidence"
 	"github.com/stockade-dev/stockade/agent/inspect"
+	"github.com/stockade-dev/stockade/agent/socket"
 	"github.com/stockade-dev/stockade/cgroup"
 )
 
@@ -118,6 +119,19 @@ func (r *response) gather(ctx context.Context, c *Custody, ask *api.Respond) (er
 	return nil
 }
 
+// socketPaper is the part about sockets, in the form of those that helpers write.
+type socketPaper struct {
+	Type    string          `json:"type"`
+	Version int             `json:"version"`
+	Sockets []socket.Socket `json:"sockets"`
+}
+
+// socketsVersion grows when a field of it goes or gets another meaning.
+const (
+	socketsName    = "sockets"
+	socketsVersion = 1
+)
+
 // knownLimit is how long what is known already may take.
 const knownLimit = 2 * time.Second
 
@@ -126,7 +140,7 @@ func (r *response) gatherKnown() error {
 	ctx, cancel := context.WithTimeout(context.Background(), knownLimit)
 	defer cancel()
 	if r.net != nil {
-		if err := r.part(ctx, "sockets.json", "sock_diag, before any was destroyed", writes(r.net.seen)); err != nil {
+		if err := r.part(ctx, socketsName+".json", "sock_diag, before any was destroyed", writes(socketPaper{socketsName, socketsVersion, r.net.seen})); err != nil {
 			return err
 		}
 	}

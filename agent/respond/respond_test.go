@@ -156,6 +156,17 @@ func TestEvidenceSaysWhoAndWhatBefore(t *testing.T) {
 	}
 }
 
+// Sockets are told in the form of the other parts, where there are none, too.
+func TestSocketsAreAVersionedPart(t *testing.T) {
+	o := newOffice(t)
+	file := filepath.Join(o.dir, "one.tar")
+	o.must(alice, api.Respond{Verb: api.VerbKill, Evidence: file})
+	const want = "{\n \"type\": \"sockets\",\n \"version\": 1,\n \"sockets\": []\n}\n"
+	if got := string(part(t, file, "sockets.json")); got != want {
+		t.Errorf("got %s", got)
+	}
+}
+
 // What is remembered ends with an unlock, and what failed is not in it.
 func TestWhatWasDoneIsRemembered(t *testing.T) {
 	o := newOffice(t)
