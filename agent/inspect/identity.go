@@ -44,9 +44,10 @@ type CredentialsRecord struct {
 	Seccomp     string   `json:"seccomp"`      // 0 none, 1 strict, 2 filter
 	// LoginUID is absent if nobody logged in, or the kernel has no audit.
 	LoginUID string `json:"loginuid,omitempty"`
-	// Label is that of the security module, if there is one with labels.
-	Label    string `json:"label,omitempty"`
-	LabelB64 []byte `json:"label_b64,omitempty"`
+	// LSMLabel is that of the security module, if there is one with labels: not one of the
+	// workload's.
+	LSMLabel    string `json:"lsm_label,omitempty"`
+	LSMLabelB64 []byte `json:"lsm_label_b64,omitempty"`
 }
 
 // nobody is the loginuid of who never logged in.
@@ -68,8 +69,8 @@ func readCredentials(_ *look, p *process) any {
 			if r.LoginUID = p.optional("loginuid"); r.LoginUID == nobody {
 				r.LoginUID = ""
 			}
-			r.Label = p.optional("attr/current")
-			r.LabelB64 = raw(r.Label)
+			r.LSMLabel = p.optional("attr/current")
+			r.LSMLabelB64 = raw(r.LSMLabel)
 		}
 	}
 	r.Head = p.Head

@@ -189,6 +189,10 @@ func TestCredentialsAreThoseOfTheProcess(t *testing.T) {
 	if r.Effective != none || r.Permitted != none || r.Inheritable != none || r.Ambient != none || r.Bounding != own.Bounding || own.Effective == none {
 		t.Errorf("%+v, own %+v", r, own)
 	}
+	label, err := os.ReadFile("/proc/self/attr/current")
+	if want := strings.TrimRight(string(label), "\n\x00"); err == nil && own.LSMLabel != want {
+		t.Errorf("label %q, of this process %q", own.LSMLabel, want)
+	}
 	if r.NoNewPrivs != "0" || r.Seccomp != own.Seccomp || r.Seccomp == "" || r.Failed != nil {
 		t.Errorf("%+v", r)
 	}
