@@ -12,3 +12,8 @@ var Limits string
 //
 //go:embed user-guide.md
 var Guide string
+
+// Evidence is evidence.md.
+//
+//go:embed evidence.md
+var Evidence string

@@ -2,7 +2,8 @@ package inspect
 
 // ProcessDocument is the document of Processes, for who reads it.
 type ProcessDocument struct {
-	Processes  []ProcessRecord `json:"processes"`
-	Cut        Cuts            `json:"cut"`
-	Incomplete string          `json:"incomplete"`
+	Type      string          `json:"type"`
+	Version   int             `json:"version"`
+	Processes []ProcessRecord `json:"processes"`
+	tail
 }

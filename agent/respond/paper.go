@@ -14,20 +14,25 @@ import (
 	"github.com/stockade-dev/stockade/compiler"
 )
 
+// policyPaper is the part about policies.
+type policyPaper struct {
+	Principal string   `json:"principal"`
+	Handled   []string `json:"handled"`
+	Policies  []source `json:"policies"`
+	Entities  *source  `json:"entities,omitempty"`
+}
+
+// source is a file, byte for byte.
+type source struct {
+	Name string `json:"name"`
+	Text []byte `json:"text_b64"`
+}
+
 // PolicyPapers are what a plan was compiled from: each file as it was read, and what is
 // said beside the files.
 func PolicyPapers(in compiler.Input) []Paper {
 	list := []Paper{{Name: "policies.json", Method: "what the policy set in force was compiled from", Write: func(w io.Writer) error {
-		type source struct {
-			Name string `json:"name"`
-			Text []byte `json:"text_b64"`
-		}
-		about := struct {
-			Principal string   `json:"principal"`
-			Handled   []string `json:"handled"`
-			Policies  []source `json:"policies"`
-			Entities  *source  `json:"entities,omitempty"`
-		}{Principal: in.Principal, Policies: []source{}}
+		about := policyPaper{Principal: in.Principal, Policies: []source{}}
 		for _, a := range in.Handled.Actions() {
 			about.Handled = append(about.Handled, a.String())
 		}
