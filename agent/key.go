@@ -49,10 +49,13 @@ func verifyOwn(bundle, keyFile string) (EvidenceReport, error) {
 		err = errors.New("only root can read that of this host")
 	}
 	if err != nil {
+		if _, failed := evidence.VerifyFile(bundle, nil); errors.Is(failed, evidence.ErrUnfinished) {
+			return EvidenceReport{}, failed // no key would help
+		}
 		return EvidenceReport{}, fmt.Errorf("evidence %s: no key to check its signature with: %w: nothing was checked; %s", bundle, err, mend)
 	}
 	report, err := evidence.VerifyFile(bundle, key)
-	if err != nil {
+	if err != nil && !errors.Is(err, evidence.ErrUnfinished) {
 		err = fmt.Errorf("%w; it was checked with the key of this host: if another took it, %s", err, mend)
 	}
 	return report, err

@@ -22,6 +22,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -104,7 +105,7 @@ func create(path string, o Options) (*Bundle, error) {
 		folder.Close()
 		return nil, fmt.Errorf("%s: %w", path, fs.ErrExist)
 	}
-	partial := name + ".partial-" + rand.Text()[:8]
+	partial := name + partialMark + rand.Text()[:8]
 	file, err := folder.OpenFile(partial, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		folder.Close()
@@ -119,6 +120,12 @@ func create(path string, o Options) (*Bundle, error) {
 		names: names{},
 	}, nil
 }
+
+// partialMark is in the name of a bundle that is not whole, and unfinished matches such a
+// name.
+const partialMark = ".partial-"
+
+var unfinished = regexp.MustCompile(regexp.QuoteMeta(partialMark) + "[A-Z2-7]{8}$")
 
 // complete fills in what is left out.
 func (o *Options) complete() {

@@ -101,7 +101,11 @@ func (s *scanner) next() (e entry, err error) {
 	e, err = parseHeader(head)
 	switch {
 	case err != nil && began == 0:
-		return e, fmt.Errorf("evidence: it does not begin with a header of a bundle: this is no bundle, or it was changed; name a file that stockade made")
+		err = errors.New("evidence: it does not begin with a header of a bundle: this is no bundle, or it was changed; name a file that stockade made")
+		if ended {
+			err = &short{err}
+		}
+		return e, err
 	case ended:
 		return e, s.short()
 	case err != nil:
@@ -175,5 +179,8 @@ func (s *scanner) failed(err error) error {
 }
 
 func (s *scanner) short() error {
-	return refuse(fmt.Sprintf("byte %d", s.at), "the file ends here: it was cut off")
+	return &short{refuse(fmt.Sprintf("byte %d", s.at), "the file ends here: it was cut off")}
 }
+
+// short is the error of a file that ends where a bundle goes on.
+type short struct{ error }

@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -26,7 +27,8 @@ type Report struct {
 	Size    int64  `json:"size"`   // of the file, in bytes
 }
 
-// VerifyFile is Verify for a file.
+// VerifyFile is Verify for a file. One that its writer left before it was whole, by its
+// name and its end, is ErrUnfinished.
 func VerifyFile(path string, key ed25519.PublicKey) (Report, error) {
 	const follows = "it was not checked; name a file that can be read"
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
@@ -37,8 +39,17 @@ func VerifyFile(path string, key ed25519.PublicKey) (Report, error) {
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
 		return Report{}, fmt.Errorf("evidence: %s: no regular file: %s", path, follows)
 	}
-	return Verify(f, key)
+	r, err := Verify(f, key)
+	// By its name alone anything could be said to be unfinished: what ends, and was changed
+	// before, is told as changed.
+	if cut := (*short)(nil); errors.As(err, &cut) && unfinished.MatchString(path) {
+		err = fmt.Errorf("evidence: %s: %w: nobody signed it, and it proves nothing; read in it what was taken (tar -xf), as a hint, and look for a whole bundle beside it", path, ErrUnfinished)
+	}
+	return r, err
 }
+
+// ErrUnfinished is the error of a bundle whose writer is not at its end.
+var ErrUnfinished = errors.New("it is unfinished, since who took it was killed, or is still at it")
 
 // Verify reads a bundle and says whether each byte of it is as it was when the key signed
 // it. A nil key leaves out who signed, and so whether anybody did. A bundle that is not

@@ -365,3 +365,39 @@ func FuzzVerify(f *testing.F) {
 		}
 	})
 }
+
+// What a writer that was killed leaves, wherever it was, is said to be unfinished; what is
+// whole under such a name is good, and what was changed is changed.
+func TestWhatNobodyFinishedIsSaidToBeUnfinished(t *testing.T) {
+	b := begin(t, options())
+	add(t, b, "processes.json", "[]")
+	left := filepath.Join(filepath.Dir(b.path), b.partial)
+	_, err := VerifyFile(left, public(hosts))
+	says(t, err, "evidence: "+left+": it is unfinished, since who took it was killed, or is still at it: nobody signed it, and it proves nothing; read in it")
+	good, dir := small(t), t.TempDir()
+	check := func(name string, text []byte) error {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := VerifyFile(path, public(hosts))
+		return err
+	}
+	const partial = "a.tar.partial-ABCDEFG2"
+	for _, n := range []int{0, 1, block - 1, block, block + 7, 3 * block, len(good) - 1} {
+		if err := check(partial, good[:n]); !errors.Is(err, ErrUnfinished) {
+			t.Errorf("%d bytes: %v", n, err)
+		}
+		if err := check("a.tar", good[:n]); err == nil || errors.Is(err, ErrUnfinished) {
+			t.Errorf("%d bytes under another name: %v", n, err)
+		}
+	}
+	if err := check(partial, good); err != nil {
+		t.Errorf("whole: %v", err)
+	}
+	bad := bytes.Clone(good)
+	bad[0] ^= 1
+	if err := check(partial, bad); err == nil || errors.Is(err, ErrUnfinished) {
+		t.Errorf("changed: %v", err)
+	}
+}

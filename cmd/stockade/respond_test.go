@@ -1,7 +1,10 @@
 package main
 
 import (
+	"crypto/ed25519"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -86,6 +89,25 @@ func TestTheKeyOfEvidenceIsTold(t *testing.T) {
 		var out strings.Builder
 		if err := showEvidence(&out, &agent.EvidenceReport{KeyID: "SHA256:x"}, file); err != nil || !strings.Contains(out.String(), want) {
 			t.Errorf("%q: no %q in %s, %v", file, want, out.String(), err)
+		}
+	}
+}
+
+// A bundle that nobody finished is told as such, with or without a key, as one that is not
+// good.
+func TestUnfinishedEvidenceIsTold(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "one.tar.partial-ABCDEFG2")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	key, _ := agent.PublicKey(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
+	if err := os.WriteFile(file+".pub", key, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, more := range [][]string{{"--key", file + ".pub"}, {"--json"}, nil} {
+		code, out, errs := call("", append(append([]string{"evidence", "verify"}, more...), file)...)
+		if code != 1 || out != "" || !strings.Contains(errs, "evidence: "+file+": it is unfinished") || strings.Contains(errs, "--key") {
+			t.Errorf("%q: exit %d, %s%s", more, code, out, errs)
 		}
 	}
 }
