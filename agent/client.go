@@ -36,6 +36,7 @@ type (
 	Responses = api.Responses
 	// Inspection is what can be known of a workload now; a ProcessDocument is a part of it.
 	Inspection      = api.Inspection
+	Outside         = api.Outside
 	ProcessDocument = inspect.ProcessDocument
 	ProcessRecord   = inspect.ProcessRecord
 	// Selection says which workloads are meant, by Labels or otherwise.

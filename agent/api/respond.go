@@ -204,8 +204,17 @@ type Inspection struct {
 	Workload Workload  `json:"workload"`
 	// Processes is the document of agent/inspect about them.
 	Processes json.RawMessage `json:"processes"`
+	// Outside are those of them that are in no cgroup of the workload.
+	Outside []Outside `json:"outside"`
 	// Denials are the last ones, the oldest first, each as in a log.
 	Denials []json.RawMessage `json:"denials"`
+}
+
+// Outside is a process that left the cgroups of its workload, or was moved out.
+type Outside struct {
+	PID int `json:"pid"`
+	// Cgroup is where it is now, below the mount of cgroup2.
+	Cgroup string `json:"cgroup"`
 }
 
 // About says what a reader of a log wants to know: the outcome, why it is none, and where

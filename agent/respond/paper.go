@@ -6,6 +6,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"path"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/stockade-dev/stockade/agent/api"
@@ -64,7 +67,7 @@ const inspectLimit = 20 * time.Second
 // Inspect tells what can be known of a workload now. What could not be read of its
 // processes is told in their document.
 func (d *Desk) Inspect(ctx context.Context, k Kernel, t Target, status api.Workload, denials []*sink.Event) (i api.Inspection, err error) {
-	i = api.Inspection{Taken: time.Now().UTC(), Workload: status, Denials: []json.RawMessage{}}
+	i = api.Inspection{Taken: time.Now().UTC(), Workload: status, Denials: []json.RawMessage{}, Outside: []api.Outside{}}
 	for _, e := range denials {
 		i.Denials = append(i.Denials, json.RawMessage(e.JSON()))
 	}
@@ -76,10 +79,26 @@ func (d *Desk) Inspect(ctx context.Context, k Kernel, t Target, status api.Workl
 	defer cancel()
 	var text bytes.Buffer
 	err = inspect.Run(ctx, d.Custody.Look, inspect.Request{Collector: inspect.Processes, Processes: r.subjects()}, &text)
-	if i.Processes = text.Bytes(); json.Valid(i.Processes) {
+	var doc inspect.ProcessDocument
+	i.Processes = text.Bytes()
+	if json.Unmarshal(i.Processes, &doc) == nil {
+		i.Outside = append(i.Outside, outside(doc.Processes, status.Cgroups)...)
 		return i, nil
 	}
 	return i, fmt.Errorf("workload %s: %w: it was not looked at; try again", t.Name, err)
+}
+
+// outside lists the processes that are in none of some cgroups, nor beneath one.
+func outside(list []inspect.ProcessRecord, groups []string) (all []api.Outside) {
+	for _, p := range list {
+		within := func(rel string) bool {
+			return strings.HasPrefix(p.Cgroup+"/", strings.TrimSuffix(path.Join("/", rel), "/")+"/")
+		}
+		if p.Cgroup != "" && !slices.ContainsFunc(groups, within) { // "": it has ended
+			all = append(all, api.Outside{PID: p.PID, Cgroup: p.Cgroup})
+		}
+	}
+	return all
 }
 
 // DenialPaper has the last denials, the oldest first, an object a line.

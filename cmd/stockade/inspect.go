@@ -19,7 +19,9 @@ func inspectVerb() *cli.Command {
 		Usage:     "show the processes of a workload, its counts and last denials",
 		UsageText: "stockade inspect NAME [--json]",
 		Description: `What is shown of processes is what /proc tells: names and command lines are their own
-choice. One that keeps its memory from being read is shown without its command line.
+choice. One that keeps its memory from being read is shown without its command line. One that
+left the cgroups of its workload, or was moved out, is confined as before: it is shown with the
+cgroup in which it is now.
 
 EXIT CODE:
    0, 2 if there is no such workload
@@ -62,7 +64,7 @@ func showInspection(w io.Writer, i *agent.Inspection) error {
 	text += fmt.Sprintf("  principal %s, labels %s\n  cgroups %s\n", orDash(x.Principal), orDash(x.Labels.String()), orDash(strings.Join(x.Cgroups, " ")))
 	text += fmt.Sprintf("  allowed %d, denied %d: delivered %d, dropped %d, lost %d\n", x.Allowed, x.Denied, x.Delivered, x.Dropped, x.Lost)
 	text += fmt.Sprintf("  generation %d, policies %s (%s)\n", x.Generation, orDash(x.Digest), x.Origin)
-	text += "processes: number, user, state, name, command line\n" + tree(doc.Processes)
+	text += "processes: number, user, state, name, command line\n" + tree(doc.Processes, i.Outside)
 	if doc.Incomplete != "" {
 		text += "  incomplete: " + agent.Token(doc.Incomplete) + "\n"
 	}
@@ -124,8 +126,12 @@ func denials(list []json.RawMessage, denied uint64) string {
 	return text
 }
 
-// tree lists processes below their parents.
-func tree(list []agent.ProcessRecord) string {
+// tree lists processes below their parents, with where those are that left the cgroups.
+func tree(list []agent.ProcessRecord, outside []agent.Outside) string {
+	left := map[int]string{}
+	for _, p := range outside {
+		left[p.PID] = "  (left its cgroup, and is in " + agent.Token(p.Cgroup) + ")"
+	}
 	known, children := map[int]bool{}, map[int][]*agent.ProcessRecord{}
 	for i := range list {
 		known[list[i].PID] = true
@@ -156,7 +162,7 @@ func tree(list []agent.ProcessRecord) string {
 			if p.UID != nil {
 				uid = fmt.Sprint(*p.UID)
 			}
-			fmt.Fprintf(&text, "  %s%d %s %s [%s] %s\n", strings.Repeat("  ", min(depth, maxIndent)), p.PID, uid, p.State, agent.Token(p.Comm), line)
+			fmt.Fprintf(&text, "  %s%d %s %s [%s] %s%s\n", strings.Repeat("  ", min(depth, maxIndent)), p.PID, uid, p.State, agent.Token(p.Comm), line, left[p.PID])
 			below(p.PID, depth+1)
 		}
 	}

@@ -112,6 +112,21 @@ func TestUnfinishedEvidenceIsTold(t *testing.T) {
 	}
 }
 
+// Of a process that left the cgroups it is shown where it is now, and of no other.
+func TestWhereAProcessIsNowIsShown(t *testing.T) {
+	i := agent.Inspection{Processes: []byte(`{"processes": [{"pid": 7, "comm": "sh", "args": ["sh"]}, {"pid": 8, "ppid": 7, "comm": "nap", "args": ["nap", "9"]}]}`),
+		Outside: []agent.Outside{{PID: 8, Cgroup: "/user.slice/a b\x1b"}}}
+	var out strings.Builder
+	const want = "  7 ?  [sh] sh\n    8 ?  [nap] nap 9  (left its cgroup, and is in \"/user.slice/a b\\x1b\")\n"
+	if err := showInspection(&out, &i); err != nil || !strings.Contains(out.String(), want) {
+		t.Errorf("%v, %s", err, out.String())
+	}
+	out.Reset()
+	if err := plainJSON(&out).Encode(i); err != nil || !strings.Contains(out.String(), `"outside":[{"pid":8,"cgroup":"/user.slice/a b`) {
+		t.Errorf("%v, %s", err, out.String())
+	}
+}
+
 // What is locked down or frozen is shown with who did it, in a list and by itself.
 func TestWhoStoppedItIsShown(t *testing.T) {
 	at := time.Date(2026, 11, 27, 6, 0, 0, 0, time.UTC)
