@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/stockade-dev/stockade/agent/api"
 )
@@ -38,12 +39,33 @@ func (b Book) Past(name string) (list []api.Past) {
 	return list
 }
 
-// Remember adds one, in place of what is known of its beginning.
+// sameCommand is within what time what one process asks for may be one command.
+const sameCommand = time.Minute
+
+// begins reports whether a note is of the beginning of a response: its own, that of a keeper
+// that died over it or hung, or the lockdown of who waits for a keeper.
+func begins(q, p *api.Past) bool {
+	if q.Verb == p.Verb && q.Unfinished && (q.By == p.By || q.At.Equal(p.At)) {
+		return true
+	}
+	early := q.Unattended && q.Verb == api.VerbLockdown
+	hung := !q.Unattended && p.Unattended && q.Verb == p.Verb
+	return (early || hung) && q.By == p.By && !q.At.After(p.At) && p.At.Sub(q.At) < sameCommand
+}
+
+// outran reports whether a response was made without its keeper while that hung over it: who
+// asked was told of that one.
+func outran(q, p *api.Past) bool {
+	return q.Unattended && !q.Unfinished && !p.Unattended && q.Verb == p.Verb && q.By == p.By && p.At.Before(q.At)
+}
+
+// Remember adds one, in place of what is known of its beginning: one command is one note,
+// whoever took part in it.
 func (b Book) Remember(name string, p api.Past) error {
-	list := slices.DeleteFunc(b.Past(name), func(q api.Past) bool {
-		return q.Unfinished && q.Verb == p.Verb && q.At.Equal(p.At)
-	})
-	list = append(list, p)
+	list := slices.DeleteFunc(b.Past(name), func(q api.Past) bool { return begins(&q, &p) })
+	if !slices.ContainsFunc(list, func(q api.Past) bool { return outran(&q, &p) }) {
+		list = append(list, p)
+	}
 	if len(list) > maxPast {
 		list = slices.Delete(list, 1, 2)
 	}
