@@ -57,8 +57,16 @@ type Responses struct {
 	Responses []Response `json:"responses"`
 	// Lock is that which was asked for, or was there already; Ended are those that were
 	// ended.
-	Lock  *lock.Lock  `json:"lock,omitempty"`
-	Ended []lock.Lock `json:"ended,omitempty"`
+	Lock *lock.Lock `json:"lock,omitempty"`
+	// LockedBefore: it was there already, and stays as it is, with its reason.
+	LockedBefore bool        `json:"locked_before,omitempty"`
+	Ended        []lock.Lock `json:"ended,omitempty"`
+}
+
+// LockedBy notes which lock holds once one was asked for.
+func (r *Responses) LockedBy(holds *lock.Lock, asked lock.Lock) {
+	r.Lock = holds
+	r.LockedBefore = holds != nil && !(holds.At.Equal(asked.At) && holds.By == asked.By)
 }
 
 // Locks are those that hold.

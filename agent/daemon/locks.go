@@ -140,11 +140,17 @@ func (d *Daemon) Lock(by api.Peer, ask api.LockRequest) (api.Responses, error) {
 		return slices.ContainsFunc(all.Responses, func(r api.Response) bool { return r.Workload == name })
 	})
 	all.Responses = append(all.Responses, d.eachOf(by, names, down).Responses...)
-	if all.Lock, err = d.locks().Of(s); err != nil {
+	holds, err := d.locks().Of(s)
+	if err != nil {
 		return all, err
 	}
+	all.LockedBy(holds, l)
 	slices.SortFunc(all.Responses, func(a, b api.Response) int { return cmp.Compare(a.Workload, b.Workload) })
-	d.book.note(fmt.Sprintf("locked: %s, by %s: %s locked down", s, actor, sink.Plural(len(all.Responses), "workload")))
+	text := fmt.Sprintf("locked: %s, by %s: %s locked down", s, actor, sink.Plural(len(all.Responses), "workload"))
+	if all.LockedBefore {
+		text += "; " + holds.Before()
+	}
+	d.book.note(text)
 	return all, nil
 }
 

@@ -95,6 +95,19 @@ func TestLockHoldsUntilItIsEnded(t *testing.T) {
 	}
 }
 
+// A second lock of the same is answered by the first, which stays.
+func TestASecondLockLeavesTheFirst(t *testing.T) {
+	y := newYard(t)
+	d, kill := y.up()
+	defer kill()
+	for i, reason := range []string{"INC-1", "INC-2"} {
+		all, err := d.Lock(root, api.LockRequest{Selection: blue, Reason: reason})
+		if err != nil || all.Lock == nil || all.Lock.Reason != "INC-1" || all.LockedBefore != (i > 0) {
+			t.Errorf("%s: %+v, %v", reason, all, err)
+		}
+	}
+}
+
 // What is like a locked workload does not start: a run is refused, and what a reload
 // declares starts locked down.
 func TestNothingNewStartsLikeWhatIsLocked(t *testing.T) {

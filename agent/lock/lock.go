@@ -77,6 +77,15 @@ func (l *Lock) about() string {
 	return text
 }
 
+// Before tells who asks for it again that it stays as it is.
+func (l *Lock) Before() string {
+	reason := "without a reason"
+	if l.Reason != "" {
+		reason = fmt.Sprintf("with the reason %q", l.Reason)
+	}
+	return fmt.Sprintf("it was locked before, by %s at %s, %s: that stays", l.By, l.At.UTC().Format(time.RFC3339), reason)
+}
+
 // Line tells what is locked first, for a list.
 func (l *Lock) Line() string { return fmt.Sprintf("%s: %s", l.Selection, l.about()) }
 

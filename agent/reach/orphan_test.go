@@ -207,6 +207,10 @@ func TestALockStopsOrphansThatItSelects(t *testing.T) {
 		t.Errorf("%s, %v", got, err)
 	}
 	d.were(t, "lockdown web")
+	if again, err := h.Lock(t.Context(), blue, "INC-2"); err != nil || all.LockedBefore || !again.LockedBefore || again.Lock.Reason != "" {
+		t.Errorf("%+v, %v", again, err)
+	}
+	d.were(t, "lockdown web")
 	all, err = h.Unlock(t.Context(), blue)
 	if got := outcomes(all); !strings.Contains(got, "web false") || err != nil {
 		t.Errorf("%s, %v", got, err)

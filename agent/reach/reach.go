@@ -301,8 +301,10 @@ func (h *Host) Lock(ctx context.Context, s label.Selection, reason string) (all 
 			return all, err
 		}
 		all.Responses = h.unattended(err, s, api.Respond{Verb: api.VerbLockdown})
+		var holds *lock.Lock
 		if err = h.Book.Add(l); err == nil {
-			all.Lock, err = h.Book.Of(s)
+			holds, err = h.Book.Of(s)
+			all.LockedBy(holds, l)
 		}
 		if err != nil { // what is there is stopped all the same
 			all.Responses, err = append(all.Responses, *api.FailedResponse(s.String(), api.VerbLock, err)), nil

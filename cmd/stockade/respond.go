@@ -265,6 +265,9 @@ func locksVerb() *cli.Command {
 func showResponses(w io.Writer, all *agent.Responses, unverified int) error {
 	if l := all.Lock; l != nil {
 		fmt.Fprintf(w, "locked: %s\n  nothing new of it starts until `stockade unlock %s`\n", l.Line(), l.Selection)
+		if all.LockedBefore {
+			fmt.Fprintf(w, "  %s\n", l.Before())
+		}
 	}
 	for i := range all.Ended {
 		fmt.Fprintf(w, "unlocked: %s\n", all.Ended[i].Line())

@@ -83,6 +83,23 @@ func TestNothingToUnlockIsTold(t *testing.T) {
 	}
 }
 
+// Who locks what is locked is told whose lock stays, and why.
+func TestALockThatWasThereIsTold(t *testing.T) {
+	l := lock.Lock{By: lock.Actor{Login: 1000, Name: "ada"}, At: time.Date(2026, 11, 27, 6, 0, 0, 0, time.UTC), Reason: "INC-1"}
+	for _, before := range []bool{true, false} {
+		var out strings.Builder
+		err := showResponses(&out, &agent.Responses{Lock: &l, LockedBefore: before}, 0)
+		const want = "\n  it was locked before, by ada (as uid 0) at 2026-11-27T06:00:00Z, with the reason \"INC-1\": that stays\n"
+		if err != nil || strings.Contains(out.String(), want) != before {
+			t.Errorf("%v: %v, %s", before, err, out.String())
+		}
+	}
+	l.Reason = ""
+	if got := l.Before(); !strings.HasSuffix(got, "Z, without a reason: that stays") {
+		t.Error(got)
+	}
+}
+
 // What the signature was checked with is told: this host's own key says less.
 func TestTheKeyOfEvidenceIsTold(t *testing.T) {
 	for file, want := range map[string]string{"": "signed with key SHA256:x, of this host: who has the host can sign anew; give by --key FILE", "host.pub": "signed with key SHA256:x, from host.pub\n"} {
