@@ -3,6 +3,7 @@ package respond
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io/fs"
 	"slices"
 
@@ -66,12 +67,13 @@ func (r *response) lookAtNetwork() error {
 	note(err)
 	r.net.held.Inodes, r.Rings, err = socket.Held(all)
 	r.Rings = r.Rings[:min(len(r.Rings), maxListed)]
+	r.net.unlisted = err != nil // what was not seen may be such
 	note(err)
-	r.net.seen, err = socket.List(r.net.namespaces, socket.Match{Cgroups: r.net.own.Cgroups, Inodes: r.net.held.Inodes})
+	var listing error
+	r.net.seen, listing = socket.List(r.net.namespaces, socket.Match{Cgroups: r.net.own.Cgroups, Inodes: r.net.held.Inodes})
 	if r.net.seen == nil {
 		r.net.seen = []socket.Socket{} // evidence lists none
 	}
-	note(err)
 	r.net.own.Cookies = map[uint64]bool{}
 	listed := map[uint32]bool{}
 	for i := range r.net.seen {
@@ -84,7 +86,35 @@ func (r *response) lookAtNetwork() error {
 	for inode := range r.net.held.Inodes {
 		r.net.unlisted = r.net.unlisted || !listed[inode]
 	}
+	note(r.net.plainly(listing))
 	return errors.Join(errs...)
+}
+
+// others reports whether an error is about sockets that the kernel does not list, and that
+// are not the workload's: all that its processes had are listed. What goes on without a
+// process may be, since no descriptor says whose it is.
+func (n *network) others(err error) bool {
+	u, unasked := err.(*socket.Unasked)
+	return unasked && !n.unlisted && !u.Outlives()
+}
+
+// plainly tells of those, in place of what the listing says, why they were not looked at and
+// need not be: the kill is verified all the same.
+func (n *network) plainly(err error) error {
+	var told []error
+	rest := leafs(err, func(err error) bool {
+		if u := (*socket.Unasked)(nil); n.others(err) && errors.As(err, &u) {
+			mend := ""
+			if module := u.Module(); module != "" {
+				mend = "; modprobe " + module + " to have them listed"
+			}
+			told = append(told, fmt.Errorf("protocol %s in network namespace %d: %d sockets of other processes were not looked at, for this kernel does not list them: what is verified does not rest on them, since each process of the workload was found to have none, and such a socket is gone with the last process that has it%s",
+				u.Protocol, u.Namespace, u.Sockets, mend))
+			return true
+		}
+		return false
+	})
+	return errors.Join(append(told, rest)...)
 }
 
 // pids lists the processes in the cgroups, and those of which a thread bears the mark
@@ -129,7 +159,7 @@ func (r *response) cut() error {
 // is an error if the workload may be that.
 func (r *response) list(match socket.Match) ([]socket.Socket, error) {
 	list, err := socket.List(r.net.namespaces, match)
-	return list, leafs(err, func(err error) bool { _, unasked := err.(*socket.Unasked); return unasked && !r.net.unlisted })
+	return list, leafs(err, r.net.others)
 }
 
 // unlessKept leaves out what the kernel destroys of no workload.

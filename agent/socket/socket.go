@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Socket is one, as the kernel tells of it.
@@ -76,11 +77,24 @@ type Unasked struct {
 
 func (u *Unasked) Error() string {
 	mend := "compare the descriptors of processes"
-	if module := moduleOf(u.Protocol); module != "" {
+	if module := u.Module(); module != "" {
 		mend = fmt.Sprintf("load the module that lists them (modprobe %s), or %s", module, mend)
 	}
 	return fmt.Sprintf("protocol %s in network namespace %d: %d sockets that this kernel does not list: whether any is the workload's is not known; %s",
 		u.Protocol, u.Namespace, u.Sockets, mend)
+}
+
+// Module is that which lists the sockets of the protocol; "" if none is known.
+func (u *Unasked) Module() string { return moduleOf(u.Protocol) }
+
+// Outlives reports whether sockets of the protocol go on when no process has them any more:
+// what was handed to the kernel is still sent. All others are gone with their last descriptor.
+func (u *Unasked) Outlives() bool {
+	switch strings.TrimSuffix(u.Protocol, "v6") {
+	case "TCP", "MPTCP", "SCTP", "DCCP":
+		return true
+	}
+	return false
 }
 
 var errNone = errors.New("network namespaces: none is held: no socket was looked for; open them anew")
