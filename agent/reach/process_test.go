@@ -66,7 +66,7 @@ func TestAProcessThatMayBeAnybodysIsInNoNamedWorkload(t *testing.T) {
 	for what, spoil := range map[string]func(){
 		"it fails": func() { a.unseen = errors.New("no") },
 		"cut":      func() { a.unseen, a.doc.Cut = nil, inspect.Cuts{"processes": {Total: 9}} },
-		"not all":  func() { a.doc = inspect.ProcessDocument{Incomplete: "it hung"} },
+		"not all":  func() { a.doc.Cut, a.doc.Incomplete = nil, "it hung" },
 	} {
 		spoil()
 		_, _, err := h.StatusOf(t.Context(), 10)
