@@ -59,11 +59,18 @@ func socketFacts(a agent.SocketAbility, err error) []bpf.Fact {
 			Fix: "run as root; if you do, boot a kernel with CONFIG_INET_DIAG (Debian's have it)"}}
 	}
 	var facts []bpf.Fact
-	for _, module := range slices.Sorted(maps.Keys(a.Unlisted)) {
-		list := strings.Join(a.Unlisted[module], ", ")
-		facts = append(facts, bpf.Fact{Name: "module " + module, Detail: "the kernel does not list sockets of " + list,
-			Consequence: "`stockade kill` neither finds nor cuts sockets of " + list + ": a workload that has one is NOT STOPPED",
-			Fix:         fmt.Sprintf("modprobe %s, and write its name to /etc/modules-load.d/stockade.conf, so that it is loaded at boot", module)})
+	if modules := slices.Sorted(maps.Keys(a.Unlisted)); len(modules) > 0 {
+		var protocols []string
+		for _, module := range modules {
+			protocols = append(protocols, a.Unlisted[module]...)
+		}
+		f := bpf.Fact{Name: "modules for sockets", Detail: "not loaded: " + strings.Join(modules, ", "),
+			Consequence: "the kernel does not list sockets of " + strings.Join(protocols, ", ") + ": a workload that has one is NOT STOPPED by `stockade kill`",
+			Fix:         fmt.Sprintf("modprobe -a %s, and write them to /etc/modules-load.d/stockade.conf, a line each, so that they are loaded at boot", strings.Join(modules, " "))}
+		if !a.Connections() {
+			f.Consequence += "; nor is any other, while this host has a TCP socket"
+		}
+		facts = append(facts, f)
 	}
 	if !a.Destroys && a.Connections() {
 		facts = append(facts, bpf.Fact{Name: "destroying sockets", Detail: "the kernel refuses",

@@ -20,7 +20,9 @@ func TestDoctorTellsWhatKillLacks(t *testing.T) {
 	}{
 		{"all", agent.SocketAbility{Listed: listed, Destroys: true}, nil, nil},
 		{"no module", agent.SocketAbility{Unlisted: map[string][]string{"tcp_diag": {"TCP"}, "raw_diag": {"RAW", "RAWv6"}}}, nil,
-			[]string{"module raw_diag: `stockade kill` neither finds nor cuts sockets of RAW, RAWv6: a workload that has one is NOT STOPPED\n  fix: modprobe raw_diag, ", "\nmodule tcp_diag: "}},
+			[]string{"the kernel does not list sockets of RAW, RAWv6, TCP: a workload that has one is NOT STOPPED by `stockade kill`; nor is any other, while this host has a TCP socket\n  fix: modprobe -a raw_diag tcp_diag, "}},
+		{"another module", agent.SocketAbility{Listed: listed, Destroys: true, Unlisted: map[string][]string{"unix_diag": {"UNIX"}}}, nil,
+			[]string{"sockets of UNIX: a workload that has one is NOT STOPPED by `stockade kill`\n  fix: modprobe -a unix_diag, "}},
 		{"no destroying", agent.SocketAbility{Listed: listed}, nil,
 			[]string{"destroying sockets: `stockade kill` cuts no connection", "fix: boot a kernel with CONFIG_INET_DIAG_DESTROY=y"}},
 		{"not known", agent.SocketAbility{}, errors.New("no"), []string{"sockets: `stockade kill` may not find or cut", "fix: run as root"}},
