@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -161,7 +162,6 @@ func (s *store) recover(dir string) error {
 	if err := s.graceperiod(); err != nil {
 		return fmt.Errorf("grace period: %w: nothing is adopted; try again", err)
 	}
-	var all []region
 	for id := uint32(1); id < abi.MaxWorkloads; id++ {
 		w, err := s.workload(id)
 		if err != nil {
@@ -179,9 +179,8 @@ func (s *store) recover(dir string) error {
 			return &IncompleteError{Dir: dir, What: fmt.Sprintf("workload %d: no table at word %d", id, at)}
 		}
 		s.used[id] = []region{r}
-		all = append(all, r)
 	}
-	slices.SortFunc(all, func(a, b region) int { return a.at - b.at })
+	all := slices.SortedFunc(maps.Keys(s.regions()), func(a, b region) int { return a.at - b.at })
 	for i := 1; i < len(all); i++ {
 		if all[i].at < all[i-1].at+all[i-1].words {
 			return &IncompleteError{Dir: dir, What: fmt.Sprintf("tables at words %d and %d overlap", all[i-1].at, all[i].at)}

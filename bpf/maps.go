@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -99,7 +100,7 @@ func (s *store) workload(id uint32) (*workload, error) {
 }
 
 // Install makes words, a verified table, the plan of workload id: it fills an
-// unused part of the arena and flips one word. Verdicts in progress finish on
+// unused part of the arena, unless another workload has the same table, and flips one word. Verdicts in progress finish on
 // the old plan. A workload that is locked down stays so, whatever the mode: the kernel may
 // have done it just now, and SetMode alone ends it. On an error nothing changes.
 func (s *store) Install(id uint32, words []uint64, mode abi.Mode) (generation uint32, err error) {
@@ -112,7 +113,10 @@ func (s *store) Install(id uint32, words []uint64, mode abi.Mode) (generation ui
 	if readsClock(words) && !s.clock {
 		return 0, fmt.Errorf("workload %d: its plan tests the time, and nothing keeps the workload from setting the clock: the old plan stays; load with Clock set", id)
 	}
-	at := s.free(len(words))
+	at, shared := s.same(words)
+	if !shared {
+		at = s.free(len(words))
+	}
 	if at == 0 {
 		return 0, fmt.Errorf("workload %d: its table takes %d KiB and the arena of %d KiB has no such gap: the old plan stays; raise the arena's size",
 			id, len(words)*8>>10, len(s.arena)>>10)
@@ -120,8 +124,8 @@ func (s *store) Install(id uint32, words []uint64, mode abi.Mode) (generation ui
 	if err := fault.At("bpf.arena"); err != nil {
 		return 0, fmt.Errorf("workload %d: table: %w: the old plan stays; try again", id, err)
 	}
-	for i, word := range words {
-		binary.NativeEndian.PutUint64(s.arena[(at+i)*8:], word)
+	for i := 0; i < len(words) && !shared; i++ {
+		binary.NativeEndian.PutUint64(s.arena[(at+i)*8:], words[i])
 	}
 	generation = uint32(atomic.LoadUint64(&w.plan)>>32) + 1
 	if err := s.flip(w, uint64(at)|uint64(generation)<<32, mode); err != nil {
@@ -193,13 +197,40 @@ func (s *store) graceperiod() error {
 	return s.outer.Put(uint32(0), s.inner)
 }
 
+// same finds an equal table that some workload has. One that may still be read is as good.
+func (s *store) same(words []uint64) (at int, ok bool) {
+	for r := range s.regions() {
+		if r.words == len(words) && s.holds(r.at, words) {
+			return r.at, true
+		}
+	}
+	return 0, false
+}
+
+// holds reports whether words stand at a word of the arena.
+func (s *store) holds(at int, words []uint64) bool {
+	for i, word := range words {
+		if binary.NativeEndian.Uint64(s.arena[(at+i)*8:]) != word {
+			return false
+		}
+	}
+	return true
+}
+
+// regions are the parts of the arena that are taken, each once.
+func (s *store) regions() map[region]bool {
+	taken := map[region]bool{}
+	for _, list := range s.used {
+		for _, r := range list {
+			taken[r] = true
+		}
+	}
+	return taken
+}
+
 // free finds the first gap of n words; 0 if there is none.
 func (s *store) free(n int) int {
-	taken := make([]region, 0, len(s.used))
-	for _, list := range s.used {
-		taken = append(taken, list...)
-	}
-	slices.SortFunc(taken, func(a, b region) int { return a.at - b.at })
+	taken := slices.SortedFunc(maps.Keys(s.regions()), func(a, b region) int { return a.at - b.at })
 	at := 1
 	for _, r := range taken {
 		if r.at-at >= n {

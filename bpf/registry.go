@@ -183,9 +183,10 @@ func (s *store) disarm(id uint32) error {
 	if err != nil {
 		return err
 	}
-	atomic.StoreUint64(&w.plan, 0)
-	if err := s.graceperiod(); err != nil {
-		return fmt.Errorf("grace period: %w", err)
+	if old := atomic.SwapUint64(&w.plan, 0); old != 0 || len(s.used[id]) > 0 {
+		if err := s.graceperiod(); err != nil {
+			return fmt.Errorf("grace period: %w", err)
+		}
 	}
 	delete(s.used, id)
 	*w = workload{}
@@ -316,15 +317,13 @@ func (s *store) Strict() bool { return s.strict }
 // Words returns the size of the arena.
 func (s *store) Words() int { return len(s.arena) / 8 }
 
-// Used returns how much of the arena holds tables.
+// Used returns how much of the arena holds tables: one that several workloads have counts once.
 func (s *store) Used() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := 0
-	for _, list := range s.used {
-		for _, r := range list {
-			n += r.words
-		}
+	for r := range s.regions() {
+		n += r.words
 	}
 	return n
 }

@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "57b445b18d09f493bb24ab36c2a04f6ac1ce76a26c6c1cfe0c554019fadcaa7c"
+const objectSum = "c39a51a168893960b79064edd4990a9962728f50985a6ab0e06891b0d6e3d8f2"

@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "e0e7893a0abaa4a76327b686189462410f7c0c5a249f285633bdadcfef86926a"
+const objectSum = "8e90e78dc835ad970d15cc2b9fb663c5f2d0d7045a7db3ee8a78717353c9ef52"

@@ -21,5 +21,5 @@ const (
 	// with those that were judged.
 	MaxImage = 128 << 10
 	// MaxWorkloads is the most workloads one set of maps can hold.
-	MaxWorkloads = 256
+	MaxWorkloads = 4096
 )

@@ -9,9 +9,9 @@
 #define INLINE_NAME 16	   /* longest name held in a table slot */
 #define MAX_THRESHOLDS 1024 /* of one dimension of a table */
 #define NAME_WORDS 32	   /* MAX_NAME in 64-bit words */
-#define MAX_WORKLOADS 256
-#define MAX_CGROUPS 16384
-#define MAX_TASKS 65536
+#define MAX_WORKLOADS 4096 /* power of two */
+#define MAX_CGROUPS 65536
+#define MAX_TASKS 131072
 #define STARTING_SECONDS 60 /* in which a container's runtime executes what it starts */
 #define MAX_TERMINALS 4096 /* made in workloads, and open */
 #define MAX_ANCESTORS 32 /* cgroup levels looked at in degraded mode */
