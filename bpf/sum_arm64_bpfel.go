@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "c39a51a168893960b79064edd4990a9962728f50985a6ab0e06891b0d6e3d8f2"
+const objectSum = "798aeb602daa329cc672a6039685415638acb3334ff19902c5431e6d0834ce8c"

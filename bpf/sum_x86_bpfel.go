@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "8e90e78dc835ad970d15cc2b9fb663c5f2d0d7045a7db3ee8a78717353c9ef52"
+const objectSum = "c91f708d87c3b5aa3ec877c8060b9b18a3da63b5f53d9346e49393bae5b97451"

@@ -5,7 +5,7 @@
  *                     since no hook tells what moves. What controls the kernel or workloads stays as it is
  * fs_context_parse_param, sb_kern_mount
  *                     a filesystem of a block device, before the kernel reads the device, and
- *                     before it is mounted: never. By a system call that is newer than this build,
+ *                     before it is mounted: never; options of one that all who show it share: never. By a system call that is newer than this build,
  *                     nothing is mounted, moved, unmounted or changed
  * move_mount          move_mount(2): mount on the target, and unmount of what is mounted; never of a
  *                     mount that carries others
@@ -40,36 +40,10 @@
 #include "boundary.h"
 #include "call.h"
 #include "group.h"
+#include "mount.h"
 #include "queue.h"
 #include "socket.h"
 #include "terminal.h"
-
-static __always_inline u64 own_namespace(void)
-{
-	return (u64)BPF_CORE_READ(bpf_get_current_task_btf(), nsproxy, mnt_ns);
-}
-
-/* at_home: is the task in the mount namespace of the workload's root? */
-static __always_inline bool at_home(u32 w)
-{
-	struct workload *wl = workload_of(w);
-
-	return !wl || namespace_of(wl->root_mnt) == own_namespace();
-}
-
-/* seen_outside: do others see what is mounted on a mount, or in its place? */
-static __always_inline bool seen_outside(u32 w, struct vfsmount *mnt)
-{
-	struct mount *m = (struct mount *)((u64)mnt - bpf_core_field_offset(struct mount, mnt));
-
-	return at_home(w) || BPF_CORE_READ(m, mnt_group_id) || BPF_CORE_READ(m, mnt_parent, mnt_group_id);
-}
-
-/* hides: would a change of what is mounted there hide what is ours from others? */
-static __always_inline bool hides(u32 w, struct vfsmount *mnt, struct dentry *dentry, u32 flags)
-{
-	return place_of(dentry->d_inode) & flags && seen_outside(w, mnt);
-}
 
 /* on_mountpoint judges a change of what is mounted at a place, unless it is refused as
  * what. What a call that is not known would change besides is not known. */
@@ -79,39 +53,41 @@ static __always_inline int on_mountpoint(u32 w, struct vfsmount *mnt, struct den
 
 	if (newer(call_number()))
 		what = BOUNDARY_SYSTEM;
-	if (controls(dentry))
+	if (controls(dentry) || (shows_kernel(dentry) && seen_outside(w, mnt)))
 		what = BOUNDARY_CONTROL;
 	how = REFUSE_ONE(what);
 	return decide(w, mnt, dentry, kind_of(dentry->d_inode) | how, action);
 }
 
 SEC("lsm/sb_mount")
-int BPF_PROG(sb_mount, const char *dev, struct path *path, const char *type, unsigned long flags)
+int BPF_PROG(sb_mount, const char *dev, struct path *path, const char *type, unsigned long flags, void *data)
 {
 	u32 w = who(), what;
 
 	if (!w)
 		return 0;
 	/* Who sees mounts that are made or go is no matter of what lies where. */
-	what = flags & MS_MOVE || (hides(w, path->mnt, path->dentry, PLACE_STAYS | PLACE_ROOT) && (flags & MS_OTHER || !(flags & MS_PROPAGATION)));
+	what = flags & MS_MOVE || (hides(w, path->mnt, path->dentry, PLACE_STAYS | PLACE_ROOT) && (flags & MS_OTHER || !(flags & MS_PROPAGATION))) ||
+	       (!(flags & (MS_OTHER | MS_MOVE | MS_PROPAGATION)) && resets(type, data));
 	return on_mountpoint(w, path->mnt, path->dentry, what * BOUNDARY_CONTROL, BIT(ACT_MOUNT));
 }
 
 /* A device holds files that no path was judged for, and its filesystem may write to
- * it as soon as it is read: so its name is refused already. */
+ * it as soon as it is read: so its name is refused already. Others have options of which
+ * all that show them have the same. */
 SEC("lsm/fs_context_parse_param")
 int BPF_PROG(fs_context_parse_param, struct fs_context *fc, struct fs_parameter *param)
 {
+	bool device = fc->fs_type->fs_flags & FS_REQUIRES_DEV, source;
 	u64 key = 0;
 	u32 w;
 
-	if (!(fc->fs_type->fs_flags & FS_REQUIRES_DEV))
-		return 0;
 	bpf_probe_read_kernel(&key, 7, param->key);
-	if (key != NAME8('s', 'o', 'u', 'r', 'c', 'e', 0, 0))
+	source = key == NAME8('s', 'o', 'u', 'r', 'c', 'e', 0, 0);
+	if (device != source || (!device && (fc->user_ns->level || own_options(fc->fs_type->name))))
 		return 0;
 	w = who();
-	return w ? refuse(w, BOUNDARY_DEVICE, BIT(ACT_MOUNT)) : 0;
+	return w ? refuse(w, device ? BOUNDARY_DEVICE : BOUNDARY_CONTROL, BIT(ACT_MOUNT)) : 0;
 }
 
 SEC("lsm/sb_kern_mount")
@@ -149,7 +125,7 @@ int BPF_PROG(move_mount, struct path *from, struct path *to)
 	if (!w)
 		return 0;
 	attached = namespace_of((u64)from->mnt) == own_namespace();
-	what = from->dentry->d_sb->s_magic == BPF_FS_MAGIC || (attached && (carries(from->mnt) || controls(from->dentry) || hides(w, from->mnt, from->dentry, PLACE_STAYS))) ||
+	what = from->dentry->d_sb->s_magic == BPF_FS_MAGIC || (attached && (carries(from->mnt) || controls(from->dentry) || shows_kernel(from->dentry) || hides(w, from->mnt, from->dentry, PLACE_STAYS))) ||
 	       hides(w, to->mnt, to->dentry, PLACE_STAYS | PLACE_ROOT);
 	err = on_mountpoint(w, to->mnt, to->dentry, what * BOUNDARY_CONTROL, BIT(ACT_MOUNT));
 	return err || !attached ? err : on_mountpoint(w, from->mnt, from->dentry, 0, BIT(ACT_UNMOUNT));

@@ -59,6 +59,7 @@ struct super_block {
 	unsigned long s_flags;
 	unsigned long s_magic;
 	struct dentry *s_root;
+	struct user_namespace *s_user_ns;
 };
 struct inode {
 	umode_t i_mode;
@@ -101,15 +102,19 @@ struct vfsmount {
 	struct super_block *mnt_sb;
 };
 struct file_system_type {
+	const char *name;
 	int fs_flags;
 };
 struct fs_context {
 	struct file_system_type *fs_type;
+	struct user_namespace *user_ns;
 };
 struct fs_parameter {
 	const char *key;
 };
-struct mnt_namespace;
+struct mnt_namespace {
+	struct user_namespace *user_ns;
+};
 struct mount;
 struct super_block___chain { /* since 6.17 */
 	struct mount *s_mounts;

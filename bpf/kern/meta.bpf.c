@@ -19,6 +19,7 @@
  */
 #include "boundary.h"
 #include "call.h"
+#include "mount.h"
 
 struct mount_search {
 	struct decision *c;
@@ -281,7 +282,7 @@ int BPF_PROG(sb_remount, struct super_block *sb)
 		return 0;
 	if (newer(call_number()))
 		return refuse(w, BOUNDARY_SYSTEM, BIT(ACT_MOUNT));
-	if (controls(sb->s_root) || place_of(sb->s_root->d_inode))
+	if (controls(sb->s_root) || place_of(sb->s_root->d_inode) || (shows_kernel(sb->s_root) && !sb->s_user_ns->level))
 		return refuse(w, BOUNDARY_CONTROL, BIT(ACT_MOUNT));
 	return decide_dentry(w, (u64)sb->s_root, BIT(ACT_MOUNT), 0, of_ours((u64)sb->s_root));
 }

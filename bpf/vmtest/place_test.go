@@ -79,6 +79,65 @@ func TestBoundaryOwnDirectories(t *testing.T) {
 	})...)
 }
 
+// TestBoundaryViewsOfTheKernel takes away, or covers, what all others look at the kernel by,
+// and changes its options. Policy permits everything.
+//
+//	@/at/     for what is mounted
+//	@/own/    procfs, of the test's own
+func TestBoundaryViewsOfTheKernel(t *testing.T) {
+	b := newBorder(t, everything)
+	b.tree("at/", "own/", "shared/")
+	b.mounted("proc", "@/own")
+	t.Cleanup(func() {
+		for unix.Unmount(b.at("@/at"), unix.MNT_DETACH) == nil {
+		}
+	})
+	must(t, unix.Mount("none", "/proc", "", unix.MS_SHARED, ""))
+	t.Cleanup(func() { must(t, unix.Mount("none", "/proc", "", unix.MS_PRIVATE, "")) })
+	var views []crossing
+	for _, view := range []string{"/proc", "/sys"} {
+		do := func(what string, inside, probe []string, want denial) {
+			if inside != nil {
+				inside = append(words("alone"), inside...)
+			}
+			views = append(views, crossing{name: what + " " + view + " is denied", inside: inside, probe: probe, want: want})
+		}
+		do("mounting over", words("mount", "tmpfs", view), words("mount", "tmpfs", view), onDir("mount", view))
+		do("binding over", words("bindmount", "@/at", view), words("bindmount", "@/at", view), onDir("mount", view))
+		do("making read-only", words("remount", view), words("remount", view), onDir("mount", view))
+		do("moving", nil, words("shift", view, "@/at"), onDir("mount", "@/at"))
+		do("unmounting", words("detach", "@/own"), words("detach", view), onDir("unmount", view))
+	}
+	views = append(views,
+		crossing{name: "mounting over a part of procfs is denied", inside: words("alone", "mount", "tmpfs", "/proc/sys"), probe: words("mount", "tmpfs", "/proc/sys"), want: onDir("mount", "/proc/sys")},
+		crossing{name: "attaching over /sys is denied", inside: words("alone", "attach", "@/at", "/sys"), probe: words("attach", "@/at", "/sys"), want: onDir("mount", "/sys")},
+		crossing{name: "mounting over /proc where others see it is denied", probe: words("newns", "mount", "tmpfs", "/proc"), want: denial{actions: "mount", path: "(outside)/proc", dir: true, status: abi.PathOutside}},
+	)
+	for _, view := range []string{"/proc", "/sys"} {
+		views = append(views, crossing{name: "changing the file system of " + view + " is denied", probe: words("reconfigure", view), want: denial{actions: "mount"}})
+	}
+	b.cross(forbidden(abi.BoundaryControl, views)...)
+	b.cross(forbidden(abi.BoundaryControl, []crossing{
+		{name: "options of debugfs are denied", inside: words("mountwith", "tmpfs", "mode=0700", "@/at"), free: words("mountwith", "debugfs", "mode=0700", "@/shared"), probe: words("mountwith", "debugfs", "mode=0777", "@/at"), want: onDir("mount", "@/at")},
+		{name: "options of tracefs are denied", free: words("mountwith", "tracefs", "mode=0700", "@/shared"), probe: words("mountwith", "tracefs", "mode=0777", "@/at"), want: onDir("mount", "@/at")},
+		{name: "options of /dev are denied", free: words("mountwith", "devtmpfs", "mode=0755", "@/shared"), probe: words("mountwith", "devtmpfs", "mode=0777", "@/at"), want: onDir("mount", "@/at")},
+		{name: "options of debugfs in a new context are denied", inside: words("newfswith", "tmpfs", "mode", "0700"), free: words("newfswith", "debugfs", "mode", "0700"), probe: words("newfswith", "debugfs", "mode", "0777"), want: denial{actions: "mount"}},
+		{name: "options of cgroups in a new context are denied", free: words("newfswith", "cgroup", "name", "trial"), freed: unix.EINVAL, probe: words("newfswith", "cgroup", "name", "trial2"), want: denial{actions: "mount"}},
+	})...)
+	for range 3 {
+		must(t, unix.Unmount(b.at("@/shared"), 0))
+	}
+	for dir, mode := range map[string]os.FileMode{"/sys/kernel/debug": 0o700, "/sys/kernel/tracing": 0o700, "/dev": 0o755} {
+		if info := must1(os.Stat(dir))(t); info.Mode().Perm() != mode {
+			t.Errorf("%s has mode %v", dir, info.Mode())
+		}
+	}
+	b.cross(
+		crossing{name: "a procfs of its own is allowed", probe: words("mountwith", "proc", "hidepid=2", "@/at")},
+		crossing{name: "unmounting what is not seen by others is allowed", probe: words("alone", "detach", "@/own"), again: true},
+	)
+}
+
 // layers changes what is guarded through an overlay of which it is the upper layer, and
 // the same in one of which it is not.
 func (b *border) layers() {

@@ -13,6 +13,23 @@ import (
 var escapes = map[string]probe{
 	// mount TYPE PATH
 	"mount": func(a args) error { return unix.Mount("none", a.str(1), a.str(0), 0, "") },
+	// mountwith TYPE OPTIONS PATH
+	"mountwith": func(a args) error { return unix.Mount("none", a.str(2), a.str(0), 0, a.str(1)) },
+	// newfswith TYPE KEY VALUE: its superblock alone
+	"newfswith": func(a args) error {
+		fs := must1(unix.Fsopen(a.str(0), unix.FSOPEN_CLOEXEC))
+		if err := unix.FsconfigSetString(fs, a.str(1), a.str(2)); err != nil {
+			return err
+		}
+		return unix.FsconfigCreate(fs)
+	},
+	// alone PROBE...: in a mount namespace of its own, of which nobody else sees anything
+	"alone": func(a args) error {
+		runtime.LockOSThread()
+		must(unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS))
+		must(unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
+		return run(a)
+	},
 	// mountdev DEVICE TYPE PATH: read-only
 	"mountdev": func(a args) error { return unix.Mount(a.str(0), a.str(2), a.str(1), unix.MS_RDONLY, "") },
 	// newmountdev DEVICE TYPE: its superblock alone
