@@ -102,6 +102,9 @@ type Response struct {
 	Sockets   []socket.Socket `json:"sockets,omitempty"`
 	Destroyed int             `json:"destroyed,omitempty"`
 	Handed    []HeldSocket    `json:"handed,omitempty"`
+	// Returned are processes that had left its cgroups, and were brought back beneath one, so
+	// that a freeze holds them.
+	Returned []Returned `json:"returned,omitempty"`
 	// Rings are those of io_uring that its processes had: what the kernel had begun by them
 	// it may still finish.
 	Rings []socket.Ring `json:"rings,omitempty"`
@@ -109,6 +112,13 @@ type Response struct {
 	Unattended bool `json:"unattended,omitempty"`
 	// Evidence is the bundle of a kill.
 	Evidence *evidence.Summary `json:"evidence,omitempty"`
+}
+
+// Returned is a process that was brought back, and the cgroup in which it was, below the
+// mount of cgroup2.
+type Returned struct {
+	Process
+	Cgroup string `json:"cgroup"`
 }
 
 // NewResponse returns one of which nothing was done yet.

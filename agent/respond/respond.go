@@ -62,6 +62,7 @@ type response struct {
 	living []bpf.Marked // as it was last seen
 	dead   []bpf.Marked // likewise, and nobody has asked how
 	tries  int          // of a freeze that found some running
+	urged  map[int]bool // processes that were stopped by a signal, for a freeze
 	net    *network     // nil: not looked at yet
 	begun  func()       // called once it is locked down
 	bundle *evidence.Bundle
@@ -69,7 +70,7 @@ type response struct {
 }
 
 func begin(k Kernel, t Target, verb string) *response {
-	r := &response{kernel: k, target: t, Response: api.NewResponse(t.Name, verb)}
+	r := &response{kernel: k, target: t, urged: map[int]bool{}, Response: api.NewResponse(t.Name, verb)}
 	r.Unattended = t.Unattended
 	return r
 }
@@ -177,6 +178,7 @@ func (r *response) end(ctx context.Context, c *Custody, ask *api.Respond) error 
 	r.Zombies = processes(r.dead)
 	if r.Verified { // what starts in its cgroups is to be denied, and not to wait for ever
 		r.step("thaw", r.thaw)
+		_ = r.eachGroup(func(g *cgroup.Group) error { g.Forget(); return nil })
 	}
 	r.keep()
 	if r.bundle != nil {
@@ -344,67 +346,4 @@ func (r *response) inside() (map[int]bool, error) {
 		return err
 	})
 	return threads, err
-}
-
-// strays lists the marked threads that are in none of the cgroups.
-func (r *response) strays() (list []bpf.Marked, err error) {
-	inside, err := r.inside()
-	var failed error
-	r.living, failed = r.marked()
-	for _, m := range r.living {
-		if !inside[m.PID] {
-			list = append(list, m)
-		}
-	}
-	return list, errors.Join(err, failed)
-}
-
-// urge sends a signal to the strays whose state is not yet as wanted, and reports whether
-// there were none: those that were are what is left.
-func (r *response) urge(sig unix.Signal, wanted func(state string) bool) (bool, error) {
-	strays, err := r.strays()
-	r.Left = r.Left[:0]
-	moving := 0
-	for _, m := range strays {
-		if p := process(m); !wanted(p.State) {
-			moving++
-			if err = errors.Join(err, signal(m, sig)); len(r.Left) < maxListed {
-				r.Left = append(r.Left, p)
-			}
-		}
-	}
-	return moving == 0, err
-}
-
-// still reports whether nothing can run: all in the cgroups is frozen, all that bears the
-// mark elsewhere is stopped, by a signal that is sent to what is not.
-func (r *response) still() (bool, error) {
-	frozen := true
-	err := r.eachGroup(func(g *cgroup.Group) error {
-		is, err := g.Frozen()
-		populated, failed := g.Populated()
-		frozen = frozen && (is || !populated)
-		return errors.Join(err, failed)
-	})
-	none, failed := r.urge(unix.SIGSTOP, func(state string) bool { return state == stopped || state == traced })
-	whole, uncounted := r.complete()
-	if !none || !whole {
-		r.tries++
-	}
-	if r.tries == chases { // what makes new ones as fast as they are stopped
-		failed = errors.Join(failed, r.kernel.SetEnding(r.target.ID, true))
-	}
-	return frozen && none && whole, errors.Join(err, failed, uncounted)
-}
-
-// moving reports whether no cgroup is frozen, and continues what is stopped elsewhere.
-func (r *response) moving() (bool, error) {
-	thawed := true
-	err := r.eachGroup(func(g *cgroup.Group) error {
-		is, err := g.Frozen()
-		thawed = thawed && !is
-		return err
-	})
-	none, failed := r.urge(unix.SIGCONT, func(state string) bool { return state != stopped })
-	return thawed && none, errors.Join(err, failed)
 }

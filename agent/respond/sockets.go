@@ -126,8 +126,12 @@ func (r *response) pids() (inside, outside []int) {
 		return err
 	})
 	threads, _ := r.inside()
+	back := map[int]bool{} // what they made while they were outside bears another cgroup
+	for _, p := range r.Returned {
+		back[p.PID] = true
+	}
 	for _, m := range r.living {
-		if !threads[m.PID] {
+		if !threads[m.PID] || back[m.TGID] {
 			outside = append(outside, m.TGID)
 		}
 	}

@@ -1,0 +1,121 @@
+package respond
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stockade-dev/stockade/agent/api"
+	"github.com/stockade-dev/stockade/bpf"
+	"github.com/stockade-dev/stockade/cgroup"
+)
+
+// strays lists the marked threads that are in none of the cgroups.
+func (r *response) strays() (list []bpf.Marked, err error) {
+	inside, err := r.inside()
+	var failed error
+	r.living, failed = r.marked()
+	for _, m := range r.living {
+		if !inside[m.PID] {
+			list = append(list, m)
+		}
+	}
+	return list, errors.Join(err, failed)
+}
+
+// urge sends a signal to the strays whose state is not yet as wanted, and reports whether
+// there were none: those that were are what is left.
+func (r *response) urge(sig unix.Signal, wanted func(state string) bool) (bool, error) {
+	strays, err := r.strays()
+	r.Left = r.Left[:0]
+	moving := 0
+	for _, m := range strays {
+		if p := process(m); !wanted(p.State) {
+			moving++
+			r.urged[m.TGID] = true
+			if err = errors.Join(err, signal(m, sig)); len(r.Left) < maxListed {
+				r.Left = append(r.Left, p)
+			}
+		}
+	}
+	return moving == 0, err
+}
+
+// fetch brings strays that stand still back beneath a cgroup of the workload, which is
+// frozen: what is stopped by a signal alone can have itself continued, by a timer of its own.
+func (r *response) fetch() error {
+	strays, err := r.strays()
+	done := map[int]bool{}
+	for _, m := range strays {
+		if p := process(m); !done[m.TGID] && (p.State == stopped || p.State == traced) {
+			done[m.TGID] = true
+			err = errors.Join(err, r.take(p, m))
+		}
+	}
+	return err
+}
+
+// take brings one back. It stands still, so that its number is its own.
+func (r *response) take(p api.Process, m bpf.Marked) error {
+	from, _ := cgroup.Of(strconv.Itoa(m.TGID))
+	var group *cgroup.Group
+	err := errors.New("no cgroup of the workload is left")
+	for _, rel := range r.target.Groups {
+		if group, err = cgroup.OpenAt(rel); err == nil {
+			break
+		}
+	}
+	if start, ok := startOf(m.TGID, m.PID); err == nil && (!ok || start != ticks(m)) {
+		return nil // it ended
+	}
+	if err == nil {
+		err = group.Take(m.TGID)
+	}
+	if err != nil {
+		return fmt.Errorf("process %d: %w: only a signal stops it, which it can undo", m.TGID, err)
+	}
+	if len(r.Returned) < maxListed {
+		r.Returned = append(r.Returned, api.Returned{Process: p, Cgroup: from})
+	}
+	if !r.urged[m.TGID] {
+		return nil // somebody else had stopped it
+	}
+	return signal(m, unix.SIGCONT) // frozen it stays
+}
+
+// still reports whether nothing can run: all in the cgroups is frozen, and nothing bears the
+// mark elsewhere: that is stopped, and brought back.
+func (r *response) still() (bool, error) {
+	_, failed := r.urge(unix.SIGSTOP, func(state string) bool { return state == stopped || state == traced })
+	failed = errors.Join(failed, r.fetch())
+	strays, unseen := r.strays()
+	none, frozen := len(strays) == 0, true
+	whole, uncounted := r.complete()
+	err := r.eachGroup(func(g *cgroup.Group) error { // last: with what was brought back
+		is, err := g.Frozen()
+		populated, failed := g.Populated()
+		frozen = frozen && (is || !populated)
+		return errors.Join(err, failed)
+	})
+	if !none || !whole {
+		r.tries++
+	}
+	if r.tries == chases { // what makes new ones as fast as they are stopped
+		failed = errors.Join(failed, r.kernel.SetEnding(r.target.ID, true))
+	}
+	return frozen && none && whole, errors.Join(err, failed, unseen, uncounted)
+}
+
+// moving reports whether no cgroup is frozen, and continues what is stopped elsewhere.
+func (r *response) moving() (bool, error) {
+	thawed := true
+	err := r.eachGroup(func(g *cgroup.Group) error {
+		is, err := g.Frozen()
+		thawed = thawed && !is
+		return err
+	})
+	none, failed := r.urge(unix.SIGCONT, func(state string) bool { return state != stopped })
+	return thawed && none, errors.Join(err, failed)
+}
