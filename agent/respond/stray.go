@@ -3,7 +3,6 @@ package respond
 import (
 	"errors"
 	"fmt"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -59,7 +58,10 @@ func (r *response) fetch() error {
 
 // take brings one back. It stands still, so that its number is its own.
 func (r *response) take(p api.Process, m bpf.Marked) error {
-	from, _ := cgroup.Of(strconv.Itoa(m.TGID))
+	from, unknown := cgroup.Of(fmt.Sprintf("%d/task/%d", m.TGID, m.PID)) // the first thread may have ended elsewhere
+	if unknown == nil {
+		from = "/" + from
+	}
 	var group *cgroup.Group
 	err := errors.New("no cgroup of the workload is left")
 	for _, rel := range r.target.Groups {
@@ -92,6 +94,9 @@ func (r *response) still() (bool, error) {
 	failed = errors.Join(failed, r.fetch())
 	strays, unseen := r.strays()
 	none, frozen := len(strays) == 0, true
+	if none {
+		r.Left = r.Left[:0]
+	}
 	whole, uncounted := r.complete()
 	err := r.eachGroup(func(g *cgroup.Group) error { // last: with what was brought back
 		is, err := g.Frozen()

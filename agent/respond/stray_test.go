@@ -112,7 +112,7 @@ func TestWhatLeftItsCgroupIsBroughtBack(t *testing.T) {
 	if err := r.standStill(limited(t)); err != nil || !r.Verified {
 		t.Fatalf("%v: %+v", err, r.Response)
 	}
-	if len(r.Returned) != 1 || r.Returned[0].PID != pid || r.Returned[0].Cgroup != path.Join(cgroup.Parent, away.Name()) || len(r.Left) != 0 {
+	if len(r.Returned) != 1 || r.Returned[0].PID != pid || r.Returned[0].Cgroup != path.Join("/", cgroup.Parent, away.Name()) || len(r.Left) != 0 {
 		t.Errorf("returned %+v, left %+v", r.Returned, r.Left)
 	}
 	if now, err := cgroup.Of(fmt.Sprint(pid)); err != nil || !strings.HasPrefix(now, rel+"/") {

@@ -127,8 +127,14 @@ func frozen(t *testing.T) {
 	begins(t, moved, ticker(outside))
 	await(t, "both to write", func() bool { return size(inside) > 0 && size(outside) > 0 })
 	moveOut(t, moved)
-	respond(t, 0, "freeze", "agents")
+	r := respond(t, 0, "freeze", "agents")
 	before := [2]int64{size(inside), size(outside)}
+	if len(r.Returned) == 0 {
+		t.Errorf("nothing was brought back: %+v", r)
+	}
+	for _, p := range r.Returned { // as a timer of its own would
+		must(syscall.Kill(p.PID, syscall.SIGCONT))
+	}
 	time.Sleep(300 * time.Millisecond)
 	if now := [2]int64{size(inside), size(outside)}; now != before {
 		t.Errorf("frozen, and went from %v to %v", before, now)
