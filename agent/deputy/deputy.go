@@ -251,13 +251,18 @@ func (d *Deputy) targetIn(w one, g groups) respond.Target {
 	return t
 }
 
-// papers is what is known of it, for evidence.
-func (d *Deputy) papers(w one) (list []respond.Paper) {
+// papers is what is known of it, for evidence. What its keeper alone has is named, with why
+// it is not there: an auditor is not to take it for nothing.
+func (d *Deputy) papers(w one) []respond.Paper {
+	list := []respond.Paper{{Name: respond.PoliciesName, Method: "what the agent remembered", Missing: d.noPolicies(w)}}
 	if w.memory != nil {
 		list = respond.PolicyPapers(w.memory.Input)
 	}
-	waits := respond.Paper{Name: "denials.jsonl", Method: "none: denials wait for the agent, or the run", Write: func(io.Writer) error { return nil }}
-	return append(list, waits, respond.Paper{Name: "workload.json", Method: "what is pinned; no agent answered", Write: func(to io.Writer) error {
+	keeper, waits := "agent", "denials wait for the agent: the next one's log has them"
+	if d.run != "" {
+		keeper, waits = "run", "denials wait for the run: it prints them if it goes on; without it they are lost"
+	}
+	return append(list, respond.Paper{Name: respond.DenialsName, Method: "asking the " + keeper, Missing: "nobody answered: " + waits}, respond.Paper{Name: "workload.json", Method: fmt.Sprintf("what is pinned; no %s answered", keeper), Write: func(to io.Writer) error {
 		all, err := d.Workloads()
 		for _, s := range all {
 			if s.Name == w.shown {
@@ -266,4 +271,16 @@ func (d *Deputy) papers(w one) (list []respond.Paper) {
 		}
 		return errors.Join(err, fmt.Errorf("workload %s: %w", w.shown, api.ErrNotFound))
 	}})
+}
+
+// noPolicies says why the policies of one are not known, where they are not.
+func (d *Deputy) noPolicies(w one) string {
+	const what = ": neither its policies (policies/N.cedar) nor its principal, entities and handled actions are known"
+	switch {
+	case d.run != "":
+		return "the run did not answer, and it alone has them" + what
+	case w.err != nil:
+		return "the agent did not answer, and its memory cannot be read (" + w.err.Error() + ")" + what
+	}
+	return "the agent did not answer, and remembered nothing of it" + what
 }

@@ -1,6 +1,7 @@
 package deputy
 
 import (
+	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"os"
@@ -8,11 +9,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/label"
 	"github.com/stockade-dev/stockade/agent/lock"
 	"github.com/stockade-dev/stockade/agent/memory"
+	"github.com/stockade-dev/stockade/agent/respond"
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/compiler"
@@ -141,22 +144,76 @@ func TestANumberThatIsAnothersIsLeftAlone(t *testing.T) {
 	}
 }
 
-func TestPapersHaveThePoliciesThatAreRemembered(t *testing.T) {
-	d := newTest(t, &set{})
-	w, err := d.named("web")
-	if err != nil {
-		t.Fatal(err)
-	}
+// told lists papers, and those that are missing with why; what is written is JSON.
+func told(t *testing.T, list []respond.Paper) (there string, missing map[string]string) {
+	t.Helper()
 	var names []string
-	for _, p := range d.papers(w) {
+	missing = map[string]string{}
+	for _, p := range list {
+		if p.Missing != "" {
+			missing[p.Name] = p.Missing
+			continue
+		}
 		names = append(names, p.Name)
 		var text strings.Builder
-		if err := p.Write(&text); err != nil || text.Len() == 0 && p.Name != "denials.jsonl" || strings.HasSuffix(p.Name, ".json") && !json.Valid([]byte(text.String())) {
+		if err := p.Write(&text); err != nil || text.Len() == 0 || strings.HasSuffix(p.Name, ".json") && !json.Valid([]byte(text.String())) {
 			t.Errorf("%s: %q, %v", p.Name, text.String(), err)
 		}
 	}
-	if got := strings.Join(names, " "); got != "policies.json policies/0.cedar denials.jsonl workload.json" {
-		t.Error(got)
+	return strings.Join(names, " "), missing
+}
+
+// What is remembered is in the evidence, and what is not there is named, with why.
+func TestPapersThatNobodyHasAreNamedWithWhy(t *testing.T) {
+	d := newTest(t, &set{})
+	r := newDeputy(&set{}, "", "r", memory.Book(t.TempDir()+"/@"))
+	for _, c := range []struct {
+		of                          *Deputy
+		name, there, policies, last string
+	}{
+		{d, "web", "policies.json policies/0.cedar workload.json", "", "the next one's log has them"},
+		{d, "new", "workload.json", "remembered nothing of it: neither its policies", "the next one's log has them"},
+		{d, "torn", "workload.json", "its memory cannot be read", "the next one's log"},
+		{r, "r", "workload.json", "the run did not answer, and it alone has them: neither its policies", "it prints them if it goes on"},
+	} {
+		name := c.name
+		if name == "torn" {
+			if err := os.WriteFile(memory.Path(d.memories, "web"), []byte("{"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			name = "web"
+		}
+		w, err := c.of.named(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		there, missing := told(t, c.of.papers(w))
+		if there != c.there || !strings.Contains(missing["denials.jsonl"], c.last) || (c.policies != "") != (missing["policies.json"] != "") || !strings.Contains(missing["policies.json"], c.policies) {
+			t.Errorf("%s: %s; missing %q", c.name, there, missing)
+		}
+	}
+}
+
+// The bundle of a run that does not answer names what it lacks.
+func TestTheBundleOfAMuteRunSaysWhatIsMissing(t *testing.T) {
+	dir := t.TempDir()
+	d := newDeputy(&set{}, "", "r", memory.Book(dir+"/@"))
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.desk.Custody.Folder, d.desk.Custody.Key = dir, func() (ed25519.PrivateKey, error) { return key, nil }
+	r, err := d.Respond(lock.Actor{PID: 1}, "r", api.Respond{Verb: api.VerbKill, Within: time.Second})
+	if err != nil || r.Evidence == nil {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	for _, name := range []string{"policies.json", "denials.jsonl"} {
+		if !slices.Contains(r.Evidence.Missing, name) || slices.Contains(r.Evidence.Parts, name) {
+			t.Errorf("%s: %+v", name, r.Evidence)
+		}
+	}
+	if !slices.Contains(r.Evidence.Parts, "workload.json") {
+		t.Errorf("%+v", r.Evidence)
 	}
 }
 

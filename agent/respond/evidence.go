@@ -41,6 +41,8 @@ func NewCustody(folder string, key func() (ed25519.PrivateKey, error)) *Custody 
 type Paper struct {
 	Name, Method string
 	Write        func(io.Writer) error
+	// Missing is why it cannot be had; "": it can.
+	Missing string
 }
 
 // partLimit bounds one part, in bytes.
@@ -145,6 +147,12 @@ func (r *response) gatherKnown() error {
 		}
 	}
 	for _, p := range r.target.Papers() {
+		if p.Missing != "" {
+			if err := r.bundle.Missing(p.Name, p.Method, p.Missing); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := r.part(ctx, p.Name, p.Method, func(_ context.Context, w io.Writer) error { return p.Write(w) }); err != nil {
 			return err
 		}

@@ -17,6 +17,12 @@ import (
 	"github.com/stockade-dev/stockade/compiler"
 )
 
+// Names of papers that are missing where no keeper answers.
+const (
+	PoliciesName = "policies.json"
+	DenialsName  = "denials.jsonl"
+)
+
 // policyPaper is the part about policies.
 type policyPaper struct {
 	Principal string   `json:"principal"`
@@ -34,7 +40,7 @@ type source struct {
 // PolicyPapers are what a plan was compiled from: each file as it was read, and what is
 // said beside the files.
 func PolicyPapers(in compiler.Input) []Paper {
-	list := []Paper{{Name: "policies.json", Method: "what the policy set in force was compiled from", Write: func(w io.Writer) error {
+	list := []Paper{{Name: PoliciesName, Method: "what the policy set in force was compiled from", Write: func(w io.Writer) error {
 		about := policyPaper{Principal: in.Principal, Policies: []source{}}
 		for _, a := range in.Handled.Actions() {
 			about.Handled = append(about.Handled, a.String())
@@ -103,7 +109,7 @@ func outside(list []inspect.ProcessRecord, groups []string) (all []api.Outside) 
 
 // DenialPaper has the last denials, the oldest first, an object a line.
 func DenialPaper(list []*sink.Event) Paper {
-	return Paper{Name: "denials.jsonl", Method: fmt.Sprintf("the last %d that were read", len(list)), Write: func(w io.Writer) error {
+	return Paper{Name: DenialsName, Method: fmt.Sprintf("the last %d that were read", len(list)), Write: func(w io.Writer) error {
 		for _, e := range list {
 			if _, err := io.WriteString(w, e.JSON()+"\n"); err != nil {
 				return err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -133,7 +134,7 @@ func wantUnattended(t *testing.T, r agent.Response) {
 func wantBrief(t *testing.T, r *agent.Response) {
 	t.Helper()
 	e := r.Evidence
-	if e == nil || len(e.Missing) > 0 || r.Processes < 4 {
+	if e == nil || !slices.Equal(e.Missing, []string{"denials.jsonl"}) || r.Processes < 4 { // these wait for the agent
 		t.Fatalf("%+v", r)
 	}
 	if x := stockade(t, "evidence", "verify", e.Path); x.code != 0 {
