@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/stockade-dev/stockade/agent/evidence"
@@ -82,7 +83,11 @@ type Response struct {
 	// Before is what was done to it since it was last unlocked, the oldest first, as far as
 	// who does this one remembers.
 	Before []Past `json:"before,omitempty"`
-	Steps  []Step `json:"steps"`
+	// ModeBefore is the mode before it was locked down: the kernel's when this one began, or
+	// of what was locked down by then that which its keeper knows; "": not known, or this
+	// one locks nothing down.
+	ModeBefore string `json:"mode_before,omitempty"`
+	Steps      []Step `json:"steps"`
 	// Verified: of a kill, that no cgroup of the workload, nor one beneath, holds a
 	// process, that no living task bears its mark, whatever cgroup it is in, and that no
 	// socket of it is left in any network namespace.
@@ -141,8 +146,9 @@ type Past struct {
 	Verified bool       `json:"verified"`
 	// Unattended: nobody answered for the workload then.
 	Unattended bool `json:"unattended,omitempty"`
-	// Evidence is the file of a kill.
-	Evidence string `json:"evidence,omitempty"`
+	// Evidence is the file of a kill; Incomplete: parts are missing in it.
+	Evidence   string `json:"evidence,omitempty"`
+	Incomplete bool   `json:"incomplete,omitempty"`
 	// Unfinished: it was begun, and who did it is not at its end yet, or was killed.
 	Unfinished bool `json:"unfinished,omitempty"`
 }
@@ -156,7 +162,10 @@ func (p *Past) String() string {
 	if p.Unfinished {
 		text += ", begun and not ended"
 	}
-	if p.Evidence != "" {
+	switch {
+	case p.Evidence != "" && p.Incomplete:
+		text += ", evidence INCOMPLETE in " + p.Evidence
+	case p.Evidence != "":
 		text += ", evidence in " + p.Evidence
 	}
 	return text
@@ -245,7 +254,11 @@ func (r *Response) About() string {
 		}
 	}
 	if e := r.Evidence; e != nil {
-		text += fmt.Sprintf("; evidence %s, SHA-256 %s", e.Path, e.SHA256)
+		lacks := ""
+		if len(e.Missing) > 0 {
+			lacks = "INCOMPLETE (missing: " + strings.Join(e.Missing, " ") + ") "
+		}
+		text += fmt.Sprintf("; evidence %s%s, SHA-256 %s", lacks, e.Path, e.SHA256)
 	}
 	return text
 }

@@ -90,13 +90,27 @@ func (d *Daemon) keepLocked(w *workload) error {
 // unlock gives a workload back the mode that it was declared or started with.
 func (d *Daemon) unlock(w *workload) error {
 	d.all.mu.Lock()
-	mode := w.memory.BaseMode
-	if w.declared != nil {
-		mode = w.declared.Mode
-	}
+	mode := w.base()
 	d.all.mu.Unlock()
 	_, err := d.SetMode(w.name, mode.String())
 	return err
+}
+
+// base is the mode that a workload was declared or started with.
+func (w *workload) base() abi.Mode {
+	if w.declared != nil {
+		return w.declared.Mode
+	}
+	return w.memory.BaseMode
+}
+
+// unlocked is its mode but for a lockdown: what the kernel locked down by itself has here the
+// mode that it had.
+func (w *workload) unlocked() string {
+	if w.mode != abi.Lockdown {
+		return w.mode.String()
+	}
+	return w.base().String()
 }
 
 // target is what a workload consists of. A cgroup beneath which another workload lives is
@@ -107,7 +121,7 @@ func (d *Daemon) target(w *workload) respond.Target {
 		Papers: func() []respond.Paper { return d.papers(w) }}
 	all := d.groups.of()
 	d.all.mu.Lock()
-	t.Past = slices.Collect(maps.Keys(w.past))
+	t.Past, t.Unlocked = slices.Collect(maps.Keys(w.past)), w.unlocked()
 	for name, other := range d.all.byName {
 		if other.run != nil {
 			all[name] = groupOfRun(name)

@@ -237,6 +237,9 @@ func (d *Deputy) targetIn(w one, g groups) respond.Target {
 	nothing := func() error { return nil } // its keeper learns it from the kernel
 	t := respond.Target{Name: w.shown, ID: w.ID, Unattended: true, Lock: func() error { return d.set.LockDown(w.ID, w.Name) }, Keep: nothing,
 		Unlock: func() error { return errKeeper }, Papers: func() []respond.Paper { return d.papers(w) }}
+	if w.memory != nil {
+		t.Unlocked = w.memory.BaseMode.String()
+	}
 	if d.run != "" {
 		t.Unlock = func() error { return errRun }
 		t.Groups = []string{path.Join(cgroup.Parent, d.run)}

@@ -68,7 +68,7 @@ func (s *set) Workloads() ([]bpf.Workload, error) {
 func newTest(t *testing.T, s *set) *Deputy {
 	t.Helper()
 	dir := t.TempDir()
-	m := memory.Memory{Origin: "config", Labels: label.Set{"team": "blue"}, Input: compiler.Input{Principal: `User::"ci"`, Sources: []compiler.Source{{Name: "a", Text: []byte("permit (principal, action, resource);")}}}}
+	m := memory.Memory{Origin: "config", BaseMode: abi.Audit, Labels: label.Set{"team": "blue"}, Input: compiler.Input{Principal: `User::"ci"`, Sources: []compiler.Source{{Name: "a", Text: []byte("permit (principal, action, resource);")}}}}
 	if err := m.Keep(dir, "web"); err != nil {
 		t.Fatal(err)
 	}
@@ -100,6 +100,12 @@ func TestLockingDownNeedsNoKeeperAndUnlockingDoes(t *testing.T) {
 	r, err := d.Respond(lock.Actor{PID: 1}, "web", api.Respond{Verb: api.VerbLockdown})
 	if err != nil || !r.Verified || !r.Unattended || r.By.PID != 1 || !slices.Equal(s.locked, []string{"web"}) {
 		t.Errorf("%+v, %v; %v", r, err, s.locked)
+	}
+	if r.ModeBefore != "enforce" {
+		t.Errorf("before it was in %q", r.ModeBefore)
+	}
+	if r, err := d.Respond(lock.Actor{PID: 1}, "web", api.Respond{Verb: api.VerbLockdown}); err != nil || r.ModeBefore != "audit" {
+		t.Errorf("what was locked down has the mode that is remembered: %+v, %v", r, err)
 	}
 	if past := d.book.Past("web"); len(past) != 1 || !past[0].Unattended || !strings.HasSuffix(past[0].String(), ", when nobody answered for it") {
 		t.Errorf("remembered: %+v", past)

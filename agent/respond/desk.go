@@ -81,6 +81,7 @@ func (d *Desk) Respond(k Kernel, by lock.Actor, name string, ask api.Respond, fi
 	defer cancel()
 	r := begin(k, t, ask.Verb)
 	r.By = &by // the evidence says so, too
+	r.lookBefore()
 	if d.Book != nil {
 		r.Before = d.Book.Past(name)
 		r.begun = func() { // whoever ends this: what it leaves behind is not without a name
@@ -136,7 +137,7 @@ func (d *Desk) remember(r *api.Response) {
 func past(r *api.Response) api.Past {
 	p := api.Past{Verb: r.Verb, By: *r.By, At: r.Steps[0].At, Verified: r.Verified, Unattended: r.Unattended}
 	if r.Evidence != nil {
-		p.Evidence = r.Evidence.Path
+		p.Evidence, p.Incomplete = r.Evidence.Path, len(r.Evidence.Missing) > 0
 	}
 	return p
 }

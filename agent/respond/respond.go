@@ -28,6 +28,8 @@ type Target struct {
 	Past []uint64
 	// Lock locks it down at once, Keep makes that stay, and Unlock undoes both.
 	Lock, Keep, Unlock func() error
+	// Unlocked is its mode but for a lockdown, as its keeper knows it; "": not known.
+	Unlocked string
 	// Unattended: its keeper does not answer.
 	Unattended bool
 	// Papers are what its keeper knows of it, for the evidence.
@@ -73,6 +75,19 @@ func begin(k Kernel, t Target, verb string) *response {
 	r := &response{kernel: k, target: t, urged: map[int]bool{}, Response: api.NewResponse(t.Name, verb)}
 	r.Unattended = t.Unattended
 	return r
+}
+
+// lookBefore notes in which mode it is before it is locked down. Whoever did that already,
+// perhaps the kernel by a denial, has overwritten it there: then its keeper is asked.
+func (r *response) lookBefore() {
+	mode, err := r.kernel.Mode(r.target.ID)
+	switch {
+	case r.Verb == api.VerbThaw || r.Verb == api.VerbUnlock:
+	case err == nil && mode != abi.Lockdown:
+		r.ModeBefore = mode.String()
+	default:
+		r.ModeBefore = r.target.Unlocked
+	}
 }
 
 // step does one part, and notes when and how it ended. One that fails stops no other.

@@ -50,6 +50,8 @@ type office struct {
 	// undone: a lockdown is by another at once.
 	undone bool
 	past   []api.Past
+	known  string // its mode but for a lockdown
+	papers []Paper
 	// looked is called when what lives is counted.
 	looked func()
 }
@@ -87,7 +89,7 @@ func newOffice(t *testing.T) *office {
 }
 
 func (o *office) ask(by lock.Actor, ask api.Respond) (api.Response, error) {
-	t := Target{Name: "one", Keep: func() error { return nil }, Papers: func() []Paper { return nil },
+	t := Target{Name: "one", Unlocked: o.known, Keep: func() error { return nil }, Papers: func() []Paper { return o.papers },
 		Lock: func() error {
 			if o.lock == nil && !o.undone {
 				o.mode = abi.Lockdown
@@ -153,6 +155,49 @@ func TestEvidenceSaysWhoAndWhatBefore(t *testing.T) {
 	}
 	if len(r.Before) != 1 || !strings.HasPrefix(r.Before[0].String(), "freeze by policy keys on 20") || !r.Before[0].Verified {
 		t.Errorf("before it: %+v", r.Before)
+	}
+}
+
+// The evidence says in which mode it was before it was locked down; of what was locked down
+// already, what its keeper knows, and nothing if that knows nothing.
+func TestEvidenceSaysTheModeBefore(t *testing.T) {
+	for i, c := range []struct {
+		mode        abi.Mode
+		known, want string
+	}{{abi.Audit, "enforce", "audit"}, {abi.Enforce, "", "enforce"}, {abi.Lockdown, "audit", "audit"}, {abi.Lockdown, "", ""}} {
+		o := newOffice(t)
+		o.mode, o.known = c.mode, c.known
+		file := filepath.Join(o.dir, "one.tar")
+		if r := o.must(alice, api.Respond{Verb: api.VerbKill, Evidence: file}); r.ModeBefore != c.want {
+			t.Errorf("%d: answered %q", i, r.ModeBefore)
+		}
+		var r map[string]any
+		if err := json.Unmarshal(part(t, file, "response.json"), &r); err != nil {
+			t.Fatal(err)
+		}
+		if mode, there := r["mode_before"]; there != (c.want != "") || there && mode != c.want {
+			t.Errorf("%d: %v in the evidence", i, mode)
+		}
+		if r := o.must(alice, api.Respond{Verb: api.VerbUnlock}); r.ModeBefore != "" {
+			t.Errorf("%d: an unlock: %q", i, r.ModeBefore)
+		}
+	}
+}
+
+// Notes, and what is remembered, say of evidence that parts of it are missing.
+func TestEvidenceThatIsIncompleteIsToldSo(t *testing.T) {
+	o := newOffice(t)
+	if r := o.must(alice, api.Respond{Verb: api.VerbKill}); strings.Contains(r.Note(), "INCOMPLETE") || strings.Contains(o.past[0].String(), "INCOMPLETE") {
+		t.Errorf("whole evidence: %q, %q", r.Note(), o.past[0].String())
+	}
+	o = newOffice(t)
+	o.papers = []Paper{{Name: PoliciesName, Missing: "nobody has them"}}
+	r := o.must(alice, api.Respond{Verb: api.VerbKill})
+	if !r.Verified || !strings.Contains(r.Note(), "; evidence INCOMPLETE (missing: policies.json) "+r.Evidence.Path+", SHA-256 ") {
+		t.Errorf("%q", r.Note())
+	}
+	if past := o.past[0]; !past.Incomplete || !strings.HasSuffix(past.String(), ", evidence INCOMPLETE in "+r.Evidence.Path) {
+		t.Errorf("%q", past.String())
 	}
 }
 

@@ -171,7 +171,7 @@ func (c *control) target(name string) (t respond.Target, err error) {
 	if name != c.s.cfg.Name {
 		return t, fmt.Errorf("workload %q: %w: nothing was done; this is the run %s", name, api.ErrNotFound, c.s.cfg.Name)
 	}
-	return respond.Target{Name: name, ID: workloadID, Groups: []string{path.Join(cgroup.Parent, name)},
+	return respond.Target{Name: name, ID: workloadID, Unlocked: c.s.cfg.Mode.String(), Groups: []string{path.Join(cgroup.Parent, name)},
 		Lock: func() error { return c.setMode(abi.Lockdown) }, Keep: func() error { return nil }, Unlock: c.unlock, Papers: c.papers}, nil
 }
 

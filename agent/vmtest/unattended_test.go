@@ -61,7 +61,7 @@ func unattended(t *testing.T) {
 	if i, s := workloadNamed(t, "agents"); s.Workloads[i].Mode != "lockdown" {
 		t.Errorf("the next agent: %+v", s.Workloads[i])
 	}
-	if x := stockade(t, "ps"); !strings.Contains(x.stdout, "kill by root on ") || !strings.Contains(x.stdout, ", when nobody answered for it, evidence in "+r.Evidence.Path) {
+	if x := stockade(t, "ps"); !strings.Contains(x.stdout, "kill by root on ") || !strings.Contains(x.stdout, ", when nobody answered for it, evidence INCOMPLETE in "+r.Evidence.Path) {
 		t.Errorf("ps: %s", x.stdout)
 	}
 	await(t, "the denial", func() bool { return len(lockedDenials(t)) > before })
