@@ -145,7 +145,7 @@ func (c *control) Status() (api.Status, error) {
 	cfg := c.s.cfg
 	w := api.Workload{Name: cfg.Name, Mode: mode.String(), Generation: c.s.generation, Digest: "sha256:" + cfg.Plan.Digest, Origin: "run",
 		Principal: cfg.Plan.Principal, Labels: cfg.Labels, Cgroups: []string{path.Join(cgroup.Parent, cfg.Name)}, Tasks: len(marked),
-		Allowed: counters.Allowed, Denied: counters.Denied, Dropped: counters.Dropped, Withheld: counters.Withheld}
+		Allowed: counters.Allowed, Denied: counters.Denied, Delivered: c.s.watch.written.Load(), Dropped: counters.Dropped, Lost: c.s.watch.lost.Load(), Withheld: counters.Withheld}
 	w.Frozen, _ = c.s.group.Frozen() // it may be gone
 	w.Responses = c.s.past().Past(cfg.Name)
 	for _, a := range cfg.Plan.Handled.Actions() {

@@ -15,6 +15,7 @@ import (
 	"github.com/stockade-dev/stockade/agent/host/hosttest"
 	"github.com/stockade-dev/stockade/agent/label"
 	"github.com/stockade-dev/stockade/agent/lock"
+	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/cgroup"
 )
 
@@ -27,9 +28,9 @@ type started struct {
 	err    error
 }
 
-func startRun(t *testing.T, name string, labels label.Set) *started {
+func startRun(t *testing.T, name string, labels label.Set, denials ...abi.Event) *started {
 	t.Helper()
-	k := &hosttest.Kernel{Name: name}
+	k := &hosttest.Kernel{Name: name, Denials: denials, Counts: abi.Counters{Denied: uint64(len(denials))}}
 	r := &started{name: name, client: api.NewClient(controlSocket(name)), result: make(chan Result, 1)}
 	cfg := Config{Name: name, Plan: hosttest.EmptyPlan(), Args: []string{"/bin/sh", "-c", "sleep 60 & sleep 60"}, Sink: &r.told, Labels: labels}
 	go func() {
@@ -114,6 +115,26 @@ func TestARunIsStoppedFromOutside(t *testing.T) {
 	if report, err := evidence.VerifyFile(k.Evidence.Path, hostKey(t)); err != nil || report.Workload != name {
 		t.Errorf("%+v, %v", report, err)
 	}
+}
+
+// The status of a run, which is in its evidence, counts the denials that it printed.
+func TestARunCountsWhatItPrinted(t *testing.T) {
+	r := startRun(t, "stockade-test-counts", nil, abi.Event{Seq: 1, Path: "/a", PathStatus: abi.PathOK}, abi.Event{Seq: 2, Path: "/b", PathStatus: abi.PathOK})
+	var w api.Workload
+	for end := time.Now().Add(10 * time.Second); w.Delivered < 2 && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		s, err := r.client.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		w = s.Workloads[0]
+	}
+	if w.Denied != 2 || w.Delivered != 2 || w.Lost != 0 {
+		t.Errorf("%+v", w)
+	}
+	if k := r.ask(t, api.VerbKill); k.ModeBefore != "enforce" {
+		t.Errorf("%+v", k)
+	}
+	<-r.result
 }
 
 // A run like a locked one does not start, and one that was locked down by a lock is not

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/stockade-dev/stockade/agent/delivery"
 	"github.com/stockade-dev/stockade/agent/explain"
@@ -35,9 +36,10 @@ type watch struct {
 	recent  sink.Recent
 	wires   tripwire.Wires // of a run that has a set of its own: an agent has wires of its own
 	budget  *tripwire.Budget
-	broken  uint64 // records that could not be decoded
-	lost    uint64 // denials that the output did not take
-	failed  error  // why it did not take the first
+	broken  uint64        // records that could not be decoded
+	written atomic.Uint64 // denials that the output took
+	lost    atomic.Uint64 // those that it did not
+	failed  error         // why it did not take the first
 	done    chan struct{}
 }
 
@@ -74,8 +76,10 @@ func (w *watch) deliver(e *sink.Event) {
 	w.sinks.Event(e)
 	err := w.output.Event(e)
 	if err != nil {
-		w.lost++
+		w.lost.Add(1)
 		w.failed = cmp.Or(w.failed, err)
+	} else {
+		w.written.Add(1)
 	}
 	if from, ok := w.events.(acknowledged); ok {
 		from.took(&e.Event, err == nil)
@@ -84,10 +88,11 @@ func (w *watch) deliver(e *sink.Event) {
 
 // unwritten says what the output did not take. The output itself is not asked to tell.
 func (w *watch) unwritten() error {
-	if w.lost == 0 {
+	lost := w.lost.Load()
+	if lost == 0 {
 		return nil
 	}
-	return fmt.Errorf("%s: denials: %w: %s not written, though counted; make room", w.name, w.failed, sink.Plural(w.lost, "denial"))
+	return fmt.Errorf("%s: denials: %w: %s not written, though counted; make room", w.name, w.failed, sink.Plural(lost, "denial"))
 }
 
 func (w *watch) unreadable(err error) {
