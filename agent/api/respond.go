@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -253,18 +254,25 @@ func (r *Response) About() string {
 			text += fmt.Sprintf("; %s: %s", s.Name, s.Error)
 		}
 	}
-	if e := r.Evidence; e != nil {
-		lacks := ""
-		if len(e.Missing) > 0 {
-			lacks = "INCOMPLETE (missing: " + strings.Join(e.Missing, " ") + ") "
-		}
-		text += fmt.Sprintf("; evidence %s%s, SHA-256 %s", lacks, e.Path, e.SHA256)
+	switch e := r.Evidence; {
+	case e == nil && r.has(StepEvidence):
+		text += "; NO EVIDENCE was kept"
+	case e != nil && len(e.Missing) > 0:
+		text += fmt.Sprintf("; evidence INCOMPLETE (missing: %s) %s, SHA-256 %s", strings.Join(e.Missing, " "), e.Path, e.SHA256)
+	case e != nil:
+		text += fmt.Sprintf("; evidence %s, SHA-256 %s", e.Path, e.SHA256)
 	}
 	return text
 }
 
-// Names of steps that say whether a workload is locked down, and stays so.
+func (r *Response) has(step string) bool {
+	return slices.ContainsFunc(r.Steps, func(s Step) bool { return s.Name == step })
+}
+
+// Names of steps that say whether a workload is locked down, and stays so; and of that which
+// takes evidence.
 const (
+	StepEvidence = "evidence"
 	StepLockdown = "lockdown"
 	StepKeep     = "keep the lockdown"
 	StepUnlock   = "unlock"

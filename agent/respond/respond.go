@@ -181,7 +181,7 @@ func (r *response) end(ctx context.Context, c *Custody, ask *api.Respond) error 
 	r.step("list sockets", r.lookAtNetwork)
 	r.step("destroy sockets", r.cut)
 	if c != nil && !ask.NoEvidence {
-		r.step("evidence", func() error { return r.gather(ctx, c, ask) })
+		r.step(api.StepEvidence, func() error { return r.gather(ctx, c, ask) })
 	}
 	r.step("kill", r.kill)
 	r.step("destroy sockets", r.cut)

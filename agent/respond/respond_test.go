@@ -239,7 +239,7 @@ func TestAKillIsDoneWhereNothingCanBeSigned(t *testing.T) {
 	told := slices.ContainsFunc(r.Steps, func(s api.Step) bool {
 		return s.Name == "evidence" && strings.HasSuffix(s.Error, "it cannot be signed, and is not taken: the disk is full")
 	})
-	if !r.Verified || r.Evidence != nil || !told {
+	if !r.Verified || r.Evidence != nil || !told || !strings.HasSuffix(r.Note(), "; NO EVIDENCE was kept") {
 		t.Errorf("%+v", r)
 	}
 	if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
