@@ -14,13 +14,14 @@ const maxIDs = 1 << 16
 // IDs returns the ids of groups and of all beneath, by their paths relative to the mount of
 // cgroup2: an id is the inode of the directory. Collect them while they are there, and keep
 // them: a socket bears the id of the group whose process made it, even when the group is
-// removed. One that is gone has none. The error stands beside what could be collected.
+// removed. One that is gone has none. The error stands beside what could be collected: the
+// map is never nil.
 func IDs(groups []string) (map[uint64]bool, error) {
+	ids := map[uint64]bool{}
 	mount, err := Mountpoint()
 	if err != nil {
-		return nil, err
+		return ids, err
 	}
-	ids := map[uint64]bool{}
 	var errs []error
 	for _, rel := range groups {
 		if err := collect(filepath.Join(mount, rel), ids); err != nil {

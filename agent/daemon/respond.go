@@ -33,7 +33,11 @@ func (d *Daemon) tripped(r tripwire.Response) {
 		}
 	}
 	go func() {
-		if _, err := d.respond(actor, r.Workload, api.Respond{Verb: r.Verb}); err != nil {
+		err := respond.Survive(func() error { // nobody else's recover is above it
+			_, err := d.respond(actor, r.Workload, api.Respond{Verb: r.Verb})
+			return err
+		})
+		if err != nil {
 			d.book.note(fmt.Sprintf("workload %s: %s: %s: %v", r.Workload, r.Why, r.Verb, err))
 		}
 	}()

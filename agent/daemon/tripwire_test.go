@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/label"
 	"github.com/stockade-dev/stockade/agent/tripwire"
 	"github.com/stockade-dev/stockade/bpf/abi"
@@ -52,6 +53,23 @@ func TestAPolicyTrips(t *testing.T) {
 	}
 	deliver(d, y.denial(d, "one", "/a/key"))
 	await(t, "after unlock: no response", func() bool { _, notes := y.notes(d); return strings.Count(notes, says) == 2 })
+}
+
+// A fault of a response that a denial began is told, and the agent goes on.
+func TestATripThatPanicsDoesNotEndTheAgent(t *testing.T) {
+	y := newYard(t)
+	y.write("one.cedar", honeytoken)
+	d, kill := y.up()
+	t.Cleanup(kill)
+	d.desk.Done = func(*api.Response) { panic("out of luck") }
+	deliver(d, y.denial(d, "one", "/a/key"))
+	await(t, "it is not told", func() bool {
+		_, notes := y.notes(d)
+		return strings.Contains(notes, "workload one: policy honey: freeze: panic: out of luck: it is a fault of this program")
+	})
+	if m := y.mode(d, "one"); m != abi.Lockdown {
+		t.Errorf("mode %v", m)
+	}
 }
 
 // notes are those of the status.

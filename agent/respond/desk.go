@@ -58,6 +58,8 @@ func (d *Desk) Respond(k Kernel, by lock.Actor, name string, ask api.Respond, fi
 		return api.Response{}, fmt.Errorf("within %v: not up to %v: nothing was done; choose another", ask.Within, MaxWithin)
 	case ask.Evidence != "" && (ask.NoEvidence || !filepath.IsAbs(ask.Evidence)):
 		return api.Response{}, fmt.Errorf("evidence %q: not the whole path of a file, or none is wanted: nothing was done; begin it with a slash", ask.Evidence)
+	case ask.Evidence != "" && d.Custody == nil:
+		return api.Response{}, fmt.Errorf("evidence %q: none is taken here: nothing was done; leave it out", ask.Evidence)
 	case ask.Within == 0:
 		ask.Within = DefaultWithin
 	}
@@ -90,11 +92,12 @@ func (d *Desk) Respond(k Kernel, by lock.Actor, name string, ask api.Respond, fi
 			_ = d.Book.Remember(name, p) // the end tells what fails
 		}
 	}
-	if do == nil {
-		a.err = r.end(ctx, d.Custody, &ask)
-	} else {
-		a.err = do(r, ctx)
-	}
+	a.err = Survive(func() error { // each step does: this is for what is between them
+		if do == nil {
+			return r.end(ctx, d.Custody, &ask)
+		}
+		return do(r, ctx)
+	})
 	r.look()
 	if a.err == nil {
 		d.remember(r.Response)

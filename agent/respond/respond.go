@@ -96,7 +96,7 @@ func (r *response) step(name string, do func() error) {
 	s := api.Step{Name: name, At: began.UTC()}
 	err := fault.At("respond.step")
 	if err == nil {
-		err = do()
+		err = Survive(do)
 	}
 	if err != nil {
 		s.Error = err.Error()
@@ -240,7 +240,7 @@ func (r *response) hold() error {
 // keep makes the lockdown stay. It is in force: that is a step only if it fails.
 func (r *response) keep() {
 	began := time.Now()
-	if err := r.target.Keep(); err != nil {
+	if err := Survive(r.target.Keep); err != nil {
 		r.Steps = append(r.Steps, api.Step{Name: api.StepKeep, At: began.UTC(), Seconds: time.Since(began).Seconds(), Error: err.Error()})
 	}
 }

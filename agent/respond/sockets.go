@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 
 	"github.com/stockade-dev/stockade/agent/api"
@@ -23,6 +24,8 @@ type network struct {
 	unknown    error // why sockets may be where nobody looks
 	unlisted   bool  // its processes had sockets that are not among seen
 }
+
+var errHalfway = errors.New("its sockets were not looked at to the end: some may be left")
 
 // unlessDenied leaves out that a namespace of another process is withheld from this one,
 // as from an agent in a container: those of the workload come first.
@@ -49,17 +52,20 @@ func leafs(err error, but func(error) bool) error {
 // lookAtNetwork lists the sockets of the workload. What cannot be known is told, and the
 // rest is listed.
 func (r *response) lookAtNetwork() error {
-	r.net = &network{}
+	r.net = &network{unknown: errHalfway} // until all was looked at
 	var errs []error
 	note := func(err error) { errs = append(errs, err) }
 	inside, outside := r.pids()
 	all := both(inside, outside)
 	var err error
 	r.net.namespaces, err = socket.OpenNamespaces(all)
-	r.net.unknown = unlessDenied(err)
+	unknown := unlessDenied(err)
 	note(err)
-	r.net.own.Cgroups, err = cgroup.IDs(r.target.Groups)
+	ids, err := cgroup.IDs(r.target.Groups)
 	note(err)
+	r.net.own.Cgroups = map[uint64]bool{} // what was known before is there whatever can be read now
+	maps.Copy(r.net.own.Cgroups, ids)
+	unknown = errors.Join(unknown, err) // sockets that bear the id of one that is not known pass for others'
 	for _, id := range r.target.Past {
 		r.net.own.Cgroups[id] = true
 	}
@@ -87,6 +93,7 @@ func (r *response) lookAtNetwork() error {
 		r.net.unlisted = r.net.unlisted || !listed[inode]
 	}
 	note(r.net.plainly(listing))
+	r.net.unknown = unknown
 	return errors.Join(errs...)
 }
 

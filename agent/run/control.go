@@ -96,7 +96,10 @@ func (c *control) tripped(r tripwire.Response) {
 		c.s.cfg.Sink.Note(name, fmt.Sprintf("%s: lockdown: %v: it is NOT locked down; kill it", r.Why, err))
 	}
 	c.tripping.Go(func() {
-		_, err := c.respond(lock.Actor{UID: os.Getuid(), PID: os.Getpid(), Login: -1, Name: r.Why}, name, api.Respond{Verb: r.Verb})
+		err := respond.Survive(func() error { // nobody else's recover is above it
+			_, err := c.respond(lock.Actor{UID: os.Getuid(), PID: os.Getpid(), Login: -1, Name: r.Why}, name, api.Respond{Verb: r.Verb})
+			return err
+		})
 		if err != nil {
 			c.s.cfg.Sink.Note(name, fmt.Sprintf("%s by %s: %v", r.Verb, r.Why, err))
 		}
