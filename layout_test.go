@@ -32,7 +32,7 @@ var layout = []struct {
 	{"docs", nil}, // for tests
 	{"inotify", nil},
 	{"thread", nil},
-	{"cgroup", []string{"inotify"}},
+	{"cgroup", []string{"inotify", "thread"}}, // thread for tests
 	{"compiler/rule", []string{"bpf/abi"}},
 	{"compiler/pattern", nil},
 	{"compiler/schema", nil},

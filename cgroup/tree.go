@@ -41,7 +41,7 @@ func Own() (string, error) { return Of("self") }
 
 // Of is Own for another process, by its number.
 func Of(pid string) (string, error) {
-	text, err := os.ReadFile("/proc/" + pid + "/cgroup")
+	text, err := readProc(pid + "/cgroup")
 	if err != nil {
 		return "", fmt.Errorf("cgroup: %w: the group of process %s is not known; mount /proc", err, pid)
 	}

@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -103,10 +105,13 @@ type groups struct {
 	tree    *cgroup.Tree
 	confine func(rel, workload string) error // one group
 	note    func(text string)
+	read    func() (string, error) // the agent's own group
 
 	mu       sync.Mutex
+	own      string // as it was last known
+	known    bool
 	patterns patterns
-	refused  map[string]bool     // told of already
+	refused  map[string]bool     // texts that were told
 	found    map[string][]string // outermost groups, by workload
 }
 
@@ -115,7 +120,22 @@ func newGroups(confine func(rel, workload string) error, note func(string)) (*gr
 	if err != nil {
 		return nil, err
 	}
-	return &groups{tree: tree, confine: confine, note: note, refused: map[string]bool{}, found: map[string][]string{}}, nil
+	g := &groups{tree: tree, confine: confine, note: note, read: cgroup.Own, refused: map[string]bool{}, found: map[string][]string{}}
+	_ = g.learn() // before any workload runs; who needs it tells what fails
+	return g, nil
+}
+
+// learn reads the agent's own group again. Where that fails, what was known counts: somebody
+// may have covered /proc, and no workload is left out for that.
+func (g *groups) learn() error {
+	own, err := g.read()
+	if err == nil {
+		g.own, g.known = own, true
+	}
+	if g.known {
+		return nil
+	}
+	return err
 }
 
 // set changes the patterns and looks at the whole tree.
@@ -134,16 +154,27 @@ func (g *groups) all() error {
 	if err := fault.At("agent.groups"); err != nil {
 		return fmt.Errorf("cgroups: %w: new ones are not confined before the next look at all", err)
 	}
-	clear(g.found)
-	return g.scan("")
+	before := g.found
+	g.found = map[string][]string{}
+	err := g.scan("")
+	if err != nil { // what was not looked at is not gone
+		for name, list := range before {
+			g.found[name] = append(g.found[name], list...)
+		}
+	}
+	return err
 }
 
 // scan confines what matches at or below a path. It watches a group before it
 // lists it, so that no child is missed between the two.
 func (g *groups) scan(rel string) error {
 	if name, ok := g.patterns.match(rel); ok && rel != "" {
-		if own, err := cgroup.Own(); err != nil || own == rel || strings.HasPrefix(own, rel+"/") {
-			g.refuse(rel, fmt.Sprintf("cgroup %s: matches workload %s and holds the agent itself: it is not confined; change the pattern, or start the agent elsewhere", rel, name))
+		if err := g.learn(); err != nil {
+			g.refuse(fmt.Sprintf("cgroup %s: matches workload %s, and may hold the agent itself: %v: it is NOT confined yet, and looked at again every %v; mount /proc", rel, name, err, rescan))
+			return nil
+		}
+		if g.own == rel || strings.HasPrefix(g.own, rel+"/") {
+			g.refuse(fmt.Sprintf("cgroup %s: matches workload %s and holds the agent itself: it is not confined; change the pattern, or start the agent elsewhere", rel, name))
 			return nil
 		}
 		g.found[name] = append(g.found[name], rel)
@@ -153,7 +184,7 @@ func (g *groups) scan(rel string) error {
 		return nil
 	}
 	if err := g.tree.Watch(rel); err != nil {
-		g.refuse(rel, err.Error())
+		g.refuse(err.Error())
 	}
 	children, err := cgroup.Children(rel)
 	if err != nil {
@@ -196,9 +227,9 @@ func (g *groups) inside(rel string) bool {
 }
 
 // refuse tells of something once.
-func (g *groups) refuse(rel, text string) {
-	if !g.refused[rel] {
-		g.refused[rel] = true
+func (g *groups) refuse(text string) {
+	if !g.refused[text] {
+		g.refused[text] = true
 		g.note(text)
 	}
 }
@@ -226,7 +257,7 @@ func (g *groups) of() map[string][]string {
 	list := map[string][]string{}
 	for name, found := range g.found {
 		for _, rel := range found {
-			if _, err := cgroup.ID(rel); err == nil && !slices.Contains(list[name], rel) {
+			if _, err := cgroup.ID(rel); !errors.Is(err, fs.ErrNotExist) && !slices.Contains(list[name], rel) {
 				list[name] = append(list[name], rel)
 			}
 		}
