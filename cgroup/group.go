@@ -1,20 +1,23 @@
 // Package cgroup makes, watches, kills and removes the cgroups that hold
-// workloads. It wraps containerd's library where that has no limits or waits
-// for nothing.
+// workloads. It reaches all of them from the root of cgroup2, which it holds
+// open: a path leads to whatever somebody mounts there.
 package cgroup
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"syscall"
 	"time"
 
-	"github.com/containerd/cgroups/v3/cgroup2"
+	"golang.org/x/sys/unix"
 )
 
 // Parent is the group, right below the mount point, in which all others lie.
@@ -22,8 +25,9 @@ const Parent = "stockade"
 
 // Group is one cgroup and what lies beneath it.
 type Group struct {
-	name, path string
-	manager    *cgroup2.Manager
+	name, path string // path is for texts
+	rel        string // to the root
+	root       *root
 }
 
 // Create makes a fresh group. An empty leftover of that name is replaced: on
@@ -34,15 +38,15 @@ func Create(name string) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Dir(g.path), 0o755); err != nil {
+	if err := g.root.mkdir(Parent); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("cgroup %s: %w: nothing can be confined; run as root", filepath.Dir(g.path), err)
 	}
-	err = os.Mkdir(g.path, 0o755)
+	err = g.root.mkdir(g.rel)
 	if errors.Is(err, fs.ErrExist) {
 		if err := g.discard(); err != nil {
 			return nil, err
 		}
-		err = os.Mkdir(g.path, 0o755)
+		err = g.root.mkdir(g.rel)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cgroup %s: %w: it was not created; choose another name or run as root", g.path, err)
@@ -68,7 +72,7 @@ func Open(name string) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(g.path); err != nil {
+	if _, err := g.root.stat(g.rel); err != nil {
 		return nil, fmt.Errorf("cgroup: %w: there is nothing to act on; check the name", err)
 	}
 	return g, nil
@@ -84,15 +88,11 @@ func at(name string) (*Group, error) {
 
 // handle is at for any group.
 func handle(rel string) (*Group, error) {
-	mount, err := Mountpoint()
+	root, err := theRoot()
 	if err != nil {
 		return nil, err
 	}
-	manager, err := cgroup2.Load("/"+rel, cgroup2.WithMountpoint(mount))
-	if err != nil {
-		return nil, fmt.Errorf("cgroup %q: %w: it is not used; choose another name", rel, err)
-	}
-	return &Group{name: path.Base(rel), path: filepath.Join(mount, rel), manager: manager}, nil
+	return &Group{name: path.Base(rel), path: filepath.Join(root.path, rel), rel: rel, root: root}, nil
 }
 
 // OpenAt is Open for any group, by its path below the mount point.
@@ -101,8 +101,8 @@ func OpenAt(rel string) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	if g.absent() {
-		return nil, fmt.Errorf("cgroup %s: %w: there is nothing to act on; check the name", rel, fs.ErrNotExist)
+	if _, err := g.root.stat(rel); err != nil {
+		return nil, fmt.Errorf("cgroup: %w: there is nothing to act on; check the name", err)
 	}
 	return g, nil
 }
@@ -115,16 +115,16 @@ func (g *Group) Path() string { return g.path }
 
 // ID returns the group's id as the kernel knows it: its inode number.
 func (g *Group) ID() (uint64, error) {
-	info, err := os.Stat(g.path)
+	st, err := g.root.stat(g.rel)
 	if err != nil {
 		return 0, fmt.Errorf("cgroup: %w: it has no id; create it first", err)
 	}
-	return info.Sys().(*syscall.Stat_t).Ino, nil
+	return st.Ino, nil
 }
 
 // Dir opens the group's directory, for syscall.SysProcAttr.CgroupFD.
 func (g *Group) Dir() (*os.File, error) {
-	dir, err := os.OpenFile(g.path, os.O_RDONLY|syscall.O_DIRECTORY, 0)
+	dir, err := g.root.dir(g.rel)
 	if err != nil {
 		return nil, fmt.Errorf("cgroup: %w: nothing can be started in it; create it first", err)
 	}
@@ -133,31 +133,48 @@ func (g *Group) Dir() (*os.File, error) {
 
 // Procs lists the processes of the group and of all beneath it. It is a
 // snapshot: never kill by it, Kill does not.
-func (g *Group) Procs() ([]int, error) { return g.list("processes", g.manager.Procs) }
+func (g *Group) Procs() ([]int, error) { return g.list("processes", "cgroup.procs") }
 
 // Threads lists the threads of the group and of all beneath it: of a process that was
 // moved after its first thread ended, that one stays where it was, and the others are
 // elsewhere.
-func (g *Group) Threads() ([]int, error) { return g.list("threads", g.manager.Threads) }
+func (g *Group) Threads() ([]int, error) { return g.list("threads", "cgroup.threads") }
 
-func (g *Group) list(what string, read func(recursive bool) ([]uint64, error)) ([]int, error) {
-	var list []uint64
-	var err error
-	for range 5 { // a child group may vanish under the listing
-		list, err = read(true)
-		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENODEV) {
-			break
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("cgroup %s: %w: its %s are not known; try again", g.path, err, what)
-	}
-	pids := make([]int, len(list))
-	for i, pid := range list {
-		pids[i] = int(pid)
+// list reads a file of the group and of all beneath. The error stands beside what was read.
+func (g *Group) list(what, file string) ([]int, error) {
+	var pids []int
+	dir, err := g.root.dir(g.rel)
+	if err == nil {
+		err = walk(dir, func(_ string, at int, _ uint64) error {
+			some, err := numbers(at, file)
+			if pids = append(pids, some...); vanished(err) { // under the listing
+				return nil
+			}
+			return err
+		})
 	}
 	slices.Sort(pids)
-	return slices.Compact(pids), nil
+	if err != nil {
+		err = fmt.Errorf("cgroup %s: %w: its %s are not known; try again", g.path, err, what)
+	}
+	return slices.Compact(pids), err
+}
+
+// numbers reads a file that has a number a line.
+func numbers(dir int, file string) (list []int, err error) {
+	fd, err := unix.Openat(dir, file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: file, Err: err}
+	}
+	f := os.NewFile(uintptr(fd), file)
+	defer f.Close()
+	text, err := io.ReadAll(f)
+	for line := range bytes.Lines(text) {
+		if n, failed := strconv.Atoi(string(bytes.TrimSpace(line))); failed == nil {
+			list = append(list, n)
+		}
+	}
+	return list, err
 }
 
 // removeLimit bounds how long Remove waits for dead processes to leave.
@@ -167,7 +184,7 @@ const removeLimit = 2 * time.Second
 // group that is gone already is no error.
 func (g *Group) Remove() error {
 	for end := time.Now().Add(removeLimit); ; time.Sleep(5 * time.Millisecond) {
-		err := removeTree(g.path)
+		err := g.removeTree()
 		if err == nil {
 			return nil
 		}
@@ -177,26 +194,22 @@ func (g *Group) Remove() error {
 	}
 }
 
-// removeTree removes directories, deepest first. The files of cgroupfs go with
-// their directory.
-func removeTree(root string) error {
-	var dirs []string
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			return nil
-		case err != nil:
-			return err
-		case d.IsDir():
-			dirs = append(dirs, path)
-		}
+// removeTree removes it and what is beneath, the deepest first. The files of cgroupfs go
+// with their directory.
+func (g *Group) removeTree() error {
+	dir, err := g.root.dir(g.rel)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
-	})
+	}
 	if err != nil {
 		return err
 	}
-	for _, dir := range slices.Backward(dirs) {
-		if err := syscall.Rmdir(dir); err != nil && err != syscall.ENOENT {
+	rels := []string{}
+	if err := walk(dir, func(rel string, _ int, _ uint64) error { rels = append(rels, rel); return nil }); err != nil {
+		return err
+	}
+	for _, rel := range slices.Backward(rels) {
+		if err := g.root.rmdir(path.Join(g.rel, rel)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 	"syscall"
 )
 
@@ -18,21 +17,28 @@ const maxIDs = 1 << 16
 // map is never nil.
 func IDs(groups []string) (map[uint64]bool, error) {
 	ids := map[uint64]bool{}
-	mount, err := Mountpoint()
+	root, err := theRoot()
 	if err != nil {
 		return ids, err
 	}
 	var errs []error
 	for _, rel := range groups {
-		if err := collect(filepath.Join(mount, rel), ids); err != nil {
+		if err := root.collect(rel, ids); err != nil {
 			errs = append(errs, fmt.Errorf("cgroups below %s: %w: not all are known; try again", rel, err))
 		}
 	}
 	return ids, errors.Join(errs...)
 }
 
-func collect(root string, ids map[uint64]bool) error {
-	return walk(root, func(_ string, id uint64) error {
+func (r *root) collect(rel string, ids map[uint64]bool) error {
+	dir, err := r.dir(rel)
+	if vanished(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return walk(dir, func(_ string, _ int, id uint64) error {
 		if len(ids) >= maxIDs {
 			return fmt.Errorf("more than %d", maxIDs)
 		}
@@ -44,12 +50,16 @@ func collect(root string, ids map[uint64]bool) error {
 // Paths finds groups by their ids, each with its path relative to the mount. One that is
 // removed meanwhile is left out, and what is too deep: who may make groups chooses how deep.
 func Paths(wanted func(id uint64) bool) (map[uint64]string, error) {
-	mount, err := Mountpoint()
+	root, err := theRoot()
 	if err != nil {
 		return nil, err
 	}
+	dir, err := root.dir(".")
+	if err != nil {
+		return nil, fmt.Errorf("cgroups: %w: none is known", err)
+	}
 	paths := map[uint64]string{}
-	err = walk(mount, func(rel string, id uint64) error {
+	err = walk(dir, func(rel string, _ int, id uint64) error {
 		if wanted(id) {
 			paths[id] = rel
 		}

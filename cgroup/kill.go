@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
+	"path"
 	"slices"
 	"time"
 
@@ -53,7 +53,7 @@ func (g *Group) Kill(limit time.Duration) (killed int, err error) {
 // nothing. The error is fs.ErrNotExist for a group that is gone.
 func (g *Group) SendKill() error {
 	err := g.write("cgroup.kill", "1")
-	if err != nil && g.absent() {
+	if vanished(err) && g.absent() {
 		return fmt.Errorf("cgroup %s: %w", g.path, fs.ErrNotExist)
 	}
 	if err != nil {
@@ -123,7 +123,7 @@ func (g *Group) freeze(value string, want bool, limit time.Duration) error {
 }
 
 func (g *Group) write(file, value string) error {
-	f, err := os.OpenFile(filepath.Join(g.path, file), os.O_WRONLY, 0)
+	f, err := g.open(file, unix.O_WRONLY)
 	if err != nil {
 		return err
 	}
@@ -132,8 +132,16 @@ func (g *Group) write(file, value string) error {
 	return err
 }
 
+// open opens a file of the group.
+func (g *Group) open(file string, flags uint64) (*os.File, error) {
+	return g.root.open(path.Join(g.rel, file), flags)
+}
+
 // absent reports whether the group does not exist.
-func (g *Group) absent() bool {
-	_, err := os.Stat(g.path)
+func (g *Group) absent() bool { return g.root.gone(g.rel) }
+
+// gone reports whether it is sure that there is no such group.
+func (r *root) gone(rel string) bool {
+	_, err := r.stat(rel)
 	return errors.Is(err, fs.ErrNotExist)
 }

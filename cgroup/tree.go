@@ -5,13 +5,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 
-	"github.com/containerd/cgroups/v3/cgroup2"
 	"golang.org/x/sys/unix"
 
 	"github.com/stockade-dev/stockade/inotify"
@@ -20,19 +17,7 @@ import (
 // At returns the group at a path relative to the mount of cgroup2, whoever made
 // it.
 func At(rel string) (*Group, error) {
-	mount, err := Mountpoint()
-	if err != nil {
-		return nil, err
-	}
-	path := filepath.Join(mount, rel)
-	if _, err := os.Stat(filepath.Join(path, "cgroup.controllers")); err != nil {
-		return nil, fmt.Errorf("cgroup: %w: there is nothing to act on; check the path", err)
-	}
-	manager, err := cgroup2.Load("/"+rel, cgroup2.WithMountpoint(mount))
-	if err != nil {
-		return nil, fmt.Errorf("cgroup %q: %w: it is not used; check the path", rel, err)
-	}
-	return &Group{name: filepath.Base(path), path: path, manager: manager}, nil
+	return OpenAt(rel)
 }
 
 // Own returns the path of this process's group, relative to the mount of
@@ -56,12 +41,17 @@ func Of(pid string) (string, error) {
 // Children lists the groups right below a path relative to the mount, each with
 // that path in front.
 func Children(rel string) ([]string, error) {
-	mount, err := Mountpoint()
+	root, err := theRoot()
 	if err != nil {
 		return nil, err
 	}
-	entries, err := os.ReadDir(filepath.Join(mount, rel))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENODEV) {
+	var entries []os.DirEntry
+	dir, err := root.dir(rel)
+	if err == nil {
+		defer dir.Close()
+		entries, err = dir.ReadDir(-1)
+	}
+	if err != nil && !vanished(err) {
 		return nil, fmt.Errorf("cgroup: %w: what lies below is not known; try again", err)
 	}
 	var list []string
@@ -75,7 +65,7 @@ func Children(rel string) ([]string, error) {
 
 // Tree tells which groups appear.
 type Tree struct {
-	mount   string
+	root    *root
 	changes *inotify.Reader
 	mu      sync.Mutex
 	paths   map[int]string // by watch
@@ -83,7 +73,7 @@ type Tree struct {
 
 // NewTree returns a tree that watches nothing yet.
 func NewTree() (*Tree, error) {
-	mount, err := Mountpoint()
+	root, err := theRoot()
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +81,7 @@ func NewTree() (*Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Tree{mount: mount, changes: changes, paths: map[int]string{}}, nil
+	return &Tree{root: root, changes: changes, paths: map[int]string{}}, nil
 }
 
 // Watch tells of groups that are made right below a path from now on. A group
@@ -99,8 +89,18 @@ func NewTree() (*Tree, error) {
 func (t *Tree) Watch(rel string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	n, err := t.changes.Watch(filepath.Join(t.mount, rel), unix.IN_CREATE|unix.IN_MOVED_TO)
+	group, err := t.root.stat(rel)
 	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var n int
+	if err == nil {
+		path := filepath.Join(t.root.path, rel)
+		if err = sameAt(path, &group); err == nil { // a watch is by a path: a group that is made anew is told of above
+			n, err = t.changes.Watch(path, unix.IN_CREATE|unix.IN_MOVED_TO)
+		}
+	}
+	if errors.Is(err, fs.ErrNotExist) && t.root.gone(rel) {
 		return nil
 	}
 	if err != nil {
@@ -108,6 +108,16 @@ func (t *Tree) Watch(rel string) error {
 	}
 	t.paths[n] = rel
 	return nil
+}
+
+// sameAt refuses a path that leads elsewhere: something is mounted there.
+func sameAt(path string, group *unix.Stat_t) error {
+	var st unix.Stat_t
+	err := unix.Stat(path, &st)
+	if err == nil && (st.Dev != group.Dev || st.Ino != group.Ino) || errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: %w: it is not watched, and new groups in it are found late; unmount what covers it", path, errors.Join(err, errors.New("another directory is there")))
+	}
+	return err
 }
 
 // Next waits for groups that appeared. all says that some were missed: look at
@@ -138,13 +148,13 @@ func (t *Tree) Close() error { return t.changes.Close() }
 
 // ID returns the id of a group, by its path relative to the mount.
 func ID(rel string) (uint64, error) {
-	mount, err := Mountpoint()
+	root, err := theRoot()
 	if err != nil {
 		return 0, err
 	}
-	info, err := os.Stat(path.Join(mount, rel))
+	st, err := root.stat(rel)
 	if err != nil {
 		return 0, fmt.Errorf("cgroup: %w: it has no id", err)
 	}
-	return info.Sys().(*syscall.Stat_t).Ino, nil
+	return st.Ino, nil
 }

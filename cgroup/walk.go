@@ -12,21 +12,15 @@ import (
 // maxDepth is how deep groups are looked at: each level takes a descriptor.
 const maxDepth = 4096
 
-var errDeep = errors.New("are too many levels deep, and not looked at")
+var errDeep = errors.New("are too many levels deep, or something is mounted over them, and not looked at")
 
-// walk tells of a directory of groups and of all beneath, by paths relative to it, that
-// itself as ".". It goes from one to the next by descriptors: a path may be too long. What
-// is removed meanwhile is left out, and what is too deep is an error at the end.
-func walk(root string, tell func(rel string, id uint64) error) error {
-	fd, err := unix.Open(root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if vanished(err) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", root, err)
-	}
+// walk tells of an open directory of groups, which it closes, and of all beneath, by paths
+// relative to it, that itself as "."; dir is open while it is told of. It goes from one to the
+// next by descriptors: a path may be too long. What is removed meanwhile is left out, and what
+// is too deep or covered is an error at the end.
+func walk(root *os.File, tell func(rel string, dir int, id uint64) error) error {
 	w := walker{tell: tell}
-	if err := w.visit(os.NewFile(uintptr(fd), root), ".", 0); err != nil {
+	if err := w.visit(root, ".", 0); err != nil {
 		return err
 	}
 	if w.deep > 0 {
@@ -36,7 +30,7 @@ func walk(root string, tell func(rel string, id uint64) error) error {
 }
 
 type walker struct {
-	tell func(rel string, id uint64) error
+	tell func(rel string, dir int, id uint64) error
 	deep int
 }
 
@@ -48,7 +42,7 @@ func (w *walker) visit(dir *os.File, rel string, depth int) error {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return fmt.Errorf("%s: %w", rel, err)
 	}
-	if err := w.tell(rel, st.Ino); err != nil {
+	if err := w.tell(rel, fd, st.Ino); err != nil {
 		return err
 	}
 	list, err := dir.ReadDir(-1)
@@ -63,11 +57,11 @@ func (w *walker) visit(dir *os.File, rel string, depth int) error {
 			w.deep++
 			continue
 		}
-		below, err := unix.Openat(fd, e.Name(), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		below, err := unix.Openat2(fd, e.Name(), &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_XDEV})
 		if vanished(err) {
 			continue
 		}
-		if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
+		if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.EXDEV) {
 			w.deep++
 			continue
 		}

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -56,7 +55,7 @@ func AnyFrozen(list []string) bool {
 
 // has reads one key of cgroup.events.
 func (g *Group) has(key, what string) (bool, error) {
-	file, err := os.Open(filepath.Join(g.path, "cgroup.events"))
+	file, err := g.open("cgroup.events", unix.O_RDONLY)
 	if err != nil {
 		return false, fmt.Errorf("cgroup: %w: whether it is %s is not known; check that it is a cgroup", err, what)
 	}
@@ -71,7 +70,7 @@ func (g *Group) has(key, what string) (bool, error) {
 // Watch sends the state of Populated now and at each change, and closes the
 // channel when the group is gone or ctx ends.
 func (g *Group) Watch(ctx context.Context) (<-chan bool, error) {
-	file, err := os.Open(filepath.Join(g.path, "cgroup.events"))
+	file, err := g.open("cgroup.events", unix.O_RDONLY)
 	if err != nil {
 		return nil, fmt.Errorf("cgroup: %w: it is not watched; check the name", err)
 	}
@@ -100,7 +99,7 @@ func (g *Group) Watch(ctx context.Context) (<-chan bool, error) {
 // await returns when a key of cgroup.events has the wanted value: nil, or the
 // error of ctx. A group that is gone has all it will ever have.
 func (g *Group) await(ctx context.Context, key string, want bool) error {
-	file, err := os.Open(filepath.Join(g.path, "cgroup.events"))
+	file, err := g.open("cgroup.events", unix.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
