@@ -63,7 +63,7 @@ var layout = []struct {
 	{"agent/memory", []string{"agent/api", "agent/host", "agent/label", "agent/tripwire", "compiler", "bpf/abi", "bpf/fault"}},
 	{"agent/deputy", []string{"agent/memory", "agent/respond", "agent/host", "agent/api", "agent/lock", "cgroup", "bpf", "bpf/abi"}},
 	{"agent/reach", []string{"agent/run", "agent/inspect", "agent/respond", "agent/deputy", "cgroup", "agent/host", "agent/api", "agent/label", "agent/lock"}},
-	{"agent/run", []string{"agent/memory", "agent/tripwire", "agent/respond", "agent/label", "agent/lock", "agent/host", "agent/delivery", "agent/explain", "agent/sink", "agent/api", "compiler", "bpf", "bpf/abi", "cgroup"}},
+	{"agent/run", []string{"thread", "agent/memory", "agent/tripwire", "agent/respond", "agent/label", "agent/lock", "agent/host", "agent/delivery", "agent/explain", "agent/sink", "agent/api", "compiler", "bpf", "bpf/abi", "cgroup"}},
 	{"agent/daemon", []string{"agent/memory", "agent/tripwire", "agent/label", "agent/lock", "agent/run", "agent/hold", "agent/respond", "agent/host", "agent/delivery", "agent/explain", "agent/policies", "agent/sink", "agent/config", "agent/api",
 		"compiler", "bpf", "bpf/abi", "bpf/fault", "cgroup", "inotify"}},
 	{"agent", []string{"agent/daemon", "agent/run", "agent/reach", "agent/socket", "agent/tripwire", "agent/inspect", "agent/evidence", "agent/label", "agent/lock", "agent/decide", "agent/policies", "agent/host", "agent/sink", "agent/config", "agent/api", "compiler", "bpf/abi"}},

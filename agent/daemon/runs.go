@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"sync/atomic"
 	"time"
@@ -428,7 +429,7 @@ func errOfRun(name string) error {
 // groupOfRun lists the group of a run as a status does.
 func groupOfRun(name string) []string {
 	rel := path.Join(cgroup.Parent, name)
-	if _, err := cgroup.ID(rel); err != nil {
+	if _, err := cgroup.ID(rel); errors.Is(err, fs.ErrNotExist) { // what cannot be looked at is not gone
 		return []string{}
 	}
 	return []string{rel}

@@ -52,6 +52,11 @@ func OfRun(name string) (*Deputy, error) {
 
 func open(pins, memories, run string, book memory.Book) (*Deputy, error) {
 	set, err := bpf.OpenDeputy(pins)
+	if errors.Is(err, fs.ErrNotExist) {
+		if hidden := host.PinsHidden(pins); hidden != nil {
+			return nil, hidden
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stockade-dev/stockade/agent/api"
+	"github.com/stockade-dev/stockade/agent/host"
 	"github.com/stockade-dev/stockade/agent/label"
 	"github.com/stockade-dev/stockade/agent/lock"
 	"github.com/stockade-dev/stockade/cgroup"
@@ -254,10 +255,28 @@ func (h *Host) ofRun(name string) (Deputy, error) {
 	return d, nil
 }
 
+// populated is why the workload of a run may live: nil only if its cgroup is gone, or empty.
+func populated(name string) error {
+	group, err := cgroup.Open(name)
+	if err == nil {
+		var lives bool
+		if lives, err = group.Populated(); lives {
+			err = errors.New("its cgroup holds processes")
+		}
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
 // respondRun stops a run that does not answer, or that was killed.
 func (h *Host) respondRun(name string, ask api.Respond) (api.Response, error) {
 	d, err := h.ofRun(name)
 	if errors.Is(err, fs.ErrNotExist) {
+		if lives := populated(name); lives != nil {
+			return *api.NewResponse(name, ask.Verb), fmt.Errorf("workload %s: its run was killed meanwhile, and nothing that is pinned for it is seen, but %w: NOT stopped; see that nothing is mounted over %s, then end what is in the cgroup %s by cgroup.kill", name, lives, host.PinRoot, path.Join(cgroup.Parent, name))
+		}
 		err = fmt.Errorf("workload %s: its run was killed meanwhile, and nothing of it is enforced any more: it is over: its processes were killed with it; see that its cgroup %s is gone. Evidence that was begun is not signed", name, path.Join(cgroup.Parent, name))
 	}
 	if err != nil {

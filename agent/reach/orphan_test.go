@@ -7,15 +7,18 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/label"
 	"github.com/stockade-dev/stockade/agent/lock"
+	"github.com/stockade-dev/stockade/cgroup"
 )
 
 // fakeDeputy has some workloads, of which some are known.
@@ -351,5 +354,42 @@ func TestARunThatIsKilledMeanwhileIsStoppedOrOver(t *testing.T) {
 		} else if err == nil || !strings.Contains(err.Error(), "it is over") {
 			t.Errorf("%+v, %v", all, err)
 		}
+	}
+}
+
+// What nothing is pinned for, as it seems, is over only if its cgroup is.
+func TestARunIsNotOverAsLongAsItsCgroupHasProcesses(t *testing.T) {
+	name := fmt.Sprintf("test-over-%d", os.Getpid())
+	group, err := cgroup.Create(name)
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() {
+		_, err := group.Kill(10 * time.Second)
+		if err = errors.Join(err, group.Remove()); err != nil {
+			t.Error(err)
+		}
+	})
+	dir, err := group.Dir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	cmd := exec.Command("sleep", "1000")
+	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go cmd.Wait()
+	h := &Host{RunDeputy: func(string) (Deputy, error) { return nil, fs.ErrNotExist }}
+	ask := api.Respond{Verb: api.VerbKill}
+	if _, err := h.respondRun(name, ask); err == nil || strings.Contains(err.Error(), "it is over") || !strings.Contains(err.Error(), "its cgroup holds processes: NOT stopped") {
+		t.Errorf("it lives: %v", err)
+	}
+	if _, err := group.Kill(10 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.respondRun(name, ask); err == nil || !strings.Contains(err.Error(), "it is over") {
+		t.Errorf("it is empty: %v", err)
 	}
 }

@@ -23,6 +23,8 @@ type claim struct {
 	name string
 	file *os.File
 	pins string // the set that confines the workload
+	// device is that of the file system in which the set is pinned; 0: it was not there yet.
+	device uint64
 }
 
 // state is what the file tells a human.
@@ -31,6 +33,8 @@ type state struct {
 	PID   int    `json:"pid"`
 	Start string `json:"start"` // in clock ticks since boot, /proc/PID/stat
 	Pins  string `json:"pins"`
+	// Device is as in claim: a reaper, and the next run, know by it that pins are covered.
+	Device uint64 `json:"device,omitempty"`
 }
 
 func statePath(name string) string { return filepath.Join(host.StateRoot, name+".json") }
@@ -87,12 +91,19 @@ func tryClaim(name string, flag int) (*claim, error) {
 		file.Close()
 		return nil, errMoved
 	}
-	return &claim{name, file, pinsOf(file, name)}, nil
+	c := &claim{name: name, file: file}
+	c.know()
+	return c, nil
 }
 
 // record writes who holds the name.
 func (c *claim) record() error {
-	text, err := json.Marshal(state{c.name, os.Getpid(), host.StartTime("self"), c.pins})
+	c.device = 0
+	var st unix.Stat_t
+	if unix.Stat(c.pins, &st) == nil {
+		c.device = st.Dev
+	}
+	text, err := json.Marshal(state{c.name, os.Getpid(), host.StartTime("self"), c.pins, c.device})
 	if err != nil {
 		return err
 	}
@@ -103,16 +114,41 @@ func (c *claim) record() error {
 	return err
 }
 
-// pinsOf reads which set confines the workload of a state file: its own, or the
-// agent's.
-func pinsOf(file *os.File, name string) string {
+// know reads which set confines the workload of the state file, its own or the agent's, and
+// where it is.
+func (c *claim) know() {
+	c.pins = host.PinDir(c.name)
 	var s state
 	text := make([]byte, 4096)
-	n, _ := file.ReadAt(text, 0) // a file that was just made is empty
-	if json.Unmarshal(text[:n], &s) == nil && s.Pins == host.This.Pins {
-		return s.Pins
+	n, _ := c.file.ReadAt(text, 0) // a file that was just made is empty
+	if json.Unmarshal(text[:n], &s) != nil {
+		return
 	}
-	return host.PinDir(name)
+	if c.device = s.Device; s.Pins == host.This.Pins {
+		c.pins = s.Pins
+	}
+}
+
+// covered says whether something else is where the set is pinned, or was: that a pin is not
+// there means nothing then.
+func (c *claim) covered() error {
+	if c.device == 0 {
+		return nil
+	}
+	for dir := c.pins; ; dir = filepath.Dir(dir) {
+		var st unix.Stat_t
+		err := unix.Stat(dir, &st)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && dir != "/":
+			continue // it was removed, from what is above it
+		case err == nil && st.Dev != c.device:
+			err = errors.New("another file system is mounted there")
+		}
+		if err != nil {
+			return fmt.Errorf("%s: pins in %s: %w: whether tasks of it are left is not known, and what is left stays confined; unmount what covers them, and the next run cleans up", c.name, c.pins, err)
+		}
+		return nil
+	}
 }
 
 // release gives the name back: nothing is left of the workload.

@@ -71,6 +71,9 @@ func (c *claim) noStragglers(limit time.Duration) error {
 
 // members counts the living tasks that the workload ever had.
 func (c *claim) members() (int, error) {
+	if err := c.covered(); err != nil {
+		return 0, err
+	}
 	if c.pins == host.PinDir(c.name) {
 		return bpf.Members(c.pins)
 	}
@@ -171,7 +174,7 @@ func Reap(name string) error {
 	case retire:
 		return c.retire(socket)
 	}
-	c.pins = pinsOf(c.file, name) // known since the run was begun
+	c.know() // it is written since the run was begun
 	_, wipeErr := c.wipe(reaperLimit)
 	return errors.Join(err, wipeErr)
 }

@@ -136,6 +136,9 @@ func (s *session) load() (err error) {
 		return err
 	}
 	s.enforcer = own
+	if err = s.claim.record(); err != nil { // where it is pinned, too
+		return err
+	}
 	if s.cfg.Plan.Table.ReadsClock() {
 		s.clock = host.StartClock(own.SyncClock)
 	}
