@@ -14,12 +14,6 @@ import (
 	"github.com/stockade-dev/stockade/inotify"
 )
 
-// At returns the group at a path relative to the mount of cgroup2, whoever made
-// it.
-func At(rel string) (*Group, error) {
-	return OpenAt(rel)
-}
-
 // Own returns the path of this process's group, relative to the mount of
 // cgroup2, without a slash in front.
 func Own() (string, error) { return Of("self") }

@@ -148,7 +148,7 @@ func (m machine) empty(force bool) (killed int, err error) {
 		}
 		killed = max(killed, len(pids))
 		for _, rel := range groups {
-			if g, err := cgroup.At(rel); err == nil {
+			if g, err := cgroup.OpenAt(rel); err == nil {
 				_, _ = g.Kill(time.Second) // seen above, if it did not work
 			}
 		}

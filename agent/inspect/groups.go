@@ -49,6 +49,8 @@ func (l *look) groups(roots []string) (cut Cuts) {
 		fd, err := unix.Open(root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 		if err == nil {
 			err = ofGroups(fd)
+		} else if errors.Is(err, unix.ENOENT) && !belowGroups(root) {
+			err = errors.New("something is mounted over it, or over what is above it: whether it is there is not known")
 		}
 		if err != nil {
 			r := GroupRecord{Path: root, PathB64: raw(root)}
@@ -78,6 +80,18 @@ func ofGroups(fd int) error {
 		return errors.New("it is no cgroup")
 	}
 	return nil
+}
+
+// belowGroups reports whether what is above a path, as far as there is something, is a cgroup:
+// only then is one that is not there gone.
+func belowGroups(root string) bool {
+	for dir := path.Dir(root); ; dir = path.Dir(dir) {
+		var st unix.Statfs_t
+		err := unix.Statfs(dir, &st)
+		if !errors.Is(err, unix.ENOENT) || dir == path.Dir(dir) {
+			return err == nil && st.Type == unix.CGROUP2_SUPER_MAGIC
+		}
+	}
 }
 
 func (w *groupWalk) walk(dir int, name string, depth int) {

@@ -46,8 +46,8 @@ func TestGroupsAreToldWithAllBeneath(t *testing.T) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())}
 	start(t, cmd)
 	gone, plain := filepath.Join(g.Path(), "gone"), t.TempDir()
-	doc, err := ask[GroupRecord](t, Request{Collector: ControlGroup, Groups: []string{g.Path(), gone, plain}})
-	if err != nil || len(doc.Cgroups) != 4 || doc.Cut != nil {
+	doc, err := ask[GroupRecord](t, Request{Collector: ControlGroup, Groups: []string{g.Path(), gone, plain, filepath.Join(plain, "hidden")}})
+	if err != nil || len(doc.Cgroups) != 5 || doc.Cut != nil {
 		t.Fatalf("%v, %+v", err, doc)
 	}
 	top, child := doc.Cgroups[0], doc.Cgroups[1]
@@ -66,6 +66,9 @@ func TestGroupsAreToldWithAllBeneath(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	if r := doc.Cgroups[3]; r.Path != plain || r.Gone || r.Failed["."] != "it is no cgroup" {
+		t.Errorf("%+v", r)
+	}
+	if r := doc.Cgroups[4]; r.Gone || r.Failed["."] == "" { // what covers cgroup2 hides what is there
 		t.Errorf("%+v", r)
 	}
 }
