@@ -3,12 +3,16 @@ package run
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stockade-dev/stockade/agent/host"
+	"github.com/stockade-dev/stockade/agent/host/hosttest"
 	"github.com/stockade-dev/stockade/thread"
 )
 
@@ -56,5 +60,28 @@ func TestPinsThatAreCoveredAreNotGone(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A command that covers the cgroups leaves nothing alive: what it started ends with it.
+func TestARunEndsItsWorkloadThoughCgroupsAreCovered(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("not root: no mount namespace can be made")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := hosttest.TestName(t)
+	for _, over := range []string{"/sys/fs/cgroup", "/sys"} {
+		cmd := exec.Command(self, "victim", name, "sleep 1000 >/dev/null 2>&1 & mount -t tmpfs none "+over+" && ! test -e /sys/fs/cgroup/stockade && echo $!")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+		text, err := cmd.CombinedOutput()
+		pid := strings.TrimSpace(string(text))
+		_, failed := os.Stat("/proc/" + pid)
+		if lives := failed == nil && !host.Zombie(pid); err != nil || pid == "" || lives {
+			t.Errorf("%s: process %q lives: %v; %v", over, text, lives, err)
+		}
+		hosttest.WantGone(t, name)
 	}
 }
