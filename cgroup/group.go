@@ -1,23 +1,21 @@
 // Package cgroup makes, watches, kills and removes the cgroups that hold
-// workloads. It reaches all of them from the root of cgroup2, which it holds
+// workloads. It wraps containerd's library where that has no limits or waits
+// for nothing, and reaches all groups from the root of cgroup2, which it holds
 // open: a path leads to whatever somebody mounts there.
 package cgroup
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/containerd/cgroups/v3/cgroup2"
 )
 
 // Parent is the group, right below the mount point, in which all others lie.
@@ -28,6 +26,7 @@ type Group struct {
 	name, path string // path is for texts
 	rel        string // to the root
 	root       *root
+	manager    *cgroup2.Manager
 }
 
 // Create makes a fresh group. An empty leftover of that name is replaced: on
@@ -92,7 +91,11 @@ func handle(rel string) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Group{name: path.Base(rel), path: filepath.Join(root.path, rel), rel: rel, root: root}, nil
+	manager, err := cgroup2.Load("/"+rel, cgroup2.WithMountpoint(fmt.Sprintf("/proc/self/fd/%d", root.fd)))
+	if err != nil {
+		return nil, fmt.Errorf("cgroup %q: %w: it is not used; choose another name", rel, err)
+	}
+	return &Group{name: path.Base(rel), path: filepath.Join(root.path, rel), rel: rel, root: root, manager: manager}, nil
 }
 
 // OpenAt is Open for any group, by its path below the mount point.
@@ -133,48 +136,38 @@ func (g *Group) Dir() (*os.File, error) {
 
 // Procs lists the processes of the group and of all beneath it. It is a
 // snapshot: never kill by it, Kill does not.
-func (g *Group) Procs() ([]int, error) { return g.list("processes", "cgroup.procs") }
+func (g *Group) Procs() ([]int, error) { return g.list("processes", g.manager.Procs) }
 
 // Threads lists the threads of the group and of all beneath it: of a process that was
 // moved after its first thread ended, that one stays where it was, and the others are
 // elsewhere.
-func (g *Group) Threads() ([]int, error) { return g.list("threads", "cgroup.threads") }
+func (g *Group) Threads() ([]int, error) { return g.list("threads", g.manager.Threads) }
 
-// list reads a file of the group and of all beneath. The error stands beside what was read.
-func (g *Group) list(what, file string) ([]int, error) {
-	var pids []int
+// list asks containerd's library, which is shown the root that is held, once it is sure that
+// nothing is mounted over a group: that would seem to be empty.
+func (g *Group) list(what string, read func(recursive bool) ([]uint64, error)) ([]int, error) {
+	var list []uint64
 	dir, err := g.root.dir(g.rel)
 	if err == nil {
-		err = walk(dir, func(_ string, at int, _ uint64) error {
-			some, err := numbers(at, file)
-			if pids = append(pids, some...); vanished(err) { // under the listing
-				return nil
-			}
-			return err
-		})
+		err = walk(dir, func(string, int, uint64) error { return nil })
 	}
-	slices.Sort(pids)
-	if err != nil {
-		err = fmt.Errorf("cgroup %s: %w: its %s are not known; try again", g.path, err, what)
-	}
-	return slices.Compact(pids), err
-}
-
-// numbers reads a file that has a number a line.
-func numbers(dir int, file string) (list []int, err error) {
-	fd, err := unix.Openat(dir, file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: file, Err: err}
-	}
-	f := os.NewFile(uintptr(fd), file)
-	defer f.Close()
-	text, err := io.ReadAll(f)
-	for line := range bytes.Lines(text) {
-		if n, failed := strconv.Atoi(string(bytes.TrimSpace(line))); failed == nil {
-			list = append(list, n)
+	for range 5 { // a child group may vanish under the listing
+		if err == nil || vanished(err) {
+			list, err = read(true)
+		}
+		if !vanished(err) {
+			break
 		}
 	}
-	return list, err
+	if err != nil {
+		return nil, fmt.Errorf("cgroup %s: %w: its %s are not known; try again", g.path, err, what)
+	}
+	pids := make([]int, len(list))
+	for i, pid := range list {
+		pids[i] = int(pid)
+	}
+	slices.Sort(pids)
+	return slices.Compact(pids), nil
 }
 
 // removeLimit bounds how long Remove waits for dead processes to leave.

@@ -4,8 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
+	"path"
 	"strconv"
 )
 
@@ -16,19 +15,16 @@ const returned = "stockade-returned"
 // Take moves a process, by its number, into a group beneath this one. It stays there until
 // it ends, or is moved again.
 func (g *Group) Take(pid int) error {
-	dir := filepath.Join(g.path, returned)
-	err := os.Mkdir(dir, 0o755)
-	if errors.Is(err, fs.ErrExist) {
-		err = nil
-	}
-	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0)
+	to := &Group{name: returned, path: path.Join(g.path, returned), rel: path.Join(g.rel, returned), root: g.root}
+	err := g.root.mkdir(to.rel)
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		err = to.write("cgroup.procs", strconv.Itoa(pid))
 	}
 	if err != nil {
-		return fmt.Errorf("process %d: not moved into cgroup %s: %w: it stays where it is; move it there by hand", pid, dir, err)
+		return fmt.Errorf("process %d: not moved into cgroup %s: %w: it stays where it is; move it there by hand", pid, to.path, err)
 	}
 	return nil
 }
 
 // Forget removes the group that Take makes, if it is empty.
-func (g *Group) Forget() { _ = os.Remove(filepath.Join(g.path, returned)) }
+func (g *Group) Forget() { _ = g.root.rmdir(path.Join(g.rel, returned)) }

@@ -196,8 +196,12 @@ func TestFreezeAndUnlock(t *testing.T) {
 	ask(api.VerbFreeze)
 	before := size()
 	time.Sleep(100 * time.Millisecond)
-	if size() != before || state(stray) != "T" || p.set.now(p.w.id).Mode != abi.Lockdown {
-		t.Errorf("%d and then %d bytes; the stray is %q, mode %v", before, size(), state(stray), p.set.now(p.w.id).Mode)
+	back, err := cgroup.Of(stray)
+	if err != nil || !strings.HasSuffix(back, "/"+p.r.Name+"/stockade-returned") || !cgroup.AnyFrozen([]string{back}) {
+		t.Errorf("the stray is in %q, %v", back, err)
+	}
+	if size() != before || p.set.now(p.w.id).Mode != abi.Lockdown {
+		t.Errorf("%d and then %d bytes; mode %v", before, size(), p.set.now(p.w.id).Mode)
 	}
 	ask(api.VerbThaw)
 	await(t, "it does not go on", func() bool { return size() > before && state(stray) == "S" })
