@@ -156,7 +156,7 @@ func (r *response) end(ctx context.Context, c *Custody, ask *api.Respond) error 
 	if ask.Evidence != "" { // a mistake in a name is one before anything is done
 		var err error
 		if r.bundle, err = c.open(r.target.Name, time.Now(), ask.Evidence); err != nil && !errors.Is(err, errNoKey) {
-			return err
+			return fmt.Errorf("workload %s: it was NOT stopped, nothing was done: %w", r.target.Name, err)
 		}
 	}
 	r.step(api.StepLockdown, r.target.Lock)
