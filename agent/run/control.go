@@ -73,7 +73,7 @@ type control struct {
 
 func newControl(s *session, own host.Enforcer) *control {
 	c := &control{s: s, own: own, started: time.Now(), desk: respond.Desk{Custody: respond.NewCustody(host.This.Evidence(), host.This.Key),
-		Done: func(r *api.Response) { s.cfg.Sink.Note(s.cfg.Name, r.Note()) }}} // who typed the run is to know who stopped it
+		Done: func(r *api.Response) { s.note(r.Note()) }}} // who typed the run is to know who stopped it
 	c.desk.Book = s.past()
 	return c
 }
