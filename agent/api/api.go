@@ -64,6 +64,9 @@ type Workload struct {
 // left nothing that could be remembered: its principal and labels are not known either.
 const OriginUnknown = "?"
 
+// OriginRun is that of a workload that a `stockade run` asked for.
+const OriginRun = "run"
+
 // Sink is a sink beside the log. Of what it was to get, Taken was taken by it, Lost
 // found no room before it or was refused by it; what remains waits.
 type Sink struct {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/evidence"
+	"github.com/stockade-dev/stockade/agent/lock"
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/bpf/fault"
@@ -30,6 +31,10 @@ type Target struct {
 	Lock, Keep, Unlock func() error
 	// Unattended: its keeper does not answer.
 	Unattended bool
+	// Run: it is a run, OwnSet: one that has a set of its own. Locks are those on it; nil: it
+	// is not known.
+	Run, OwnSet bool
+	Locks       func() []lock.Lock
 	// Papers are what its keeper knows of it, for the evidence.
 	Papers func() []Paper
 }
@@ -70,7 +75,10 @@ type response struct {
 
 func begin(k Kernel, t Target, verb string) *response {
 	r := &response{kernel: k, target: t, Response: api.NewResponse(t.Name, verb)}
-	r.Unattended = t.Unattended
+	r.Unattended, r.Run, r.OwnSet = t.Unattended, t.Run, t.OwnSet
+	if t.Locks != nil {
+		r.Locks = t.Locks()
+	}
 	return r
 }
 
