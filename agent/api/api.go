@@ -19,7 +19,10 @@ type Status struct {
 	Kernel  string `json:"kernel_side"` // identity of the programs
 	Config  string `json:"config"`
 	// Error is why the last reload changed nothing, or not all.
-	Error     string     `json:"error,omitempty"`
+	Error string `json:"error,omitempty"`
+	// Disarmed is since when nothing but lockdown is done by itself, until a reload; nil:
+	// more is.
+	Disarmed  *time.Time `json:"disarmed,omitempty"`
 	Notes     []string   `json:"notes,omitempty"` // the last few
 	Workloads []Workload `json:"workloads"`
 }

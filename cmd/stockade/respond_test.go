@@ -230,3 +230,18 @@ func TestWhoStoppedItIsShown(t *testing.T) {
 		}
 	}
 }
+
+// Responses that are disarmed are told beneath the table.
+func TestDisarmedResponsesAreShown(t *testing.T) {
+	at := time.Date(2026, 11, 27, 6, 0, 0, 0, time.UTC)
+	for _, since := range []*time.Time{nil, &at} {
+		var out, object strings.Builder
+		s := agent.Status{Disarmed: since}
+		if err := errors.Join(showStatus(&out, s), plainJSON(&object).Encode(s)); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(out.String(), "\nALARM: responses are disarmed since 2026-11-27T06:00:00Z: ") != (since != nil) || strings.Contains(object.String(), `"disarmed":"2026-11-27T06:00:00Z"`) != (since != nil) {
+			t.Errorf("%v: %s%s", since, out.String(), object.String())
+		}
+	}
+}
