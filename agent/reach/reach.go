@@ -231,6 +231,9 @@ func (h *Host) RespondMany(ctx context.Context, s label.Selection, ask api.Respo
 	}
 	all.Responses = append(all.Responses, h.unattended(err, s, ask)...)
 	if h.add(ctx, &all, s, ask); len(all.Responses) == 0 {
+		if s.All {
+			return all, fmt.Errorf("%s: there is none, %w: nothing was done; see `stockade ps`", s, api.ErrNotFound)
+		}
 		return all, fmt.Errorf("%s: %w: nothing was done; see `stockade ps`", s, api.ErrNotFound)
 	}
 	return all, nil

@@ -116,7 +116,8 @@ func respondVerb(verb, does, description string) *cli.Command {
 		Description: description + `
 
 EXIT CODE:
-   0 verified, 3 not verified, 2 not tried: a mistake, or no such workload
+   0 verified, 3 not verified, 2 not tried: a mistake, or no such workload (with --all:
+   there is none)
 
 ` + examples("stockade "+verb+" ci-runner", "stockade "+verb+" ci-runner --within 30s --json", "stockade "+verb+" --label team=payments"),
 		Flags: append(selectFlags(), socketFlag(),
@@ -137,8 +138,11 @@ func respondAction(c *cli.Context, verb string) error {
 	}
 	ask := agent.Respond{Verb: verb, Within: c.Duration("within"), NoEvidence: c.Bool("no-evidence"), Values: c.Bool("values")}
 	if file := c.String("evidence"); file != "" {
-		if several || ask.NoEvidence {
-			return usage(c, "--evidence: one file, for several workloads or for none: nothing was done; leave it out")
+		if ask.NoEvidence {
+			return usage(c, "--evidence and --no-evidence: one wants what the other leaves out: nothing was done; leave one out")
+		}
+		if several {
+			return usage(c, "--evidence %s: one file, for several workloads: nothing was done; leave it out, then each has one of its own in /var/lib/stockade/evidence, or kill them one at a time", file)
 		}
 		if ask.Evidence, err = filepath.Abs(file); err != nil {
 			return err
@@ -221,7 +225,7 @@ EXIT CODE:
 			case !ok && c.NArg() > 0:
 				return usage(c, "%s: a name is not locked: nothing was done; lock down one workload by `stockade lockdown %s`", c.Args().First(), c.Args().First())
 			case !ok:
-				return usage(c, "lock: nothing is selected: nothing was done; see `stockade lock --help`")
+				return usage(c, "lock: nothing is selected: nothing was done; give --all, --label KEY=VALUE or --principal PRINCIPAL")
 			}
 			all, err := thisHost(c).Lock(c.Context, s, c.String("reason"))
 			return tell(c, all, true, err)
