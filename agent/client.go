@@ -34,6 +34,7 @@ type (
 	Respond   = api.Respond
 	Response  = api.Response
 	Responses = api.Responses
+	Step      = api.Step
 	// Inspection is what can be known of a workload now; a ProcessDocument is a part of it.
 	Inspection      = api.Inspection
 	Outside         = api.Outside

@@ -23,17 +23,27 @@ func PublicKey(key ed25519.PrivateKey) (text []byte, fingerprint string) { retur
 // EvidenceReport says what a bundle of evidence holds.
 type EvidenceReport = evidence.Report
 
-// VerifyEvidence checks a bundle by a public key, in PEM in a file; "" is this host's.
+// UncheckedError is an error of evidence of which nothing was checked.
+type UncheckedError struct{ error }
+
+func (e UncheckedError) Unwrap() error { return e.error }
+
+// VerifyEvidence checks a bundle by a public key, in PEM in a file; "" is this host's. An
+// error about what was not checked at all is an UncheckedError.
 func VerifyEvidence(bundle, keyFile string) (EvidenceReport, error) {
-	if _, err := os.Stat(bundle); err != nil {
-		return EvidenceReport{}, fmt.Errorf("evidence: %w: nothing was checked; name the file that a kill printed", err)
+	info, err := os.Stat(bundle)
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s: no regular file", bundle)
+	}
+	if err != nil {
+		return EvidenceReport{}, UncheckedError{fmt.Errorf("evidence: %w: nothing was checked; name the file that a kill printed", err)}
 	}
 	if keyFile == "" {
 		return verifyOwn(bundle, KeyFile)
 	}
 	key, err := host.ReadPublicKey(keyFile)
 	if err != nil {
-		return EvidenceReport{}, err
+		return EvidenceReport{}, UncheckedError{err}
 	}
 	return evidence.VerifyFile(bundle, key)
 }
@@ -52,7 +62,7 @@ func verifyOwn(bundle, keyFile string) (EvidenceReport, error) {
 		if _, failed := evidence.VerifyFile(bundle, nil); errors.Is(failed, evidence.ErrUnfinished) {
 			return EvidenceReport{}, failed // no key would help
 		}
-		return EvidenceReport{}, fmt.Errorf("evidence %s: no key to check its signature with: %w: nothing was checked; %s", bundle, err, mend)
+		return EvidenceReport{}, UncheckedError{fmt.Errorf("evidence %s: no key to check its signature with: %w: nothing was checked; %s", bundle, err, mend)}
 	}
 	report, err := evidence.VerifyFile(bundle, key)
 	if err != nil && !errors.Is(err, evidence.ErrUnfinished) {

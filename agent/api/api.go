@@ -19,7 +19,10 @@ type Status struct {
 	Kernel  string `json:"kernel_side"` // identity of the programs
 	Config  string `json:"config"`
 	// Error is why the last reload changed nothing, or not all.
-	Error     string     `json:"error,omitempty"`
+	Error string `json:"error,omitempty"`
+	// Disarmed is since when nothing but lockdown is done by itself, until a reload; nil:
+	// more is.
+	Disarmed  *time.Time `json:"disarmed,omitempty"`
 	Notes     []string   `json:"notes,omitempty"` // the last few
 	Workloads []Workload `json:"workloads"`
 }
@@ -63,6 +66,9 @@ type Workload struct {
 // OriginUnknown is that of a workload of which its keeper, who knows, does not answer, and
 // left nothing that could be remembered: its principal and labels are not known either.
 const OriginUnknown = "?"
+
+// OriginRun is that of a workload that a `stockade run` asked for.
+const OriginRun = "run"
 
 // Sink is a sink beside the log. Of what it was to get, Taken was taken by it, Lost
 // found no room before it or was refused by it; what remains waits.

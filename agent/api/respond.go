@@ -93,6 +93,8 @@ type Response struct {
 	// process, that no living task bears its mark, whatever cgroup it is in, and that no
 	// socket of it is left in any network namespace.
 	Verified bool `json:"verified"`
+	// Standing is for who asked: evidence does not have it.
+	Standing `json:"standing,omitzero"`
 	// Needless: there was nothing to undo.
 	Needless bool `json:"needless,omitempty"`
 	// Processes counts those that were there when it began.
@@ -125,6 +127,17 @@ type Response struct {
 type Returned struct {
 	Process
 	Cgroup string `json:"cgroup"`
+}
+
+// Standing is what a workload was when a response to it began.
+type Standing struct {
+	// Already is what had locked it down, or frozen it, as is asked for; nil: nothing had.
+	Already *Past `json:"already,omitempty"`
+	// Run: it is a `stockade run`, OwnSet: one that has a set of its own.
+	Run    bool `json:"run,omitempty"`
+	OwnSet bool `json:"own_set,omitempty"`
+	// Locks are those on it, the oldest first: they hold its lockdown.
+	Locks []lock.Lock `json:"locks,omitempty"`
 }
 
 // NewResponse returns one of which nothing was done yet.
@@ -193,6 +206,8 @@ func (r *Response) Outcome() string {
 		return "NOT STOPPED"
 	case !r.Verified && r.Verb == VerbUnlock && r.failed(StepUnlock) != "":
 		return "NOT UNLOCKED"
+	case !r.Verified && r.Verb == VerbLockdown && r.failed(StepLockdown) != "":
+		return "NOT LOCKED DOWN"
 	case !r.Verified && r.Verb == VerbLock:
 		return "NOT LOCKED: what is like it can start"
 	case !r.Verified:
@@ -249,9 +264,10 @@ type Outside struct {
 // the evidence is.
 func (r *Response) About() string {
 	text := r.Outcome()
+	told := map[string]bool{}
 	for _, s := range r.Steps {
-		if s.Error != "" && !r.Verified {
-			text += fmt.Sprintf("; %s: %s", s.Name, s.Error)
+		if fresh, _ := s.News(told); len(fresh) > 0 && !r.Verified {
+			text += fmt.Sprintf("; %s: %s", s.Name, strings.Join(fresh, "\n"))
 		}
 	}
 	switch e := r.Evidence; {
@@ -287,6 +303,23 @@ type Step struct {
 	At      time.Time `json:"at"`
 	Seconds float64   `json:"seconds"`
 	Error   string    `json:"error,omitempty"`
+}
+
+// News are the lines of a step's error that were not told yet; again: others were. Several
+// steps meet the same.
+func (s *Step) News(told map[string]bool) (fresh []string, again bool) {
+	if s.Error == "" {
+		return nil, false
+	}
+	for _, line := range strings.Split(s.Error, "\n") {
+		if told[line] {
+			again = true
+			continue
+		}
+		told[line] = true
+		fresh = append(fresh, line)
+	}
+	return fresh, again
 }
 
 // HeldSocket is a socket that a process has a descriptor of.

@@ -244,10 +244,14 @@ func (d *Daemon) Status() (api.Status, error) {
 		d.book.once("locks", err.Error())
 	}
 	notes, failed := d.book.last()
+	since, disarmed := d.wires.Disarmed()
 	d.all.mu.Lock()
 	defer d.all.mu.Unlock()
 	s := api.Status{PID: os.Getpid(), Started: d.started.UTC(), Adopted: d.adopted, Kernel: d.machine.Identity, Config: d.file,
 		Error: failed, Notes: notes, Workloads: []api.Workload{}}
+	if disarmed {
+		s.Disarmed = &since
+	}
 	for _, k := range list {
 		one := api.Workload{Name: k.Name, Mode: k.Mode.String(), Generation: k.Generation, Cgroups: groups[k.Name], Tasks: tasks[k.ID],
 			Allowed: k.Allowed, Denied: k.Denied, Delivered: k.Delivered, Dropped: k.Dropped, Lost: k.Lost, Withheld: k.Withheld}

@@ -52,6 +52,15 @@ func (k *keeper) lockedBy(w *workload) (*lock.Lock, error) {
 	return k.locks().On(principal, labels)
 }
 
+// locksOn returns all of them. What cannot be read is told of the lock that is asked for.
+func (k *keeper) locksOn(w *workload) []lock.Lock {
+	k.all.mu.Lock()
+	principal, labels := w.traits()
+	k.all.mu.Unlock()
+	list, _ := k.locks().AllOn(principal, labels)
+	return list
+}
+
 // admitted refuses a workload that is locked, by an error about it.
 func (k *keeper) admitted(principal string, labels label.Set, follows string) error {
 	l, err := k.locks().On(principal, labels)

@@ -64,6 +64,9 @@ func TestLockHoldsUntilItIsEnded(t *testing.T) {
 	if err != nil || len(all.Responses) != 1 || !all.Responses[0].Verified || all.Responses[0].Workload != "one" || all.Responses[0].Verb != api.VerbLockdown {
 		t.Fatalf("%+v, %v", all, err)
 	}
+	if r := all.Responses[0]; r.Run || len(r.Locks) != 1 || r.Locks[0].Reason != "it reads keys" {
+		t.Errorf("what holds it: %+v", r.Standing)
+	}
 	y.locked(d, "one", `end it with `+"`stockade unlock --principal 'User::\"one\"'`")
 	y.write("one.cedar", permitB)
 	if err := d.Reload(); err != nil {

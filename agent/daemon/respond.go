@@ -122,7 +122,7 @@ func (w *workload) unlocked() string {
 func (d *Daemon) target(w *workload) respond.Target {
 	t := respond.Target{Name: w.name, ID: w.id, Lock: func() error { return d.lockNow(w) },
 		Keep: func() error { return d.keepLocked(w) }, Unlock: func() error { return d.unlock(w) },
-		Papers: func() []respond.Paper { return d.papers(w) }}
+		Papers: func() []respond.Paper { return d.papers(w) }, Run: w.run != nil, Locks: func() []lock.Lock { return d.locksOn(w) }}
 	all := d.groups.of()
 	d.all.mu.Lock()
 	t.Past, t.Unlocked = slices.Collect(maps.Keys(w.past)), w.unlocked()

@@ -25,7 +25,7 @@ const nothingStarted = "nothing was started"
 // fromRun is the origin of a workload that a `stockade run` asked for. It is
 // released when nothing of it lives, and until then survives its run and any
 // number of agents.
-const fromRun = "run"
+const fromRun = api.OriginRun
 
 // runs holds the workloads of runs for them.
 type runs struct {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"path/filepath"
 
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/host"
@@ -196,6 +197,7 @@ func (d *Deputy) named(name string) (w one, err error) {
 // errKeeper is why a workload is not unlocked.
 var (
 	errKeeper = errors.New("no agent answers, which knows its mode: it stays locked down; start the agent (systemctl restart stockade) and type it again")
+	errOver   = errors.New("its run does not answer, and nothing of it lives: nothing is to be unlocked; let the run come to its end (kill -CONT, if it was stopped), or kill that process, too")
 	errRun    = errors.New("its run does not answer, which knows its mode: it stays locked down; let the run go on (kill -CONT, if it was stopped) and type it again, or kill what is left of it")
 )
 
@@ -242,11 +244,16 @@ func (d *Deputy) targetIn(w one, g groups) respond.Target {
 	nothing := func() error { return nil } // its keeper learns it from the kernel
 	t := respond.Target{Name: w.shown, ID: w.ID, Unattended: true, Lock: func() error { return d.set.LockDown(w.ID, w.Name) }, Keep: nothing,
 		Unlock: func() error { return errKeeper }, Papers: func() []respond.Paper { return d.papers(w) }}
-	if w.memory != nil {
-		t.Unlocked = w.memory.BaseMode.String()
+	if m := w.memory; m != nil {
+		t.Unlocked, t.Run = m.BaseMode.String(), m.Origin == api.OriginRun
+		t.Locks = func() []lock.Lock {
+			list, _ := lock.Book(filepath.Join(host.This.Lasting, host.LockBook)).AllOn(m.Input.Principal, m.Labels)
+			return list
+		}
 	}
 	if d.run != "" {
-		t.Unlock = func() error { return errRun }
+		t.Run, t.OwnSet = true, true
+		t.Unlock = func() error { return d.errRun(w.ID) }
 		t.Groups = []string{path.Join(cgroup.Parent, d.run)}
 		return t
 	}
@@ -257,6 +264,14 @@ func (d *Deputy) targetIn(w one, g groups) respond.Target {
 		}
 	}
 	return t
+}
+
+// errRun is why a run is not unlocked.
+func (d *Deputy) errRun(id uint32) error {
+	if tasks, err := d.set.Tasks(); err == nil && tasks[id] == 0 {
+		return errOver
+	}
+	return errRun
 }
 
 // papers is what is known of it, for evidence. What its keeper alone has is named, with why

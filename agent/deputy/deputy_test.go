@@ -27,6 +27,7 @@ type set struct {
 	fails  error
 	reused bool
 	ending bool
+	over   bool // nothing lives
 	mode   abi.Mode
 }
 
@@ -37,9 +38,14 @@ func (s *set) SetEnding(_ uint32, on bool) error {
 	s.ending = on
 	return nil
 }
-func (s *set) Close() error                   { return nil }
-func (s *set) Mode(uint32) (abi.Mode, error)  { return s.mode, nil }
-func (s *set) Tasks() (map[uint32]int, error) { return map[uint32]int{1: 4, 2: 7}, nil }
+func (s *set) Close() error                  { return nil }
+func (s *set) Mode(uint32) (abi.Mode, error) { return s.mode, nil }
+func (s *set) Tasks() (map[uint32]int, error) {
+	if s.over {
+		return nil, nil
+	}
+	return map[uint32]int{1: 4, 2: 7}, nil
+}
 func (s *set) Groups() (map[uint64]uint32, error) {
 	return map[uint64]uint32{1 << 60: 2, 2 << 60: 3}, nil
 }
@@ -238,6 +244,14 @@ func TestARunIsTheOneWorkloadOfItsSet(t *testing.T) {
 	d := newDeputy(&set{}, "", "r", memory.Book(t.TempDir()+"/@"))
 	if list, err := d.Workloads(); err != nil || len(list) != 1 || list[0].Name != "r" || strings.Join(list[0].Cgroups, " ") != "stockade/r" || list[0].Tasks != 4 {
 		t.Errorf("%+v, %v", list, err)
+	}
+	r, err := d.Respond(lock.Actor{}, "r", api.Respond{Verb: api.VerbUnlock})
+	if err != nil || !r.Run || !r.OwnSet || !strings.Contains(r.Steps[0].Error, "let the run go on") {
+		t.Errorf("%+v, %v", r, err)
+	}
+	d.set.(*set).over = true
+	if r, err := d.Respond(lock.Actor{}, "r", api.Respond{Verb: api.VerbUnlock}); err != nil || !strings.Contains(r.Steps[0].Error, "nothing of it lives: nothing is to be unlocked") {
+		t.Errorf("nothing is left: %+v, %v", r, err)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -123,6 +124,12 @@ func (b Book) All() ([]Lock, error) {
 func (b Book) On(principal string, labels label.Set) (*Lock, error) {
 	list, err := b.All()
 	return First(list, principal, labels), err
+}
+
+// AllOn returns every lock on a workload, the oldest first.
+func (b Book) AllOn(principal string, labels label.Set) ([]Lock, error) {
+	list, err := b.All()
+	return slices.DeleteFunc(list, func(l Lock) bool { return !l.Selects(principal, labels) }), err
 }
 
 // First is On for the locks of a list.

@@ -41,6 +41,11 @@ func TestALockHoldsUntilItIsRemoved(t *testing.T) {
 	if list, err := b.All(); err != nil || len(list) != 2 {
 		t.Fatalf("%v, %v", list, err)
 	}
+	for n, principal := range map[int]string{1: "", 2: ci} {
+		if list, err := b.AllOn(principal, label.Set{"team": "a"}); err != nil || len(list) != n || list[0].Reason != "it reads keys" {
+			t.Errorf("on %q: %v, %v", principal, list, err)
+		}
+	}
 	l, err := Book(string(b)).On("", label.Set{"team": "a", "x": "y"})
 	if err != nil || l == nil {
 		t.Fatalf("%v, %v", l, err)

@@ -27,15 +27,72 @@ type Deputy interface {
 }
 
 var (
-	// errMute is the error of a run that does not answer.
-	errMute = errors.New("the run does not answer: whether it is meant is not known, and it was NOT stopped; stop it by its name")
 	// errSilent is that of one that is only shown.
 	errSilent = errors.New("the run does not answer: it is enforced as before, and can be stopped by its name")
 	// errOrphan is the error of a workload whose agent does not answer.
 	errOrphan = errors.New("no agent answers: it is enforced as before; start the agent (systemctl restart stockade)")
-	// errUnknown is that of one of which nothing is remembered.
-	errUnknown = errors.New("no agent answers, and its labels are not known: whether it is meant is not known, and it was NOT stopped; stop it by its name, or all")
 )
+
+// undecided is the error of one of which nobody tells whether a selection means it: what
+// was asked for was not done to it.
+func undecided(verb, why, mend string) error {
+	not := map[string]string{
+		api.VerbKill: "it was NOT stopped; kill it", api.VerbFreeze: "it was NOT frozen; freeze it", api.VerbLockdown: "it was NOT locked down; lock it down",
+		api.VerbThaw: "it does NOT go on; thaw it", api.VerbUnlock: "it was NOT unlocked; unlock it",
+	}[verb]
+	return fmt.Errorf("%s: whether it is meant is not known, and %s by its name%s", why, not, mend)
+}
+
+// errMute is the error of a run that does not answer.
+func errMute(verb string) error {
+	mend := ""
+	if verb == api.VerbUnlock {
+		mend = " once it does (kill -CONT, if it was stopped)" // nobody else knows its mode
+	}
+	return undecided(verb, "the run does not answer", mend)
+}
+
+// errUnknown is that of one of which nothing is remembered.
+func errUnknown(verb string) error {
+	const why = "no agent answers, and its labels are not known"
+	if verb == api.VerbUnlock {
+		return undecided(verb, why, " once an agent does (systemctl restart stockade)")
+	}
+	return undecided(verb, why, ", or all")
+}
+
+// hung is the error of an agent that listens, and does not answer.
+type hung struct {
+	socket string
+	limit  time.Duration
+}
+
+func (h hung) Error() string {
+	return fmt.Sprintf("no agent answers at %s in %v: what it holds is enforced as before; look at it, or start it anew (systemctl restart stockade)", h.socket, h.limit)
+}
+
+func (hung) Unwrap() error { return api.ErrNoAgent }
+
+// errRoot is about who is not root.
+var errRoot = errors.New("this needs root: permission denied")
+
+// euid is who asks.
+var euid = os.Geteuid
+
+// permitted is an error about no agent, unless it is who asks that may not see what there is.
+func (h *Host) permitted(err error) error {
+	if !errors.Is(err, api.ErrNoAgent) || h.Deputy == nil || euid() == 0 {
+		return err
+	}
+	d, failed := h.Deputy()
+	if failed == nil {
+		_ = d.Close() // nothing is to be written
+	}
+	if errors.Is(failed, fs.ErrPermission) {
+		return fmt.Errorf("%w to uid %d: nothing was done; run as root, for example with sudo", errRoot, euid())
+	}
+	return err
+}
 
 // agentLimit is how long an agent may take to say that it is there: it waits for nothing.
 var agentLimit = 10 * time.Second
@@ -46,9 +103,9 @@ func (h *Host) status(ctx context.Context) (api.Status, error) {
 	defer cancel()
 	s, err := h.agent().Status(limited)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		err = fmt.Errorf("%w answers at %s in %v", api.ErrNoAgent, h.Socket, agentLimit)
+		err = hung{h.Socket, agentLimit}
 	}
-	return s, err
+	return s, h.permitted(err)
 }
 
 // hasty is how long an agent is waited for before a lockdown that is asked for, or begins
@@ -78,7 +135,7 @@ func (h *Host) listens(ctx context.Context, verb string, meant func(w *api.Workl
 		}()
 	}
 	_, err := h.status(ctx)
-	if errors.Is(err, api.ErrNoAgent) {
+	if errors.Is(err, api.ErrNoAgent) || errors.Is(err, errRoot) {
 		return err
 	}
 	return nil // what else is wrong is said of what it is asked
@@ -226,7 +283,7 @@ func (h *Host) unattended(err error, s label.Selection, ask api.Respond) []api.R
 			case several(s)(&w):
 				answers[i] = stopped(o.deputy, w.Name, ask)
 			case !remembered(&w):
-				answers[i] = *api.FailedResponse(w.Name, ask.Verb, errUnknown)
+				answers[i] = *api.FailedResponse(w.Name, ask.Verb, errUnknown(ask.Verb))
 			}
 		})
 	}
@@ -246,7 +303,7 @@ func stopped(d Deputy, name string, ask api.Respond) api.Response {
 // ofRun returns the deputy of a run that does not answer.
 func (h *Host) ofRun(name string) (Deputy, error) {
 	if h.RunDeputy == nil {
-		return nil, fmt.Errorf("workload %s: %w", name, errMute)
+		return nil, fmt.Errorf("workload %s: the run does not answer: it was NOT stopped; let it go on (kill -CONT, if it was stopped)", name)
 	}
 	d, err := h.RunDeputy(name)
 	if err != nil {

@@ -150,6 +150,75 @@ func TestAnAgentThatHangsIsNone(t *testing.T) {
 	}
 }
 
+// Where it is not known whether one is meant, the answer is about what was asked for.
+func TestWhatWasNotDoneIsWhatWasAskedFor(t *testing.T) {
+	h, _, _ := orphaned(t)
+	for verb, want := range map[string]string{
+		api.VerbKill: "it was NOT stopped; kill it by its name", api.VerbFreeze: "it was NOT frozen; freeze it by its name",
+		api.VerbLockdown: "it was NOT locked down; lock it down by its name", api.VerbThaw: "it does NOT go on; thaw it by its name",
+		api.VerbUnlock: "it was NOT unlocked; unlock it by its name once ",
+	} {
+		all, err := h.RespondMany(t.Context(), blue, api.Respond{Verb: verb})
+		told := 0
+		for _, r := range all.Responses {
+			if len(r.Steps) == 1 && strings.Contains(r.Steps[0].Error, want) {
+				told++
+			}
+		}
+		if err != nil || told != 2 { // mute and new
+			t.Errorf("%s: %d, %+v, %v", verb, told, all, err)
+		}
+	}
+}
+
+// An agent that hangs, one that there is not, and who may not see either are told apart.
+func TestWhyNobodyAnswersIsTold(t *testing.T) {
+	h, d, _ := orphaned(t)
+	want := func(what string, err error, texts ...string) {
+		t.Helper()
+		for _, text := range texts {
+			if err == nil || !strings.Contains(err.Error(), text) {
+				t.Errorf("%s: no %q in %v", what, text, err)
+			}
+		}
+	}
+	kill := func() error {
+		_, err := h.Respond(t.Context(), "none", api.Respond{Verb: api.VerbKill})
+		return err
+	}
+	ps := func() error {
+		_, err := h.Status(t.Context())
+		return err
+	}
+	want("dead", kill(), "workload none: no agent listens at ", ": nothing was done")
+	want("dead", ps(), "no agent listens at ", "what one held is enforced as before; start it")
+	dead := h.Socket
+	h.Socket = silence(t, "agent.sock")
+	want("hung", kill(), "workload none: no agent answers at "+h.Socket+" in 200ms, and nothing that is enforced has that name: nothing was done")
+	want("hung", ps(), "no agent answers at "+h.Socket, "is enforced as before; look at it")
+	h.Socket = dead
+	was := euid
+	t.Cleanup(func() { euid = was })
+	euid = func() int { return 65534 }
+	if err := ps(); !errors.Is(err, api.ErrNoAgent) {
+		t.Errorf("who may see what there is: %v", err)
+	}
+	h.Deputy = func() (Deputy, error) { return nil, fmt.Errorf("pins: %w", fs.ErrPermission) }
+	_, many := h.RespondMany(t.Context(), blue, api.Respond{Verb: api.VerbKill})
+	_, lock := h.Lock(t.Context(), blue, "")
+	for what, err := range map[string]error{"kill": kill(), "ps": ps(), "kill --label": many, "lock": lock} {
+		want("not root: "+what, err, "this needs root: permission denied to uid 65534: nothing was done; run as root, for example with sudo")
+	}
+	if s, _ := h.Status(t.Context()); len(s.Workloads) != 0 {
+		t.Errorf("%+v", s)
+	}
+	euid = was
+	if err := kill(); err == nil || errors.Is(err, errRoot) {
+		t.Errorf("root: %v", err)
+	}
+	d.were(t)
+}
+
 // What is to be stopped is locked down before it is certain that an agent hangs.
 func TestALockdownDoesNotWaitForAnAgent(t *testing.T) {
 	h, d, _ := orphaned(t)

@@ -124,7 +124,14 @@ func (h *Host) Status(ctx context.Context) (api.Status, error) {
 	if len(list) > 0 && len(orphans.list) == 0 {
 		err = nil
 	}
-	if err != nil && len(s.Workloads) == 0 && h.Runs != nil {
+	hangs := errors.As(err, new(hung))
+	switch {
+	case err == nil || hangs:
+	case len(s.Workloads) > 0:
+		err = fmt.Errorf("%w listens at %s: what one held is enforced as before; start it (systemctl restart stockade)", api.ErrNoAgent, h.Socket)
+	case h.Runs == nil:
+		err = fmt.Errorf("%w listens at %s: nothing is known of workloads; start it with `stockade agent --config FILE`", api.ErrNoAgent, h.Socket)
+	default:
 		err = fmt.Errorf("%w listens at %s, and no run has a set of its own: nothing is confined here; start an agent with `stockade agent --config FILE`, or a run", api.ErrNoAgent, h.Socket)
 	}
 	return s, err
@@ -174,6 +181,9 @@ func (h *Host) Respond(ctx context.Context, name string, ask api.Respond) (all a
 
 // nowhere is the error of a name that nobody has; err is the agent's.
 func (h *Host) nowhere(name string, err error) error {
+	if errors.As(err, new(hung)) && h.Deputy != nil {
+		return fmt.Errorf("workload %s: %w answers at %s in %v, and nothing that is enforced has that name: nothing was done; see `stockade ps`", name, api.ErrNoAgent, h.Socket, agentLimit)
+	}
 	if errors.Is(err, api.ErrNoAgent) && h.Runs != nil {
 		return fmt.Errorf("workload %s: %w listens at %s, and no run of that name has a set of its own: nothing was done; see `stockade ps`", name, api.ErrNoAgent, h.Socket)
 	}
@@ -221,6 +231,9 @@ func (h *Host) RespondMany(ctx context.Context, s label.Selection, ask api.Respo
 	}
 	all.Responses = append(all.Responses, h.unattended(err, s, ask)...)
 	if h.add(ctx, &all, s, ask); len(all.Responses) == 0 {
+		if s.All {
+			return all, fmt.Errorf("%s: there is none, %w: nothing was done; see `stockade ps`", s, api.ErrNotFound)
+		}
 		return all, fmt.Errorf("%s: %w: nothing was done; see `stockade ps`", s, api.ErrNotFound)
 	}
 	return all, nil
@@ -258,7 +271,7 @@ func (w *held) respond(ctx context.Context, h *Host, ask api.Respond) (r api.Res
 	case w.mute && w.meant:
 		return h.respondRun(w.Name, ask)
 	case w.mute:
-		return *api.NewResponse(w.Name, ask.Verb), errMute
+		return *api.NewResponse(w.Name, ask.Verb), errMute(ask.Verb)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*cmp.Or(ask.Within, respond.DefaultWithin)+slack)
 	defer cancel()

@@ -88,6 +88,10 @@ func TestRunsAreReachedWithoutAnAgent(t *testing.T) {
 			t.Errorf("%s: %s, %v", s, got, err)
 		}
 	}
+	none := newHost(t)
+	if _, err := none.RespondMany(ctx, label.Selection{All: true}, api.Respond{Verb: api.VerbKill}); !errors.Is(err, api.ErrNotFound) || !strings.Contains(err.Error(), "there is none") {
+		t.Errorf("%v", err)
+	}
 	if _, err := h.RespondMany(ctx, label.Selection{Principal: `User::"x"`}, api.Respond{Verb: api.VerbKill}); !errors.Is(err, api.ErrNotFound) {
 		t.Errorf("%v", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/lock"
 	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/cgroup"
 )
 
 // Limits on a response: how long is waited until it is verified, if nothing is said, and
@@ -86,6 +87,9 @@ func (d *Desk) Respond(k Kernel, by lock.Actor, name string, ask api.Respond, fi
 	r.lookBefore()
 	if d.Book != nil {
 		r.Before = d.Book.Past(name)
+		r.Already = r.before()
+	}
+	if d.Book != nil && !r.again() {
 		r.begun = func() { // whoever ends this: what it leaves behind is not without a name
 			p := past(r.Response)
 			p.Unfinished = true
@@ -99,7 +103,7 @@ func (d *Desk) Respond(k Kernel, by lock.Actor, name string, ask api.Respond, fi
 		return do(r, ctx)
 	})
 	r.look()
-	if a.err == nil {
+	if a.err == nil && !(r.again() && r.Verified) {
 		d.remember(r.Response)
 	}
 	if a.response = *r.Response; a.err == nil {
@@ -109,6 +113,37 @@ func (d *Desk) Respond(k Kernel, by lock.Actor, name string, ask api.Respond, fi
 	}
 	return a.response, a.err
 }
+
+// before is what had done already what is asked for, which the kernel must bear out. What
+// the same command did, or one that did not end, is none.
+func (r *response) before() *api.Past {
+	mode, err := r.kernel.Mode(r.target.ID)
+	switch {
+	case err != nil || mode != abi.Lockdown:
+		return nil
+	case r.Verb == api.VerbFreeze && !cgroup.AnyFrozen(r.target.Groups):
+		return nil
+	case r.Verb != api.VerbFreeze && r.Verb != api.VerbLockdown:
+		return nil
+	}
+	var other *api.Past
+	for i := range r.Before {
+		p := &r.Before[i]
+		switch {
+		case p.Unfinished || p.By == *r.By:
+		case p.Verb == r.Verb && r.Verb == api.VerbFreeze:
+			other = p // the last one: it may have been thawed in between
+		case p.Verb == r.Verb:
+			return p
+		case r.Verb == api.VerbLockdown && other == nil:
+			other = p // which began with a lockdown
+		}
+	}
+	return other
+}
+
+// again: is it what was done already, by the same verb? Then the first one is remembered.
+func (r *response) again() bool { return r.Already != nil && r.Already.Verb == r.Verb }
 
 // look says of what was locked down whether it still is: an agent that came back, or who
 // declared another mode, may have undone it meanwhile.

@@ -181,7 +181,9 @@ const SealLimit = 5 * time.Second
 func (r *response) seal() error {
 	ctx, cancel := context.WithTimeout(context.Background(), SealLimit)
 	defer cancel()
-	if err := r.part(ctx, "response.json", "the response itself, up to the signature", writes(r.Response)); err != nil {
+	told := *r.Response
+	told.Standing = api.Standing{}
+	if err := r.part(ctx, "response.json", "the response itself, up to the signature", writes(told)); err != nil {
 		return err
 	}
 	summary, err := r.bundle.Close()

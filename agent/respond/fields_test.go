@@ -87,6 +87,7 @@ func fields(of reflect.Type, path string, stop map[reflect.Type]bool, into map[s
 			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 			switch {
 			case f.Anonymous && name == "" && stop[f.Type]: // its section tells
+			case f.Type == reflect.TypeFor[api.Standing](): // not in evidence
 			case f.Anonymous && name == "":
 				fields(f.Type, path, stop, into)
 			case name != "-" && f.IsExported():

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/evidence"
+	"github.com/stockade-dev/stockade/agent/lock"
 	"github.com/stockade-dev/stockade/bpf"
 	"github.com/stockade-dev/stockade/bpf/abi"
 	"github.com/stockade-dev/stockade/bpf/fault"
@@ -32,6 +33,10 @@ type Target struct {
 	Unlocked string
 	// Unattended: its keeper does not answer.
 	Unattended bool
+	// Run: it is a run, OwnSet: one that has a set of its own. Locks are those on it; nil: it
+	// is not known.
+	Run, OwnSet bool
+	Locks       func() []lock.Lock
 	// Papers are what its keeper knows of it, for the evidence.
 	Papers func() []Paper
 }
@@ -73,7 +78,10 @@ type response struct {
 
 func begin(k Kernel, t Target, verb string) *response {
 	r := &response{kernel: k, target: t, urged: map[int]bool{}, Response: api.NewResponse(t.Name, verb)}
-	r.Unattended = t.Unattended
+	r.Unattended, r.Run, r.OwnSet = t.Unattended, t.Run, t.OwnSet
+	if t.Locks != nil {
+		r.Locks = t.Locks()
+	}
 	return r
 }
 
@@ -172,7 +180,7 @@ func (r *response) end(ctx context.Context, c *Custody, ask *api.Respond) error 
 	if ask.Evidence != "" { // a mistake in a name is one before anything is done
 		var err error
 		if r.bundle, err = c.open(r.target.Name, time.Now(), ask.Evidence); err != nil && !errors.Is(err, errNoKey) {
-			return err
+			return fmt.Errorf("workload %s: it was NOT stopped, nothing was done: %w", r.target.Name, err)
 		}
 	}
 	r.step(api.StepLockdown, r.target.Lock)

@@ -89,7 +89,7 @@ func newOffice(t *testing.T) *office {
 }
 
 func (o *office) ask(by lock.Actor, ask api.Respond) (api.Response, error) {
-	t := Target{Name: "one", Unlocked: o.known, Keep: func() error { return nil }, Papers: func() []Paper { return o.papers },
+	t := Target{Name: "one", Run: true, Unlocked: o.known, Keep: func() error { return nil }, Papers: func() []Paper { return o.papers },
 		Lock: func() error {
 			if o.lock == nil && !o.undone {
 				o.mode = abi.Lockdown
@@ -146,6 +146,9 @@ func TestEvidenceSaysWhoAndWhatBefore(t *testing.T) {
 	o.must(lock.Actor{Login: -1, Name: "policy keys"}, api.Respond{Verb: api.VerbFreeze})
 	o.must(bob, api.Respond{Verb: api.VerbThaw})
 	o.must(alice, api.Respond{Verb: api.VerbKill, Evidence: file})
+	if strings.Contains(string(part(t, file, "response.json")), "standing") {
+		t.Error("it has what is for who asked alone")
+	}
 	var r api.Response
 	if err := json.Unmarshal(part(t, file, "response.json"), &r); err != nil {
 		t.Fatal(err)
@@ -222,11 +225,37 @@ func TestWhatWasDoneIsRemembered(t *testing.T) {
 		t.Errorf("%+v", past)
 	}
 	o.must(bob, api.Respond{Verb: api.VerbUnlock})
-	if _, err := o.ask(bob, api.Respond{Verb: api.VerbKill, Evidence: filepath.Join(o.dir, "no", "such.tar")}); err == nil {
-		t.Error("evidence is written to a folder that there is not")
+	if _, err := o.ask(bob, api.Respond{Verb: api.VerbKill, Evidence: filepath.Join(o.dir, "no", "such.tar")}); err == nil || !strings.HasPrefix(err.Error(), "workload one: it was NOT stopped, nothing was done: evidence: ") {
+		t.Errorf("evidence in a folder that there is not: %v", err)
 	}
 	if past := o.past; len(past) != 0 {
 		t.Errorf("after its unlock: %+v", past)
+	}
+}
+
+// What is locked down already is told with who did it, and remembered once; what another
+// undid meanwhile, or the same command did, is none.
+func TestWhatIsSoAlreadyIsTold(t *testing.T) {
+	o := newOffice(t)
+	lockdown := api.Respond{Verb: api.VerbLockdown}
+	if r := o.must(alice, lockdown); r.Already != nil {
+		t.Errorf("the first: %+v", r.Already)
+	}
+	if r := o.must(alice, lockdown); r.Already != nil {
+		t.Errorf("the same command: %+v", r.Already)
+	}
+	o.past = o.past[:1]
+	for range 2 {
+		if r := o.must(bob, lockdown); r.Already == nil || r.Already.By != alice || len(o.past) != 1 || !r.Verified {
+			t.Errorf("the second: %+v, %+v", r, o.past)
+		}
+	}
+	if r := o.must(bob, api.Respond{Verb: api.VerbFreeze}); r.Already != nil || len(o.past) != 2 {
+		t.Errorf("it was not frozen: %+v, %+v", r.Already, o.past)
+	}
+	o.mode = abi.Enforce
+	if r := o.must(bob, lockdown); r.Already != nil || len(o.past) != 3 {
+		t.Errorf("undone otherwise: %+v, %+v", r.Already, o.past)
 	}
 }
 
@@ -289,8 +318,8 @@ func TestLockedDownIsOnlySaidOfWhatIs(t *testing.T) {
 func TestWhatFailsIsNotVerified(t *testing.T) {
 	o := newOffice(t)
 	o.lock = errors.New("the kernel refuses")
-	for _, verb := range []string{api.VerbLockdown, api.VerbFreeze} {
-		if r := o.must(alice, api.Respond{Verb: verb}); r.Verified || r.Outcome() != "NOT VERIFIED" || !strings.Contains(r.About(), "lockdown: the kernel refuses") {
+	for verb, want := range map[string]string{api.VerbLockdown: "NOT LOCKED DOWN", api.VerbFreeze: "NOT VERIFIED"} {
+		if r := o.must(alice, api.Respond{Verb: verb}); r.Verified || r.Outcome() != want || !strings.Contains(r.About(), "lockdown: the kernel refuses") {
 			t.Errorf("%s: %+v", verb, r)
 		}
 	}

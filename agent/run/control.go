@@ -73,7 +73,7 @@ type control struct {
 
 func newControl(s *session, own host.Enforcer) *control {
 	c := &control{s: s, own: own, started: time.Now(), desk: respond.Desk{Custody: respond.NewCustody(host.This.Evidence(), host.This.Key),
-		Done: func(r *api.Response) { s.cfg.Sink.Note(s.cfg.Name, r.Note()) }}} // who typed the run is to know who stopped it
+		Done: func(r *api.Response) { s.note(r.Note()) }}} // who typed the run is to know who stopped it
 	c.desk.Book = s.past()
 	return c
 }
@@ -175,7 +175,8 @@ func (c *control) target(name string) (t respond.Target, err error) {
 		return t, fmt.Errorf("workload %q: %w: nothing was done; this is the run %s", name, api.ErrNotFound, c.s.cfg.Name)
 	}
 	return respond.Target{Name: name, ID: workloadID, Unlocked: c.s.cfg.Mode.String(), Groups: []string{path.Join(cgroup.Parent, name)},
-		Lock: func() error { return c.setMode(abi.Lockdown) }, Keep: func() error { return nil }, Unlock: c.unlock, Papers: c.papers}, nil
+		Lock: func() error { return c.setMode(abi.Lockdown) }, Keep: func() error { return nil }, Unlock: c.unlock, Papers: c.papers,
+		Run: true, OwnSet: true, Locks: c.s.cfg.locks}, nil
 }
 
 // Inspect tells what can be known of the workload now.
@@ -219,9 +220,17 @@ func (c *control) unlock() error {
 	return c.setMode(c.s.cfg.Mode)
 }
 
+func lockBook() lock.Book { return lock.Book(filepath.Join(host.This.Lasting, host.LockBook)) }
+
+// locks are those on the run.
+func (cfg *Config) locks() []lock.Lock {
+	list, _ := lockBook().AllOn(cfg.Plan.Principal, cfg.Labels) // what cannot be read is told by unlock
+	return list
+}
+
 // admitted refuses a run that is locked.
 func (cfg *Config) admitted(follows string) error {
-	l, err := lock.Book(filepath.Join(host.This.Lasting, host.LockBook)).On(cfg.Plan.Principal, cfg.Labels)
+	l, err := lockBook().On(cfg.Plan.Principal, cfg.Labels)
 	if err == nil && l != nil {
 		err = errors.New(l.String())
 	}

@@ -31,6 +31,9 @@ const (
 	aloneTries  = 3
 )
 
+// slowLimit is after what time who typed the run is told that its agent does not answer.
+var slowLimit = 10 * time.Second
+
 // lease is the workload of a run that an agent holds. Enforcement does not hang
 // on it: it is pinned, and stays whatever becomes of the agent. What hangs on it
 // is who sees the denials.
@@ -73,6 +76,10 @@ func askAgent(cfg *Config, group *cgroup.Group, signals *relay, note func(string
 	l := &lease{client: api.NewClient(cfg.Socket), name: cfg.Name, pins: host.This.Pins, group: group, note: note, quit: make(chan struct{}), wrote: make(chan struct{}, 1)}
 	ctx, cancel := context.WithCancel(context.Background())
 	late := time.AfterFunc(startLimit, cancel)
+	slow := time.AfterFunc(slowLimit, func() {
+		note(fmt.Sprintf("the agent does not answer yet: it is waited for up to %v in all; Ctrl-C ends that, --agent=never does without it", startLimit))
+	})
+	defer slow.Stop()
 	answered := make(chan struct{})
 	defer close(answered)
 	go signals.unlessCaught(answered, cancel)

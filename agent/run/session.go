@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os/exec"
 	"runtime/debug"
-	"time"
 
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/delivery"
@@ -38,6 +37,7 @@ type session struct {
 	started    func()      // to be called once the command is, or will not be
 	generation uint32
 	dead       bool // nothing is left in the group
+	told       told
 }
 
 // enforcement is what a session needs of who confines its workload: a set of its
@@ -110,7 +110,7 @@ func (s *session) borrow() (err error) {
 	if s.started, err = host.This.KeepSet(false); err != nil {
 		return err
 	}
-	lease, err := askAgent(s.cfg, s.group, s.signals, func(text string) { s.cfg.Sink.Note(s.cfg.Name, text) })
+	lease, err := askAgent(s.cfg, s.group, s.signals, s.note)
 	if err != nil {
 		s.started()
 		s.started = nil
@@ -207,11 +207,15 @@ func (s *session) finish(sum *sink.Summary) error {
 			return err
 		}
 	}
-	if err := s.watch.drain(); err != nil {
+	known := s.told.follow(s.past(), s.cfg.Name) // who holds it forgets it as it is over
+	err = s.watch.drain()
+	s.control.settle() // it may be a response that ended the command, which is told before the sum
+	for _, text := range known() {
+		s.cfg.Sink.Note(s.cfg.Name, text)
+	}
+	if err != nil {
 		return err
 	}
-	s.control.settle() // it may be a response that ended the command, which is told before the sum
-	s.tellUnattended()
 	if s.clock != nil {
 		if err := s.clock.Stop(); err != nil {
 			s.cfg.Sink.Note(s.cfg.Name, "warning: "+err.Error())
@@ -232,29 +236,18 @@ func (s *session) finish(sum *sink.Summary) error {
 	return nil
 }
 
+// note tells who typed the run what was done to it, among others.
+func (s *session) note(text string) {
+	s.told.add(text)
+	s.cfg.Sink.Note(s.cfg.Name, text)
+}
+
 // past is what was done to it.
 func (s *session) past() memory.Book {
 	if s.lease != nil {
 		return memory.BookOfAgent(host.StateRoot)
 	}
 	return memory.BookOfRuns(host.StateRoot)
-}
-
-// tellUnattended says who stopped it while nobody answered for it.
-func (s *session) tellUnattended() {
-	book := s.past()
-	list := book.Past(s.cfg.Name)
-	for end := time.Now().Add(closeLimit); len(list) > 0 && time.Now().Before(end); list = book.Past(s.cfg.Name) {
-		if p := list[len(list)-1]; !p.Unattended || !p.Unfinished {
-			break
-		}
-		time.Sleep(100 * time.Millisecond) // who does it is not at its end
-	}
-	for i := range list {
-		if list[i].Unattended {
-			s.cfg.Sink.Note(s.cfg.Name, list[i].String())
-		}
-	}
 }
 
 // counters returns the counts of the workload. Where the agent ended, and its set

@@ -80,8 +80,12 @@ func (u *Unasked) Error() string {
 	if module := u.Module(); module != "" {
 		mend = fmt.Sprintf("load the module that lists them (modprobe %s), or %s", module, mend)
 	}
-	return fmt.Sprintf("protocol %s in network namespace %d: %d sockets that this kernel does not list: whether any is the workload's is not known; %s",
-		u.Protocol, u.Namespace, u.Sockets, mend)
+	what := "sockets"
+	if u.Sockets == 1 {
+		what = "socket"
+	}
+	return fmt.Sprintf("protocol %s in network namespace %d: %d %s that this kernel does not list: whether any is the workload's is not known; %s",
+		u.Protocol, u.Namespace, u.Sockets, what, mend)
 }
 
 // Module is that which lists the sockets of the protocol; "" if none is known.

@@ -35,6 +35,7 @@ type Wires struct {
 	armed    map[string]*wire // by workload
 	tripped  window           // times at which another workload was responded to
 	disarmed bool
+	since    time.Time
 }
 
 // wire is that of one workload.
@@ -50,6 +51,13 @@ func (w *Wires) SetDisarm(r Rate) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.disarm, w.disarmed, w.tripped = r, false, window{}
+}
+
+// Disarmed reports whether they are disarmed, and since when.
+func (w *Wires) Disarmed() (since time.Time, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.since, w.disarmed
 }
 
 // Denied is told of each denial, with the policies that it rests on, and of the budget of
@@ -128,7 +136,7 @@ func (w *Wires) count(one *wire, at time.Time) string {
 	if !w.tripped.full(at, limit) {
 		return ""
 	}
-	w.disarmed = true
+	w.disarmed, w.since = true, at
 	return fmt.Sprintf("ALARM: responses: more than %s: from now on policies and budgets lock down, and freeze and kill nobody; look at the policies, then reload to arm them again", Rate{limit.N, limit.In}.of("workload"))
 }
 

@@ -134,10 +134,16 @@ func TestTooManyWorkloadsDisarm(t *testing.T) {
 	if len(b.alarms) != 1 || !strings.Contains(b.alarms[0], "ALARM: responses: more than 2 workloads in 1m0s") {
 		t.Errorf("%q", b.alarms)
 	}
+	if since, ok := b.Disarmed(); !ok || !since.Equal(b.now) {
+		t.Errorf("disarmed: %v, %v", ok, since)
+	}
 	b.now = b.now.Add(time.Hour)
 	b.deny("d", nil, "freeze")
 	b.want(t, "it stays so", "d lockdown: policy p0")
 	b.SetDisarm(Rate{2, time.Minute})
+	if _, ok := b.Disarmed(); ok {
+		t.Error("it is disarmed on after a reload")
+	}
 	b.deny("e", nil, "freeze")
 	b.want(t, "a reload arms them", "e freeze: policy p0")
 	if len(b.alarms) != 1 {

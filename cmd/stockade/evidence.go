@@ -28,7 +28,8 @@ there: keep that elsewhere, and give it by --key. Without it the key of this hos
 which says less: who has the host can sign anew. Nothing in the file is followed or unpacked.
 
 EXIT CODE:
-   0 nothing was changed, 1 it was, or cannot be checked
+   0 nothing was changed, 1 it was, or it is unfinished, 2 nothing could be checked: a
+   mistake, no such file, or no key
 
 ` + examples(`stockade evidence verify ci.tar --key host.pub`, `stockade evidence verify ci.tar --key host.pub --json | jq .missing`),
 			Flags: []cli.Flag{
@@ -37,21 +38,18 @@ EXIT CODE:
 			},
 			Action: verifyEvidence,
 		}},
-		Action: func(c *cli.Context) error {
-			if c.NArg() > 0 {
-				return usage(c, "evidence %s: unknown: nothing was done; use verify", c.Args().First())
-			}
-			return errors.Join(cli.ShowSubcommandHelp(c), quietly(exitUsage))
-		},
+		Action: func(c *cli.Context) error { return noVerb(c, "verify") },
 	}
 }
 
 func verifyEvidence(c *cli.Context) error {
-	file, err := oneName(c, 1)
-	if err != nil {
-		return err
+	if c.NArg() != 1 {
+		return usage(c, "verify: %s: nothing was done; name one bundle, and the key after --key", agent.Plural(c.NArg(), "file"))
 	}
-	report, err := agent.VerifyEvidence(file, c.String("key"))
+	report, err := agent.VerifyEvidence(c.Args().First(), c.String("key"))
+	if errors.As(err, new(agent.UncheckedError)) {
+		return status{err, exitUsage}
+	}
 	if err != nil {
 		return err
 	}

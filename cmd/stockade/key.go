@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
@@ -32,12 +31,7 @@ Needs root.
 			Flags:  []cli.Flag{&cli.StringFlag{Name: "file", Value: agent.KeyFile, TakesFile: true, Usage: "the key lies in `FILE`"}},
 			Action: showKey,
 		}},
-		Action: func(c *cli.Context) error {
-			if c.NArg() > 0 {
-				return usage(c, "key %s: unknown: nothing was done; use show", c.Args().First())
-			}
-			return errors.Join(cli.ShowSubcommandHelp(c), quietly(exitUsage))
-		},
+		Action: func(c *cli.Context) error { return noVerb(c, "show") },
 	}
 }
 

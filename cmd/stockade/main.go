@@ -224,6 +224,14 @@ func plainJSON(w io.Writer) *json.Encoder {
 	return enc
 }
 
+// noVerb is the error of a verb that has verbs of its own, and was given none of them.
+func noVerb(c *cli.Context, use string) error {
+	if c.NArg() > 0 {
+		return usage(c, "%s %s: unknown: nothing was done; use %s", c.Command.Name, c.Args().First(), use)
+	}
+	return usage(c, "%s: a verb is missing: nothing was done; use %s, see `%s --help`", c.Command.Name, use, c.Command.HelpName)
+}
+
 // noArgs refuses arguments that a verb does not take.
 func noArgs(c *cli.Context) error {
 	if c.Args().Present() {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -24,12 +23,7 @@ here stays until the files that the configuration names say something new.
 			`stockade policy rollback ci-runner`,
 		),
 		Subcommands: []*cli.Command{applyVerb(), rollbackVerb()},
-		Action: func(c *cli.Context) error {
-			if c.NArg() > 0 {
-				return usage(c, "policy %s: unknown: nothing was done; use apply or rollback", c.Args().First())
-			}
-			return errors.Join(cli.ShowSubcommandHelp(c), quietly(exitUsage))
-		},
+		Action:      func(c *cli.Context) error { return noVerb(c, "apply or rollback") },
 	}
 }
 

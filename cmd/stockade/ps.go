@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -23,7 +24,7 @@ its policy set, where that comes from (config, applied, rolled back; run: a
 stockade run; removed: no longer in the configuration, but still confining), its tasks, cgroups and counts.
 DENIED counts refusals; of their events DELIVERED were logged and DROPPED or lost
 were not, for want of room. A run that has a set of its own (--agent=never) tells its
-DELIVERED at its end. Then errors: of the last reload, and of workloads; locks; and who
+DELIVERED at its end. Then whether responses are disarmed; errors: of the last reload, and of workloads; locks; and who
 stopped a workload, when and by what.
 
 With --pid only the workload that a process is in: that whose cgroup it is in, else that
@@ -88,6 +89,9 @@ func showStatus(w io.Writer, s agent.Status) error {
 	}
 	if err := table.Flush(); err != nil {
 		return err
+	}
+	if s.Disarmed != nil {
+		fmt.Fprintf(w, "\nALARM: responses are disarmed since %s: policies and budgets lock down, and freeze and kill nobody; look at the policies, then `stockade reload`\n", s.Disarmed.UTC().Format(time.RFC3339))
 	}
 	if s.Error != "" {
 		fmt.Fprintf(w, "\nthe last reload failed:\n%s\n", s.Error)

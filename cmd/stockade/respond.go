@@ -116,7 +116,8 @@ func respondVerb(verb, does, description string) *cli.Command {
 		Description: description + `
 
 EXIT CODE:
-   0 verified, 3 not verified, 2 not tried: a mistake, or no such workload
+   0 verified, 3 not verified, 2 not tried: a mistake, or no such workload (with --all:
+   there is none)
 
 ` + examples("stockade "+verb+" ci-runner", "stockade "+verb+" ci-runner --within 30s --json", "stockade "+verb+" --label team=payments"),
 		Flags: append(selectFlags(), socketFlag(),
@@ -137,8 +138,11 @@ func respondAction(c *cli.Context, verb string) error {
 	}
 	ask := agent.Respond{Verb: verb, Within: c.Duration("within"), NoEvidence: c.Bool("no-evidence"), Values: c.Bool("values")}
 	if file := c.String("evidence"); file != "" {
-		if several || ask.NoEvidence {
-			return usage(c, "--evidence: one file, for several workloads or for none: nothing was done; leave it out")
+		if ask.NoEvidence {
+			return usage(c, "--evidence and --no-evidence: one wants what the other leaves out: nothing was done; leave one out")
+		}
+		if several {
+			return usage(c, "--evidence %s: one file, for several workloads: nothing was done; leave it out, then each has one of its own in /var/lib/stockade/evidence, or kill them one at a time", file)
 		}
 		if ask.Evidence, err = filepath.Abs(file); err != nil {
 			return err
@@ -221,7 +225,7 @@ EXIT CODE:
 			case !ok && c.NArg() > 0:
 				return usage(c, "%s: a name is not locked: nothing was done; lock down one workload by `stockade lockdown %s`", c.Args().First(), c.Args().First())
 			case !ok:
-				return usage(c, "lock: nothing is selected: nothing was done; see `stockade lock --help`")
+				return usage(c, "lock: nothing is selected: nothing was done; give --all, --label KEY=VALUE or --principal PRINCIPAL")
 			}
 			all, err := thisHost(c).Lock(c.Context, s, c.String("reason"))
 			return tell(c, all, true, err)
@@ -276,11 +280,7 @@ func showResponses(w io.Writer, all *agent.Responses, unverified int) error {
 		fmt.Fprintln(w, "nothing was locked, and there is no workload: nothing was done")
 	}
 	for i := range all.Responses {
-		unlock := all.Responses[i].Workload
-		if all.Lock != nil {
-			unlock = all.Lock.Selection.String()
-		}
-		if err := showResponse(w, &all.Responses[i], unlock); err != nil {
+		if err := showResponse(w, &all.Responses[i], all.Lock); err != nil {
 			return err
 		}
 	}
@@ -324,32 +324,17 @@ func aboutEvidence(r *agent.Response) string {
 	return fmt.Sprintf("  evidence: %s, SHA-256 %s\n", agent.Token(e.Path), e.SHA256)
 }
 
-// stays says until when a workload is locked down, and what unlocks it.
-func stays(r *agent.Response, unlock string) string {
+// showResponse prints what was done, and what is left; by is the lock that asked for it,
+// if one did.
+func showResponse(w io.Writer, r *agent.Response, by *agent.Lock) error {
+	text := fmt.Sprintf("%s: %s: %s%s\n%s%s", r.Workload, r.Verb, r.Outcome(), came(r), was(r), aboutEvidence(r))
 	switch {
-	case r.Verb == agent.VerbThaw && r.Verified:
-		return fmt.Sprintf("  where it is locked down, it stays so until `stockade unlock %s`\n", unlock)
-	case !r.LockedDown():
-		return ""
-	case r.Verb == agent.VerbKill:
-		return fmt.Sprintf("  it stays locked down until `stockade unlock %s`; a run is over\n", unlock)
-	}
-	return fmt.Sprintf("  it stays locked down until `stockade unlock %s`\n", unlock)
-}
-
-// showResponse prints what was done, and what is left; unlock is what ends it.
-func showResponse(w io.Writer, r *agent.Response, unlock string) error {
-	text := fmt.Sprintf("%s: %s: %s%s\n%s", r.Workload, r.Verb, r.Outcome(), came(r), aboutEvidence(r))
-	if r.Unattended {
+	case r.Unattended && r.OwnSet:
+		text += "  nobody answered for it; its denials are read once its run goes on: kill -CONT that, if it was stopped\n"
+	case r.Unattended:
 		text += "  nobody answered for it; its denials are read once somebody does: start the agent\n"
 	}
-	for _, s := range r.Steps {
-		failed := ""
-		if s.Error != "" {
-			failed = "  " + agent.Token(s.Error)
-		}
-		text += fmt.Sprintf("  %s  %8.3f s  %s%s\n", s.At.Format("15:04:05.000"), s.Seconds, s.Name, failed)
-	}
+	text += steps(r.Steps)
 	for _, path := range r.Populated {
 		text += fmt.Sprintf("  left: processes in %s\n", agent.Token(path))
 	}
@@ -375,7 +360,7 @@ func showResponse(w io.Writer, r *agent.Response, unlock string) error {
 	for _, p := range r.Zombies {
 		text += fmt.Sprintf("  ended, and nobody has asked how: %s[%d]\n", agent.Token(p.Command), p.PID)
 	}
-	text += stays(r, unlock)
+	text += stays(r, by)
 	_, err := io.WriteString(w, text)
 	return err
 }

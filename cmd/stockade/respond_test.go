@@ -18,7 +18,7 @@ import (
 func shows(t *testing.T, r *agent.Response) string {
 	t.Helper()
 	var out strings.Builder
-	if err := showResponse(&out, r, r.Workload); err != nil {
+	if err := showResponse(&out, r, nil); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()
@@ -56,6 +56,71 @@ func TestStaysLockedDownIsSaidOfWhatIs(t *testing.T) {
 	} {
 		if text := shows(t, c.r); strings.Contains(text, stays) != c.want {
 			t.Errorf("%+v: says so: %v\n%s", c.r.Steps, !c.want, text)
+		}
+	}
+}
+
+// What unlocks it is told: nothing a run that is over, its locks what they hold.
+func TestWhatUnlocksIsTold(t *testing.T) {
+	team, ci := agent.Lock{Selection: agent.Selection{Labels: agent.Labels{"team": "a"}}}, agent.Lock{Selection: agent.Selection{Principal: `User::"ci"`}}
+	for _, c := range []struct {
+		verb          string
+		run, verified bool
+		locks         []agent.Lock
+		by            *agent.Lock
+		want          string
+	}{
+		{agent.VerbKill, false, true, nil, nil, "it stays locked down until `stockade unlock one`\n"},
+		{agent.VerbKill, true, true, nil, nil, "its run is over, and needs no unlock\n"},
+		{agent.VerbKill, true, false, nil, nil, "it stays locked down until `stockade unlock one`\n"},
+		{agent.VerbKill, true, true, []agent.Lock{team}, nil, "its run is over; nothing like it starts until `stockade unlock --label team=a`\n"},
+		{agent.VerbFreeze, false, true, []agent.Lock{team, ci}, nil, "it stays locked down until `stockade unlock --label team=a` and `stockade unlock --principal 'User::\"ci\"'`\n"},
+		{agent.VerbLockdown, true, true, []agent.Lock{team}, &team, "it stays locked down until `stockade unlock --label team=a`\n"},
+		{agent.VerbLockdown, true, true, nil, &ci, "it stays locked down until `stockade unlock --principal 'User::\"ci\"'`\n"},
+	} {
+		r := done(c.verb, nil, "lockdown", "kill")
+		r.Run, r.Verified, r.Locks = c.run, c.verified, c.locks
+		var out strings.Builder
+		if err := showResponse(&out, r, c.by); err != nil || !strings.HasSuffix(out.String(), "\n  "+c.want) {
+			t.Errorf("%+v: %v, %s", c, err, out.String())
+		}
+	}
+}
+
+// The lines of an error are told once, beneath their step, as they are.
+func TestErrorsOfStepsAreTold(t *testing.T) {
+	r := done(agent.VerbKill, errors.New("b \"q\" \\\nc\x1b"), "lockdown", "list", "cut", "verify")
+	r.Steps[1].Error, r.Steps[2].Error = "a a\nb \"q\" \\", "a a"
+	text := shows(t, r)
+	for _, want := range []string{"  list, with an error:\n      a a\n      b \"q\" \\\n", "  cut, with an error that is told above\n", "  verify, with an error:\n      \"c\\x1b\"\n      and what is told above\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	if about := r.About(); strings.Count(about, "a a") != 1 {
+		t.Error(about)
+	}
+}
+
+// What was so before is told, with who did it.
+func TestWhatWasSoBeforeIsTold(t *testing.T) {
+	past := api.Past{Verb: agent.VerbFreeze, By: lock.Actor{Login: -1, Name: "ada"}, At: time.Date(2026, 11, 27, 6, 0, 0, 0, time.UTC)}
+	for verb, want := range map[string]string{agent.VerbFreeze: "frozen", agent.VerbLockdown: "locked down"} {
+		r := done(verb, nil, "lockdown")
+		r.Already = &past
+		if text := shows(t, r); !strings.Contains(text, "\n  it was "+want+" before: freeze by ada on 2026-11-27T06:00:00Z: that stays\n") {
+			t.Errorf("%s: %s", verb, text)
+		}
+	}
+}
+
+// Whose denials wait for what is told.
+func TestWhatDenialsWaitForIsTold(t *testing.T) {
+	for own, want := range map[bool]string{true: "once its run goes on: kill -CONT", false: "start the agent"} {
+		r := done(agent.VerbKill, nil, "lockdown")
+		r.Unattended, r.OwnSet = true, own
+		if text := shows(t, r); !strings.Contains(text, want) {
+			t.Errorf("%v: %s", own, text)
 		}
 	}
 }
@@ -162,6 +227,21 @@ func TestWhoStoppedItIsShown(t *testing.T) {
 		}
 		if strings.Contains(list.String(), "one: "+want) != says || strings.Contains(one.String(), "  "+want) != says {
 			t.Errorf("%s: %s%s", mode, list.String(), one.String())
+		}
+	}
+}
+
+// Responses that are disarmed are told beneath the table.
+func TestDisarmedResponsesAreShown(t *testing.T) {
+	at := time.Date(2026, 11, 27, 6, 0, 0, 0, time.UTC)
+	for _, since := range []*time.Time{nil, &at} {
+		var out, object strings.Builder
+		s := agent.Status{Disarmed: since}
+		if err := errors.Join(showStatus(&out, s), plainJSON(&object).Encode(s)); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(out.String(), "\nALARM: responses are disarmed since 2026-11-27T06:00:00Z: ") != (since != nil) || strings.Contains(object.String(), `"disarmed":"2026-11-27T06:00:00Z"`) != (since != nil) {
+			t.Errorf("%v: %s%s", since, out.String(), object.String())
 		}
 	}
 }
