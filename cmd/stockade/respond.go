@@ -344,6 +344,9 @@ func showResponse(w io.Writer, r *agent.Response, by *agent.Lock) error {
 	for _, s := range r.Sockets {
 		text += fmt.Sprintf("  left: socket %s %s %s to %s, %s to send\n", s.Protocol, s.State, agent.Token(s.Local), agent.Token(s.Peer), agent.Plural(s.SendQueue, "byte"))
 	}
+	for _, p := range r.Returned {
+		text += fmt.Sprintf("  brought back from cgroup %s: %s[%d]\n", agent.Token(p.Cgroup), agent.Token(p.Command), p.PID)
+	}
 	for _, h := range r.Handed {
 		text += fmt.Sprintf("  %s[%d] has, from it or with it: socket %d %s %s %s\n", agent.Token(h.Command), h.PID, h.Socket.Inode, h.Socket.Family, h.Socket.Protocol, agent.Token(h.Socket.Local))
 	}

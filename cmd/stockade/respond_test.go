@@ -245,3 +245,11 @@ func TestDisarmedResponsesAreShown(t *testing.T) {
 		}
 	}
 }
+
+// Who left its cgroup and was brought back is told with whence.
+func TestWhatWasBroughtBackIsTold(t *testing.T) {
+	r := &agent.Response{Workload: "one", Verb: agent.VerbKill, Verified: true, Returned: []api.Returned{{Process: api.Process{PID: 7, TID: 7, Command: "a\nb"}, Cgroup: "/else"}}}
+	if text := shows(t, r); !strings.Contains(text, "\n  brought back from cgroup /else: \"a\\nb\"[7]\n") {
+		t.Error(text)
+	}
+}
