@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "798aeb602daa329cc672a6039685415638acb3334ff19902c5431e6d0834ce8c"
+const objectSum = "7fbd44919ea390383a934e104f2bdabf1f94de28ec871f2b8fc774fd5dca1102"

@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "c91f708d87c3b5aa3ec877c8060b9b18a3da63b5f53d9346e49393bae5b97451"
+const objectSum = "31f6a893da20c3ef84726ffb69b376ee70039f1f01572dc7c5118ed8691ee9fe"

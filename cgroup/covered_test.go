@@ -3,6 +3,9 @@ package cgroup
 import (
 	"errors"
 	"io/fs"
+	"os/exec"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -106,5 +109,53 @@ func TestAGroupThatIsCoveredIsNotGone(t *testing.T) {
 	})
 	if populated, err := g.Populated(); !populated || err != nil {
 		t.Errorf("afterwards: populated %v, %v", populated, err)
+	}
+}
+
+// Who may make groups chooses how long the path of one is: longer than the kernel takes.
+func TestGroupsWithLongNamesAreListedAndRemoved(t *testing.T) {
+	g := fresh(t)
+	long := strings.Repeat("n", 200)
+	at, err := g.Dir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd := int(at.Fd())
+	for range 30 {
+		if err := unix.Mkdirat(fd, long, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		below, err := unix.Openat(fd, long, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(below)
+		fd = below
+	}
+	at.Close()
+	procs, err := unix.Openat(fd, "cgroup.procs", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(procs)
+	cmd := exec.Command("sleep", "1000")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go cmd.Wait()
+	if _, err := unix.Write(procs, []byte(strconv.Itoa(cmd.Process.Pid))); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := g.Procs(); err != nil || len(list) != 1 || list[0] != cmd.Process.Pid {
+		t.Errorf("processes %v, %v", list, err)
+	}
+	if list, err := g.Threads(); err != nil || len(list) != 1 {
+		t.Errorf("threads %v, %v", list, err)
+	}
+	if n, err := g.Kill(10 * time.Second); err != nil || n != 1 {
+		t.Errorf("killed %d, %v", n, err)
+	}
+	if err := g.Remove(); err != nil {
+		t.Error(err)
 	}
 }

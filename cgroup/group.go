@@ -1,21 +1,25 @@
 // Package cgroup makes, watches, kills and removes the cgroups that hold
-// workloads. It wraps containerd's library where that has no limits or waits
-// for nothing, and reaches all groups from the root of cgroup2, which it holds
-// open: a path leads to whatever somebody mounts there.
+// workloads. It makes them by containerd's library, and reaches all of them from the
+// root of cgroup2, which it holds open: a path leads to whatever somebody mounts there,
+// and may be longer than the kernel takes.
 package cgroup
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"syscall"
 	"time"
 
 	"github.com/containerd/cgroups/v3/cgroup2"
+	"golang.org/x/sys/unix"
 )
 
 // Parent is the group, right below the mount point, in which all others lie.
@@ -26,7 +30,6 @@ type Group struct {
 	name, path string // path is for texts
 	rel        string // to the root
 	root       *root
-	manager    *cgroup2.Manager
 }
 
 // Create makes a fresh group. An empty leftover of that name is replaced: on
@@ -40,14 +43,12 @@ func Create(name string) (*Group, error) {
 	if err := g.root.mkdir(Parent); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("cgroup %s: %w: nothing can be confined; run as root", filepath.Dir(g.path), err)
 	}
-	err = g.root.mkdir(g.rel)
-	if errors.Is(err, fs.ErrExist) {
+	if _, err := g.root.stat(g.rel); !errors.Is(err, fs.ErrNotExist) {
 		if err := g.discard(); err != nil {
 			return nil, err
 		}
-		err = g.root.mkdir(g.rel)
 	}
-	if err != nil {
+	if _, err = cgroup2.NewManager(fmt.Sprintf("/proc/self/fd/%d", g.root.fd), "/"+g.rel, &cgroup2.Resources{}); err != nil {
 		return nil, fmt.Errorf("cgroup %s: %w: it was not created; choose another name or run as root", g.path, err)
 	}
 	return g, nil
@@ -91,11 +92,7 @@ func handle(rel string) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	manager, err := cgroup2.Load("/"+rel, cgroup2.WithMountpoint(fmt.Sprintf("/proc/self/fd/%d", root.fd)))
-	if err != nil {
-		return nil, fmt.Errorf("cgroup %q: %w: it is not used; choose another name", rel, err)
-	}
-	return &Group{name: path.Base(rel), path: filepath.Join(root.path, rel), rel: rel, root: root, manager: manager}, nil
+	return &Group{name: path.Base(rel), path: filepath.Join(root.path, rel), rel: rel, root: root}, nil
 }
 
 // OpenAt is Open for any group, by its path below the mount point.
@@ -136,38 +133,48 @@ func (g *Group) Dir() (*os.File, error) {
 
 // Procs lists the processes of the group and of all beneath it. It is a
 // snapshot: never kill by it, Kill does not.
-func (g *Group) Procs() ([]int, error) { return g.list("processes", g.manager.Procs) }
+func (g *Group) Procs() ([]int, error) { return g.list("processes", "cgroup.procs") }
 
 // Threads lists the threads of the group and of all beneath it: of a process that was
 // moved after its first thread ended, that one stays where it was, and the others are
 // elsewhere.
-func (g *Group) Threads() ([]int, error) { return g.list("threads", g.manager.Threads) }
+func (g *Group) Threads() ([]int, error) { return g.list("threads", "cgroup.threads") }
 
-// list asks containerd's library, which is shown the root that is held, once it is sure that
-// nothing is mounted over a group: that would seem to be empty.
-func (g *Group) list(what string, read func(recursive bool) ([]uint64, error)) ([]int, error) {
-	var list []uint64
+// list reads a file of the group and of all beneath. The error stands beside what was read.
+func (g *Group) list(what, file string) ([]int, error) {
+	var pids []int
 	dir, err := g.root.dir(g.rel)
 	if err == nil {
-		err = walk(dir, func(string, int, uint64) error { return nil })
-	}
-	for range 5 { // a child group may vanish under the listing
-		if err == nil || vanished(err) {
-			list, err = read(true)
-		}
-		if !vanished(err) {
-			break
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("cgroup %s: %w: its %s are not known; try again", g.path, err, what)
-	}
-	pids := make([]int, len(list))
-	for i, pid := range list {
-		pids[i] = int(pid)
+		err = walk(dir, func(_ string, at int, _ uint64) error {
+			some, err := numbers(at, file)
+			if pids = append(pids, some...); vanished(err) { // under the listing
+				return nil
+			}
+			return err
+		})
 	}
 	slices.Sort(pids)
-	return slices.Compact(pids), nil
+	if err != nil {
+		err = fmt.Errorf("cgroup %s: %w: its %s are not known; try again", g.path, err, what)
+	}
+	return slices.Compact(pids), err
+}
+
+// numbers reads a file that has a number a line.
+func numbers(dir int, file string) (list []int, err error) {
+	fd, err := unix.Openat(dir, file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: file, Err: err}
+	}
+	f := os.NewFile(uintptr(fd), file)
+	defer f.Close()
+	text, err := io.ReadAll(f)
+	for line := range bytes.Lines(text) {
+		if n, failed := strconv.Atoi(string(bytes.TrimSpace(line))); failed == nil {
+			list = append(list, n)
+		}
+	}
+	return list, err
 }
 
 // removeLimit bounds how long Remove waits for dead processes to leave.
@@ -194,15 +201,42 @@ func (g *Group) removeTree() error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err != nil {
+	if err == nil {
+		err = removeBelow(dir, 0)
+	}
+	if err == nil {
+		err = g.root.rmdir(g.rel)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// removeBelow removes what is in an open directory, which it closes: by names alone, since a
+// path may be longer than the kernel takes.
+func removeBelow(dir *os.File, depth int) error {
+	defer dir.Close()
+	fd := int(dir.Fd())
+	list, err := dir.ReadDir(-1)
+	if err != nil && !vanished(err) {
 		return err
 	}
-	rels := []string{}
-	if err := walk(dir, func(rel string, _ int, _ uint64) error { rels = append(rels, rel); return nil }); err != nil {
-		return err
+	if depth == maxDepth {
+		return errDeep
 	}
-	for _, rel := range slices.Backward(rels) {
-		if err := g.root.rmdir(path.Join(g.rel, rel)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	for _, e := range list {
+		if !e.IsDir() {
+			continue
+		}
+		below, err := openBelow(fd, e.Name())
+		if err == nil {
+			err = removeBelow(below, depth+1)
+		}
+		if err == nil {
+			err = unix.Unlinkat(fd, e.Name(), unix.AT_REMOVEDIR)
+		}
+		if err != nil && !vanished(err) {
 			return err
 		}
 	}

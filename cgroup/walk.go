@@ -57,7 +57,7 @@ func (w *walker) visit(dir *os.File, rel string, depth int) error {
 			w.deep++
 			continue
 		}
-		below, err := unix.Openat2(fd, e.Name(), &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_XDEV})
+		below, err := openBelow(fd, e.Name())
 		if vanished(err) {
 			continue
 		}
@@ -66,12 +66,20 @@ func (w *walker) visit(dir *os.File, rel string, depth int) error {
 			continue
 		}
 		if err == nil {
-			name := filepath.Join(rel, e.Name())
-			err = w.visit(os.NewFile(uintptr(below), name), name, depth+1)
+			err = w.visit(below, filepath.Join(rel, e.Name()), depth+1)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// openBelow opens a group in a directory, and nothing that is mounted over it.
+func openBelow(dir int, name string) (*os.File, error) {
+	fd, err := unix.Openat2(dir, name, &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_XDEV})
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), name), nil
 }

@@ -17,6 +17,7 @@ import (
 const (
 	stopped = "T"
 	traced  = "t"
+	asleep  = "D" // until what it waits for is there
 )
 
 // marked lists the living threads of the workload; those that ended and nobody asked how

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -146,7 +147,9 @@ func (r *response) standStill(ctx context.Context) error {
 // stuck lists what waits in the kernel, where it cannot be frozen.
 func (r *response) stuck() {
 	for _, m := range r.living {
-		if p := process(m); p.State == "D" {
+		p := process(m)
+		told := slices.ContainsFunc(r.Left, func(q api.Process) bool { return q.TID == p.TID })
+		if p.State == asleep && !told {
 			r.Left = append(r.Left, p)
 		}
 	}

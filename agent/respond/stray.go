@@ -48,7 +48,9 @@ func (r *response) fetch() error {
 	strays, err := r.strays()
 	done := map[int]bool{}
 	for _, m := range strays {
-		if p := process(m); !done[m.TGID] && (p.State == stopped || p.State == traced) {
+		// A parent in vfork waits in D for its child, which may be frozen by now; and some
+		// continue each other as fast as they are stopped: what runs is taken at last, too.
+		if p := process(m); !done[m.TGID] && (p.State == stopped || p.State == traced || p.State == asleep || r.tries >= chases) {
 			done[m.TGID] = true
 			err = errors.Join(err, r.take(p, m))
 		}
@@ -56,7 +58,8 @@ func (r *response) fetch() error {
 	return err
 }
 
-// take brings one back. It stands still, so that its number is its own.
+// take brings one back. What stands still has its number for itself; of what runs it is
+// looked at just before.
 func (r *response) take(p api.Process, m bpf.Marked) error {
 	from, unknown := cgroup.Of(fmt.Sprintf("%d/task/%d", m.TGID, m.PID)) // the first thread may have ended elsewhere
 	if unknown == nil {

@@ -26,6 +26,7 @@ enum { CALL_OTHER, CALL_OPEN, CALL_EXEC };
 #define NR_PIDFD_SEND_SIGNAL 424 /* everywhere */
 #define NR_MOUNT_SETATTR 442
 #define NR_OPEN_TREE_ATTR 467
+#define MOVE_MOUNT_SET_GROUP 0x100 /* of move_mount */
 #define COMPAT_CALL 0x80000000U /* beside the number: by the table of 32-bit programs */
 
 #define LAST_CALL 471		 /* the highest number that is known; from 424 on all architectures have the same */
@@ -71,6 +72,14 @@ static __always_inline u32 call_arg(u32 nr, u32 which)
 	if (nr & COMPAT_CALL)
 		return which ? BPF_CORE_READ(regs, cx) : BPF_CORE_READ(regs, bx);
 	return which ? BPF_CORE_READ(regs, si) : BPF_CORE_READ(regs, di);
+}
+
+/* call_fifth returns the fifth argument. */
+static __always_inline u32 call_fifth(u32 nr)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+
+	return nr & COMPAT_CALL ? BPF_CORE_READ(regs, di) : BPF_CORE_READ(regs, r8);
 }
 
 static __always_inline u32 current_call(void)
@@ -128,6 +137,8 @@ static __always_inline u32 call_arg(u32 nr, u32 which)
 	bpf_probe_read_kernel(&arg, sizeof(arg), &regs->user.regs[which]);
 	return arg;
 }
+
+static __always_inline u32 call_fifth(u32 nr) { return call_arg(nr, 4); }
 
 static __always_inline u32 current_call(void)
 {

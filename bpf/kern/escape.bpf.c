@@ -8,7 +8,7 @@
  *                     before it is mounted: never; options of one that all who show it share: never. By a system call that is newer than this build,
  *                     nothing is mounted, moved, unmounted or changed
  * move_mount          move_mount(2): mount on the target, and unmount of what is mounted; never of a
- *                     mount that carries others
+ *                     mount that carries others, nor into another group of mounts
  * sb_pivotroot        mount on the new root; in the workload's own mount namespace never
  * sb_umount           unmount; lazily, of a mount that carries others: never
  * path_chroot         chroot
@@ -125,7 +125,8 @@ int BPF_PROG(move_mount, struct path *from, struct path *to)
 	if (!w)
 		return 0;
 	attached = namespace_of((u64)from->mnt) == own_namespace();
-	what = from->dentry->d_sb->s_magic == BPF_FS_MAGIC || (attached && (carries(from->mnt) || controls(from->dentry) || shows_kernel(from->dentry) || hides(w, from->mnt, from->dentry, PLACE_STAYS))) ||
+	/* In another group of mounts it would be where none of the hooks sees that it comes to. */
+	what = call_fifth(call_number()) & MOVE_MOUNT_SET_GROUP || from->dentry->d_sb->s_magic == BPF_FS_MAGIC || (attached && (carries(from->mnt) || controls(from->dentry) || shows_kernel(from->dentry) || hides(w, from->mnt, from->dentry, PLACE_STAYS))) ||
 	       hides(w, to->mnt, to->dentry, PLACE_STAYS | PLACE_ROOT);
 	err = on_mountpoint(w, to->mnt, to->dentry, what * BOUNDARY_CONTROL, BIT(ACT_MOUNT));
 	return err || !attached ? err : on_mountpoint(w, from->mnt, from->dentry, 0, BIT(ACT_UNMOUNT));

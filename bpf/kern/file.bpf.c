@@ -71,10 +71,10 @@ int BPF_PROG(file_open, struct file *file)
 }
 
 /* pinned: names in bpffs are enforcement itself; none may change. Nor do those in our
- * directories, and theirs. */
+ * directories, theirs, and those on which somebody has something mounted. */
 static __noinline u32 pinned(struct path *dir, struct dentry *dentry)
 {
-	return kernel_names(dir->dentry) || place_of(dir->dentry->d_inode) & PLACE_OURS || place_of(dentry->d_inode) ?
+	return kernel_names(dir->dentry) || place_of(dir->dentry->d_inode) & PLACE_OURS || place_of(dentry->d_inode) || is_mountpoint(dentry) ?
 		       BOUNDARY_CONTROL : 0;
 }
 

@@ -330,6 +330,9 @@ struct proc_inode {
 	struct pid *pid;
 	struct inode vfs_inode;
 };
+enum dentry_flags { /* since 6.15 */
+	DCACHE_MOUNTED = 1 << 15,
+};
 enum lockdown_reason {
 	LOCKDOWN_PCI_ACCESS = 6,
 	LOCKDOWN_IOPORT = 7,

@@ -220,7 +220,7 @@ ON_DENTRY(inode_listxattr, 0, 0, ACT_STAT)
  * itself was refused before these hooks. */
 static __always_inline bool layer_kept(struct inode *dir, struct dentry *dentry)
 {
-	return kernel_names(dentry) || place_of(dir) & PLACE_OURS || place_of(dentry->d_inode);
+	return kernel_names(dentry) || place_of(dir) & PLACE_OURS || place_of(dentry->d_inode) || is_mountpoint(dentry);
 }
 
 /* Queues are made and unlinked by name alone: in a filesystem that need not be

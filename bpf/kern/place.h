@@ -76,6 +76,17 @@ static __always_inline bool ours_by(struct inode *inode)
 	return alias && ours_at(alias - bpf_core_field_offset(struct dentry, d_u.d_alias));
 }
 
+#define DCACHE_MOUNTED_UNTIL_6_14 (1U << 16)
+
+/* is_mountpoint: is anything mounted there, in whatever namespace? Where it is not in the
+ * task's, the kernel lets go of all that is mounted on what is removed or overwritten. */
+static __always_inline bool is_mountpoint(struct dentry *d)
+{
+	u32 flag = bpf_core_enum_value_exists(enum dentry_flags, DCACHE_MOUNTED) ? bpf_core_enum_value(enum dentry_flags, DCACHE_MOUNTED) : DCACHE_MOUNTED_UNTIL_6_14;
+
+	return d->d_flags & flag;
+}
+
 /* ours: is it such a directory, or in one? */
 static __always_inline bool ours(struct dentry *d)
 {

@@ -2,6 +2,7 @@ package vmtest
 
 import (
 	"os"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -131,6 +132,32 @@ func TestBoundaryViewsOfTheKernel(t *testing.T) {
 		if info := must1(os.Stat(dir))(t); info.Mode().Perm() != mode {
 			t.Errorf("%s has mode %v", dir, info.Mode())
 		}
+	}
+	// A directory on which others have something mounted loses that as it is removed where it is not mounted.
+	b.tree("host/", "file", "bare/", "shared2/", "shared3/")
+	b.mounted("tmpfs", "@/host")
+	b.mounted("tmpfs", "@/shared2")
+	must(t, unix.Mount(b.at("@/shared2"), b.at("@/shared3"), "", unix.MS_BIND, ""))
+	t.Cleanup(func() { unix.Unmount(b.at("@/shared3"), unix.MNT_DETACH) })
+	must(t, unix.Mount("none", b.at("@/shared2"), "", unix.MS_SHARED, ""))
+	away := func(probe ...string) []string {
+		return append(words("alone", "then", "umount", "@/host", "--"), probe...)
+	}
+	outside := func(actions, path string) denial {
+		return denial{actions: actions, path: "(outside)" + b.at(path), dir: true, status: abi.PathOutside}
+	}
+	moving := outside("create,delete,move", "@/host")
+	moving.dest = "(outside)" + b.at("@/other")
+	over := outside("create,delete,move", "@/bare")
+	over.dest = "(outside)" + b.at("@/host")
+	b.cross(forbidden(abi.BoundaryControl, []crossing{
+		{name: "removing what others have mounted is denied", inside: words("then", "mkdir", "@/gone", "--", "rmdir", "@/gone"), probe: away("rmdir", "@/host"), want: outside("delete", "@/host")},
+		{name: "moving what others have mounted is denied", probe: away("rename", "@/host", "@/other"), want: moving},
+		{name: "another in its place is denied", probe: away("rename", "@/bare", "@/host"), want: over},
+		{name: "another group of mounts is denied", free: words("setgroup", "@/shared2", "@/shared3"), probe: words("setgroup", "@/shared2", "@/shared3"), want: onDir("mount", "@/shared3")},
+	})...)
+	if st := must1(os.ReadFile("/proc/self/mountinfo"))(t); strings.Count(string(st), b.at("@/host")+" ") != 1 {
+		t.Errorf("the host's mount is gone: %s", st)
 	}
 	b.cross(
 		crossing{name: "a procfs of its own is allowed", probe: words("mountwith", "proc", "hidepid=2", "@/at")},

@@ -30,6 +30,11 @@ var escapes = map[string]probe{
 		must(unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
 		return run(a)
 	},
+	// setgroup FROM TO: into the group of another mount
+	"setgroup": func(a args) error {
+		const setGroup = 0x100
+		return unix.MoveMount(unix.AT_FDCWD, a.str(0), unix.AT_FDCWD, a.str(1), setGroup)
+	},
 	// mountdev DEVICE TYPE PATH: read-only
 	"mountdev": func(a args) error { return unix.Mount(a.str(0), a.str(2), a.str(1), unix.MS_RDONLY, "") },
 	// newmountdev DEVICE TYPE: its superblock alone
