@@ -175,8 +175,8 @@ func TestChildren(t *testing.T) {
 
 // TestOwnCgroups lets the workload make cgroups, where a policy permits it.
 func TestOwnCgroups(t *testing.T) {
-	l := open(t)
-	mine := fmt.Sprintf("%s/vmtest-v%d", cgroups, l.last+1)
+	open(t)
+	mine := fmt.Sprintf("%s/vmtest-v%d", cgroups, stages+1)
 	s := newStage(t, permit(anyUse, mine+"/", "@/ws/"))
 	s.tree("ws/key", "secret/key")
 	for _, x := range []struct{ name, path string }{
