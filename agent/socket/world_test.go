@@ -161,6 +161,9 @@ func fill(fd int) (written int, err error) {
 	}
 	for data := make([]byte, 1<<16); ; {
 		n, err := unix.Write(fd, data)
+		if errors.Is(err, unix.EINTR) { // a signal of Go's runtime: with a time limit no write begins anew
+			continue
+		}
 		if errors.Is(err, unix.EAGAIN) {
 			return written, nil
 		}
