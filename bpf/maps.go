@@ -100,8 +100,8 @@ func (s *store) workload(id uint32) (*workload, error) {
 }
 
 // Install makes words, a verified table, the plan of workload id: it fills an
-// unused part of the arena, unless another workload has the same table, and flips one word. Verdicts in progress finish on
-// the old plan. A workload that is locked down stays so, whatever the mode: the kernel may
+// unused part of the arena, unless another workload has the same table, and flips one
+// word. Verdicts in progress finish on the old plan. A workload that is locked down stays so, whatever the mode: the kernel may
 // have done it just now, and SetMode alone ends it. On an error nothing changes.
 func (s *store) Install(id uint32, words []uint64, mode abi.Mode) (generation uint32, err error) {
 	s.mu.Lock()

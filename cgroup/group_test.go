@@ -186,3 +186,17 @@ func TestWatchEndsWithGroup(t *testing.T) {
 		t.Fatalf("watch of a removed group: open %v, %v", ok, ctx.Err())
 	}
 }
+
+func TestWithinIsByWholeNames(t *testing.T) {
+	for _, c := range []struct {
+		rel, group string
+		want       bool
+	}{
+		{"a", "a", true}, {"a/b", "a", true}, {"/a/b", "a/", true}, {"a", "", true}, {"", "", true}, {"/", "/", true},
+		{"ab", "a", false}, {"a", "a/b", false}, {"", "a", false}, {"/", "a", false}, {"b/a", "a", false},
+	} {
+		if got := Within(c.rel, c.group); got != c.want {
+			t.Errorf("%q within %q: %v", c.rel, c.group, got)
+		}
+	}
+}

@@ -14,6 +14,13 @@ import (
 	"github.com/stockade-dev/stockade/inotify"
 )
 
+// Within reports whether a path relative to the mount is that of a group, or of one beneath:
+// all are beneath the root, which is "". Slashes at the ends do not matter.
+func Within(rel, group string) bool {
+	rel, group = strings.Trim(rel, "/"), strings.Trim(group, "/")
+	return group == "" || rel == group || strings.HasPrefix(rel, group+"/")
+}
+
 // Own returns the path of this process's group, relative to the mount of
 // cgroup2, without a slash in front.
 func Own() (string, error) { return Of("self") }

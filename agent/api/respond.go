@@ -271,7 +271,7 @@ func (r *Response) About() string {
 		}
 	}
 	switch e := r.Evidence; {
-	case e == nil && r.has(StepEvidence):
+	case r.NoEvidence():
 		text += "; NO EVIDENCE was kept"
 	case e != nil && len(e.Missing) > 0:
 		text += fmt.Sprintf("; evidence INCOMPLETE (missing: %s) %s, SHA-256 %s", strings.Join(e.Missing, " "), e.Path, e.SHA256)
@@ -281,8 +281,9 @@ func (r *Response) About() string {
 	return text
 }
 
-func (r *Response) has(step string) bool {
-	return slices.ContainsFunc(r.Steps, func(s Step) bool { return s.Name == step })
+// NoEvidence reports whether evidence was to be kept, and none is.
+func (r *Response) NoEvidence() bool {
+	return r.Evidence == nil && slices.ContainsFunc(r.Steps, func(s Step) bool { return s.Name == StepEvidence })
 }
 
 // Names of steps that say whether a workload is locked down, and stays so; and of that which

@@ -173,7 +173,7 @@ func (g *groups) scan(rel string) error {
 			g.refuse(fmt.Sprintf("cgroup %s: matches workload %s, and may hold the agent itself: %v: it is NOT confined yet, and looked at again every %v; mount /proc", rel, name, err, rescan))
 			return nil
 		}
-		if g.own == rel || strings.HasPrefix(g.own, rel+"/") {
+		if cgroup.Within(g.own, rel) {
 			g.refuse(fmt.Sprintf("cgroup %s: matches workload %s and holds the agent itself: it is not confined; change the pattern, or start the agent elsewhere", rel, name))
 			return nil
 		}

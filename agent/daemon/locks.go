@@ -4,13 +4,11 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/stockade-dev/stockade/agent/api"
-	"github.com/stockade-dev/stockade/agent/host"
 	"github.com/stockade-dev/stockade/agent/label"
 	"github.com/stockade-dev/stockade/agent/lock"
 	"github.com/stockade-dev/stockade/agent/sink"
@@ -24,7 +22,7 @@ func (k *keeper) locks() lock.Book {
 	if k.machine.Lasting == "" {
 		return ""
 	}
-	return lock.Book(filepath.Join(k.machine.Lasting, host.LockBook))
+	return lock.Book(k.machine.LockBook())
 }
 
 // traits are what a workload is selected by.

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strings"
 
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/lock"
@@ -16,6 +15,7 @@ import (
 	"github.com/stockade-dev/stockade/agent/sink"
 	"github.com/stockade-dev/stockade/agent/tripwire"
 	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/cgroup"
 )
 
 // Respond stops a workload, or undoes that, and says what of it was verified.
@@ -135,7 +135,7 @@ func (d *Daemon) target(w *workload) respond.Target {
 	shared := func(rel string) bool {
 		for name, others := range all {
 			for _, other := range others {
-				if name != w.name && strings.HasPrefix(other+"/", rel+"/") {
+				if name != w.name && cgroup.Within(other, rel) {
 					return true
 				}
 			}

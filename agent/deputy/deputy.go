@@ -10,7 +10,6 @@ import (
 	"io"
 	"io/fs"
 	"path"
-	"path/filepath"
 
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/host"
@@ -247,7 +246,7 @@ func (d *Deputy) targetIn(w one, g groups) respond.Target {
 	if m := w.memory; m != nil {
 		t.Unlocked, t.Run = m.BaseMode.String(), m.Origin == api.OriginRun
 		t.Locks = func() []lock.Lock {
-			list, _ := lock.Book(filepath.Join(host.This.Lasting, host.LockBook)).AllOn(m.Input.Principal, m.Labels)
+			list, _ := lock.Book(host.This.LockBook()).AllOn(m.Input.Principal, m.Labels)
 			return list
 		}
 	}

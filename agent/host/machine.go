@@ -18,15 +18,13 @@ const (
 
 // Folders in those of what is kept.
 const (
-	evidence = "evidence" // in what lasts
-	Memories = "agent"    // in the state
+	evidence = "evidence"   // in what lasts
+	lockBook = "locks.json" // a file, there, too
+	Memories = "agent"      // in the state
 )
 
 // RunWorkload is the number of the one workload, without a name, of a run's own set.
 const RunWorkload = 1
-
-// LockBook is the file of what is locked, in a folder for what lasts.
-const LockBook = "locks.json"
 
 // Names that no run can have: theirs begin with a small letter or a digit.
 const (
@@ -72,6 +70,9 @@ var This = Machine{
 
 // Evidence is the folder for bundles of evidence.
 func (m Machine) Evidence() string { return filepath.Join(m.Lasting, evidence) }
+
+// LockBook is the file of what is locked.
+func (m Machine) LockBook() string { return filepath.Join(m.Lasting, lockBook) }
 
 // Own lists the directories that no workload reaches: sockets, memories and locks are in
 // them, the key that signs, and evidence. They are made, for root alone: one that cannot

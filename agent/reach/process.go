@@ -63,7 +63,7 @@ func holding(all []api.Workload, rel string) (list []api.Workload) {
 	inner := -1
 	for _, w := range all {
 		for _, group := range w.Cgroups {
-			if !strings.HasPrefix(rel+"/", group+"/") || len(group) < inner {
+			if !cgroup.Within(rel, group) || len(group) < inner {
 				continue
 			}
 			if len(group) > inner {

@@ -48,7 +48,7 @@ func This(socket string) *Host {
 	return &Host{Socket: socket,
 		Runs: run.ControlSockets, Enforced: run.Pinned,
 		Deputy: func() (Deputy, error) { return deputy.OfAgent() }, RunDeputy: func(name string) (Deputy, error) { return deputy.OfRun(name) },
-		Book: lock.Book(filepath.Join(host.This.Lasting, host.LockBook))}
+		Book: lock.Book(host.This.LockBook())}
 }
 
 func (h *Host) agent() *api.Client { return api.NewClient(h.Socket) }

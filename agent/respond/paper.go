@@ -6,14 +6,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"path"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/inspect"
 	"github.com/stockade-dev/stockade/agent/sink"
+	"github.com/stockade-dev/stockade/cgroup"
 	"github.com/stockade-dev/stockade/compiler"
 )
 
@@ -97,9 +96,7 @@ func (d *Desk) Inspect(ctx context.Context, k Kernel, t Target, status api.Workl
 // outside lists the processes that are in none of some cgroups, nor beneath one.
 func outside(list []inspect.ProcessRecord, groups []string) (all []api.Outside) {
 	for _, p := range list {
-		within := func(rel string) bool {
-			return strings.HasPrefix(p.Cgroup+"/", strings.TrimSuffix(path.Join("/", rel), "/")+"/")
-		}
+		within := func(group string) bool { return cgroup.Within(p.Cgroup, group) }
 		if p.Cgroup != "" && !slices.ContainsFunc(groups, within) { // "": it has ended
 			all = append(all, api.Outside{PID: p.PID, Cgroup: p.Cgroup})
 		}

@@ -24,28 +24,26 @@ func (r *response) strays() (list []bpf.Marked, err error) {
 	return list, errors.Join(err, failed)
 }
 
-// urge sends a signal to the strays whose state is not yet as wanted, and reports whether
-// there were none: those that were are what is left.
-func (r *response) urge(sig unix.Signal, wanted func(state string) bool) (bool, error) {
-	strays, err := r.strays()
+// urge sends a signal to strays whose state is not yet as wanted, and reports whether there
+// were none: those that were are what is left.
+func (r *response) urge(strays []bpf.Marked, sig unix.Signal, wanted func(state string) bool) (none bool, err error) {
 	r.Left = r.Left[:0]
-	moving := 0
+	none = true
 	for _, m := range strays {
 		if p := process(m); !wanted(p.State) {
-			moving++
+			none = false
 			r.urged[m.TGID] = true
 			if err = errors.Join(err, signal(m, sig)); len(r.Left) < maxListed {
 				r.Left = append(r.Left, p)
 			}
 		}
 	}
-	return moving == 0, err
+	return none, err
 }
 
 // fetch brings strays that stand still back beneath a cgroup of the workload, which is
 // frozen: what is stopped by a signal alone can have itself continued, by a timer of its own.
-func (r *response) fetch() error {
-	strays, err := r.strays()
+func (r *response) fetch(strays []bpf.Marked) (err error) {
 	done := map[int]bool{}
 	for _, m := range strays {
 		// A parent in vfork waits in D for its child, which may be frozen by now; and some
@@ -93,9 +91,14 @@ func (r *response) take(p api.Process, m bpf.Marked) error {
 // still reports whether nothing can run: all in the cgroups is frozen, and nothing bears the
 // mark elsewhere: that is stopped, and brought back.
 func (r *response) still() (bool, error) {
-	_, failed := r.urge(unix.SIGSTOP, func(state string) bool { return state == stopped || state == traced })
-	failed = errors.Join(failed, r.fetch())
-	strays, unseen := r.strays()
+	strays, failed := r.strays()
+	if len(strays) > 0 {
+		_, unsent := r.urge(strays, unix.SIGSTOP, func(state string) bool { return state == stopped || state == traced })
+		failed = errors.Join(failed, unsent, r.fetch(strays))
+		var unseen error
+		strays, unseen = r.strays()
+		failed = errors.Join(failed, unseen)
+	}
 	none, frozen := len(strays) == 0, true
 	if none {
 		r.Left = r.Left[:0]
@@ -113,7 +116,7 @@ func (r *response) still() (bool, error) {
 	if r.tries == chases { // what makes new ones as fast as they are stopped
 		failed = errors.Join(failed, r.kernel.SetEnding(r.target.ID, true))
 	}
-	return frozen && none && whole, errors.Join(err, failed, unseen, uncounted)
+	return frozen && none && whole, errors.Join(err, failed, uncounted)
 }
 
 // moving reports whether no cgroup is frozen, and continues what is stopped elsewhere.
@@ -124,6 +127,7 @@ func (r *response) moving() (bool, error) {
 		thawed = thawed && !is
 		return err
 	})
-	none, failed := r.urge(unix.SIGCONT, func(state string) bool { return state != stopped })
-	return thawed && none, errors.Join(err, failed)
+	strays, unseen := r.strays()
+	none, failed := r.urge(strays, unix.SIGCONT, func(state string) bool { return state != stopped })
+	return thawed && none, errors.Join(err, unseen, failed)
 }

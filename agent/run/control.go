@@ -220,17 +220,15 @@ func (c *control) unlock() error {
 	return c.setMode(c.s.cfg.Mode)
 }
 
-func lockBook() lock.Book { return lock.Book(filepath.Join(host.This.Lasting, host.LockBook)) }
-
 // locks are those on the run.
 func (cfg *Config) locks() []lock.Lock {
-	list, _ := lockBook().AllOn(cfg.Plan.Principal, cfg.Labels) // what cannot be read is told by unlock
+	list, _ := lock.Book(host.This.LockBook()).AllOn(cfg.Plan.Principal, cfg.Labels) // what cannot be read is told by unlock
 	return list
 }
 
 // admitted refuses a run that is locked.
 func (cfg *Config) admitted(follows string) error {
-	l, err := lockBook().On(cfg.Plan.Principal, cfg.Labels)
+	l, err := lock.Book(host.This.LockBook()).On(cfg.Plan.Principal, cfg.Labels)
 	if err == nil && l != nil {
 		err = errors.New(l.String())
 	}

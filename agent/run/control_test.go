@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/ed25519"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -143,7 +142,7 @@ func TestALockedRunDoesNotStart(t *testing.T) {
 	const name = "stockade-test-locked"
 	blue := label.Set{"team": "blue"}
 	r := startRun(t, name, blue)
-	book := lock.Book(filepath.Join(host.This.Lasting, host.LockBook))
+	book := lock.Book(host.This.LockBook())
 	if err := book.Add(lock.Lock{Selection: label.Selection{Labels: blue}, By: lock.ActorOf(os.Getpid(), 0), At: time.Now(), Reason: "INC-1"}); err != nil {
 		t.Fatal(err)
 	}

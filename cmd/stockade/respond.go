@@ -308,20 +308,16 @@ func came(r *agent.Response) string {
 
 // aboutEvidence says where it is, and what it lacks.
 func aboutEvidence(r *agent.Response) string {
-	wanted := false
-	for _, s := range r.Steps {
-		wanted = wanted || s.Name == "evidence"
-	}
-	e := r.Evidence
-	switch {
-	case e == nil && wanted:
+	switch e := r.Evidence; {
+	case r.NoEvidence():
 		return "  NO EVIDENCE was kept: see the step that failed\n"
 	case e == nil:
 		return ""
 	case len(e.Missing) > 0:
 		return fmt.Sprintf("  evidence, INCOMPLETE: %s, SHA-256 %s\n  missing in it: %s\n", agent.Token(e.Path), e.SHA256, strings.Join(e.Missing, " "))
+	default:
+		return fmt.Sprintf("  evidence: %s, SHA-256 %s\n", agent.Token(e.Path), e.SHA256)
 	}
-	return fmt.Sprintf("  evidence: %s, SHA-256 %s\n", agent.Token(e.Path), e.SHA256)
 }
 
 // showResponse prints what was done, and what is left; by is the lock that asked for it,
