@@ -14,9 +14,9 @@ KERNEL ?= 6.12
 help: ## show this help
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target about; do printf '  make %-10s %s\n' "$$target" "$$about"; done
 
-build: ## one static binary, bin/stockade
+build: ## static binaries: bin/stockade, and bin/stockade-runc for containers
 	@scripts/setup build
-	@go build -trimpath -ldflags '$(LDFLAGS)' -o bin/stockade ./cmd/stockade
+	@go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/stockade ./cmd/stockade-runc
 	@printf 'built bin/stockade (%s, %s bytes)\n' '$(VERSION)' "$$(stat -c %s bin/stockade)"
 
 test: ## all tests: native, then on kernels 6.1, 6.12 and 7.2 (root; it says what it will take)

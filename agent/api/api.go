@@ -35,7 +35,7 @@ type Workload struct {
 	Mode       string    `json:"mode"`
 	Generation uint32    `json:"generation"`
 	Digest     string    `json:"policy_digest,omitempty"`
-	Origin     string    `json:"origin"` // config, applied, answered, rolled back, run, removed, or OriginUnknown
+	Origin     string    `json:"origin"` // config, container, applied, answered, rolled back, run, removed, or OriginUnknown
 	Principal  string    `json:"principal,omitempty"`
 	Labels     label.Set `json:"labels,omitempty"`
 	Handled    []string  `json:"handled,omitempty"`
@@ -61,6 +61,17 @@ type Workload struct {
 	Held *Held `json:"held,omitempty"`
 	// Sinks are those beside the log.
 	Sinks []Sink `json:"sinks,omitempty"`
+	// Container is what it is; nil: it is none.
+	Container *Container `json:"container,omitempty"`
+}
+
+// Container says which container a workload is, as its engine knows it.
+type Container struct {
+	Template string `json:"template"`
+	ID       string `json:"id"`
+	Name     string `json:"name,omitempty"`
+	Image    string `json:"image,omitempty"`
+	PID      int    `json:"pid"` // of its first process
 }
 
 // OriginUnknown is that of a workload of which its keeper, who knows, does not answer, and

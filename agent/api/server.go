@@ -33,6 +33,7 @@ type Backend interface {
 	// end it.
 	Subscribe() (lines <-chan string, end func())
 	Runs
+	Containers
 	// Metrics serves the figures of the agent and its workloads.
 	Metrics() http.Handler
 }
@@ -85,6 +86,7 @@ func NewServer(b Backend, allow func(Peer) error) *http.Server {
 	}))
 	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) { stream(w, r, b) })
 	routeRuns(mux, b)
+	routeContainers(mux, b)
 	mux.Handle("GET /metrics", b.Metrics())
 	return serverOf(mux, allow)
 }

@@ -47,6 +47,8 @@ type Config struct {
 	// Disarm is beyond how many workloads nothing but lockdown is done by itself.
 	Disarm    tripwire.Rate
 	Workloads []Workload
+	// Containers are templates for those of containers: the first that selects one is its.
+	Containers []Template
 }
 
 // Asks is about operations that wait for the agent.
@@ -170,13 +172,19 @@ func (d *decoder) config(n *yaml.Node) (*Config, error) {
 				return err
 			})
 		},
+		"containers": func(v *yaml.Node) error {
+			return d.list(v, "containers", func(item *yaml.Node) error {
+				t, err := d.template(item)
+				c.Containers = append(c.Containers, t)
+				return err
+			})
+		},
 	}, nil)
 	if err != nil {
 		return nil, err
 	}
 	seen := map[string]bool{}
-	for i := range c.Workloads {
-		w := &c.Workloads[i]
+	for _, w := range c.all() {
 		if seen[w.Name] {
 			return nil, w.Errorf("name", "name %q: two workloads have it: nothing is changed; choose another", w.Name)
 		}
@@ -189,6 +197,17 @@ func (d *decoder) config(n *yaml.Node) (*Config, error) {
 		}
 	}
 	return c, nil
+}
+
+// all are the workloads, and what templates make of containers.
+func (c *Config) all() (list []*Workload) {
+	for i := range c.Workloads {
+		list = append(list, &c.Workloads[i])
+	}
+	for i := range c.Containers {
+		list = append(list, &c.Containers[i].Workload)
+	}
+	return list
 }
 
 func (d *decoder) limits(n *yaml.Node, l *Limits) error {
@@ -227,10 +246,30 @@ func (d *decoder) log(n *yaml.Node, l *Log) error {
 
 func (d *decoder) workload(n *yaml.Node) (Workload, error) {
 	w := Workload{Baseline: "runtime", file: d.file, lines: map[string]place{}}
-	err := d.mapping(n, "a workload", fields{
+	keys := d.plan(&w)
+	keys["match"] = func(v *yaml.Node) error { return d.match(v, &w) }
+	keys["root"] = func(v *yaml.Node) error { return d.root(v, &w.Root) }
+	if err := d.mapping(n, "a workload", keys, w.lines); err != nil {
+		return w, err
+	}
+	w.Handled |= abi.DefaultActions
+	return w, d.complete(n, &w, "match", "policies", "principal")
+}
+
+// complete says which key is missing.
+func (d *decoder) complete(n *yaml.Node, w *Workload, keys ...string) error {
+	for _, key := range append([]string{"name"}, keys...) {
+		if _, ok := w.lines[key]; !ok {
+			return d.at(n).errorf(d.file, "workload %q: %s is missing: nothing is changed; add it", w.Name, key)
+		}
+	}
+	return nil
+}
+
+// plan has the keys that say how a workload is held, whatever it is.
+func (d *decoder) plan(w *Workload) fields {
+	return fields{
 		"name":      func(v *yaml.Node) error { return d.text(v, &w.Name) },
-		"match":     func(v *yaml.Node) error { return d.match(v, &w) },
-		"root":      func(v *yaml.Node) error { return d.root(v, &w.Root) },
 		"policies":  func(v *yaml.Node) error { return d.paths(v, &w.Policies) },
 		"entities":  func(v *yaml.Node) error { return d.path(v, &w.Entities) },
 		"principal": func(v *yaml.Node) error { return d.text(v, &w.Principal) },
@@ -242,31 +281,26 @@ func (d *decoder) workload(n *yaml.Node) (Workload, error) {
 		"caps":      func(v *yaml.Node) error { return d.caps(v, &w.Grants.Caps) },
 		"sockets":   func(v *yaml.Node) error { return d.sockets(v, &w.Grants.Sockets) },
 		"log":       func(v *yaml.Node) error { return d.log(v, &w.Log) },
-		"sinks":     func(v *yaml.Node) error { return d.sinks(v, &w) },
-	}, w.lines)
-	if err != nil {
-		return w, err
+		"sinks":     func(v *yaml.Node) error { return d.sinks(v, w) },
 	}
-	for _, key := range []string{"name", "match", "policies", "principal"} {
-		if _, ok := w.lines[key]; !ok {
-			return w, d.at(n).errorf(d.file, "workload %q: %s is missing: nothing is changed; add it", w.Name, key)
-		}
-	}
-	w.Handled |= abi.DefaultActions
-	return w, nil
 }
 
 func (d *decoder) labels(n *yaml.Node, to *label.Set) error {
-	if n.Kind != yaml.MappingNode {
-		return d.at(n).errorf(d.file, "labels: not a mapping: nothing is changed; write KEY: VALUE")
-	}
 	*to = label.Set{}
+	return d.pairs(n, to.Add)
+}
+
+// pairs reads a mapping of texts to texts.
+func (d *decoder) pairs(n *yaml.Node, add func(key, value string) error) error {
+	if n.Kind != yaml.MappingNode {
+		return d.at(n).errorf(d.file, "%s: not a mapping: nothing is changed; write KEY: VALUE", d.key)
+	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
 		if key.Kind != yaml.ScalarNode || value.Kind != yaml.ScalarNode {
-			return d.at(value).errorf(d.file, "labels: not a text: nothing is changed; write KEY: VALUE")
+			return d.at(value).errorf(d.file, "%s: not a text: nothing is changed; write KEY: VALUE", d.key)
 		}
-		if err := to.Add(key.Value, value.Value); err != nil {
+		if err := add(key.Value, value.Value); err != nil {
 			return d.at(key).errorf(d.file, "%w: nothing is changed", err)
 		}
 	}

@@ -61,11 +61,17 @@ func (d *Daemon) reloaded(err error) {
 // watched lists the files and folders that a reload reads.
 func (d *Daemon) watched() []string {
 	list := []string{d.file}
-	for _, w := range d.config.Workloads {
+	add := func(w *config.Workload) {
 		list = append(list, w.Policies...)
 		if w.Entities != "" {
 			list = append(list, w.Entities)
 		}
+	}
+	for i := range d.config.Workloads {
+		add(&d.config.Workloads[i])
+	}
+	for i := range d.config.Containers {
+		add(&d.config.Containers[i].Workload)
 	}
 	return list
 }
@@ -168,7 +174,7 @@ func (k *keeper) replace(w *workload, input compiler.Input, origin string) (api.
 	next := w.memory
 	next.Input, next.Previous, next.Origin = input, &w.memory.Input, origin
 	if policies.DigestOf(input) == next.Base {
-		next.Origin = fromConfig
+		next.Origin = originOf(next.Container)
 	}
 	if origin != fromAnswer {
 		if err := k.held.DropGrants(w.name); err != nil {
@@ -259,9 +265,10 @@ func (d *Daemon) Status() (api.Status, error) {
 			one.Cgroups = []string{}
 		}
 		if w := d.all.byID[k.ID]; w != nil {
-			if w.run != nil {
-				one.Cgroups = groupOfRun(k.Name)
+			if own, ok := w.ownGroups(); ok {
+				one.Cgroups = own
 			}
+			one.Container = w.container()
 			var principal string
 			principal, one.Labels = w.traits()
 			one.Frozen = cgroup.AnyFrozen(one.Cgroups)

@@ -31,6 +31,7 @@ type Daemon struct {
 	served bool // it could be asked
 	*keeper
 	*runs
+	*containers
 	groups *groups
 	desk   respond.Desk
 
@@ -63,7 +64,7 @@ func (m machine) serve(ctx context.Context, file string, std io.Writer) error {
 
 func newDaemon(m machine, file string, std io.Writer) *Daemon {
 	k := &keeper{machine: m, std: std, all: newRegistry(), book: newNotebook(std), figures: &figures{}, tickets: &tickets{}}
-	d := &Daemon{keeper: k, runs: &runs{keeper: k, quit: make(chan struct{})}, file: file, started: time.Now(), over: make(chan error, 1),
+	d := &Daemon{keeper: k, runs: &runs{keeper: k, quit: make(chan struct{})}, containers: &containers{k}, file: file, started: time.Now(), over: make(chan error, 1),
 		desk: respond.Desk{Custody: respond.NewCustody(m.Evidence(), m.Key)}}
 	d.desk.Done, d.desk.Book = d.responded, k.past()
 	k.wires.Respond, k.wires.Alarm, k.wires.Rearmed = d.tripped, k.book.note, k.rearmed
@@ -130,6 +131,9 @@ func (d *Daemon) acquire(cfg *config.Config) (staged *draft, err error) {
 	handled := abi.DefaultActions
 	for i := range cfg.Workloads {
 		handled |= cfg.Workloads[i].Handled
+	}
+	for i := range cfg.Containers {
+		handled |= cfg.Containers[i].Handled
 	}
 	progress("loading the programs into the kernel")
 	d.kernel, err = d.machine.Load(bpf.Options{PinDir: d.machine.Pins, TableWords: int(cfg.Limits.Tables/8) - 1,

@@ -35,6 +35,7 @@ type fakeSet struct {
 	groups     map[uint64]uint32
 	tasks      map[uint32]int
 	confined   map[int]bool
+	container  map[uint32]bool
 	installErr error
 	pending    chan abi.Event
 	strict     bool
@@ -43,7 +44,7 @@ type fakeSet struct {
 }
 
 func newFakeSet() *fakeSet {
-	return &fakeSet{tables: map[uint32][]uint64{}, groups: map[uint64]uint32{}, tasks: map[uint32]int{}, confined: map[int]bool{}, pending: make(chan abi.Event, 100)}
+	return &fakeSet{tables: map[uint32][]uint64{}, groups: map[uint64]uint32{}, tasks: map[uint32]int{}, confined: map[int]bool{}, container: map[uint32]bool{}, pending: make(chan abi.Event, 100)}
 }
 
 // now returns a copy of what the set has of a workload, nil if nothing: the daemon goes on.
@@ -108,6 +109,13 @@ func (k *fakeSet) Retire(id uint32) error {
 		}
 	}
 	k.list = slices.DeleteFunc(k.list, func(w bpf.Workload) bool { return w.ID == id })
+	return nil
+}
+
+func (k *fakeSet) SetContainer(id uint32, container bool) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.container[id] = container
 	return nil
 }
 

@@ -36,9 +36,10 @@ type keeper struct {
 	out     *deliverer     // what is denied
 	wires   tripwire.Wires // and how to respond to that
 
-	change sync.Mutex // held by whoever changes anything, see registry; what follows is under it
-	config *config.Config
-	ending bool // enforcement was uninstalled
+	change    sync.Mutex // held by whoever changes anything, see registry; what follows is under it
+	config    *config.Config
+	templates []*template // for containers
+	ending    bool        // enforcement was uninstalled
 }
 
 // memories is the folder of the memories.
@@ -144,7 +145,7 @@ func (k *keeper) release(w *workload) (gone bool, err error) {
 		return false, err
 	}
 	var last abi.Counters
-	if w.run != nil {
+	if w.ephemeral() != "" {
 		if last, err = k.kernel.Counters(w.id); err != nil {
 			return false, err
 		}
@@ -212,9 +213,9 @@ func (k *keeper) drop(w *workload, last abi.Counters) error {
 	}
 	k.all.remove(w)
 	k.wires.Rearm(w.name)
-	if w.run != nil {
+	if sum := w.ephemeral(); sum != "" {
 		// All was read: what nobody told of is gone with an agent or a run that was killed.
-		k.figures.ended(last, delivered, lost+since(last.Denied, last.Dropped+delivered+lost))
+		k.figures.ended(sum, last, delivered, lost+since(last.Denied, last.Dropped+delivered+lost))
 	}
 	return nil
 }

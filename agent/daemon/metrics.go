@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"maps"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -19,6 +20,22 @@ var Build = struct{ Version, Commit string }{"unknown", "unknown"}
 // there would be no end of them. No workload can have this name.
 const allRuns = "(runs)"
 
+// allOf stands likewise for the containers of a template.
+func allOf(template string) string { return "(containers of " + template + ")" }
+
+// ephemeral is what a workload is counted under when it is gone, with others like it; "":
+// under nothing.
+func (w *workload) ephemeral() string {
+	switch {
+	case w.run != nil:
+		return allRuns
+	case w.memory.Container != nil:
+		return allOf(w.memory.Container.Template)
+	default:
+		return ""
+	}
+}
+
 // figures are what the agent counts of itself.
 type figures struct {
 	answered, reloads, refused atomic.Uint64
@@ -26,7 +43,7 @@ type figures struct {
 	reasons                    [64]atomic.Uint64
 
 	mu   sync.Mutex
-	runs api.Workload // sums of those that were released
+	sums map[string]api.Workload // of those that were released, by what they are counted under
 }
 
 // event counts a denial that was read.
@@ -42,13 +59,24 @@ func (f *figures) reload(err error) {
 	f.lastReload.Store(time.Now().Unix())
 }
 
-// ended adds what a run came to. Who calls it holds mu.
-func (f *figures) ended(c abi.Counters, delivered, lost uint64) {
-	f.runs.Allowed += c.Allowed
-	f.runs.Denied += c.Denied
-	f.runs.Dropped += c.Dropped
-	f.runs.Lost += lost
-	f.runs.Delivered += delivered
+// ended adds what a run or a container came to. Who calls it holds mu.
+func (f *figures) ended(under string, c abi.Counters, delivered, lost uint64) {
+	if f.sums == nil {
+		f.sums = map[string]api.Workload{}
+	}
+	f.sums[under] = add(f.sums[under], api.Workload{Allowed: c.Allowed, Denied: c.Denied, Dropped: c.Dropped, Lost: lost, Delivered: delivered})
+}
+
+// add adds what is counted of two.
+func add(a, b api.Workload) api.Workload {
+	a.Allowed += b.Allowed
+	a.Denied += b.Denied
+	a.Delivered += b.Delivered
+	a.Dropped += b.Dropped
+	a.Lost += b.Lost
+	a.Tasks += b.Tasks
+	a.Cgroups = append(a.Cgroups, b.Cgroups...)
+	return a
 }
 
 // describe returns the description of a metric.
@@ -84,6 +112,8 @@ var (
 	descTables    = describe("tables_bytes", "Kernel memory for the tables of all workloads, and what of it is used.", "state")
 	descEvents    = describe("events_total", "Denials that were read, by reason.", "reason")
 	descRuns      = describe("runs", "Runs that the agent holds.")
+
+	descContainers = describe("containers", "Containers that the agent holds.")
 )
 
 // collector asks the daemon anew at each scrape.
@@ -97,13 +127,13 @@ func (c collector) Collect(to chan<- prometheus.Metric) {
 	f := c.d.figures
 	f.mu.Lock() // a run is among the living or among the sums
 	s, err := c.d.Status()
-	runs := f.runs
+	sums := maps.Clone(f.sums)
 	f.mu.Unlock()
 	if err != nil {
 		to <- prometheus.NewInvalidMetric(descWorkload, err)
 		return
 	}
-	c.workloads(to, s, runs)
+	c.workloads(to, s, sums)
 	c.agent(to, s)
 }
 
@@ -112,10 +142,18 @@ func put(to chan<- prometheus.Metric, kind prometheus.ValueType, desc *prometheu
 	to <- prometheus.MustNewConstMetric(desc, kind, value, labels...)
 }
 
-func (c collector) workloads(to chan<- prometheus.Metric, s api.Status, runs api.Workload) {
-	n, groups := 0, 0
+func (c collector) workloads(to chan<- prometheus.Metric, s api.Status, sums map[string]api.Workload) {
+	if sums == nil {
+		sums = map[string]api.Workload{}
+	}
+	sums[allRuns] = sums[allRuns] // always told
+	living := map[string]int{}
 	for _, w := range s.Workloads {
-		if w.Origin != fromRun {
+		under := allRuns
+		if w.Container != nil {
+			under = allOf(w.Container.Template)
+		}
+		if w.Origin != fromRun && w.Container == nil {
 			counts(to, w, len(w.Cgroups))
 			put(to, prometheus.GaugeValue, descGeneration, float64(w.Generation), w.Name)
 			put(to, prometheus.GaugeValue, descWorkload, 1, w.Name, w.Mode, w.Origin, w.Digest)
@@ -125,18 +163,19 @@ func (c collector) workloads(to chan<- prometheus.Metric, s api.Status, runs api
 			}
 			continue
 		}
-		n++
-		groups += len(w.Cgroups)
-		runs.Allowed += w.Allowed
-		runs.Denied += w.Denied
-		runs.Delivered += w.Delivered
-		runs.Dropped += w.Dropped
-		runs.Lost += w.Lost
-		runs.Tasks += w.Tasks
+		living[under]++
+		sums[under] = add(sums[under], w)
 	}
-	runs.Name = allRuns
-	counts(to, runs, groups)
-	put(to, prometheus.GaugeValue, descRuns, float64(n))
+	containers := 0
+	for name, sum := range sums {
+		sum.Name = name
+		counts(to, sum, len(sum.Cgroups))
+		if name != allRuns {
+			containers += living[name]
+		}
+	}
+	put(to, prometheus.GaugeValue, descRuns, float64(living[allRuns]))
+	put(to, prometheus.GaugeValue, descContainers, float64(containers))
 }
 
 // counts sends what is counted of one workload.

@@ -127,8 +127,8 @@ func (d *Daemon) target(w *workload) respond.Target {
 	d.all.mu.Lock()
 	t.Past, t.Unlocked = slices.Collect(maps.Keys(w.past)), w.unlocked()
 	for name, other := range d.all.byName {
-		if other.run != nil {
-			all[name] = groupOfRun(name)
+		if own, ok := other.ownGroups(); ok {
+			all[name] = own
 		}
 	}
 	d.all.mu.Unlock()

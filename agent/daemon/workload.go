@@ -75,9 +75,10 @@ type staged struct {
 
 // draft is a configuration that was checked and not made yet.
 type draft struct {
-	config *config.Config
-	log    *sink.Fan // of denials that no workload takes
-	list   []*staged
+	config    *config.Config
+	log       *sink.Fan // of denials that no workload takes
+	list      []*staged
+	templates []*template
 }
 
 // close closes what was opened for a draft that is not made.
@@ -104,6 +105,11 @@ func (k *keeper) restore() error {
 			w.memory, w.known = *m, true
 		}
 		k.all.add(w)
+		if w.memory.Container != nil && w.generation == 0 { // nothing of it was confined yet
+			if _, err := k.release(w); err != nil {
+				return err
+			}
+		}
 		if w.known && w.memory.Origin == fromRun {
 			w.run = adoptedRunQueue(has.Delivered+has.Lost, has.Lost)
 			if _, err := k.release(w); err != nil { // it may have ended meanwhile
@@ -132,11 +138,26 @@ func (k *keeper) stage(cfg *config.Config) (*draft, error) {
 		}
 		d.list = append(d.list, s)
 	}
-	if len(errs) > 0 {
+	errs = append(errs, k.stageContainers(d))
+	if err := errors.Join(errs...); err != nil {
 		d.close()
-		return nil, errors.Join(errs...)
+		return nil, err
 	}
 	return d, nil
+}
+
+// reading is what the files of a workload came to.
+type reading struct {
+	input compiler.Input
+	base  string
+	plan  *compiler.Plan // nil: not compiled yet
+}
+
+func read(declared *config.Workload) (r reading, err error) {
+	if r.input, err = policies.InputOf(declared); err == nil {
+		r.base = policies.DigestOf(r.input)
+	}
+	return r, err
 }
 
 func (k *keeper) stageOne(declared *config.Workload) (*staged, error) {
@@ -151,23 +172,29 @@ func (k *keeper) stageOne(declared *config.Workload) (*staged, error) {
 			return nil, declared.Errorf("root", "%w", err)
 		}
 	}
-	input, err := policies.InputOf(declared)
+	r, err := read(declared)
 	if err != nil {
 		return nil, err
 	}
-	base := policies.DigestOf(input)
+	return k.stageReading(declared, r, nil)
+}
+
+// stageReading is stageOne for what was read, of a workload that is a container, or none.
+func (k *keeper) stageReading(declared *config.Workload, r reading, of *memory.Container) (*staged, error) {
 	s := &staged{declared: declared, mode: declared.Mode,
-		memory: memory.Memory{Base: base, BaseMode: declared.Mode, Root: declared.Root, Origin: fromConfig, Input: input, Labels: declared.Labels, Budget: declared.Budget}}
+		memory: memory.Memory{Base: r.base, BaseMode: declared.Mode, Root: declared.Root, Origin: originOf(of), Input: r.input, Labels: declared.Labels, Budget: declared.Budget, Container: of}}
 	w := k.all.byName[declared.Name]
 	switch {
+	case w != nil && w.memory.Container != of:
+		return nil, declared.Errorf("name", "name %s: in use by a container: nothing is changed; wait for its end, or choose another", w.name)
 	case w != nil && w.run != nil:
 		return nil, declared.Errorf("name", "name %s: in use by a run: nothing is changed; wait for its end, or choose another", w.name)
 	case w == nil || !w.known:
 		s.follow = true
-	case w.memory.Base == base:
+	case w.memory.Base == r.base:
 		s.memory.Input, s.memory.Previous, s.memory.Origin = w.memory.Input, w.memory.Previous, w.memory.Origin
 		if s.memory.Origin == isRemoved {
-			s.memory.Origin = fromConfig
+			s.memory.Origin = originOf(of)
 		}
 		s.plan = w.plan
 	default:
@@ -178,7 +205,7 @@ func (k *keeper) stageOne(declared *config.Workload) (*staged, error) {
 	if w != nil && (w.mode == abi.Lockdown || w.known && w.memory.BaseMode == declared.Mode) {
 		s.mode = w.mode // changed by hand, or not at all; a lockdown ends with an unlock
 	}
-	if l, err := k.locks().On(canonical(input.Principal), declared.Labels); err != nil {
+	if l, err := k.locks().On(canonical(r.input.Principal), declared.Labels); err != nil {
 		return nil, declared.Errorf("name", "%w: nothing is changed", err)
 	} else if l != nil {
 		s.mode = abi.Lockdown
@@ -188,11 +215,12 @@ func (k *keeper) stageOne(declared *config.Workload) (*staged, error) {
 			return nil, declared.Errorf("root", "root: %w: it cannot change while the workload confines anything", err)
 		}
 	}
+	if s.plan == nil && s.memory.Origin == fromContainer {
+		s.plan = r.plan
+	}
 	if s.plan == nil {
-		if s.plan, err = compiler.Compile(s.memory.Input); err != nil {
-			if texts := (compiler.Errors)(nil); !errors.As(err, &texts) { // those have their place
-				err = declared.Errorf("principal", "workload %s: %w", declared.Name, err)
-			}
+		var err error
+		if s.plan, err = compileFor(declared, s.memory.Input); err != nil {
 			return nil, err
 		}
 	}
@@ -200,6 +228,15 @@ func (k *keeper) stageOne(declared *config.Workload) (*staged, error) {
 		return nil, declared.Errorf("handle", "%w", err)
 	}
 	return s, s.open(k.std)
+}
+
+// compileFor compiles what is declared.
+func compileFor(declared *config.Workload, input compiler.Input) (*compiler.Plan, error) {
+	plan, err := compiler.Compile(input)
+	if texts := (compiler.Errors)(nil); err != nil && !errors.As(err, &texts) { // those have their place
+		err = declared.Errorf("principal", "workload %s: %w", declared.Name, err)
+	}
+	return plan, err
 }
 
 // hooksFor refuses a plan whose actions no attached hook decides.
@@ -254,7 +291,7 @@ func (k *keeper) commit(d *draft, start bool) error {
 	if k.config == nil || k.config.Disarm != d.config.Disarm || !start {
 		k.wires.SetDisarm(d.config.Disarm)
 	}
-	k.config = d.config
+	k.config, k.templates = d.config, d.templates
 	for _, w := range k.all.byName {
 		if declared[w.name] {
 			continue
@@ -422,10 +459,11 @@ func (k *keeper) sweep() {
 	if err := k.kernel.Guard(k.machine.Own()); err != nil { // somebody may have made them anew
 		k.book.once("own directories", err.Error())
 	}
+	k.sweepContainers()
 	k.all.mu.Lock()
 	var gone []*workload
 	for _, w := range k.all.byName {
-		if w.declared == nil && (w.run == nil || !w.run.followed()) {
+		if w.declared == nil && w.memory.Container == nil && (w.run == nil || !w.run.followed()) {
 			gone = append(gone, w)
 		}
 	}

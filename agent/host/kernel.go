@@ -37,6 +37,7 @@ type Kernel interface {
 	Claim(name string) (uint32, error)
 	Release(id uint32) error
 	Retire(id uint32) error
+	SetContainer(id uint32, container bool) error
 	Workloads() ([]bpf.Workload, error)
 	Table(id uint32) ([]uint64, error)
 	Account(id uint32, delivered bool)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/stockade-dev/stockade/agent/container"
 	"github.com/stockade-dev/stockade/agent/host"
 	"github.com/stockade-dev/stockade/agent/label"
 	"github.com/stockade-dev/stockade/agent/tripwire"
@@ -35,9 +36,22 @@ type Memory struct {
 	Budget *tripwire.Budget `json:"budget,omitempty"`
 	// Process tells that of the run which asked for the workload.
 	Process string `json:"process,omitempty"`
+	// Container is what a workload of a template is; nil: it is none.
+	Container *Container `json:"container,omitempty"`
 	// Input is that of the plan, Previous that of the plan before.
 	Input    compiler.Input  `json:"input"`
 	Previous *compiler.Input `json:"previous,omitempty"`
+}
+
+// Container is one that a template selected.
+type Container struct {
+	Template string `json:"template"`
+	// Facts are what it was selected by, Process what its runtime prepared.
+	Facts   container.Facts   `json:"facts"`
+	Process container.Process `json:"process"`
+	// Cgroup is its path relative to the mount of cgroup2, with its id.
+	Cgroup   string `json:"cgroup"`
+	CgroupID uint64 `json:"cgroup_id"`
 }
 
 // Dir is where an agent keeps them, in the folder of its state.

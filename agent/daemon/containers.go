@@ -1,0 +1,393 @@
+package daemon
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/stockade-dev/stockade/agent/api"
+	"github.com/stockade-dev/stockade/agent/config"
+	"github.com/stockade-dev/stockade/agent/container"
+	"github.com/stockade-dev/stockade/agent/host"
+	"github.com/stockade-dev/stockade/agent/memory"
+	"github.com/stockade-dev/stockade/cgroup"
+)
+
+// fromContainer is the origin of a workload that a template made of a container.
+const fromContainer = "container"
+
+// originOf is that of a workload that follows the configuration.
+func originOf(c *memory.Container) string {
+	if c != nil {
+		return fromContainer
+	}
+	return fromConfig
+}
+
+// template is one for containers, as it was read and compiled once for all of them.
+type template struct {
+	*config.Template
+	reading
+}
+
+// workload is what the template declares of a container.
+func (t *template) workload(name string, c *memory.Container) *config.Workload {
+	w := t.Workload
+	w.Name, w.Root = name, strconv.Itoa(c.Process.PID)
+	return &w
+}
+
+// stageContainers checks the templates of a draft, and stages them for the containers that
+// are there. Nothing hangs on whether these live.
+func (k *keeper) stageContainers(d *draft) error {
+	var errs []error
+	for i := range d.config.Containers {
+		t, err := k.stageTemplate(&d.config.Containers[i])
+		errs = append(errs, err)
+		d.templates = append(d.templates, t)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	for _, w := range k.contained() {
+		t := templateNamed(d.templates, w.memory.Container.Template)
+		if t == nil || t.Unconfined {
+			continue // it stays as it is
+		}
+		s, err := k.stageReading(t.workload(w.name, w.memory.Container), t.reading, w.memory.Container)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		d.list = append(d.list, s)
+	}
+	return errors.Join(errs...)
+}
+
+func (k *keeper) stageTemplate(declared *config.Template) (*template, error) {
+	t := &template{Template: declared}
+	if err := host.CheckName(declared.Name); err != nil {
+		return nil, declared.Errorf("name", "%w", err)
+	}
+	if declared.Unconfined {
+		return t, nil
+	}
+	progress("compiling the policies of containers, " + declared.Name)
+	var err error
+	if t.reading, err = read(&declared.Workload); err != nil {
+		return nil, err
+	}
+	if now := templateNamed(k.templates, declared.Name); now != nil && now.base == t.base {
+		t.plan = now.plan
+	} else if t.plan, err = compileFor(&declared.Workload, t.input); err != nil {
+		return nil, err
+	}
+	if err := k.hooksFor(t.plan); err != nil {
+		return nil, declared.Errorf("handle", "%w", err)
+	}
+	trial := &staged{declared: &declared.Workload}
+	defer trial.close()
+	return t, trial.open(k.std)
+}
+
+func templateNamed(list []*template, name string) *template {
+	for _, t := range list {
+		if t != nil && t.Name == name {
+			return t
+		}
+	}
+	return nil
+}
+
+// contained lists the workloads that are containers, by name. Who calls it holds change.
+func (k *keeper) contained() (list []*workload) {
+	for _, w := range k.all.byName {
+		if w.memory.Container != nil {
+			list = append(list, w)
+		}
+	}
+	slices.SortFunc(list, func(a, b *workload) int { return cmp.Compare(a.name, b.name) })
+	return list
+}
+
+// containers holds those that the wrapper of a runtime starts.
+type containers struct{ *keeper }
+
+// StartContainer says whether a container may start, and confines one whose process is
+// prepared. On an error nothing is confined that was not.
+func (cs *containers) StartContainer(ask container.Start) (container.Started, error) {
+	if err := ask.Check(); err != nil {
+		return container.Started{}, err
+	}
+	cs.change.Lock()
+	defer cs.change.Unlock()
+	started, err := cs.start(&ask)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", &ask, err)
+		cs.book.note(err.Error())
+	}
+	return started, err
+}
+
+func (cs *containers) start(ask *container.Start) (started container.Started, err error) {
+	if cs.ending {
+		return started, errors.New("agent: its enforcement was uninstalled: nothing was started; start an agent, then the container")
+	}
+	t, err := cs.templateFor(&ask.Facts)
+	if err != nil {
+		return started, err
+	}
+	started.Template, started.Unconfined = t.Name, t.Unconfined
+	if t.Unconfined {
+		return started, nil
+	}
+	if err := cs.admitted(canonical(t.input.Principal), t.Labels, nothingStarted); err != nil {
+		return started, err
+	}
+	started.Workload = cs.nameFor(t, ask)
+	if ask.Process == nil {
+		return started, nil
+	}
+	w, err := cs.hold(t, ask, started.Workload)
+	if err != nil {
+		return started, err
+	}
+	started.Workload = w.name
+	return started, nil
+}
+
+// templateFor returns the first template that selects a container.
+func (cs *containers) templateFor(f *container.Facts) (*template, error) {
+	for _, t := range cs.templates {
+		if t.Match.Selects(f) {
+			return t, nil
+		}
+	}
+	has := []string{"name " + strconv.Quote(f.Name), "image " + strconv.Quote(f.Image)}
+	if policy, ok := f.Annotations[container.PolicyAnnotation]; ok {
+		has = append(has, container.PolicyAnnotation+" "+strconv.Quote(policy))
+	}
+	return nil, fmt.Errorf("no template of %s selects it (%s): nothing was started; add one to `containers:`, or start it with another runtime",
+		cs.config.File, strings.Join(has, ", "))
+}
+
+var unfit = regexp.MustCompile(`[^a-z0-9_.-]+`)
+
+// nameFor is the name that a container's workload has, or gets: the template's, its id,
+// and where that is taken what tells it apart.
+func (cs *containers) nameFor(t *template, ask *container.Start) string {
+	const longest, apart = 63, 5
+	id := unfit.ReplaceAllString(strings.ToLower(ask.Short()), "-")
+	name := t.Name + "." + id[:min(len(id), longest-apart-len(t.Name)-1)]
+	w := cs.all.byName[name]
+	if w == nil || ask.Process == nil || w.is(ask) {
+		return name
+	}
+	if w.memory.Container != nil && cs.awaitEnd(w) {
+		return name
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%d\x00%s", ask.Root, ask.ID, ask.Process.PID, ask.Process.Start))
+	return name + "-" + hex.EncodeToString(sum[:])[:apart-1]
+}
+
+// is: was a workload made of a container that is prepared?
+func (w *workload) is(ask *container.Start) bool {
+	c := w.memory.Container
+	return c != nil && c.Facts.ID == ask.ID && c.Facts.Root == ask.Root && ask.Process != nil && c.Process == *ask.Process
+}
+
+// awaitEnd waits until a workload is given back, if it is over: a container that is started
+// again has its name.
+func (cs *containers) awaitEnd(w *workload) bool {
+	for end := time.Now().Add(nameLimit); ; time.Sleep(2 * time.Millisecond) {
+		gone, err := cs.release(w)
+		if gone || err != nil || w.last == 0 || time.Now().After(end) { // w.last is 0 while it is in use
+			return gone
+		}
+	}
+}
+
+// hold makes a workload of a container whose process is prepared, and confines it.
+func (cs *containers) hold(t *template, ask *container.Start, name string) (w *workload, err error) {
+	c := &memory.Container{Template: t.Name, Facts: ask.Facts, Process: *ask.Process}
+	c.Facts.Annotations, c.Facts.Labels = nil, nil // whatever they hold, it is selected
+	if err := locate(c); err != nil {
+		return nil, err
+	}
+	if w = cs.all.byName[name]; w == nil {
+		s, err := cs.stageReading(t.workload(name, c), t.reading, c)
+		if err != nil {
+			return nil, err
+		}
+		if err := cs.commitOne(s, false); err != nil {
+			return nil, cs.undo(name, err)
+		}
+		w = cs.all.byName[name]
+	} else if !w.is(ask) || w.generation == 0 {
+		return nil, fmt.Errorf("name %s: in use by a workload of the agent (origin %s): nothing was started; try again when that is over", name, w.memory.Origin)
+	}
+	err = cs.kernel.SetContainer(w.id, true)
+	if err == nil {
+		err = cs.kernel.Confine(c.CgroupID, w.id)
+	}
+	if err == nil {
+		err = stays(c)
+	}
+	if err != nil {
+		return nil, cs.undo(name, err)
+	}
+	cs.remember(w, c.CgroupID)
+	cs.holdAsks()
+	return w, nil
+}
+
+// undo gives back what was made of a container that is not started.
+func (cs *containers) undo(name string, err error) error {
+	if w := cs.all.byName[name]; w != nil {
+		cs.all.mu.Lock()
+		w.declared = nil // what cannot be given back now is swept
+		cs.all.mu.Unlock()
+		_, failed := cs.release(w)
+		err = errors.Join(err, failed)
+	}
+	return err
+}
+
+// locate finds the cgroup of a container that is prepared, and refuses what cannot be
+// confined by it.
+func locate(c *memory.Container) error {
+	pid := strconv.Itoa(c.Process.PID)
+	if err := stays(c); err != nil {
+		return err
+	}
+	rel, err := cgroup.Of(pid)
+	if err != nil {
+		return fmt.Errorf("cgroup of process %s: %w: nothing was started", pid, err)
+	}
+	own, err := cgroup.Own()
+	switch {
+	case err != nil:
+		return fmt.Errorf("the agent's cgroup: %w: nothing was started; mount /proc", err)
+	case rel == "" || cgroup.Within(own, rel):
+		return fmt.Errorf("cgroup %q: the agent is in it, too: nothing was started; have the engine make one for each container", "/"+rel)
+	}
+	if err := alone(rel, c.Process.PID); err != nil {
+		return err
+	}
+	if err := apart(pid); err != nil {
+		return err
+	}
+	c.Cgroup = rel
+	c.CgroupID, err = cgroup.ID(rel)
+	return err
+}
+
+// stays refuses a process that is not the one it was.
+func stays(c *memory.Container) error {
+	pid := strconv.Itoa(c.Process.PID)
+	if now := host.StartTime(pid); now == "" || now != c.Process.Start {
+		return fmt.Errorf("process %s: gone, or another by now: nothing was started; create the container anew", pid)
+	}
+	return nil
+}
+
+// alone refuses a cgroup in which others are than the one process that is prepared.
+func alone(rel string, pid int) error {
+	g, err := cgroup.OpenAt(rel)
+	if err != nil {
+		return err
+	}
+	pids, err := g.Procs()
+	if err != nil {
+		return err
+	}
+	below, err := cgroup.Children(rel)
+	if err != nil {
+		return err
+	}
+	if len(pids) != 1 || pids[0] != pid || len(below) > 0 {
+		return fmt.Errorf("cgroup /%s: has processes %v and %d cgroups beneath it, where only process %d was expected: nothing was started; have the engine make one for each container", rel, pids, len(below), pid)
+	}
+	return nil
+}
+
+// apart refuses a container that shares the host's mounts: the paths of its policies would
+// be the host's, and its runtime would be taken for it.
+func apart(pid string) error {
+	space, err := os.Readlink(filepath.Join("/proc", pid, "ns/mnt"))
+	if err != nil {
+		return fmt.Errorf("mounts of process %s: %w: nothing was started", pid, err)
+	}
+	for _, other := range []string{"1", "self"} {
+		if has, err := os.Readlink(filepath.Join("/proc", other, "ns/mnt")); err != nil || has == space {
+			return fmt.Errorf("mounts of process %s: the host's own, or not known to be others: nothing was started; give it a mount namespace of its own", pid)
+		}
+	}
+	return nil
+}
+
+// sweepContainers gives back what was made of containers that are gone. Who calls it holds
+// change.
+func (k *keeper) sweepContainers() {
+	list := k.contained()
+	if len(list) == 0 {
+		return
+	}
+	groups, err := k.kernel.Groups()
+	if err != nil {
+		k.book.once("containers", err.Error())
+		return
+	}
+	tasks, err := k.kernel.Tasks()
+	if err != nil {
+		k.book.once("containers", err.Error())
+		return
+	}
+	used := map[uint32]bool{}
+	for _, id := range groups {
+		used[id] = true
+	}
+	for _, w := range list {
+		if used[w.id] || tasks[w.id] > 0 {
+			continue
+		}
+		if _, err := k.release(w); err != nil {
+			k.book.once("release "+w.name, err.Error())
+		}
+	}
+}
+
+// container says which one a workload is, nil for none.
+func (w *workload) container() *api.Container {
+	c := w.memory.Container
+	if c == nil {
+		return nil
+	}
+	return &api.Container{Template: c.Template, ID: c.Facts.ID, Name: c.Facts.Name, Image: c.Facts.Image, PID: c.Process.PID}
+}
+
+// ownGroups lists the outermost cgroups of a workload that no pattern finds: a run's, a
+// container's.
+func (w *workload) ownGroups() (list []string, ok bool) {
+	switch c := w.memory.Container; {
+	case w.run != nil:
+		return groupOfRun(w.name), true
+	case c == nil:
+		return nil, false
+	default:
+		if id, err := cgroup.ID(c.Cgroup); errors.Is(err, fs.ErrNotExist) || err == nil && id != c.CgroupID {
+			return []string{}, true
+		}
+		return []string{c.Cgroup}, true
+	}
+}
