@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/stockade-dev/stockade/scripts/vm/wire"
 )
 
 // runtimesWord names the container runtimes among what can be fetched. They are left out
@@ -32,8 +34,7 @@ var runtimes = []Runtime{
 	{Program: "crun", Suite: "trixie", Library: []string{"libyajl2"}},
 }
 
-// runtimesDir has a folder for each, PROGRAM-VERSION. As /vmtest/runtimes of a guest it is
-// found by the tests; "lib" has the libraries, for the linker's own folder.
+// runtimesDir has a folder for each, PROGRAM-VERSION, and one with libraries.
 func runtimesDir(cache *Cache) string { return cache.path("runtimes") }
 
 // origin is the name of the file in a runtime's folder that says where it is from.
@@ -183,6 +184,26 @@ func upstream(version string) string {
 		return version
 	}
 	return version[:end]
+}
+
+// addRuntimes puts those that match into the archive: as /vmtest/runtimes/PROGRAM-VERSION/PROGRAM,
+// their libraries where the linker looks, and a static busybox for containers to run.
+func addRuntimes(a *Archive, cache *Cache, glob string) error {
+	origins, err := filepath.Glob(filepath.Join(runtimesDir(cache), glob, origin))
+	if err != nil || len(origins) == 0 {
+		return fmt.Errorf("--runtimes %s: none in the cache: nothing booted; run: vm fetch %s", glob, runtimesWord)
+	}
+	root := func(name string) string { return wire.FilesDir + name }
+	for _, name := range origins {
+		dir := filepath.Dir(name)
+		a.HostTree(root("/vmtest/runtimes/"+filepath.Base(dir)), dir)
+	}
+	libraries, err := filepath.Glob(filepath.Join(runtimesDir(cache), "lib", "*"))
+	for _, name := range libraries {
+		a.HostFile(root("/usr/lib/x86_64-linux-gnu/"+filepath.Base(name)), name)
+	}
+	a.HostFile(root("/vmtest/busybox"), filepath.Join(busyboxDir(cache), "busybox"))
+	return err
 }
 
 // listRuntimes says which are there.
