@@ -134,6 +134,11 @@ func writeInitramfs(cache *Cache, o *Options, config *wire.Config, run string) (
 			return "", err
 		}
 	}
+	if o.Runtimes != "" {
+		if err := addRuntimes(a, cache, o.Runtimes); err != nil {
+			return "", err
+		}
+	}
 	for _, pair := range o.Files {
 		a.HostTree(wire.FilesDir+pair.Guest, pair.Host)
 	}

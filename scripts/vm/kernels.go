@@ -70,7 +70,7 @@ func (k *Kernel) fact(cache *Cache, name string) (string, error) {
 
 // fetch gets what the arguments name; nothing named means all.
 func fetch(cache *Cache, args []string) error {
-	wanted, debian := map[string]bool{}, false
+	wanted, debian, containers := map[string]bool{}, false, false
 	if len(args) == 0 {
 		args = []string{"all"}
 	}
@@ -83,10 +83,12 @@ func fetch(cache *Cache, args []string) error {
 			}
 		case arg == rootDebian:
 			debian = true
+		case arg == runtimesWord:
+			containers = true
 		case findKernel(arg) != nil:
 			wanted[arg] = true
 		default:
-			return fmt.Errorf("fetch %s: no such thing: nothing fetched; known are %s, %s and all", arg, kernelLabels(), rootDebian)
+			return fmt.Errorf("fetch %s: no such thing: nothing fetched; known are %s, %s, %s and all", arg, kernelLabels(), rootDebian, runtimesWord)
 		}
 	}
 	if missing := missingPackages(); len(missing) > 0 {
@@ -108,7 +110,12 @@ func fetch(cache *Cache, args []string) error {
 		return err
 	}
 	if debian {
-		return buildDebian(cache)
+		if err := buildDebian(cache); err != nil {
+			return err
+		}
+	}
+	if containers {
+		return fetchRuntimes(cache)
 	}
 	return nil
 }
@@ -233,5 +240,6 @@ func list(cache *Cache) error {
 		state = fmt.Sprintf("%d MiB", info.Size()>>20)
 	}
 	fmt.Printf("%-14s %s\n", "debian root", state)
+	fmt.Printf("%-14s %s\n", runtimesWord, listRuntimes(cache))
 	return nil
 }

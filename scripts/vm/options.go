@@ -28,6 +28,7 @@ type Options struct {
 	Files       []FilePair
 	Env         []string
 	Modules     []string
+	Runtimes    string
 	Dir         string
 	Ship        bool
 	KeepLog     bool
@@ -79,6 +80,7 @@ func newFlags(verb string) *flags {
 	f.Var(&f.files, "file", "copy a file or folder: `HOST:GUEST`; may be repeated")
 	f.Var(&f.env, "env", "`NAME=VALUE` for the command; may be repeated")
 	f.Var(&f.modules, "module", "also load the kernel module `NAME`; may be repeated")
+	f.StringVar(&o.Runtimes, "runtimes", "", "container runtimes whose name matches the `GLOB`, and busybox, in /vmtest; needs the root debian")
 	f.StringVar(&o.Dir, "dir", "/root", "working `FOLDER` of the command in the guest")
 	f.BoolVar(&o.Ship, "ship", false, "CMD is a file of the host: copy it, and ./testdata, to /ship and run it there")
 	f.BoolVar(&o.KeepLog, "keep-log", false, "keep the kernel's console log after a success too")
@@ -132,6 +134,8 @@ func (o *Options) check() error {
 		return errors.New("--icount: a shell has no use for it: nothing done; leave it away")
 	case o.Systemd && o.Root != rootDebian:
 		return errors.New("--systemd: the small root has none: nothing done; add --root debian")
+	case o.Runtimes != "" && o.Root != rootDebian:
+		return errors.New("--runtimes: the small root lacks their libraries: nothing done; add --root debian")
 	case !o.Shell && len(o.Command) == 0:
 		return errors.New("run: no command: nothing done; give it after --")
 	case o.Ship && len(o.Command) == 0:
