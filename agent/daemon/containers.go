@@ -121,7 +121,10 @@ func (k *keeper) contained() (list []*workload) {
 }
 
 // containers holds those that the wrapper of a runtime starts.
-type containers struct{ *keeper }
+type containers struct {
+	*keeper
+	hosts []string // processes that have the host's mounts
+}
 
 // StartContainer says whether a container may start, and confines one whose process is
 // prepared. On an error nothing is confined that was not.
@@ -221,7 +224,7 @@ func (cs *containers) awaitEnd(w *workload) bool {
 func (cs *containers) hold(t *template, ask *container.Start, name string) (w *workload, err error) {
 	c := &memory.Container{Template: t.Name, Facts: ask.Facts, Process: *ask.Process}
 	c.Facts.Annotations, c.Facts.Labels = nil, nil // whatever they hold, it is selected
-	if err := locate(c); err != nil {
+	if err := cs.locate(c); err != nil {
 		return nil, err
 	}
 	if w = cs.all.byName[name]; w == nil {
@@ -265,7 +268,7 @@ func (cs *containers) undo(name string, err error) error {
 
 // locate finds the cgroup of a container that is prepared, and refuses what cannot be
 // confined by it.
-func locate(c *memory.Container) error {
+func (cs *containers) locate(c *memory.Container) error {
 	pid := strconv.Itoa(c.Process.PID)
 	if err := stays(c); err != nil {
 		return err
@@ -284,7 +287,7 @@ func locate(c *memory.Container) error {
 	if err := alone(rel, c.Process.PID); err != nil {
 		return err
 	}
-	if err := apart(pid); err != nil {
+	if err := cs.apart(pid); err != nil {
 		return err
 	}
 	c.Cgroup = rel
@@ -323,12 +326,12 @@ func alone(rel string, pid int) error {
 
 // apart refuses a container that shares the host's mounts: the paths of its policies would
 // be the host's, and its runtime would be taken for it.
-func apart(pid string) error {
+func (cs *containers) apart(pid string) error {
 	space, err := os.Readlink(filepath.Join("/proc", pid, "ns/mnt"))
 	if err != nil {
 		return fmt.Errorf("mounts of process %s: %w: nothing was started", pid, err)
 	}
-	for _, other := range []string{"1", "self"} {
+	for _, other := range cs.hosts {
 		if has, err := os.Readlink(filepath.Join("/proc", other, "ns/mnt")); err != nil || has == space {
 			return fmt.Errorf("mounts of process %s: the host's own, or not known to be others: nothing was started; give it a mount namespace of its own", pid)
 		}

@@ -64,7 +64,7 @@ func (m machine) serve(ctx context.Context, file string, std io.Writer) error {
 
 func newDaemon(m machine, file string, std io.Writer) *Daemon {
 	k := &keeper{machine: m, std: std, all: newRegistry(), book: newNotebook(std), figures: &figures{}, tickets: &tickets{}}
-	d := &Daemon{keeper: k, runs: &runs{keeper: k, quit: make(chan struct{})}, containers: &containers{k}, file: file, started: time.Now(), over: make(chan error, 1),
+	d := &Daemon{keeper: k, runs: &runs{keeper: k, quit: make(chan struct{})}, containers: &containers{k, []string{"1", "self"}}, file: file, started: time.Now(), over: make(chan error, 1),
 		desk: respond.Desk{Custody: respond.NewCustody(m.Evidence(), m.Key)}}
 	d.desk.Done, d.desk.Book = d.responded, k.past()
 	k.wires.Respond, k.wires.Alarm, k.wires.Rearmed = d.tripped, k.book.note, k.rearmed

@@ -1,0 +1,64 @@
+package config
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/stockade-dev/stockade/agent/container"
+	"github.com/stockade-dev/stockade/bpf/abi"
+)
+
+const box = `containers:
+  - name: box
+    match: {annotation: {stockade.dev/policy: box}, image: "debian:*", name: [a, b], label: {app: x}}
+    principal: User::"a"
+    policies: p.cedar
+`
+
+func TestTemplatesAreRead(t *testing.T) {
+	c, err := Parse("/d/f", []byte("log: {file: l}\n"+box+"    mode: audit\n  - {name: pause, match: {name: pause}, unconfined: true}\n"))
+	if err != nil || len(c.Containers) != 2 || len(c.Workloads) != 0 {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	b := c.Containers[0]
+	want := container.Selector{Annotations: map[string]string{"stockade.dev/policy": "box"}, Labels: map[string]string{"app": "x"},
+		Names: []string{"a", "b"}, Images: []string{"debian:*"}}
+	if !reflect.DeepEqual(b.Match, want) || b.Mode != abi.Audit || b.Policies[0] != "/d/p.cedar" || b.Log.File != "/d/l" || b.Baseline != "runtime" || b.Handled != abi.DefaultActions {
+		t.Errorf("%+v", b)
+	}
+	if p := c.Containers[1]; !p.Unconfined || p.Match.Names[0] != "pause" {
+		t.Errorf("%+v", p)
+	}
+}
+
+func TestErrorsOfTemplatesHaveTheirPlace(t *testing.T) {
+	swap := func(old, new string) string {
+		text := strings.Replace(box, old, new, 1)
+		if text == box {
+			t.Fatalf("%q is not in the text", old)
+		}
+		return text
+	}
+	const match = `{annotation: {stockade.dev/policy: box}, image: "debian:*", name: [a, b], label: {app: x}}`
+	for _, c := range []struct{ what, text, want string }{
+		{"not a list", "containers: {}\n", "f:1:13: containers: not a list"},
+		{"empty match", swap(match, "{}"), "f:3:12: match: empty"},
+		{"key of a workload", swap(match, "{cgroup: x}"), `f:3:13: "cgroup": no key of match`},
+		{"no match", swap("    match: "+match+"\n", ""), `f:2:5: workload "box": match is missing`},
+		{"no policies", swap("    policies: p.cedar\n", ""), `f:2:5: workload "box": policies is missing`},
+		{"a root", box + "    root: 7\n", `f:6:5: "root": no key of a template for containers`},
+		{"annotation without a value", swap("{stockade.dev/policy: box}", "stockade.dev/policy"), "f:3:25: annotation: not a mapping"},
+		{"annotation with a list", swap("{stockade.dev/policy: box}", "{a: [b]}"), "f:3:29: annotation: not a text"},
+		{"annotation twice", swap("{stockade.dev/policy: box}", "{a: b, a: c}"), `f:3:32: "a": twice`},
+		{"policies of who is not confined", box + "    unconfined: true\n", `f:5:15: policies: without effect`},
+		{"unconfined", box + "    unconfined: perhaps\n", `f:6:17: unconfined "perhaps": unknown`},
+		{"a long name", swap("box", strings.Repeat("b", 41)), `f:2:11: name "bbbb`},
+		{"the name of a workload", box + strings.Replace(good, "name: a", "name: box", 1), `f:2:11: name "box": two workloads`},
+	} {
+		_, err := Parse("f", []byte(c.text))
+		if err == nil || !strings.HasPrefix(err.Error(), c.want) || !strings.Contains(err.Error(), ": nothing is changed") {
+			t.Errorf("%s: %v\nwant %s…", c.what, err, c.want)
+		}
+	}
+}
