@@ -52,9 +52,12 @@ func Serve(ctx context.Context, file string, std io.Writer) error {
 	return daemon.Serve(ctx, file, std)
 }
 
-// CheckConfig reads and checks a configuration with all the policies that it names, and
-// returns how many workloads it declares. Nothing is changed.
-func CheckConfig(file string) (workloads int, err error) { return daemon.CheckConfig(file) }
+// CheckConfig reads and checks a configuration with all the policies that it names.
+// Nothing is changed.
+func CheckConfig(file string) (Checked, error) { return daemon.CheckConfig(file) }
+
+// Checked is what a configuration that is in order comes to.
+type Checked = daemon.Checked
 
 // Uninstall ends all enforcement of the agent behind a socket, see daemon.Uninstall.
 func Uninstall(ctx context.Context, socket string, force bool, note func(string)) (killed int, err error) {

@@ -116,6 +116,7 @@ func (c *compilation) plan() *Plan {
 		Table:     t,
 		Handled:   handled,
 		Warnings:  slices.Concat(f.warnings(handled), failingForbids(c.failures), aliases(t)),
+		Container: f.inContainers(),
 		index:     newRuleIndex(c.set.Rules),
 		scopes:    f.scopes(handled),
 	}

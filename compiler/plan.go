@@ -27,6 +27,8 @@ type Plan struct {
 	Handled abi.ActionMask
 	// Warnings are positioned remarks that do not stop a compile.
 	Warnings []string
+	// Container is what reads otherwise in a container.
+	Container Container
 
 	index  *ruleIndex
 	scopes []scope

@@ -2,18 +2,24 @@ package daemon
 
 import "github.com/stockade-dev/stockade/agent/config"
 
-// CheckConfig reads and checks a configuration with all the policies that it
-// names, and returns how many workloads it declares. Nothing is changed.
-func CheckConfig(file string) (workloads int, err error) {
+// Checked is what a configuration that is in order comes to.
+type Checked struct {
+	Workloads, Templates int
+	Warnings             []string // positioned
+}
+
+// CheckConfig reads and checks a configuration with all the policies that it names.
+// Nothing is changed.
+func CheckConfig(file string) (c Checked, err error) {
 	cfg, err := config.Read(file)
 	if err != nil {
-		return 0, err
+		return c, err
 	}
 	d := newDaemon(thisMachine, file, nil)
 	checked, err := d.stage(cfg)
 	if err != nil {
-		return 0, err
+		return c, err
 	}
 	checked.close()
-	return len(checked.list), nil
+	return Checked{len(checked.list), len(checked.templates), checked.warnings()}, nil
 }

@@ -227,6 +227,9 @@ func (cs *containers) hold(t *template, ask *container.Start, name string) (w *w
 	if err := cs.locate(c); err != nil {
 		return nil, err
 	}
+	if err := t.fits(c); err != nil {
+		return nil, err
+	}
 	if w = cs.all.byName[name]; w == nil {
 		s, err := cs.stageReading(t.workload(name, c), t.reading, c)
 		if err != nil {
@@ -252,6 +255,28 @@ func (cs *containers) hold(t *template, ask *container.Start, name string) (w *w
 	cs.remember(w, c.CgroupID)
 	cs.holdAsks()
 	return w, nil
+}
+
+// sameIDs is the map of users of a namespace in which all have the host's numbers.
+var sameIDs = []string{"0", "0", "4294967295"}
+
+// fits refuses a container whose users have other numbers than the host's, where a policy
+// tests them: the kernel compares the host's.
+func (t *template) fits(c *memory.Container) error {
+	if len(t.plan.Container.IDs) == 0 {
+		return nil
+	}
+	for _, file := range []string{"uid_map", "gid_map"} {
+		text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(c.Process.PID), file))
+		if err != nil {
+			return fmt.Errorf("users of process %d: %w: nothing was started; create the container anew", c.Process.PID, err)
+		}
+		if !slices.Equal(strings.Fields(string(text)), sameIDs) {
+			return fmt.Errorf("user namespace: policies test numbers of users or groups (%s), and mean the host's, where the container has others: nothing was started; leave the tests out of template %s, or start it without a user namespace",
+				strings.Join(t.plan.Container.IDs, ", "), t.Name)
+		}
+	}
+	return nil
 }
 
 // undo gives back what was made of a container that is not started.

@@ -89,6 +89,16 @@ func (d *draft) close() {
 	}
 }
 
+// warnings are about what is in order, and may not do what it seems to.
+func (d *draft) warnings() (list []string) {
+	for _, t := range d.templates {
+		if !t.Unconfined {
+			list = append(list, t.plan.Container.Warnings...)
+		}
+	}
+	return list
+}
+
 // restore learns what the adopted kernel side has.
 func (k *keeper) restore() error {
 	list, err := k.kernel.Workloads()
@@ -292,6 +302,7 @@ func (k *keeper) commit(d *draft, start bool) error {
 		k.wires.SetDisarm(d.config.Disarm)
 	}
 	k.config, k.templates = d.config, d.templates
+	warn := d.warnings()
 	for _, w := range k.all.byName {
 		if declared[w.name] {
 			continue
@@ -307,6 +318,9 @@ func (k *keeper) commit(d *draft, start bool) error {
 		}
 	}
 	k.all.mu.Unlock()
+	for _, text := range warn {
+		k.book.once(text, text)
+	}
 	if len(errs) == 0 {
 		return nil
 	}

@@ -47,11 +47,18 @@ func agentAction(c *cli.Context) error {
 		agent.Build.Version, agent.Build.Commit = build()
 		return agent.Serve(c.Context, c.String("config"), c.App.ErrWriter)
 	}
-	n, err := agent.CheckConfig(c.String("config"))
+	checked, err := agent.CheckConfig(c.String("config"))
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(c.App.Writer, "%s: ok: %s\n", c.String("config"), agent.Plural(n, "workload"))
+	for _, warning := range checked.Warnings {
+		fmt.Fprintln(c.App.Writer, warning)
+	}
+	templates := ""
+	if checked.Templates > 0 {
+		templates = ", " + agent.Plural(checked.Templates, "template") + " for containers"
+	}
+	_, err = fmt.Fprintf(c.App.Writer, "%s: ok: %s%s\n", c.String("config"), agent.Plural(checked.Workloads, "workload"), templates)
 	return err
 }
 

@@ -20,6 +20,21 @@ func TestAgentChecksItsConfiguration(t *testing.T) {
 	if code, out, errs := call("", "agent", "--check", "--config", config); code != 0 || !strings.HasSuffix(out, ": ok: 1 workload\n") {
 		t.Errorf("exit %d: %s%s", code, out, errs)
 	}
+	write("agent.yaml", "containers:\n  - {name: a, match: {name: x}, principal: 'User::\"a\"', policies: p.cedar}\n")
+	if code, out, errs := call("", "agent", "--check", "--config", config); code != 0 || !strings.HasSuffix(out, ": ok: 0 workloads, 1 template for containers\n") {
+		t.Errorf("exit %d: %s%s", code, out, errs)
+	}
+	write("p.cedar", `permit (principal, action == file_system::Action::"read", resource in file_system::Dir::"/var/run/a") when { context has user && context.user.uid == 7 };`)
+	if code, out, errs := call("", "agent", "--check", "--config", config); code != 0 || !strings.Contains(out, `p.cedar:1:1: file_system::Dir::"/var/run/a": in most images this is a link to /run/a: `) {
+		t.Errorf("a warning: exit %d: %s%s", code, out, errs)
+	}
+	for args, want := range map[string]int{"--idle 0": 0, "--idle 0 --strict": 0, "--container --idle 0": 0, "--container --idle 0 --strict": 1} {
+		code, out, _ := call("", append(append([]string{"check"}, strings.Fields(args)...), filepath.Join(dir, "p.cedar"))...)
+		if warned := strings.Contains(out, "link to /run/a") && strings.Contains(out, "p.cedar:1:1: tests users or groups"); code != want || warned != strings.Contains(args, "--container") {
+			t.Errorf("check %s: exit %d: %s", args, code, out)
+		}
+	}
+	write("agent.yaml", "workloads:\n  - {name: a, match: {cgroup: x}, principal: 'User::\"a\"', policies: p.cedar}\n")
 	write("p.cedar", "permit (\n")
 	if code, _, errs := call("", "agent", "--check", "--config", config); code != 1 || !strings.Contains(errs, "p.cedar:") {
 		t.Errorf("bad policy: exit %d: %s", code, errs)

@@ -38,6 +38,7 @@ EXIT CODE:
 			Name: "verbose", Aliases: []string{"v"},
 			Usage: "say of each policy what enforces it: the kernel, the agent that is asked, or nothing and why",
 		},
+			&cli.BoolFlag{Name: "container", Usage: "warn of paths that usually are no container's, and of tests of users and groups"},
 			&cli.BoolFlag{Name: "strict", Usage: "fail if there is a warning"},
 			&cli.DurationFlag{Name: "idle", Value: 5 * time.Second, Usage: "look for policies that never matter for at most `TIME`; 0 is not at all"}),
 		Action: checkAction,
@@ -92,14 +93,20 @@ func checkAction(c *cli.Context) error {
 // checkWarnings lists the warnings, and what was not looked at.
 func checkWarnings(c *cli.Context, in compiler.Input, plan *compiler.Plan) (warnings, unchecked []string, err error) {
 	limit := c.Duration("idle")
+	warnings = slices.Clone(plan.Warnings)
+	if c.Bool("container") {
+		warnings = append(warnings, plan.Container.Warnings...)
+		for _, place := range plan.Container.IDs {
+			warnings = append(warnings, place+": tests users or groups: with a user namespace a container has other numbers than the host's, which are compared: it does not start")
+		}
+	}
 	if limit <= 0 {
-		return plan.Warnings, nil, nil
+		return warnings, nil, nil
 	}
 	found, err := compiler.FindIdle(in, plan, limit, baselineName)
 	if err != nil {
 		return nil, nil, err
 	}
-	warnings = slices.Clone(plan.Warnings)
 	for _, idle := range found.Idle {
 		warnings = append(warnings, idle.String())
 	}
