@@ -4,9 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -205,6 +209,29 @@ func TestRemovedWorkloadStaysWhileItConfines(t *testing.T) {
 	if left, _ := filepath.Glob(filepath.Join(y.dir, "state", "agent", "*")); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
+}
+
+func TestRootsOfProcessesThatEndedFailNoReload(t *testing.T) {
+	y := newYard(t)
+	sleeps := exec.Command("sleep", "1000")
+	sleeps.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	if err := sleeps.Start(); err != nil {
+		t.Fatal(err)
+	}
+	end := sync.OnceFunc(func() { _ = sleeps.Process.Kill(); _ = sleeps.Wait() })
+	defer end()
+	y.write("agent.yaml", fmt.Sprintf("%s    root: %d\n", yardConfig, sleeps.Process.Pid))
+	d, kill := y.up()
+	end()
+	y.write("one.cedar", permitB)
+	if err := d.Reload(); err != nil {
+		t.Error(err)
+	}
+	y.want(y.status(d), 2, "enforce", "config")
+	kill()
+	d, kill = y.up() // nor a start
+	defer kill()
+	y.want(y.status(d), 2, "enforce", "config")
 }
 
 func TestPeersThatMayNotCommandAreRefused(t *testing.T) {
