@@ -182,7 +182,7 @@ func (f *fleetOfBoxes) orphaned(t *testing.T) {
 func (f *fleetOfBoxes) users(t *testing.T) {
 	c := f.box(t, "users", inUserNamespace).begin()
 	c.isConfined()
-	c.can("read", "/proc/self/uid_map", "0     100000      65536")
+	c.can("read", "/proc/self/uid_map", "0 100000 65536")
 	c.can("read", "/data/ok", "ok")
 	c.cannot("read", "/data/secret")
 	c.can("write", "/vol/mark", "")

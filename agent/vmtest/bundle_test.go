@@ -33,7 +33,7 @@ var entry = []string{"/bin/sh", "-c", `echo ready; while read -r how what; do
 	read) x=$(/bin/cat "$what" 2>&1) ;;
 	write) x=$( (echo x >"$what") 2>&1) ;;
 	run) x=$("$what" 2>&1) ;;
-	esac && echo "done: $x" || echo "failed: $x"
+	esac && echo done: $x || echo failed: $x
 done`}
 
 // container is an OCI bundle and the runtime that it is for.

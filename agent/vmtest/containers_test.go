@@ -104,7 +104,7 @@ func TestContainersWithoutUs(t *testing.T) {
 
 		c = free("users", inUserNamespace).begin()
 		c.can("read", "/data/secret", "secret")
-		c.can("read", "/proc/self/uid_map", "0     100000      65536")
+		c.can("read", "/proc/self/uid_map", "0 100000 65536")
 		c.end()
 
 		c = free("volumes", withVolumes).begin()
