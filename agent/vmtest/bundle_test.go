@@ -33,7 +33,7 @@ var entry = []string{"/bin/sh", "-c", `echo ready; while read -r how what; do
 	read) x=$(/bin/cat "$what" 2>&1) ;;
 	write) x=$( (echo x >"$what") 2>&1) ;;
 	run) x=$("$what" 2>&1) ;;
-	esac && echo "done: $x" || echo "failed: $x"
+	esac && echo done: $x || echo failed: $x
 done`}
 
 // container is an OCI bundle and the runtime that it is for.
@@ -244,7 +244,7 @@ func (c *container) line() string {
 	c.t.Helper()
 	select {
 	case line := <-c.lines:
-		return line
+		return strings.TrimSpace(line)
 	case <-time.After(30 * time.Second):
 		c.t.Fatalf("%s says nothing: %s", c.id, c.said())
 		return ""
@@ -263,8 +263,8 @@ func (c *container) ask(how, what string) string {
 // can and cannot demand what the entry may do.
 func (c *container) can(how, what, prints string) {
 	c.t.Helper()
-	if got := c.ask(how, what); got != "done: "+prints {
-		c.t.Errorf("%s %s: %q, want %q", how, what, got, "done: "+prints)
+	if got := c.ask(how, what); got != strings.TrimSpace("done: "+prints) {
+		c.t.Errorf("%s %s: %q, want \"done: %s\"", how, what, got, prints)
 	}
 }
 

@@ -19,6 +19,7 @@ const lifeSuite = "agent/vmtest"
 // The parts of that suite, each in a machine of its own.
 const (
 	faultTests = "^TestFaults"
+	boxTests   = "^TestContainers"
 	askTests   = "^Test(WhatIsAsked|Executions|Opens|AKilledAgent|NoGroup|AnApproval|Rewritten|Hold)"
 	runTests   = "^TestRunsOfTheAgent$" // wants a set with the hooks of strict runs
 	unitTests  = "^TestSystemd"
@@ -37,7 +38,13 @@ func (r *report) withFaults(ctx context.Context, o options, s machineTest) []mac
 	unit := s
 	unit.where, unit.run, unit.systemd = ", systemd", unitTests, true
 	unit.files = append(slices.Clone(s.files), "scripts/deploy:/vmtest/deploy")
+	boxes, built := r.withRuntimes(ctx, s)
 	if o.run != "" {
+		if strings.Contains(o.run, "Container") && built { // they fail elsewhere
+			boxes.run = ""
+			return []machineTest{boxes}
+		}
+		s.skip = boxTests
 		if strings.Contains(o.run, "Systemd") { // they are skipped elsewhere
 			unit.run = ""
 			return []machineTest{unit}
@@ -48,13 +55,25 @@ func (r *report) withFaults(ctx context.Context, o options, s machineTest) []mac
 		r.leftOut(fmt.Sprintf("%s, faults: %d of %d shares (three kernels have all, or STOCKADE_FAULTS=all)", s.pkg, shares-n, shares))
 	}
 	faults, asks, runs := s, s, s
-	s.skip = strings.Join([]string{faultTests, askTests, runTests, unitTests}, "|")
+	s.skip = strings.Join([]string{faultTests, askTests, runTests, unitTests, boxTests}, "|")
 	faults.where, faults.run = ", faults", faultTests
 	faults.icount = true
 	asks.where, asks.run = ", asks", askTests
 	asks.cpus = "2" // arguments are changed while they are judged
 	runs.where, runs.run = ", runs", runTests
-	return []machineTest{s, faults, asks, runs, unit}
+	list := []machineTest{s, faults, asks, runs, unit}
+	if built {
+		list = append(list, boxes)
+	}
+	return list
+}
+
+// withRuntimes is a machine that starts containers, by the wrapper of their runtimes.
+func (r *report) withRuntimes(ctx context.Context, s machineTest) (boxes machineTest, built bool) {
+	const program = work + "/stockade-runc"
+	s.where, s.run, s.runtimes = ", containers", boxTests, "*"
+	s.files = append(slices.Clone(s.files), program+":/usr/bin/stockade-runc")
+	return s, r.step(ctx, "build bin/stockade-runc", "go", "build", "-trimpath", "-o", program, "./cmd/stockade-runc")
 }
 
 // faultOptions hand on which faults are wanted: STOCKADE_FAULTS=all takes long. Of

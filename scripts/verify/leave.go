@@ -31,6 +31,8 @@ func (m machineTest) leave(o options, r *report) (left machineTest, some bool) {
 	switch {
 	case m.pkg == "cmd/stockade/vmtest":
 		m.run, what = "^Test(DeniedOperation|ReadWriteTree|KilledRunAndReaper|ProcessMovedOut|Strict)", "all but five tests"
+	case m.runtimes != "":
+		m.runtimes, what = "runc-*", "runtimes but runc"
 	case m.run == runTests:
 		what, some = "all", false
 	case m.run == askTests:

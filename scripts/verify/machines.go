@@ -26,6 +26,7 @@ type machineTest struct {
 	systemd             bool     // it is process 1
 	run, skip           string   // patterns of tests
 	files               []string // HOST:GUEST
+	runtimes            string   // a glob of container runtimes
 	modules             []string // of the kernel, loaded beforehand
 	boot                string   // on the kernel's command line
 	icount              bool     // idle time is skipped: for what waits more than it computes
@@ -138,6 +139,9 @@ func prepare(ctx context.Context, o options, r *report) []machineTest {
 	if debian {
 		r.fetch(ctx, o, present, "debian")
 	}
+	if slices.ContainsFunc(suites, func(s machineTest) bool { return s.runtimes != "" }) {
+		r.fetch(ctx, o, present, "runtimes")
+	}
 	var list []machineTest
 	for _, kernel := range o.kernels {
 		if !r.fetch(ctx, o, present, kernel) {
@@ -238,6 +242,9 @@ func (r *report) machine(ctx context.Context, o options, m machineTest) {
 	}
 	if m.systemd {
 		args = append(args, "--systemd")
+	}
+	if m.runtimes != "" {
+		args = append(args, "--runtimes", m.runtimes)
 	}
 	for _, f := range m.files {
 		args = append(args, "--file", f)
