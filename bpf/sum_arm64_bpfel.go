@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "7fbd44919ea390383a934e104f2bdabf1f94de28ec871f2b8fc774fd5dca1102"
+const objectSum = "15685b9274cca3f4e3c32b2a9ccc6c7714a9b40447923d0953e8d5daa0fb0314"

@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "31f6a893da20c3ef84726ffb69b376ee70039f1f01572dc7c5118ed8691ee9fe"
+const objectSum = "478b7e7c15429baa0e905410b6e277facc7b67afb32cc90335c5d22b2730d8f9"

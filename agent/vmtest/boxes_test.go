@@ -207,6 +207,44 @@ func (f *fleetOfBoxes) volumes(t *testing.T) {
 	c.end()
 }
 
+// asked: the agent judges what the runtime starts as it judges what the container does.
+func (f *fleetOfBoxes) asked(t *testing.T) {
+	asking := annotated(map[string]string{template: "asking"})
+	c := f.box(t, "asking", asking).begin() // its entry was asked about, too
+	c.isConfined()
+	if out, err := c.do("exec", c.id, "/bin/sleep", "0"); err != nil {
+		t.Errorf("exec: %v: %s%s", err, out, c.log())
+	}
+	c.refuses("/bin/sleep", "99")
+	c.refuses("/bin/sh", "-c", "/bin/sleep 0", "99")
+	c.wantDenials("execute /bin/sleep: no-99", "execute /bin/sh: no-99")
+	c.end()
+	c = f.box(t, "asking-99", asking, runs("/bin/sh", "-c", "echo x >/vol/mark", "99"))
+	c.stillborn()
+	c.wantDenials("execute /bin/sh: no-99")
+}
+
+// numbers: the kernel knows the host's, and a container with others does not start.
+func (f *fleetOfBoxes) numbers(t *testing.T) {
+	tested := annotated(map[string]string{template: "numbers"})
+	c := f.box(t, "numbers", tested).begin()
+	c.isConfined()
+	c.can("read", "/data/ok", "ok")
+	if out, err := c.do("exec", "--user", "8", c.id, "/bin/cat", "/data/ok"); err != nil || out != "ok\n" {
+		t.Errorf("exec as another user: %v: %s%s", err, out, c.log())
+	}
+	if out, err := c.do("exec", "--user", "7", c.id, "/bin/cat", "/data/ok"); err == nil {
+		t.Errorf("exec as the user that may not: %s", out)
+	}
+	c.wantDenials("execute /bin/cat: no-seven")
+	c.end()
+	c = f.box(t, "others", tested, inUserNamespace, runs("/bin/sh", "-c", "echo x >/vol/mark"))
+	c.stillborn()
+	if !strings.Contains(c.said(), "policies test numbers of users or groups (/policy/numbers.cedar:1:1)") {
+		t.Error(c.said())
+	}
+}
+
 func (f *fleetOfBoxes) unmatched(t *testing.T) {
 	for id, with := range map[string]map[string]string{"other": {template: "nothing"}, "bare": nil} {
 		c := f.box(t, id, annotated(with), runs("/bin/sh", "-c", "echo x >/vol/mark"))

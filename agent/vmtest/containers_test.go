@@ -2,6 +2,7 @@ package vmtest
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -20,6 +21,14 @@ containers:
     match: {annotation: {stockade.dev/policy: box}}
     policies: [box.cedar]
     principal: 'Agent::"box"'
+  - name: asking
+    match: {annotation: {stockade.dev/policy: asking}}
+    policies: [box.cedar, asking.cedar]
+    principal: 'Agent::"asking"'
+  - name: numbers
+    match: {annotation: {stockade.dev/policy: numbers}}
+    policies: [box.cedar, numbers.cedar]
+    principal: 'Agent::"numbers"'
 `
 
 // boxPolicy is what a container of these tests may do. See container.
@@ -31,6 +40,17 @@ when { resource in file_system::Dir::"/data" || resource in file_system::Dir::"/
 when { resource in file_system::Dir::"/vol" || resource in file_system::Dir::"/scratch" || resource == file_system::File::"/dev/null" };
 @id("no-secret") @reason("it stays") forbid (principal, action, resource == file_system::File::"/data/secret");
 `
+
+// askingPolicy asks the agent about what a shell or another program is started with,
+// numbersPolicy tests who starts it.
+const (
+	askingPolicy = `@id("no-99") forbid (principal, action == file_system::Action::"execute", resource)
+when { resource in [file_system::File::"/bin/sleep", file_system::File::"/bin/sh"] && context has arguments && context.arguments.positional_values.contains("99") };
+`
+	numbersPolicy = `@id("no-seven") forbid (principal, action == file_system::Action::"execute", resource)
+when { context has user && context.user.uid == 7 };
+`
+)
 
 // runtimesHere are the runtimes that the machine has, by their name and version.
 func runtimesHere(t *testing.T) map[string]string {
@@ -135,6 +155,8 @@ func TestContainers(t *testing.T) {
 	must(os.MkdirAll(filepath.Dir(agentLog), 0o755))
 	put(agentConf, containersYAML)
 	put("/policy/box.cedar", boxPolicy)
+	put("/policy/asking.cedar", askingPolicy)
+	put("/policy/numbers.cedar", numbersPolicy)
 	startAgent(t)
 	defer retireAgent(t)
 	first := true
@@ -155,6 +177,8 @@ func TestContainers(t *testing.T) {
 			{"it stays confined without the agent", f.orphaned, false},
 			{"with a user namespace", f.users, true},
 			{"with volumes, a tmpfs and a read-only root", f.volumes, false},
+			{"what its programs are started with is asked about", f.asked, false},
+			{"numbers of users are not compared with others", f.numbers, false},
 			{"what no template matches does not start", f.unmatched, false},
 			{"what would start one at once is refused", f.atOnce, false},
 			{"the runtime itself is no entry", f.self, true},
@@ -201,16 +225,22 @@ type boxed struct {
 	Denied, Delivered, Dropped, Lost uint64
 }
 
+// workloadName begins with its template's.
+func (c *container) workloadName() string {
+	return cmp.Or(c.spec.Annotations[template], "box") + "." + c.id
+}
+
 // workload returns that of a container; nil if there is none.
 func (c *container) workload() *boxed {
 	c.t.Helper()
+	name := c.workloadName()
 	r := stockade(c.t, "ps", "--json")
 	var s struct{ Workloads []boxed }
 	if err := json.Unmarshal([]byte(r.stdout), &s); r.code != 0 || err != nil {
 		c.t.Fatalf("ps: exit %d, %v: %s%s", r.code, err, r.stdout, r.stderr)
 	}
 	for _, w := range s.Workloads {
-		if w.Name == "box."+c.id {
+		if w.Name == name {
 			return &w
 		}
 	}
@@ -238,7 +268,7 @@ func (c *container) denials() (list []string) {
 		if err := json.Unmarshal(line, &d); err != nil {
 			continue // torn, where an agent was killed
 		}
-		if d.Type != "denial" || d.Workload != "box."+c.id {
+		if d.Type != "denial" || d.Workload != c.workloadName() {
 			continue
 		}
 		text := d.Action + " " + d.Path + ":"

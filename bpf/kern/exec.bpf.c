@@ -45,28 +45,6 @@ static __noinline int before_exec(u32 w)
 	return deny(&d, NULL, wl, -EACCES);
 }
 
-/* entry_of returns the workload that judges what the current task, which no workload has,
- * is about to execute: the one that it prepares, 0 if there is none, or if it is still outside. */
-static __noinline u32 entry_of(void)
-{
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct member *m = member_of((u64)task);
-	struct workload *wl;
-	u64 mnt, dentry;
-
-	if (!m || !is_preparing(m))
-		return 0;
-	m->starting = STARTING_RUNTIME;
-	wl = workload_of(m->workload);
-	if (!wl || !wl->root_mnt)
-		return m->workload; /* nothing says where it is */
-	mnt = (u64)BPF_CORE_READ(task, fs, root.mnt);
-	dentry = (u64)BPF_CORE_READ(task, fs, root.dentry);
-	if ((mnt == wl->root_mnt && dentry == wl->root_dentry) || (u64)BPF_CORE_READ(task, nsproxy, mnt_ns) == namespace_of(wl->root_mnt))
-		return m->workload;
-	return 0;
-}
-
 /* enters: what the current task executes is allowed, and confines it once nothing can fail. */
 static __noinline int enters(void)
 {

@@ -42,6 +42,9 @@ int BPF_PROG(file_open, struct file *file)
 	u64 need;
 	struct dentry *dentry;
 
+	/* Of a runtime's task what it executes is judged, and may have to wait for the agent. */
+	if (!w && file->f_flags & FMODE_EXEC)
+		w = entry_of();
 	if (!w)
 		return 0;
 	found_file(file);

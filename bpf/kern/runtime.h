@@ -8,6 +8,7 @@
  * neither who is confined nor who is not pays for it. */
 #pragma once
 
+#include "path.h"
 #include "starter.h"
 
 /* Set by the loader: nanoseconds. */
@@ -31,19 +32,45 @@ static __always_inline struct member *member_of(u64 task)
 	return bpf_map_lookup_elem(&members, &task);
 }
 
-/* prepares: is a task that is found in the cgroup of w, and bears no mark, the runtime's? */
+/* prepares: is a task that is found in the cgroup of w, and bears no mark, the runtime's? Who
+ * moves it there may note it at the same time. */
 static __always_inline bool prepares(u64 task, u32 w)
 {
 	struct member *m = member_of(task), as = { .workload = w, .starting = STARTING_RUNTIME };
 
 	if (!is_container(w))
 		return false;
-	if (m) {
-		m->workload = w;
-		return is_preparing(m);
+	if (!m) {
+		as.until = bpf_ktime_get_ns() + starting_limit;
+		bpf_map_update_elem(&members, &task, &as, BPF_NOEXIST);
+		m = member_of(task);
 	}
-	as.until = bpf_ktime_get_ns() + starting_limit;
-	return !bpf_map_update_elem(&members, &task, &as, BPF_NOEXIST);
+	if (!m)
+		return false;
+	m->workload = w;
+	return is_preparing(m);
+}
+
+/* entry_of returns the workload that judges what the current task, which no workload has,
+ * is about to execute: the one that it prepares, 0 if there is none, or if it is still outside. */
+static __noinline u32 entry_of(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct member *m = member_of((u64)task);
+	struct workload *wl;
+	u64 mnt, dentry;
+
+	if (!m || !is_preparing(m))
+		return 0;
+	m->starting = STARTING_RUNTIME;
+	wl = workload_of(m->workload);
+	if (!wl || !wl->root_mnt)
+		return m->workload; /* nothing says where it is */
+	mnt = (u64)BPF_CORE_READ(task, fs, root.mnt);
+	dentry = (u64)BPF_CORE_READ(task, fs, root.dentry);
+	if ((mnt == wl->root_mnt && dentry == wl->root_dentry) || (u64)BPF_CORE_READ(task, nsproxy, mnt_ns) == namespace_of(wl->root_mnt))
+		return m->workload;
+	return 0;
 }
 
 /* inherit is for a child of a task that is not judged. */
