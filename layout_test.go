@@ -47,6 +47,7 @@ var layout = []struct {
 	{"agent/lock", []string{"agent/label"}},
 	{"agent/tripwire", []string{"agent/sink", "bpf/abi"}},
 	{"agent/config", []string{"agent/label", "agent/tripwire", "agent/sink", "bpf/abi"}},
+	{"agent/engine", nil},
 	{"agent/image", []string{"thread", "bpf/abi"}},
 	{"agent/socket", []string{"thread"}},
 	{"agent/inspect", nil},
@@ -66,7 +67,7 @@ var layout = []struct {
 	{"agent/run", []string{"thread", "agent/memory", "agent/tripwire", "agent/respond", "agent/label", "agent/lock", "agent/host", "agent/delivery", "agent/explain", "agent/sink", "agent/api", "compiler", "bpf", "bpf/abi", "cgroup"}},
 	{"agent/daemon", []string{"agent/memory", "agent/tripwire", "agent/label", "agent/lock", "agent/run", "agent/hold", "agent/respond", "agent/host", "agent/delivery", "agent/explain", "agent/policies", "agent/sink", "agent/config", "agent/api",
 		"compiler", "bpf", "bpf/abi", "bpf/fault", "cgroup", "inotify"}},
-	{"agent", []string{"agent/daemon", "agent/run", "agent/reach", "agent/socket", "agent/tripwire", "agent/inspect", "agent/evidence", "agent/label", "agent/lock", "agent/decide", "agent/policies", "agent/host", "agent/sink", "agent/config", "agent/api", "compiler", "bpf/abi"}},
+	{"agent", []string{"agent/engine", "agent/daemon", "agent/run", "agent/reach", "agent/socket", "agent/tripwire", "agent/inspect", "agent/evidence", "agent/label", "agent/lock", "agent/decide", "agent/policies", "agent/host", "agent/sink", "agent/config", "agent/api", "compiler", "bpf/abi"}},
 	{"cmd/stockade", []string{"agent", "compiler", "compiler/report", "cgroup", "bpf", "bpf/abi"}},
 	{"scripts/*", []string{"*"}},
 }
