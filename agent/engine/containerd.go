@@ -432,5 +432,9 @@ func (w *work) removeFromMain(f *daemonFile, pattern string, entry []string, oth
 	if delete(rest, "version"); len(rest) == 0 && bytes.HasPrefix(f.text, []byte(marker+"there was no file\n")) {
 		text = nil
 	}
-	return w.removed(w.Config, f.text, text, "no longer has the runtime "+w.Name)
+	says := "no longer has the runtime " + w.Name
+	if f.doc.get(entry...) == nil {
+		says = "no longer imports " + pattern
+	}
+	return w.removed(w.Config, f.text, text, says)
 }

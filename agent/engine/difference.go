@@ -22,7 +22,8 @@ func difference(before, after []byte) string {
 	}
 	from, past := max(0, head-around), min(tail, around)
 	var out strings.Builder
-	fmt.Fprintf(&out, "@@ -%d,%d +%d,%d @@\n", from+1, len(a)-tail+past-from, from+1, len(b)-tail+past-from)
+	was, is := len(a)-tail+past-from, len(b)-tail+past-from
+	fmt.Fprintf(&out, "@@ -%d,%d +%d,%d @@\n", from+min(was, 1), was, from+min(is, 1), is)
 	show := func(sign string, lines []string) {
 		for _, l := range lines {
 			out.WriteString(sign + l)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 )
 
@@ -24,34 +23,27 @@ type member struct {
 
 // parseJSON finds the members of the object that a text is.
 func parseJSON(path string, text []byte) (*object, error) {
-	d := json.NewDecoder(bytes.NewReader(text))
-	fault := func(offset int64, what any) error {
-		line, column := position(text, int(offset))
+	fault := func(offset int, what any) error {
+		line, column := position(text, offset)
 		return fmt.Errorf("%s:%d:%d: %v: %s; mend it there", path, line, column, what, unchanged)
 	}
-	var tree *object
-	t, err := d.Token()
-	if err == nil && t != json.Delim('{') {
-		return nil, fault(d.InputOffset()-1, "not an object")
-	}
-	if err == nil {
-		tree, err = parseObject(d, text)
-	}
-	if err == nil {
-		if _, err = d.Token(); errors.Is(err, io.EOF) {
-			return tree, nil
-		} else if err == nil {
-			err = errors.New("more after the object")
-		}
-	}
+	// Unmarshal counts the byte that is wrong, and Token does not always.
+	var any any
 	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) {
-		return nil, fault(max(0, syntax.Offset-1), syntax)
+	if err := json.Unmarshal(text, &any); errors.As(err, &syntax) {
+		return nil, fault(int(syntax.Offset)-1, syntax)
+	} else if err != nil {
+		return nil, fault(0, err)
 	}
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil, fault(int64(len(text)), "it ends in the midst of the object")
+	d := json.NewDecoder(bytes.NewReader(text))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return nil, fault(0, "not an object")
 	}
-	return nil, fault(d.InputOffset(), err)
+	tree, err := parseObject(d, text)
+	if err != nil {
+		return nil, fault(int(d.InputOffset()), err)
+	}
+	return tree, nil
 }
 
 // position is the line and the column of a byte, from 1.
