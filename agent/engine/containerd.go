@@ -137,6 +137,9 @@ func (f *daemonFile) usual(own string) string {
 			usual = name
 		}
 	}
+	if len(f.runtime(usual)) == 0 { // a name that something else puts in: microk8s
+		return "runc"
+	}
 	return usual
 }
 

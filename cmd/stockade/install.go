@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -51,8 +52,12 @@ func installAction(c *cli.Context) error {
 	if err := noArgs(c); err != nil {
 		return err
 	}
-	if c.String("engine") == "" {
-		return usage(c, "--engine: missing: nothing was done; use one of %s", strings.Join(agent.Engines(), ", "))
+	if engine := c.String("engine"); !slices.Contains(agent.Engines(), engine) {
+		what := "missing"
+		if engine != "" {
+			what = engine + ": unknown"
+		}
+		return usage(c, "--engine: %s: nothing was done; use one of %s", what, strings.Join(agent.Engines(), ", "))
 	}
 	wrapper := c.String("wrapper")
 	if wrapper == "" {
