@@ -394,7 +394,10 @@ func removeContainerd(w *work) error {
 		if !ours {
 			return fmt.Errorf("%s: has the runtime %s, and is not ours: %s; name it with --config", i.path, w.Name, unchanged)
 		}
-		after := drop(i.text, entry)
+		after, err := without(i.path, i.text, entry)
+		if err != nil {
+			return err
+		}
 		if rest, err := parseTOML(i.path, after); err != nil {
 			return err
 		} else if delete(rest, "version"); len(rest) == 0 {
@@ -409,14 +412,15 @@ func removeContainerd(w *work) error {
 
 // removeFromMain takes out of the main file what an installation put there.
 func (w *work) removeFromMain(f *daemonFile, pattern string, entry []string, others bool) error {
-	gone := [][]string{entry}
-	text := drop(f.text, entry)
+	text, err := without(w.Config, f.text, entry)
+	if err != nil {
+		return err
+	}
 	if f.version == 2 {
 		// Ours as long as it is as we wrote it.
 		ours := render(f.cri, "runc", bareRuntime(), "containerd's own, which it lacks once another one is named")
 		if is := f.doc.table("plugins", f.cri, "containerd", "runtimes"); bytes.Contains(f.text, []byte(ours)) && document(is).table("runc").same(bareRuntime()) && len(is) == 2 {
-			gone = append(gone, []string{"plugins", f.cri, "containerd", "runtimes", "runc"})
-			text = drop(f.text, gone...)
+			text = drop(f.text, entry, []string{"plugins", f.cri, "containerd", "runtimes", "runc"})
 		}
 	} else if !others {
 		kept, err := w.read(w.Config + suffix)

@@ -86,8 +86,5 @@ func removeCrio(w *work) error {
 		}
 	}
 	w.todo("`systemctl restart crio`, once no container uses the runtime")
-	if removed := w.removeOwn(path, list, []string{"crio", "runtime", "runtimes", w.Name}); removed != "" {
-		w.Wrapper = removed
-	}
-	return nil
+	return w.removeOwn(path, list, []string{"crio", "runtime", "runtimes", w.Name})
 }

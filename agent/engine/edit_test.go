@@ -174,6 +174,27 @@ func TestTheUsualRuntimeIsNotTakenAway(t *testing.T) {
 	}
 }
 
+func TestAnEntryThatIsNoTextOfItsOwnIsLeftToPeople(t *testing.T) {
+	for _, c := range []struct{ engine, path, text string }{
+		{"containerd", toml1, "version = 2\n[plugins.'io.containerd.grpc.v1.cri'.containerd]\nruntimes = {stockade = {runtime_type = 'x'}}\n"},
+		{"podman", "/etc/containers/containers.conf.d/50-stockade.conf", marker + "\nengine = {runtimes = {stockade = ['/x']}}\n"},
+		{"crio", "/etc/crio/crio.conf.d/50-stockade.conf", "[crio]\nruntime.runtimes = {stockade = {runtime_path = '/x'}}\n"},
+	} {
+		h := newHost(t, map[string]string{c.path: c.text})
+		before := h.files()
+		if _, err := Remove(h.options(c.engine)); err == nil || !strings.Contains(err.Error(), "by hand") {
+			t.Errorf("%s: %v", c.engine, err)
+		}
+		h.same(before, c.engine)
+	}
+	// Dotted keys are lines of their own.
+	h := newHost(t, map[string]string{toml1: "version = 2\n[plugins.'io.containerd.grpc.v1.cri'.containerd]\nsnapshotter = 'x' # mine\nruntimes.stockade.runtime_type = 'x'\nruntimes.stockade.options.BinaryName = '/x'\n\n# theirs\n[grpc]\n"})
+	h.remove("containerd")
+	if is := h.get(toml1); is != "version = 2\n[plugins.'io.containerd.grpc.v1.cri'.containerd]\nsnapshotter = 'x' # mine\n\n# theirs\n[grpc]\n" {
+		t.Error(is)
+	}
+}
+
 func TestPodmansListsAreRepeated(t *testing.T) {
 	h := newHost(t, map[string]string{"/etc/containers/containers.conf": "[engine]\nruntime = 'mine'\nruntime_supports_json = ['mine']\n[engine.runtimes]\nmine = ['/none', '/usr/bin/crun']\n"})
 	h.install("podman")

@@ -181,27 +181,27 @@ func removePodman(w *work) error {
 		}
 	}
 	w.todo("containers that were made with the runtime need it until they are removed: `podman ps -a`")
-	if removed := w.removeOwn(path, list, w.podmanOwn()...); removed != "" {
-		w.Wrapper = removed
-	}
-	return nil
+	return w.removeOwn(path, list, w.podmanOwn()...)
 }
 
-// removeOwn plans that our drop-in goes, or what is ours in it. It returns the wrapper that
-// it named.
-func (w *work) removeOwn(path string, list []layer, ours ...[]string) string {
+// removeOwn plans that our drop-in goes, or what is ours in it.
+func (w *work) removeOwn(path string, list []layer, ours ...[]string) error {
 	i := slices.IndexFunc(list, func(l layer) bool { return l.path == path && l.doc.get(ours[0]...) != nil })
 	if i < 0 {
 		w.note("%s: has no runtime %s", path, w.Name)
-		return ""
+		return nil
 	}
 	l := list[i]
-	after := drop(l.text, ours...)
+	after, err := without(path, l.text, ours...)
+	if err != nil {
+		return err
+	}
 	if len(expressions(after)) == 0 {
 		after = nil
 	}
 	w.change(path, l.text, after, false, "no longer has the runtime "+w.Name)
-	return named(l.doc, ours[0])
+	w.Wrapper = or(named(l.doc, ours[0]), w.Wrapper)
+	return nil
 }
 
 // named is the program that an entry names, podman's or CRI-O's.

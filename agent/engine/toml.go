@@ -246,6 +246,16 @@ func edited(path string, text []byte, want document) error {
 	return nil
 }
 
+// without drops paths as drop does, the entry's first, and refuses where that is not enough.
+func without(path string, text []byte, paths ...[]string) ([]byte, error) {
+	after := drop(text, paths...)
+	doc, err := parseTOML(path, after)
+	if err != nil || doc.get(paths[0]...) != nil {
+		return nil, fmt.Errorf("%s: the runtime is written in a way that cannot be edited as text: %s; take it out there by hand", path, unchanged)
+	}
+	return after, nil
+}
+
 // literal is a string of TOML. Paths have no quotes and no backslashes: begin sees to it.
 func literal(value any) (string, bool) {
 	switch v := value.(type) {
