@@ -111,7 +111,7 @@ kernel decides every operation; what it refuses is shown as it happens.
 		Action:                    unknownVerb,
 		Commands: []*cli.Command{
 			runVerb(), checkVerb(), diffVerb(), explainVerb(), compileVerb(), decideVerb(), baselineVerb(),
-			agentVerb(), reloadVerb(), psVerb(), policyVerb(), modeVerb(), asksVerb(), approveVerb(), refuseVerb(), eventsVerb(), uninstallVerb(),
+			agentVerb(), reloadVerb(), installVerb(), psVerb(), policyVerb(), modeVerb(), asksVerb(), approveVerb(), refuseVerb(), eventsVerb(), uninstallVerb(),
 			inspectVerb(), evidenceVerb(), keyVerb(), doctorVerb(), versionVerb(), completionVerb(), reapVerb(), lookVerb(),
 		},
 	}
