@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "15685b9274cca3f4e3c32b2a9ccc6c7714a9b40447923d0953e8d5daa0fb0314"
+const objectSum = "ae6c8bba24ee19dda52f255b5165ba13fa708605057b5c961cd50dc333f4ced5"

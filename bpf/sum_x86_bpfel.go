@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "478b7e7c15429baa0e905410b6e277facc7b67afb32cc90335c5d22b2730d8f9"
+const objectSum = "a24fb68f34667cb67e1be1f02f3b46d947e704499e38fc3eb5a2527e08e89c43"

@@ -6,6 +6,15 @@
 #include "place.h"
 #include "verdict.h"
 
+/* own_thread: is a task the current one, or of its process? Of a runtime's process that took
+ * too long, one is confined after the other. */
+static __always_inline bool own_thread(u64 other)
+{
+	struct task_struct *task = (struct task_struct *)other;
+
+	return BPF_CORE_READ(task, group_leader) == bpf_get_current_task_btf()->group_leader;
+}
+
 /* inside: is the other task of the same workload? Not while it is systemd's, or the
  * container's runtime's: of that, who is found by its cgroup alone is. */
 static __always_inline bool inside(u32 w, struct task_struct *other)
@@ -17,7 +26,7 @@ static __always_inline bool inside(u32 w, struct task_struct *other)
 		return of == w && !is_starting((u64)other);
 	id = BPF_CORE_READ(other, cgroups, dfl_cgrp, kn, id);
 	found = bpf_map_lookup_elem(&cgroups, &id);
-	return found && *found == w && !is_starting((u64)other) && !is_container(w);
+	return (found && *found == w && !is_starting((u64)other) && !is_container(w)) || own_thread((u64)other);
 }
 
 /* inside_at is inside for a task known by its address: by the second index,
@@ -32,7 +41,7 @@ static __always_inline bool inside_at(u32 w, u64 other)
 	if (!m)
 		m = bpf_map_lookup_elem(&members, &leader);
 	if (m)
-		return m->workload == w && !(m->starting && other != (u64)bpf_get_current_task_btf());
+		return m->workload == w && (!m->starting || own_thread(other));
 	id = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
 	found = bpf_map_lookup_elem(&cgroups, &id);
 	return found && *found == w && !is_starting(other) && !is_container(w);

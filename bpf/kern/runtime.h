@@ -32,6 +32,16 @@ static __always_inline struct member *member_of(u64 task)
 	return bpf_map_lookup_elem(&members, &task);
 }
 
+/* until_when is when a task that is found in a container's cgroup is confined at the latest:
+ * with its process, which may have been moved there with all its threads. */
+static __always_inline u64 until_when(u64 addr)
+{
+	struct task_struct *task = (struct task_struct *)addr;
+	struct member *leader = member_of((u64)BPF_CORE_READ(task, group_leader));
+
+	return leader && leader->starting >= STARTING_RUNTIME ? leader->until : bpf_ktime_get_ns() + starting_limit;
+}
+
 /* prepares: is a task that is found in the cgroup of w, and bears no mark, the runtime's? Who
  * moves it there may note it at the same time. */
 static __always_inline bool prepares(u64 task, u32 w)
@@ -41,7 +51,7 @@ static __always_inline bool prepares(u64 task, u32 w)
 	if (!is_container(w))
 		return false;
 	if (!m) {
-		as.until = bpf_ktime_get_ns() + starting_limit;
+		as.until = until_when(task);
 		bpf_map_update_elem(&members, &task, &as, BPF_NOEXIST);
 		m = member_of(task);
 	}
