@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "ae6c8bba24ee19dda52f255b5165ba13fa708605057b5c961cd50dc333f4ced5"
+const objectSum = "252be710763f5aa761b49800a40bd21f2e1a1e5013154ea8fd17f07cc28e4106"

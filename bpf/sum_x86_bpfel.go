@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "a24fb68f34667cb67e1be1f02f3b46d947e704499e38fc3eb5a2527e08e89c43"
+const objectSum = "62253dd8b66ef96a7524b7146c73afb53fc2cd47f3a019e5ab5f57c3e5601cd2"

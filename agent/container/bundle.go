@@ -64,33 +64,30 @@ func readJSON(name string, to any) error {
 	return nil
 }
 
-// cri takes what the Kubernetes services of containerd and CRI-O, and nerdctl, write into
-// annotations. None of them lets a pod set these.
+// cri takes what the Kubernetes service of containerd writes into annotations: no pod sets
+// these. Elsewhere anybody who starts a container may.
 func (f *Facts) cri() {
-	for _, key := range []string{"io.kubernetes.cri.container-name", "io.kubernetes.container.name", "nerdctl/name"} {
-		f.Name = first(f.Name, f.Annotations[key])
+	if f.task() != "k8s.io" {
+		return
 	}
-	for _, key := range []string{"io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName"} {
-		f.Image = first(f.Image, f.Annotations[key])
-	}
-	var labels map[string]string
-	for _, key := range []string{"io.kubernetes.cri-o.Labels", "nerdctl/labels"} {
-		if json.Unmarshal([]byte(f.Annotations[key]), &labels) == nil && f.Labels == nil {
-			f.Labels = labels
-		}
-	}
+	f.Name, f.Image = f.Annotations["io.kubernetes.cri.container-name"], f.Annotations["io.kubernetes.cri.image-name"]
 }
 
-func first(a, b string) string {
-	if a != "" {
-		return a
+// task returns the namespace of a task of containerd, by its bundle; "" of others.
+func (f *Facts) task() string {
+	space := filepath.Dir(f.Bundle)
+	if filepath.Base(f.Bundle) != f.ID || filepath.Base(filepath.Dir(space)) != "io.containerd.runtime.v2.task" {
+		return ""
 	}
-	return b
+	return filepath.Base(space)
 }
 
 // docker takes what Docker keeps of a container in the folder from which it mounts
 // /etc/hostname.
 func (f *Facts) docker(s *spec) error {
+	if f.task() != "moby" {
+		return nil
+	}
 	for _, m := range s.Mounts {
 		dir := filepath.Dir(m.Source)
 		if m.Destination != "/etc/hostname" || filepath.Base(dir) != f.ID {
@@ -115,7 +112,7 @@ func (f *Facts) docker(s *spec) error {
 	return nil
 }
 
-// podman takes what Podman keeps of its containers, two folders above a bundle that is
+// podman takes what Podman and CRI-O keep of their containers, two folders above a bundle that is
 // .../ID/userdata: those of --rm are in a book of their own.
 func (f *Facts) podman() error {
 	dir := filepath.Dir(f.Bundle)
@@ -146,7 +143,7 @@ func (f *Facts) podman() error {
 				f.Name = one.Names[0]
 			}
 			if json.Unmarshal([]byte(one.Metadata), &more) == nil {
-				f.Image = first(more.Image, f.Image)
+				f.Image = more.Image
 			}
 		}
 	}

@@ -68,6 +68,12 @@ func put(t *testing.T, name, text string) {
 
 const id = "3f2ac1d8e6b04c5f9a7e1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60"
 
+const (
+	tasks = "run/io.containerd.runtime.v2.task/"
+	cri   = tasks + "k8s.io/" + id
+	moby  = tasks + "moby/" + id
+)
+
 func TestBundlesTellWhatTheirEnginesKeep(t *testing.T) {
 	for _, c := range []struct {
 		what, bundle string
@@ -76,14 +82,19 @@ func TestBundlesTellWhatTheirEnginesKeep(t *testing.T) {
 	}{
 		{"a bundle by hand", "b", map[string]string{"b/config.json": `{"annotations": {"stockade.dev/policy": "box"}}`},
 			Facts{Annotations: map[string]string{PolicyAnnotation: "box"}}},
-		{"Kubernetes on containerd", "b", map[string]string{"b/config.json": `{"annotations": {"io.kubernetes.cri.container-name": "main", "io.kubernetes.cri.image-name": "r/i:1"}}`},
+		{"Kubernetes on containerd", cri, map[string]string{cri + "/config.json": `{"annotations": {"io.kubernetes.cri.container-name": "main", "io.kubernetes.cri.image-name": "r/i:1"}}`},
 			Facts{Name: "main", Image: "r/i:1", Annotations: map[string]string{"io.kubernetes.cri.container-name": "main", "io.kubernetes.cri.image-name": "r/i:1"}}},
-		{"Docker", "b", map[string]string{
-			"b/config.json": `{"mounts": [{"destination": "/etc/hostname", "source": "@/docker/containers/` + id + `/hostname"}]}`,
+		{"annotations by hand that lie", "b", map[string]string{"b/config.json": `{"annotations": {"io.kubernetes.cri.container-name": "main"}}`},
+			Facts{Annotations: map[string]string{"io.kubernetes.cri.container-name": "main"}}},
+		{"Docker", moby, map[string]string{
+			moby + "/config.json":                         `{"mounts": [{"destination": "/etc/hostname", "source": "@/docker/containers/` + id + `/hostname"}]}`,
 			"docker/containers/" + id + "/config.v2.json": `{"ID": "` + id + `", "Name": "/worker", "Config": {"Image": "debian:12", "Labels": {"app": "x"}}}`},
 			Facts{Name: "worker", Image: "debian:12", Labels: map[string]string{"app": "x"}}},
-		{"Docker's files of another container", "b", map[string]string{
+		{"Docker's files, elsewhere", "b", map[string]string{
 			"b/config.json": `{"mounts": [{"destination": "/etc/hostname", "source": "@/docker/containers/` + id + `/hostname"}]}`,
+			"docker/containers/" + id + "/config.v2.json": `{"ID": "` + id + `", "Name": "/worker"}`}, Facts{}},
+		{"Docker's files of another container", moby, map[string]string{
+			moby + "/config.json":                         `{"mounts": [{"destination": "/etc/hostname", "source": "@/docker/containers/` + id + `/hostname"}]}`,
 			"docker/containers/" + id + "/config.v2.json": `{"ID": "other", "Name": "/worker"}`}, Facts{}},
 		{"Podman", "s/" + id + "/userdata", map[string]string{"s/" + id + "/userdata/config.json": `{}`,
 			"s/containers.json": `[{"id": "x", "names": ["no"]}, {"id": "` + id + `", "names": ["worker"], "metadata": "{\"image-name\":\"localhost/i:1\",\"name\":\"worker\"}"}]`},
@@ -108,13 +119,13 @@ func TestBundlesTellWhatTheirEnginesKeep(t *testing.T) {
 func TestBundlesThatCannotBeReadAreErrors(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir+"/broken/config.json", "{")
-	put(t, dir+"/docker/config.json", `{"mounts": [{"destination": "/etc/hostname", "source": "`+dir+"/"+id+`/hostname"}]}`)
+	put(t, dir+"/"+moby+"/config.json", `{"mounts": [{"destination": "/etc/hostname", "source": "`+dir+"/"+id+`/hostname"}]}`)
 	put(t, dir+"/"+id+"/config.v2.json", "{")
 	put(t, dir+"/fine/config.json", "{}")
 	for _, c := range []struct{ bundle, id, want string }{
 		{"none", id, "no such file"},
 		{"broken", id, "config.json"},
-		{"docker", id, "what Docker knows of it"},
+		{moby, id, "what Docker knows of it"},
 		{"fine", "../x", "not an id"},
 		{"fine", "", "not an id"},
 	} {

@@ -125,6 +125,9 @@ type Process struct {
 type Start struct {
 	Facts
 	Process *Process `json:"process,omitempty"`
+	// Cgroup is where the runtime puts what it will execute in the container, a path as it
+	// has it: with the mountpoint, or relative to that.
+	Cgroup string `json:"cgroup,omitempty"`
 }
 
 // Started is the answer.

@@ -224,7 +224,7 @@ func (cs *containers) awaitEnd(w *workload) bool {
 func (cs *containers) hold(t *template, ask *container.Start, name string) (w *workload, err error) {
 	c := &memory.Container{Template: t.Name, Facts: ask.Facts, Process: *ask.Process}
 	c.Facts.Annotations, c.Facts.Labels = nil, nil // whatever they hold, it is selected
-	if err := cs.locate(c); err != nil {
+	if err := cs.locate(c, ask.Cgroup); err != nil {
 		return nil, err
 	}
 	if err := t.fits(c); err != nil {
@@ -244,7 +244,7 @@ func (cs *containers) hold(t *template, ask *container.Start, name string) (w *w
 	}
 	err = cs.kernel.SetContainer(w.id, true)
 	if err == nil {
-		err = cs.kernel.Confine(c.CgroupID, w.id)
+		err = cs.confineAll(c, w.id)
 	}
 	if err == nil {
 		err = stays(c)
@@ -255,6 +255,18 @@ func (cs *containers) hold(t *template, ask *container.Start, name string) (w *w
 	cs.remember(w, c.CgroupID)
 	cs.holdAsks()
 	return w, nil
+}
+
+// confineAll confines the cgroup of a container, and what its runtime has made beneath.
+func (cs *containers) confineAll(c *memory.Container, id uint32) error {
+	if err := cs.kernel.Confine(c.CgroupID, id); err != nil {
+		return err
+	}
+	ids, err := cgroup.IDs([]string{c.Cgroup}) // what is made from now on follows
+	for group := range ids {
+		err = errors.Join(err, cs.kernel.Confine(group, id))
+	}
+	return err
 }
 
 // sameIDs is the map of users of a namespace in which all have the host's numbers.
@@ -291,16 +303,24 @@ func (cs *containers) undo(name string, err error) error {
 	return err
 }
 
-// locate finds the cgroup of a container that is prepared, and refuses what cannot be
-// confined by it.
-func (cs *containers) locate(c *memory.Container) error {
+// locate finds the cgroup of a container that is prepared: the runtime's, in which what it
+// executes later will be, too. It refuses what cannot be confined by that.
+func (cs *containers) locate(c *memory.Container, recorded string) error {
 	pid := strconv.Itoa(c.Process.PID)
 	if err := stays(c); err != nil {
 		return err
 	}
-	rel, err := cgroup.Of(pid)
+	in, err := cgroup.Of(pid)
 	if err != nil {
 		return fmt.Errorf("cgroup of process %s: %w: nothing was started", pid, err)
+	}
+	mount, err := cgroup.Mountpoint()
+	if err != nil {
+		return err
+	}
+	rel := strings.Trim(strings.TrimPrefix(filepath.Clean("/"+recorded), mount), "/")
+	if recorded == "" || !cgroup.Within(in, rel) {
+		return fmt.Errorf("cgroup %q of its runtime: process %s is in /%s instead: nothing was started; have no hook move it", recorded, pid, in)
 	}
 	own, err := cgroup.Own()
 	switch {
@@ -329,7 +349,8 @@ func stays(c *memory.Container) error {
 	return nil
 }
 
-// alone refuses a cgroup in which others are than the one process that is prepared.
+// alone refuses a cgroup in which, or beneath which, others are than the one process that is
+// prepared.
 func alone(rel string, pid int) error {
 	g, err := cgroup.OpenAt(rel)
 	if err != nil {
@@ -339,12 +360,8 @@ func alone(rel string, pid int) error {
 	if err != nil {
 		return err
 	}
-	below, err := cgroup.Children(rel)
-	if err != nil {
-		return err
-	}
-	if len(pids) != 1 || pids[0] != pid || len(below) > 0 {
-		return fmt.Errorf("cgroup /%s: has processes %v and %d cgroups beneath it, where only process %d was expected: nothing was started; have the engine make one for each container", rel, pids, len(below), pid)
+	if len(pids) != 1 || pids[0] != pid {
+		return fmt.Errorf("cgroup /%s: has processes %v, where only process %d was expected: nothing was started; have the engine make one for each container", rel, pids, pid)
 	}
 	return nil
 }

@@ -1,9 +1,11 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -56,7 +58,7 @@ func (y *yard) crate(id string, apart bool) *crate {
 		y.t.Fatal(err)
 	}
 	pid := c.cmd.Process.Pid
-	c.ask = container.Start{Facts: container.Facts{ID: id, Root: "/r", Name: "n", Annotations: map[string]string{container.PolicyAnnotation: "box"}},
+	c.ask = container.Start{Cgroup: "/" + cgroup.Parent + "/" + c.group.Name(), Facts: container.Facts{ID: id, Root: "/r", Name: "n", Annotations: map[string]string{container.PolicyAnnotation: "box"}},
 		Process: &container.Process{PID: pid, Start: host.StartTime(strconv.Itoa(pid))}}
 	return c
 }
@@ -210,9 +212,17 @@ func TestContainersThatCannotBeConfinedDoNotStart(t *testing.T) {
 		{"no id", func(ask *container.Start) { ask.ID = "a/b" }, "not an id"},
 		{"another process by now", func(ask *container.Start) { ask.Process = &container.Process{PID: ask.Process.PID, Start: "1"} }, "gone, or another by now"},
 		{"the agent's cgroup", func(ask *container.Start) {
-			ask.Process = &container.Process{PID: os.Getpid(), Start: host.StartTime("self")}
+			own, err := cgroup.Own()
+			if err != nil {
+				t.Fatal(err)
+			}
+			ask.Cgroup, ask.Process = "/"+own, &container.Process{PID: os.Getpid(), Start: host.StartTime("self")}
 		}, "the agent is in it, too"},
-		{"the host's mounts", func(ask *container.Start) { ask.Process = y.crate("c3", false).ask.Process }, "the host's own, or not known to be others"},
+		{"no cgroup", func(ask *container.Start) { ask.Cgroup = "" }, `cgroup "" of its runtime`},
+		{"another cgroup", func(ask *container.Start) { ask.Cgroup += "x" }, "is in /" + cgroup.Parent + "/" + c.group.Name() + " instead"},
+		{"all cgroups", func(ask *container.Start) { ask.Cgroup = "/" }, "the agent is in it, too"},
+		{"a cgroup above", func(ask *container.Start) { y.crate("c5", true); ask.Cgroup = cgroup.Parent }, "was expected: nothing was started"},
+		{"the host's mounts", func(ask *container.Start) { *ask = y.crate("c3", false).ask }, "the host's own, or not known to be others"},
 		{"others in its cgroup", func(ask *container.Start) {
 			crowd := y.crate("c4", true)
 			dir, err := crowd.group.Dir()
@@ -226,7 +236,7 @@ func TestContainersThatCannotBeConfinedDoNotStart(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { more.Process.Kill(); more.Wait() })
-			ask.Process = crowd.ask.Process
+			*ask = crowd.ask
 		}, "was expected: nothing was started"},
 		{"no table", func(*container.Start) { y.set.installErr = fmt.Errorf("the map is full") }, "the map is full"},
 	} {
@@ -252,6 +262,31 @@ func TestContainersThatCannotBeConfinedDoNotStart(t *testing.T) {
 	if _, err := d.StartContainer(c.ask); err == nil || !strings.Contains(err.Error(), "uninstalled") {
 		t.Errorf("after an uninstall: %v", err)
 	}
+}
+
+// What a hook has moved into a cgroup beneath is confined with the cgroup above, in which
+// the runtime executes what comes later.
+func TestContainersAreConfinedWithTheirRuntimesCgroup(t *testing.T) {
+	y := newYard(t)
+	d, kill := y.boxes()
+	defer kill()
+	c := y.crate("c1", true)
+	sub := filepath.Join(c.group.Path(), "sub")
+	if err := errors.Join(os.Mkdir(sub, 0o755), os.WriteFile(sub+"/cgroup.procs", []byte(strconv.Itoa(c.ask.Process.PID)), 0)); err != nil {
+		t.Fatal(err)
+	}
+	y.set.real = false // which knows groups of runs alone
+	if _, err := d.StartContainer(c.ask); err != nil {
+		t.Fatal(err)
+	}
+	id, _ := c.group.ID()
+	inner, _ := cgroup.ID(cgroup.Parent + "/" + c.group.Name() + "/sub")
+	if y.set.groups[id] == 0 || y.set.groups[inner] == 0 || len(y.set.groups) != 2 {
+		t.Errorf("confined: %v; want %d and %d", y.set.groups, id, inner)
+	}
+	c.cmd.Process.Kill()
+	c.cmd.Wait()
+	os.Remove(sub)
 }
 
 func TestContainersOfOneIdAreToldApart(t *testing.T) {

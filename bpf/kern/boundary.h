@@ -23,7 +23,7 @@ static __always_inline bool inside(u32 w, struct task_struct *other)
 	u64 id;
 
 	if (of)
-		return of == w && !is_starting((u64)other);
+		return of == w && (!is_starting((u64)other) || own_thread((u64)other));
 	id = BPF_CORE_READ(other, cgroups, dfl_cgrp, kn, id);
 	found = bpf_map_lookup_elem(&cgroups, &id);
 	return (found && *found == w && !is_starting((u64)other) && !is_container(w)) || own_thread((u64)other);

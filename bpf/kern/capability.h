@@ -155,33 +155,8 @@ static __always_inline u32 attributes(u32 nr)
 	return nr == NR_MOUNT_SETATTR || nr == NR_OPEN_TREE_ATTR;
 }
 
-struct ascent {
-	u64 task, mounts;
-	bool same;
-};
-
-static int is_first(u64 i, struct ascent *a)
-{
-	struct task_struct *task = (struct task_struct *)a->task;
-
-	if (BPF_CORE_READ(task, tgid) != 1) {
-		a->task = (u64)BPF_CORE_READ(task, real_parent);
-		return 0;
-	}
-	a->same = (u64)BPF_CORE_READ(task, nsproxy, mnt_ns) == a->mounts;
-	return 1;
-}
-
-/* hosts_mounts: is the task in the mount namespace of process 1? Every task descends from that. */
-static __noinline u32 hosts_mounts(void)
-{
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct ascent a = { .task = (u64)task, .same = true };
-
-	a.mounts = (u64)BPF_CORE_READ(task, nsproxy, mnt_ns);
-	bpf_loop(MAX_PARENTS, is_first, &a, 0);
-	return a.same;
-}
+/* hosts_mounts: is the task in the mount namespace of process 1? Where that is not found it is. */
+static __always_inline bool hosts_mounts(void) { return mounts_of_first(1); }
 
 /* hosts_name: is the task in the namespace of the machine's own name? */
 static __always_inline bool hosts_name(void)

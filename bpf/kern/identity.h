@@ -24,8 +24,11 @@ static __always_inline int mark_as(struct task_struct *task, u32 w, const struct
 
 static __always_inline int mark(struct task_struct *task, u32 w)
 {
-	struct member as = { .workload = w, .starting = starting_of((u64)task) };
+	struct member as = { .workload = w, .starting = starting_of((u64)task) }, *m = member_of((u64)task);
 
+	/* A runtime's that took too long stays so, for others, until it executes. */
+	if (m && m->starting >= STARTING_RUNTIME)
+		as.starting = m->starting;
 	return mark_as(task, w, &as);
 }
 

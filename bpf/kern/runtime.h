@@ -3,7 +3,7 @@
  * and limits up, and lists its descriptors, by what lies outside of the container's root.
  * So in a workload that is a container's a task that is found by its cgroup, and so came
  * from outside, is starting: not judged, nor what it makes, until it executes a program
- * from the container's root, or in its mount namespace. That is judged, and from then on the task
+ * elsewhere than in the host's mount namespace. That is judged, and from then on the task
  * is confined; so it is where it takes too long. Only the second index knows of it:
  * neither who is confined nor who is not pays for it. */
 #pragma once
@@ -61,26 +61,51 @@ static __always_inline bool prepares(u64 task, u32 w)
 	return is_preparing(m);
 }
 
+struct ascent {
+	u64 task, mounts;
+	u32 same;
+};
+
+static int is_first(u64 i, struct ascent *a)
+{
+	struct task_struct *task = (struct task_struct *)a->task;
+
+	if (BPF_CORE_READ(task, tgid) != 1) {
+		a->task = (u64)BPF_CORE_READ(task, real_parent);
+		return 0;
+	}
+	a->same = (u64)BPF_CORE_READ(task, nsproxy, mnt_ns) == a->mounts;
+	return 1;
+}
+
+/* mounts_of_first: is the task in the mount namespace of process 1, from which every task
+ * descends? otherwise is for where that is not found. */
+static __noinline u32 mounts_of_first(u32 otherwise)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct ascent a = { .task = (u64)task, .same = otherwise };
+
+	a.mounts = (u64)BPF_CORE_READ(task, nsproxy, mnt_ns);
+	bpf_loop(MAX_PARENTS, is_first, &a, 0);
+	return a.same;
+}
+
 /* entry_of returns the workload that judges what the current task, which no workload has,
- * is about to execute: the one that it prepares, 0 if there is none, or if it is still outside. */
+ * is about to execute: the one that it prepares, 0 if there is none, or if it is still where the
+ * host is. Where a container's process has gone, to another namespace or root, is no such place. */
 static __noinline u32 entry_of(void)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct member *m = member_of((u64)task);
 	struct workload *wl;
-	u64 mnt, dentry;
 
 	if (!m || !is_preparing(m))
 		return 0;
 	m->starting = STARTING_RUNTIME;
 	wl = workload_of(m->workload);
-	if (!wl || !wl->root_mnt)
-		return m->workload; /* nothing says where it is */
-	mnt = (u64)BPF_CORE_READ(task, fs, root.mnt);
-	dentry = (u64)BPF_CORE_READ(task, fs, root.dentry);
-	if ((mnt == wl->root_mnt && dentry == wl->root_dentry) || (u64)BPF_CORE_READ(task, nsproxy, mnt_ns) == namespace_of(wl->root_mnt))
-		return m->workload;
-	return 0;
+	if (wl && (u64)BPF_CORE_READ(task, fs, root.mnt) != wl->root_mnt && mounts_of_first(0))
+		return 0;
+	return m->workload;
 }
 
 /* inherit is for a child of a task that is not judged. */

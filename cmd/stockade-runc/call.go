@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -18,6 +19,8 @@ type call struct {
 	verb    string // "" where there is none: --version, --help
 	id      string // of verbs that are looked at
 	bundle  string // of create
+
+	unmanaged, outside bool // no cgroup of its own, or another
 }
 
 // Options that are followed by their value, and such as stand by themselves. What
@@ -34,7 +37,7 @@ var (
 	verbFlags = map[string][]string{
 		"create": words("--no-pivot --no-new-keyring --no-subreaper"),
 		"start":  nil,
-		"exec":   words("--tty -t --detach -d --no-new-privs --ignore-paused"),
+		"exec":   words("--tty -t --detach -d --no-new-privs"),
 	}
 	// passed are verbs that start nothing in a container.
 	passed = words("state kill delete list ps events pause resume update spec checkpoint features help run restore")
@@ -54,11 +57,16 @@ func parse(args []string) (*call, error) {
 			c.log = strings.TrimPrefix(value, "file:")
 		case "--log-format":
 			c.logJSON = value == "json"
+		case "--cgroup-manager":
+			c.unmanaged = value == "disabled"
 		}
 		if name != "--log" && name != "--log-format" && name != "--log-level" {
 			c.global = append(c.global, written...)
 		}
 	})
+	if err == nil && c.unmanaged {
+		err = errors.New("option --cgroup-manager: without a cgroup no container is confined: nothing was done; leave it out")
+	}
 	if err != nil || len(rest) == 0 {
 		return c, err
 	}
@@ -71,10 +79,16 @@ func parse(args []string) (*call, error) {
 		return c, nil
 	}
 	rest, err = options(rest[1:], values, slices.Concat(verbFlags[c.verb], words("--help -h")), func(name, value string, _ []string) {
-		if name == "--bundle" || name == "-b" {
+		switch name {
+		case "--bundle", "-b":
 			c.bundle = value
+		case "--cgroup":
+			c.outside = c.outside || strings.Contains(value, "..")
 		}
 	})
+	if err == nil && c.outside {
+		err = errors.New("option --cgroup: leads out of the container's cgroup: nothing was done; name one beneath it")
+	}
 	if err != nil {
 		return c, fmt.Errorf("%s: %w", c.verb, err)
 	}

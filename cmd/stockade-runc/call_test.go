@@ -19,6 +19,7 @@ func TestCallsOfEnginesAreUnderstood(t *testing.T) {
 		{"--root=/r --log=file:/l create --bundle=/b --no-pivot -- id", call{global: words("--root=/r"), root: "/r", log: "/l", verb: "create", id: "id", bundle: "/b"}},
 		{"--rootless=false --debug start id", call{global: words("--rootless=false --debug"), verb: "start", id: "id"}},
 		{"exec --process /p --detach --env A=B id sh -c start", call{verb: "exec", id: "id"}},
+		{"exec --cgroup x id", call{verb: "exec", id: "id"}},
 		{"exec -t -u 0:0 id", call{verb: "exec", id: "id"}},
 		{"kill --all id 9", call{verb: "kill"}},
 		{"--log /l --log-format create", call{log: "/l"}},
@@ -102,6 +103,27 @@ func TestSettings(t *testing.T) {
 			t.Errorf("%s: %+v, %v", c.text, s, err)
 		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "nothing was done")):
 			t.Errorf("%s: %v, want %s", c.text, err, c.want)
+		}
+	}
+}
+
+func TestTheRuntimesBookSaysWhichCgroup(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"runc/state.json": `{"id": "runc", "cgroup_paths": {"": "/sys/fs/cgroup/boxes/runc"}}`,
+		"crun/status":     `{"pid": 1, "cgroup-path": "/boxes/crun", "systemd-cgroup": false}`,
+		"none/status":     `{"pid": 1, "cgroup-path": null}`,
+		"torn/state.json": `{"cgroup_paths": {"": "/sys`,
+		"old/state.json":  `{"cgroup_paths": {"memory": "/sys/fs/cgroup/memory/x"}}`,
+	} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755), os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for id, want := range map[string]string{"runc": "/sys/fs/cgroup/boxes/runc", "crun": "/boxes/crun", "none": "", "torn": "", "old": "", "gone": ""} {
+		got, err := groupOf(&settings{Runtime: "/usr/bin/runc"}, &call{root: dir, id: id})
+		if got != want || (err == nil) != (want != "") || err != nil && !strings.Contains(err.Error(), "nothing was started") {
+			t.Errorf("%s: %q, %v", id, got, err)
 		}
 	}
 }

@@ -2,11 +2,14 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 
 	"github.com/stockade-dev/stockade/agent/container"
@@ -18,7 +21,7 @@ func admit(s *settings, c *call) error {
 	if bundle == "" {
 		bundle = "."
 	}
-	_, err := ask(s, c, bundle, nil)
+	_, err := ask(s, c, bundle, nil, "")
 	return err
 }
 
@@ -29,17 +32,21 @@ func confine(s *settings, c *call) error {
 		return err
 	}
 	if now.Status != "created" {
-		return nil // the runtime says what is wrong with that
+		return fmt.Errorf("container %s: %s: nothing was started; only what is created, and not paused, is", c.id, now.Status)
 	}
 	p := &container.Process{PID: now.PID}
 	if p.Start, err = startOf(now.PID); err != nil {
 		return err
 	}
-	_, err = ask(s, c, now.Bundle, p)
+	group, err := groupOf(s, c)
+	if err != nil {
+		return err
+	}
+	_, err = ask(s, c, now.Bundle, p, group)
 	return err
 }
 
-func ask(s *settings, c *call, bundle string, p *container.Process) (container.Started, error) {
+func ask(s *settings, c *call, bundle string, p *container.Process, group string) (container.Started, error) {
 	facts, err := container.ReadBundle(bundle, c.id)
 	if err != nil {
 		return container.Started{}, err
@@ -47,17 +54,45 @@ func ask(s *settings, c *call, bundle string, p *container.Process) (container.S
 	facts.Root = c.root
 	ctx, cancel := context.WithTimeout(context.Background(), s.wait)
 	defer cancel()
-	return container.Ask(ctx, s.Socket, &container.Start{Facts: facts, Process: p})
+	return container.Ask(ctx, s.Socket, &container.Start{Facts: facts, Process: p, Cgroup: group})
 }
 
 // started lets a program be executed in a container only once that was started: before, its
-// runtime is not confined yet.
+// runtime is not confined yet. One that is paused may not have been.
 func started(s *settings, c *call) error {
 	now, err := stateOf(s, c)
-	if err == nil && now.Status == "created" {
-		err = fmt.Errorf("container %s: not started yet: nothing was executed; start it first", c.id)
+	if err == nil && now.Status != "running" {
+		err = fmt.Errorf("container %s: %s: nothing was executed; start it first, or resume it", c.id, now.Status)
 	}
 	return err
+}
+
+// groupOf returns the cgroup that a runtime puts into what it will execute in a container,
+// as its own book has it: runc's state.json, crun's status.
+func groupOf(s *settings, c *call) (string, error) {
+	root := c.root
+	if root == "" {
+		root = "/run/runc"
+		if strings.Contains(filepath.Base(s.Runtime), "crun") {
+			root = "/run/crun"
+		}
+	}
+	var failed []error
+	for _, name := range []string{"state.json", "status"} {
+		var book struct {
+			Groups map[string]string `json:"cgroup_paths"`
+			Group  string            `json:"cgroup-path"`
+		}
+		text, err := os.ReadFile(filepath.Join(root, c.id, name))
+		if err == nil {
+			err = json.Unmarshal(text, &book)
+		}
+		if group := cmp.Or(book.Groups[""], book.Group); err == nil && group != "" {
+			return group, nil
+		}
+		failed = append(failed, err)
+	}
+	return "", fmt.Errorf("container %s: its cgroup is not known: %w: nothing was started; use runc or crun, with cgroups, and --root where it is not the usual one", c.id, errors.Join(failed...))
 }
 
 // state is what a runtime says of a container.
