@@ -25,6 +25,10 @@ containers:
     match: {annotation: {stockade.dev/policy: asking}}
     policies: [box.cedar, asking.cedar]
     principal: 'Agent::"asking"'
+  - name: roaming
+    match: {annotation: {stockade.dev/policy: roaming}}
+    policies: [box.cedar, roaming.cedar]
+    principal: 'Agent::"roaming"'
   - name: numbers
     match: {annotation: {stockade.dev/policy: numbers}}
     policies: [box.cedar, numbers.cedar]
@@ -42,10 +46,13 @@ when { resource in file_system::Dir::"/vol" || resource in file_system::Dir::"/s
 `
 
 // askingPolicy asks the agent about what a shell or another program is started with,
-// numbersPolicy tests who starts it.
+// roamingPolicy permits a program that leaves its namespace, numbersPolicy tests who starts one.
 const (
 	askingPolicy = `@id("no-99") forbid (principal, action == file_system::Action::"execute", resource)
 when { resource in [file_system::File::"/bin/sleep", file_system::File::"/bin/sh"] && context has arguments && context.arguments.positional_values.contains("99") };
+`
+	roamingPolicy = `@id("roam") permit (principal, action, resource == file_system::File::"/bin/roam");
+@id("sys") permit (principal, action in [file_system::Action::"open", file_system::Action::"read"], resource in file_system::Dir::"/sys");
 `
 	numbersPolicy = `@id("no-seven") forbid (principal, action == file_system::Action::"execute", resource)
 when { context has user && context.user.uid == 7 };
@@ -128,6 +135,12 @@ func TestContainersWithoutUs(t *testing.T) {
 		c.can("read", "/proc/self/uid_map", "0 100000 65536")
 		c.end()
 
+		c = free("roaming", roams).begin()
+		if out, err := c.do("exec", c.id, "/bin/cat", "/data/secret"); err != nil || out != "secret\n" {
+			t.Errorf("exec where it has gone: %v: %s", err, out)
+		}
+		c.end()
+
 		c = free("volumes", withVolumes).begin()
 		c.can("read", "/shut/key", "key")
 		c.can("write", "/scratch/x", "")
@@ -156,6 +169,7 @@ func TestContainers(t *testing.T) {
 	put(agentConf, containersYAML)
 	put("/policy/box.cedar", boxPolicy)
 	put("/policy/asking.cedar", askingPolicy)
+	put("/policy/roaming.cedar", roamingPolicy)
 	put("/policy/numbers.cedar", numbersPolicy)
 	startAgent(t)
 	defer retireAgent(t)
@@ -179,6 +193,9 @@ func TestContainers(t *testing.T) {
 			{"with volumes, a tmpfs and a read-only root", f.volumes, false},
 			{"what its programs are started with is asked about", f.asked, false},
 			{"numbers of users are not compared with others", f.numbers, false},
+			{"it has left its mount namespace", f.roaming, true},
+			{"a hook has moved it", f.moved, true},
+			{"it is paused before its start", f.paused, false},
 			{"what no template matches does not start", f.unmatched, false},
 			{"what would start one at once is refused", f.atOnce, false},
 			{"the runtime itself is no entry", f.self, true},

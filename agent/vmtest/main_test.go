@@ -26,6 +26,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == "headless" {
 		os.Exit(headless(os.Args[2]))
 	}
+	if len(os.Args) == 2 && os.Args[1] == "roam" {
+		os.Exit(roam())
+	}
 	if len(os.Args) == 2 && os.Args[1] == "ring" {
 		os.Exit(ring())
 	}
