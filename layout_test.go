@@ -202,7 +202,9 @@ func TestOnlyThreadsThatEndAreChanged(t *testing.T) {
 			return err
 		}
 		found++
-		if !bytes.Contains(text, []byte(module+"/thread\"")) && !matches("bpf/vmtest/probes/*", name) && !matches("scripts/vm/guest/*", name) {
+		if !bytes.Contains(text, []byte(module+"/thread\"")) && !matches("bpf/vmtest/probes/*", name) && !matches("scripts/vm/guest/*", name) &&
+			name != "agent/vmtest/boxroam_test.go" { // the first one, on purpose
+
 			t.Errorf("%s: changes its thread, which may be the first; use the package thread", name)
 		}
 		return nil
