@@ -155,8 +155,9 @@ func TestContainersWithoutUs(t *testing.T) {
 	})
 }
 
-// waits is how long the wrapper waits for an agent.
-const waits = 4 * time.Second
+// waits is how long the wrapper waits for an agent: one that attaches the hooks for what is
+// asked takes some seconds here.
+const waits = 10 * time.Second
 
 // fleetOfBoxes are the containers of one runtime under one agent.
 type fleetOfBoxes struct{ program, name string }
