@@ -33,7 +33,7 @@ var userlands = []*Userland{
 	ncurses-base npm passwd procps psmisc python3 sed socat sqlite3 strace tar time
 	tmux systemd util-linux xz-utils grep less tzdata`)},
 	{Name: rootEngines, Extra: true, Packages: strings.Fields(`
-	base-files base-passwd bash bsdutils ca-certificates conmon containerd coreutils crun dash
+	base-files base-passwd bash bsdutils busybox-static ca-certificates conmon containerd coreutils crun dash
 	debianutils diffutils docker-cli docker.io findutils grep gzip hostname iproute2 jq less
 	libc-bin login mawk mount ncurses-base netavark passwd podman procps runc sed strace
 	systemd tar tzdata util-linux`)},
