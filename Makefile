@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help build test quick demo bench generate lint vm-shell setup clean vm
+.PHONY: help build test test-engines quick demo bench generate lint vm-shell setup clean vm
 
 export CGO_ENABLED := 0
 export PATH := $(PATH):/usr/local/go/bin
@@ -12,7 +12,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 KERNEL ?= 6.12
 
 help: ## show this help
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target about; do printf '  make %-10s %s\n' "$$target" "$$about"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target about; do printf '  make %-12s %s\n' "$$target" "$$about"; done
 
 build: ## static binaries: bin/stockade, and bin/stockade-runc for containers
 	@scripts/setup build
@@ -22,6 +22,10 @@ build: ## static binaries: bin/stockade, and bin/stockade-runc for containers
 test: ## all tests: native, then on kernels 6.1, 6.12 and 7.2 (root; it says what it will take)
 	@scripts/setup test
 	@go run ./scripts/verify $(TESTFLAGS)
+
+test-engines: ## containers of Docker, Podman and containerd, on kernel 6.12 (root; it fetches them)
+	@scripts/setup test
+	@go run ./scripts/verify -engines $(TESTFLAGS)
 
 quick: ## lint, short native tests, and the core trials on kernel 6.12 (root; minutes)
 	@scripts/setup test lint

@@ -39,8 +39,10 @@ func Ask(ctx context.Context, socket string, ask *Start) (Started, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return started, fmt.Errorf("%s: %w at %s: %s was not started; start it with `stockade agent`, and see its log", ask, err, socket, ask.Short())
 		case <-time.After(again):
+		}
+		if ctx.Err() != nil { // a call that has no time says another thing
+			return started, fmt.Errorf("%s: %w at %s: %s was not started; start it with `stockade agent`, and see its log", ask, err, socket, ask.Short())
 		}
 	}
 }

@@ -273,9 +273,11 @@ func (c *container) isConfined() {
 	}
 }
 
-// denials are those of a container in the agent's log: "ACTION PATH: POLICY…".
-func (c *container) denials() (list []string) {
-	c.t.Helper()
+// denials are those of a container in the agent's log.
+func (c *container) denials() []string { return denialsOf(c.workloadName()) }
+
+// denialsOf are those of a workload in the agent's log: "ACTION PATH: POLICY…".
+func denialsOf(workload string) (list []string) {
 	text, err := os.ReadFile(agentLog)
 	must(err)
 	for line := range bytes.Lines(text) {
@@ -286,7 +288,7 @@ func (c *container) denials() (list []string) {
 		if err := json.Unmarshal(line, &d); err != nil {
 			continue // torn, where an agent was killed
 		}
-		if d.Type != "denial" || d.Workload != c.workloadName() {
+		if d.Type != "denial" || d.Workload != workload {
 			continue
 		}
 		text := d.Action + " " + d.Path + ":"

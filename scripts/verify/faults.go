@@ -18,11 +18,12 @@ const lifeSuite = "agent/vmtest"
 
 // The parts of that suite, each in a machine of its own.
 const (
-	faultTests = "^TestFaults"
-	boxTests   = "^TestContainers"
-	askTests   = "^Test(WhatIsAsked|Executions|Opens|AKilledAgent|NoGroup|AnApproval|Rewritten|Hold)"
-	runTests   = "^TestRunsOfTheAgent$" // wants a set with the hooks of strict runs
-	unitTests  = "^TestSystemd"
+	faultTests  = "^TestFaults"
+	boxTests    = "^TestContainers"
+	engineTests = "^TestEngines"
+	askTests    = "^Test(WhatIsAsked|Executions|Opens|AKilledAgent|NoGroup|AnApproval|Rewritten|Hold)"
+	runTests    = "^TestRunsOfTheAgent$" // wants a set with the hooks of strict runs
+	unitTests   = "^TestSystemd"
 )
 
 // shares into which the faults are parted: each kernel of the list has one.
@@ -31,6 +32,9 @@ const shares = 3
 // withFaults builds that program and splits the suite.
 func (r *report) withFaults(ctx context.Context, o options, s machineTest) []machineTest {
 	const program = work + "/stockade-faults"
+	if o.engines {
+		return r.withEngines(ctx, s)
+	}
 	if !r.step(ctx, "build bin/stockade with faults", "go", "build", "-tags", "faults", "-trimpath", "-o", program, "./cmd/stockade") {
 		return []machineTest{s}
 	}
@@ -44,7 +48,7 @@ func (r *report) withFaults(ctx context.Context, o options, s machineTest) []mac
 			boxes.run = ""
 			return []machineTest{boxes}
 		}
-		s.skip = boxTests
+		s.skip = boxTests + "|" + engineTests
 		if strings.Contains(o.run, "Systemd") { // they are skipped elsewhere
 			unit.run = ""
 			return []machineTest{unit}
@@ -55,7 +59,7 @@ func (r *report) withFaults(ctx context.Context, o options, s machineTest) []mac
 		r.leftOut(fmt.Sprintf("%s, faults: %d of %d shares (three kernels have all, or STOCKADE_FAULTS=all)", s.pkg, shares-n, shares))
 	}
 	faults, asks, runs := s, s, s
-	s.skip = strings.Join([]string{faultTests, askTests, runTests, unitTests, boxTests}, "|")
+	s.skip = strings.Join([]string{faultTests, askTests, runTests, unitTests, boxTests, engineTests}, "|")
 	faults.where, faults.run = ", faults", faultTests
 	faults.icount = true
 	asks.where, asks.run = ", asks", askTests
@@ -65,15 +69,36 @@ func (r *report) withFaults(ctx context.Context, o options, s machineTest) []mac
 	if built {
 		list = append(list, boxes)
 	}
+	if os.Getenv("STOCKADE_ALL") != "" {
+		return append(list, r.withEngines(ctx, s)...)
+	}
+	r.leftOut(s.pkg + ", engines: all (make test-engines)")
 	return list
 }
 
 // withRuntimes is a machine that starts containers, by the wrapper of their runtimes.
 func (r *report) withRuntimes(ctx context.Context, s machineTest) (boxes machineTest, built bool) {
-	const program = work + "/stockade-runc"
 	s.where, s.run, s.runtimes = ", containers", boxTests, "*"
+	return r.withWrapper(ctx, s)
+}
+
+func (r *report) withWrapper(ctx context.Context, s machineTest) (machineTest, bool) {
+	const program = work + "/stockade-runc"
 	s.files = append(slices.Clone(s.files), program+":/usr/bin/stockade-runc")
 	return s, r.step(ctx, "build bin/stockade-runc", "go", "build", "-trimpath", "-o", program, "./cmd/stockade-runc")
+}
+
+// withEngines are machines with container engines: these make cgroups by themselves, or
+// have systemd make them.
+func (r *report) withEngines(ctx context.Context, s machineTest) []machineTest {
+	s, built := r.withWrapper(ctx, s)
+	if !built {
+		return nil
+	}
+	s.root, s.memory, s.where, s.run, s.skip = "engines", "2048", ", engines", engineTests, ""
+	unit := s
+	unit.where, unit.systemd = ", engines, systemd", true
+	return []machineTest{s, unit}
 }
 
 // faultOptions hand on which faults are wanted: STOCKADE_FAULTS=all takes long. Of

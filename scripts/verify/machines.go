@@ -20,7 +20,8 @@ const work = ".cache/verify"
 // machineTest is one test binary on one kernel.
 type machineTest struct {
 	kernel, pkg, binary string
-	root                string   // of the VM: initramfs or debian
+	root                string   // of the VM: initramfs, debian or engines
+	memory              string   // in MiB, "" is what vm gives
 	where               string   // says in which of the package's machines; "" where it has one
 	cpus                string   // "" is 1
 	systemd             bool     // it is process 1
@@ -92,7 +93,7 @@ func prepare(ctx context.Context, o options, r *report) []machineTest {
 	here, _ := os.Getwd()
 	for dir := range strings.FieldsSeq(packages) {
 		pkg, err := filepath.Rel(here, dir)
-		if err != nil || filepath.Base(pkg) != "vmtest" || o.quick && pkg != enforcement {
+		if err != nil || filepath.Base(pkg) != "vmtest" || o.quick && pkg != enforcement || o.engines && pkg != lifeSuite {
 			continue
 		}
 		s := machineTest{pkg: pkg, root: "initramfs", boot: soon, binary: filepath.Join(work, strings.ReplaceAll(pkg, "/", "-")+".test")}
@@ -130,14 +131,17 @@ func prepare(ctx context.Context, o options, r *report) []machineTest {
 	if len(suites) == 0 {
 		r.broken("VM tests", "no package named vmtest has tests: nothing of them runs in the VMs")
 	}
-	if o.run == "" && !o.quick && r.step(ctx, "build stockade", "go", "build", "-trimpath", "-o", work+"/stockade", "./cmd/stockade") {
+	if o.run == "" && !o.quick && !o.engines && r.step(ctx, "build stockade", "go", "build", "-trimpath", "-o", work+"/stockade", "./cmd/stockade") {
 		debian = true
 		suites = append(suites, machineTest{pkg: demo, root: "debian", files: []string{
 			work + "/stockade:/usr/bin/stockade", "scripts/demo:/demo/demo", "scripts/examples:/demo/examples"}})
 	}
 	present, _ := r.output(ctx, "list kernels", "bin/vm", "list")
-	if debian {
+	if debian && !o.engines {
 		r.fetch(ctx, o, present, "debian")
+	}
+	if slices.ContainsFunc(suites, func(s machineTest) bool { return s.root == "engines" }) {
+		r.fetch(ctx, o, present, "engines")
 	}
 	if slices.ContainsFunc(suites, func(s machineTest) bool { return s.runtimes != "" }) {
 		r.fetch(ctx, o, present, "runtimes")
@@ -180,6 +184,8 @@ func (m machineTest) seconds(o options, last times) float64 {
 		return 280
 	case m.run == faultTests:
 		return 350
+	case m.run == engineTests:
+		return 420
 	case m.pkg == "cmd/stockade/vmtest" && m.kernel == whole(o.kernels):
 		return 650
 	case m.where == "" || m.run == runTests:
@@ -236,6 +242,9 @@ func (r *report) machine(ctx context.Context, o options, m machineTest) {
 		"--file", m.binary + ":/vmtest/vmtest.test"}, env...)
 	if m.cpus != "" {
 		args = append(args, "--cpus", m.cpus)
+	}
+	if m.memory != "" {
+		args = append(args, "--mem", m.memory)
 	}
 	if m.icount {
 		args = append(args, "--icount")

@@ -33,6 +33,7 @@ type options struct {
 	native  bool
 	run     string
 	quick   bool
+	engines bool
 }
 
 func main() {
@@ -43,6 +44,7 @@ func main() {
 	flag.BoolVar(&o.native, "native", true, "run go vet and the native tests")
 	flag.StringVar(&o.run, "run", "", "only tests that match this `PATTERN`")
 	flag.BoolVar(&o.quick, "quick", false, "only short native tests, those that changed, and the core trials, beside each other; on "+quickKernel+" unless kernels are given")
+	flag.BoolVar(&o.engines, "engines", false, "only the tests with container engines; on "+quickKernel+" unless kernels are given")
 	flag.Usage = func() { fmt.Fprint(os.Stderr, usage); flag.PrintDefaults() }
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -51,9 +53,10 @@ func main() {
 	}
 	o.kernels = strings.FieldsFunc(*kernels, func(r rune) bool { return r == ',' || r == ' ' })
 
-	if o.quick && !given("kernels") {
+	if (o.quick || o.engines) && !given("kernels") {
 		o.kernels = []string{quickKernel}
 	}
+	o.native = o.native && !o.engines
 
 	if _, err := os.Stat("go.mod"); err != nil {
 		fmt.Fprintln(os.Stderr, "verify: not at the root of the repository: nothing is run; run: make test")

@@ -5,7 +5,6 @@ package main
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -26,8 +25,8 @@ func boot(cache *Cache, o *Options) (int, error) {
 	if err != nil {
 		return statusFailed, err
 	}
-	if _, err := os.Stat(debianImage(cache)); err != nil && o.Root == rootDebian {
-		return statusFailed, errors.New("debian root: not in the cache: nothing booted; run: vm fetch debian")
+	if u := findUserland(o.Root); u != nil && !u.there(cache) {
+		return statusFailed, fmt.Errorf("%s root: not in the cache: nothing booted; run: vm fetch %[1]s", u.Name)
 	}
 	run, err := cache.newRun()
 	if err != nil {
@@ -85,14 +84,14 @@ func newConfig(o *Options) *wire.Config {
 			"HOME=/root", "USER=root", "LOGNAME=root", "LANG=C.UTF-8",
 		},
 	}
-	if o.Root == rootDebian {
+	if o.onDisk() {
 		config.Disk = "/dev/vda"
 	}
 	if o.Shell {
 		config.Shell = "/dev/ttyS1"
 		config.Rows, config.Columns = terminalSize()
 		config.Env = append(config.Env, "TERM="+os.Getenv("TERM"))
-		if len(o.Command) == 0 && o.Root == rootDebian {
+		if len(o.Command) == 0 && o.onDisk() {
 			config.Command = []string{"bash", "-l"}
 		} else if len(o.Command) == 0 {
 			config.Command = []string{"sh", "-l"}

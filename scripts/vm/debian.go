@@ -15,35 +15,72 @@ import (
 	"time"
 )
 
-// debianPackages are what the debian root is asked to hold; apt adds what
-// they depend on. Their scripts never run: finishDebian does what is needed.
-var debianPackages = strings.Fields(`
+// Userland is a root of Debian packages; apt adds what they depend on. Their scripts never
+// run: finishDebian does what is needed.
+type Userland struct {
+	Name     string
+	Packages []string
+	Extra    bool // left out of "fetch all"
+}
+
+// userlands are those that can be booted: one with what the tests and people use, one with
+// container engines.
+var userlands = []*Userland{
+	{Name: rootDebian, Packages: strings.Fields(`
 	acl attr base-files base-passwd bash bubblewrap bsdutils ca-certificates
 	coreutils curl dash debianutils diffutils e2fsprogs findutils fuse3 gcc git
 	gzip hostname iproute2 jq libc-bin libc6-dev libcap2-bin login make mawk mount
 	ncurses-base npm passwd procps psmisc python3 sed socat sqlite3 strace tar time
-	tmux systemd util-linux xz-utils grep less tzdata`)
+	tmux systemd util-linux xz-utils grep less tzdata`)},
+	{Name: rootEngines, Extra: true, Packages: strings.Fields(`
+	base-files base-passwd bash bsdutils busybox-static ca-certificates conmon containerd coreutils crun dash
+	debianutils diffutils docker-cli docker.io findutils grep gzip hostname iproute2 jq less
+	libc-bin login mawk mount ncurses-base netavark passwd podman procps runc sed strace
+	systemd tar tzdata util-linux`)},
+}
+
+func findUserland(name string) *Userland {
+	for _, u := range userlands {
+		if u.Name == name {
+			return u
+		}
+	}
+	return nil
+}
 
 // debianRecipe changes when finishDebian does, to make old images stale.
 const debianRecipe = "2"
 
 const debianSpare = 1536 // MiB free in the image, which is sparse
 
-func debianImage(cache *Cache) string {
-	sum := sha256.Sum256([]byte(debianRecipe + strings.Join(userlandSuites, " ") + strings.Join(debianPackages, " ")))
-	return cache.path("roots", fmt.Sprintf("debian-%x", sum[:6]), "root.ext4")
+func (u *Userland) image(cache *Cache) string {
+	sum := sha256.Sum256([]byte(debianRecipe + strings.Join(userlandSuites, " ") + strings.Join(u.Packages, " ")))
+	return cache.path("roots", fmt.Sprintf("%s-%x", u.Name, sum[:6]), "root.ext4")
 }
 
-// buildDebian makes an ext4 image of a Debian userland, without installing
-// anything and without chroot.
-func buildDebian(cache *Cache) error {
-	image := debianImage(cache)
-	if _, err := os.Stat(image); err == nil {
-		fmt.Println("vm: debian root: is there")
+// there reports whether it is in the cache.
+func (u *Userland) there(cache *Cache) bool {
+	_, err := os.Stat(u.image(cache))
+	return err == nil
+}
+
+// list says how large it is.
+func (u *Userland) list(cache *Cache) string {
+	info, err := os.Stat(u.image(cache))
+	if err != nil {
+		return "- (run: vm fetch " + u.Name + ")"
+	}
+	return fmt.Sprintf("%d MiB", info.Size()>>20)
+}
+
+// build makes an ext4 image, without installing anything and without chroot.
+func (u *Userland) build(cache *Cache) error {
+	if u.there(cache) {
+		fmt.Printf("vm: %s root: is there\n", u.Name)
 		return nil
 	}
 	if os.Geteuid() != 0 {
-		fmt.Fprintln(os.Stderr, "vm: debian root: built by a plain user: its files belong to that user in the guest; run vm fetch debian as root, or under fakeroot, to have them belong to root")
+		fmt.Fprintf(os.Stderr, "vm: %s root: built by a plain user: its files belong to that user in the guest; run vm fetch %[1]s as root, or under fakeroot, to have them belong to root\n", u.Name)
 	}
 	began := time.Now()
 	apt, err := openApt(cache, "userland", userlandSuites)
@@ -51,12 +88,13 @@ func buildDebian(cache *Cache) error {
 		return err
 	}
 	defer apt.trim()
-	fmt.Println("vm: debian root: fetching")
-	packages, err := apt.closure(debianPackages)
+	fmt.Printf("vm: %s root: fetching\n", u.Name)
+	packages, err := apt.closure(u.Packages)
 	if err != nil {
-		return fmt.Errorf("debian root: %w: not built", err)
+		return fmt.Errorf("%s root: %w: not built", u.Name, err)
 	}
-	fmt.Printf("vm: debian root: building from %d packages\n", len(packages))
+	fmt.Printf("vm: %s root: building from %d packages\n", u.Name, len(packages))
+	image := u.image(cache)
 	err = cache.install(filepath.Dir(image), func(dir string) error {
 		tree := filepath.Join(dir, "tree")
 		if err := unpackDebian(tree, packages); err != nil {
@@ -74,10 +112,10 @@ func buildDebian(cache *Cache) error {
 		return os.RemoveAll(tree)
 	})
 	if err != nil {
-		return fmt.Errorf("debian root: %w: not built", err)
+		return fmt.Errorf("%s root: %w: not built", u.Name, err)
 	}
-	removeOldImages(cache, filepath.Dir(image))
-	fmt.Printf("vm: debian root: built in %.0f s\n", time.Since(began).Seconds())
+	u.removeOld(cache)
+	fmt.Printf("vm: %s root: built in %.0f s\n", u.Name, time.Since(began).Seconds())
 	return nil
 }
 
@@ -270,10 +308,11 @@ func packDebian(tree, image string) error {
 	return err
 }
 
-func removeOldImages(cache *Cache, keep string) {
-	folders, _ := filepath.Glob(cache.path("roots", "debian-*"))
+// removeOld removes the images of other recipes.
+func (u *Userland) removeOld(cache *Cache) {
+	folders, _ := filepath.Glob(cache.path("roots", u.Name+"-*"))
 	for _, folder := range folders {
-		if folder != keep {
+		if folder != filepath.Dir(u.image(cache)) {
 			os.RemoveAll(folder)
 		}
 	}

@@ -103,7 +103,7 @@ func buildGuest(cache *Cache, into string) error {
 func writeInitramfs(cache *Cache, o *Options, config *wire.Config, run string) (string, error) {
 	kernel := findKernel(o.Kernel)
 	names := append([]string{}, standardModules...)
-	if o.Root == rootDebian {
+	if o.onDisk() {
 		names = append(names, debianModules...)
 	}
 	modules, err := findModules(filepath.Join(kernel.dir(cache), "modules"), append(names, o.Modules...))

@@ -70,25 +70,25 @@ func (k *Kernel) fact(cache *Cache, name string) (string, error) {
 
 // fetch gets what the arguments name; nothing named means all.
 func fetch(cache *Cache, args []string) error {
-	wanted, debian, containers := map[string]bool{}, false, false
+	wanted, containers := map[string]bool{}, false // kernels and userlands by name
 	if len(args) == 0 {
 		args = []string{"all"}
 	}
 	for _, arg := range args {
 		switch {
 		case arg == "all":
-			debian = true
 			for _, kernel := range kernels {
 				wanted[kernel.Label] = wanted[kernel.Label] || !kernel.Extra
 			}
-		case arg == rootDebian:
-			debian = true
+			for _, u := range userlands {
+				wanted[u.Name] = wanted[u.Name] || !u.Extra
+			}
 		case arg == runtimesWord:
 			containers = true
-		case findKernel(arg) != nil:
+		case findKernel(arg) != nil, findUserland(arg) != nil:
 			wanted[arg] = true
 		default:
-			return fmt.Errorf("fetch %s: no such thing: nothing fetched; known are %s, %s, %s and all", arg, kernelLabels(), rootDebian, runtimesWord)
+			return fmt.Errorf("fetch %s: no such thing: nothing fetched; known are %s, %s, %s, %s and all", arg, kernelLabels(), rootDebian, rootEngines, runtimesWord)
 		}
 	}
 	if missing := missingPackages(); len(missing) > 0 {
@@ -109,9 +109,11 @@ func fetch(cache *Cache, args []string) error {
 	if err := fetchBusybox(cache); err != nil {
 		return err
 	}
-	if debian {
-		if err := buildDebian(cache); err != nil {
-			return err
+	for _, u := range userlands {
+		if wanted[u.Name] {
+			if err := u.build(cache); err != nil {
+				return err
+			}
 		}
 	}
 	if containers {
@@ -235,11 +237,9 @@ func list(cache *Cache) error {
 		}
 		fmt.Printf("%-14s %-32s %s\n", k.Label, release, version)
 	}
-	state := "- (run: vm fetch debian)"
-	if info, err := os.Stat(debianImage(cache)); err == nil {
-		state = fmt.Sprintf("%d MiB", info.Size()>>20)
+	for _, u := range userlands {
+		fmt.Printf("%-14s %s\n", u.Name+" root", u.list(cache))
 	}
-	fmt.Printf("%-14s %s\n", "debian root", state)
 	fmt.Printf("%-14s %s\n", runtimesWord, listRuntimes(cache))
 	return nil
 }

@@ -43,7 +43,11 @@ type FilePair struct{ Host, Guest string }
 const (
 	rootInitramfs = "initramfs"
 	rootDebian    = "debian"
+	rootEngines   = "engines"
 )
+
+// onDisk reports whether the root is a userland's image.
+func (o *Options) onDisk() bool { return findUserland(o.Root) != nil }
 
 var errHelp = flag.ErrHelp
 
@@ -68,11 +72,11 @@ func newFlags(verb string) *flags {
 	}
 	f.SetOutput(io.Discard)
 	f.StringVar(&o.Kernel, "kernel", defaultKernel, "`LABEL` of the kernel, see vm list")
-	f.StringVar(&o.Root, "root", root, "`KIND` of root: initramfs (busybox on a tmpfs) or debian (ext4; default of shell)")
+	f.StringVar(&o.Root, "root", root, "`KIND` of root: initramfs (busybox on a tmpfs), debian (ext4; default of shell) or engines (ext4)")
 	f.IntVar(&o.CPUs, "cpus", 1, "`NUMBER` of processors; more than 1 is for race tests only")
 	f.IntVar(&o.Memory, "mem", 1024, "memory in `MiB`")
 	f.BoolVar(&o.ICount, "icount", false, "let guest time count instructions, for ratios of cost; needs 1 processor")
-	f.BoolVar(&o.Systemd, "systemd", false, "let systemd be process 1; needs the root debian")
+	f.BoolVar(&o.Systemd, "systemd", false, "let systemd be process 1; needs a root on disk")
 	f.StringVar(&o.Append, "append", "", "more `WORDS` for the kernel's command line")
 	f.DurationVar(&o.Timeout, "timeout", 300*time.Second, "`TIME` the command may take")
 	f.DurationVar(&o.BootTimeout, "boot-timeout", 120*time.Second, "`TIME` one boot may take")
@@ -124,15 +128,15 @@ func (o *Options) check() error {
 	switch {
 	case findKernel(o.Kernel) == nil:
 		return fmt.Errorf("--kernel %s: no such kernel: nothing done; known are %s", o.Kernel, kernelLabels())
-	case o.Root != rootInitramfs && o.Root != rootDebian:
-		return fmt.Errorf("--root %s: no such root: nothing done; give %s or %s", o.Root, rootInitramfs, rootDebian)
+	case o.Root != rootInitramfs && !o.onDisk():
+		return fmt.Errorf("--root %s: no such root: nothing done; give %s, %s or %s", o.Root, rootInitramfs, rootDebian, rootEngines)
 	case o.CPUs < 1 || o.Memory < 128 || o.Tries < 1:
 		return errors.New("--cpus, --mem, --tries: at least 1, 128 and 1: nothing done")
 	case o.ICount && o.CPUs != 1:
 		return errors.New("--icount: counts one processor only: nothing done; leave --cpus at 1")
 	case o.Shell && o.ICount:
 		return errors.New("--icount: a shell has no use for it: nothing done; leave it away")
-	case o.Systemd && o.Root != rootDebian:
+	case o.Systemd && !o.onDisk():
 		return errors.New("--systemd: the small root has none: nothing done; add --root debian")
 	case o.Runtimes != "" && o.Root != rootDebian:
 		return errors.New("--runtimes: the small root lacks their libraries: nothing done; add --root debian")

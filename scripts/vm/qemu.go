@@ -58,9 +58,9 @@ func emulatorArgs(cache *Cache, o *Options, initramfs, console string) []string 
 	if o.ICount {
 		args = append(args, "-icount", "shift=0,sleep=off")
 	}
-	if o.Root == rootDebian {
+	if u := findUserland(o.Root); u != nil {
 		args = append(args,
-			"-drive", "if=none,id=root,format=raw,snapshot=on,cache=unsafe,file="+escape(debianImage(cache)),
+			"-drive", "if=none,id=root,format=raw,snapshot=on,cache=unsafe,file="+escape(u.image(cache)),
 			"-device", "virtio-blk-pci,drive=root")
 	}
 	return args
