@@ -2,14 +2,15 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help build test test-engines quick demo bench generate lint vm-shell setup clean vm
+.PHONY: help build test test-engines quick demo bench image generate lint vm-shell setup clean vm
 
 export CGO_ENABLED := 0
 export PATH := $(PATH):/usr/local/go/bin
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+VERSION := $(shell git describe --tags --always --dirty --abbrev=12 2>/dev/null || echo unknown)
 COMMIT := $(shell git rev-parse --quiet --verify HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 KERNEL ?= 6.12
+IMAGE ?= localhost/stockade
 
 help: ## show this help
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target about; do printf '  make %-12s %s\n' "$$target" "$$about"; done
@@ -18,6 +19,12 @@ build: ## static binaries: bin/stockade, and bin/stockade-runc for containers
 	@scripts/setup build
 	@go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/stockade ./cmd/stockade-runc
 	@printf 'built bin/stockade (%s, %s bytes)\n' '$(VERSION)' "$$(stat -c %s bin/stockade)"
+
+image: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
+image: ## a container image for amd64 and arm64, reproducible, without an engine: bin/stockade-image*.tar, bin/image (OCI)
+	@scripts/setup build
+	@for arch in amd64 arm64; do GOOS=linux GOARCH=$$arch GOAMD64=v1 GOARM64=v8.0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o .cache/image/$$arch/ ./cmd/stockade ./cmd/stockade-runc; done
+	@mkdir -p bin && go run -C scripts/image . -programs ../../.cache/image -out ../../bin -name '$(IMAGE)' -version '$(VERSION)' -revision '$(COMMIT)'
 
 test: ## all tests: native, then on kernels 6.1, 6.12 and 7.2 (root; it says what it will take)
 	@scripts/setup test
@@ -58,4 +65,4 @@ setup: ## install what every target needs (Debian, root)
 	@scripts/setup all
 
 clean: ## remove what was built; kernels stay in .cache
-	rm -rf bin .cache/verify .cache/bench .cache/generate.*
+	rm -rf bin .cache/image .cache/verify .cache/bench .cache/generate.*

@@ -32,10 +32,11 @@ type Options struct {
 	Engine  string
 	Name    string // of the runtime
 	Wrapper string // the wrapper's program
+	CopyTo  string // the wrapper is copied to there, below the root, from outside of it
 	Runtime string // the real runtime's program; "" is found
 	Socket  string // the agent's; "" is the default, or what is configured already
 	Config  string // the engine's main file; "" is the usual one
-	Root    string // all files lie below it; for tests
+	Root    string // all files lie below it: a host's, as a container sees it, or a test's
 	// Version says what `containerd --version` prints; nil if nobody can.
 	Version func() (string, error)
 }
@@ -68,7 +69,8 @@ func Engines() []string {
 // work is a plan in the making.
 type work struct {
 	Options
-	plan Plan
+	plan   Plan
+	source string // what is copied
 }
 
 // name is what a runtime, a RuntimeClass's handler and a key of TOML may all be called.
@@ -92,7 +94,7 @@ func begin(o Options) (*work, kind, error) {
 	if slices.Contains([]string{"runc", "crun", "kata", "runsc", "youki"}, o.Name) {
 		return nil, kind{}, fmt.Errorf("name %q: that of another runtime: %s; use another name", o.Name, unchanged)
 	}
-	for _, p := range []struct{ flag, path string }{{"wrapper", o.Wrapper}, {"runtime", o.Runtime}, {"socket", o.Socket}, {"config", o.Config}} {
+	for _, p := range []struct{ flag, path string }{{"wrapper", o.Wrapper}, {"copy-to", o.CopyTo}, {"runtime", o.Runtime}, {"socket", o.Socket}, {"config", o.Config}} {
 		if p.path != "" && (!filepath.IsAbs(p.path) || strings.ContainsFunc(p.path, func(r rune) bool { return r < ' ' || r == '"' || r == '\'' || r == '\\' })) {
 			return nil, kind{}, fmt.Errorf("%s %q: not a plain path from the root: %s; write it as /DIR/FILE", p.flag, p.path, unchanged)
 		}
@@ -100,7 +102,8 @@ func begin(o Options) (*work, kind, error) {
 	if o.Config == "" {
 		o.Config = kinds[i].config
 	}
-	return &work{Options: o}, kinds[i], nil
+	w := &work{Options: o}
+	return w, kinds[i], w.beginCopy()
 }
 
 // Install plans to register the wrapper. Nothing is written before Apply.
@@ -109,7 +112,11 @@ func Install(o Options) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !w.executable(w.Wrapper) {
+	if w.CopyTo != "" {
+		if err := w.copyWrapper(); err != nil {
+			return nil, err
+		}
+	} else if !w.executable(w.Wrapper) {
 		return nil, fmt.Errorf("wrapper %s: no program there: %s; install stockade-runc, or name it with --wrapper", w.Wrapper, unchanged)
 	}
 	if err := k.install(w); err != nil {

@@ -26,6 +26,7 @@ type Change struct {
 	Copy          bool   // keep what was there
 	Says          string // what it does
 	file          string // the same below the root
+	program       bool   // the wrapper's copy
 }
 
 // suffix is what the copy of a changed file is called by.
@@ -33,6 +34,9 @@ const suffix = ".before-stockade"
 
 // read is a file's text: nil if there is none.
 func (w *work) read(path string) ([]byte, error) {
+	if err := w.below(path); err != nil {
+		return nil, err
+	}
 	text, err := os.ReadFile(w.at(path))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -60,7 +64,7 @@ func (w *work) change(path string, before, after []byte, keep bool, says string)
 	if (before == nil) == (after == nil) && bytes.Equal(before, after) {
 		return
 	}
-	w.plan.Changes = append(w.plan.Changes, Change{path, before, after, keep && before != nil, says, w.at(path)})
+	w.plan.Changes = append(w.plan.Changes, Change{Path: path, Before: before, After: after, Copy: keep && before != nil, Says: says, file: w.at(path)})
 }
 
 // note says what needs no change.
@@ -111,7 +115,11 @@ func (p *Plan) Diff() string {
 		if c.After == nil {
 			to = "/dev/null"
 		}
-		fmt.Fprintf(&b, "--- %s\n+++ %s\n%s", from, to, difference(c.Before, c.After))
+		text := difference(c.Before, c.After)
+		if c.program {
+			text = fmt.Sprintf("@@ a program: %d bytes, then %d @@\n", len(c.Before), len(c.After))
+		}
+		fmt.Fprintf(&b, "--- %s\n+++ %s\n%s", from, to, text)
 	}
 	return b.String()
 }
@@ -159,7 +167,10 @@ func (c *Change) apply(say func(string)) error {
 			say(c.Path + suffix + ": a copy of what was there")
 		}
 	}
-	return replace(file, c.After)
+	if c.program {
+		return write(file, c.After, "", programMode)
+	}
+	return write(file, c.After, file, 0o644)
 }
 
 // keep copies a file, unless there is a copy already: the first is the one from before
@@ -168,15 +179,13 @@ func keep(file, to string, text []byte) (bool, error) {
 	if _, err := os.Lstat(to); err == nil {
 		return false, nil
 	}
-	return true, write(to, text, file)
+	return true, write(to, text, file, 0o644)
 }
 
-// replace puts text in the place of a file, whole or not at all.
-func replace(file string, text []byte) error { return write(file, text, file) }
-
-// write writes a file with the mode and the owner of the file like, if there is one. Until
-// it is whole it lies above directories that engines read all files of.
-func write(file string, text []byte, like string) (err error) {
+// write puts text in the place of a file, whole or not at all, with the mode and the owner
+// of the file like, if there is one. Until it is whole it lies above directories that
+// engines read all files of.
+func write(file string, text []byte, like string, mode fs.FileMode) (err error) {
 	dir := filepath.Dir(file)
 	if strings.HasSuffix(dir, ".d") {
 		dir = filepath.Dir(dir)
@@ -191,7 +200,6 @@ func write(file string, text []byte, like string) (err error) {
 		}
 	}()
 	defer temp.Close()
-	mode := fs.FileMode(0o644)
 	var was unix.Stat_t
 	if unix.Stat(like, &was) == nil {
 		mode = fs.FileMode(was.Mode & 0o777)

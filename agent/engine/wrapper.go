@@ -20,7 +20,7 @@ var searched = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/
 
 // executable says whether a program lies there.
 func (w *work) executable(path string) bool {
-	info, err := os.Stat(w.at(path))
+	info, err := w.stat(path)
 	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
 }
 
@@ -29,11 +29,11 @@ func (w *work) isWrapper(path string) bool {
 	if path == w.Wrapper || filepath.Base(path) == filepath.Base(DefaultWrapper) {
 		return true
 	}
-	one, err := os.Stat(w.at(path))
+	one, err := w.stat(path)
 	if err != nil {
 		return false
 	}
-	other, err := os.Stat(w.at(w.Wrapper))
+	other, err := w.stat(w.Wrapper)
 	return err == nil && os.SameFile(one, other)
 }
 
@@ -155,10 +155,10 @@ var users = []string{
 	"/var/snap/microk8s/current/args/containerd*.toml",
 }
 
-// removeWrapperConfig plans that the wrapper's file goes with the last entry.
+// removeWrapperConfig plans that the wrapper's file, and the copy, go with the last entry.
 func (w *work) removeWrapperConfig() error {
 	text, err := w.read(WrapperConfig)
-	if err != nil || text == nil {
+	if err != nil || text == nil && w.CopyTo == "" {
 		return err
 	}
 	root := w.at("/")
@@ -177,11 +177,14 @@ func (w *work) removeWrapperConfig() error {
 				return err
 			}
 			if bytes.Contains(after, []byte(w.Wrapper)) {
-				w.note("%s: stays: %s uses the wrapper", WrapperConfig, path)
+				w.note("%s: stays: %s uses the wrapper", or(w.CopyTo, WrapperConfig), path)
 				return nil
 			}
 		}
 	}
 	w.change(WrapperConfig, text, nil, false, "removed: no engine uses the wrapper")
+	if w.CopyTo != "" {
+		return w.removeCopy()
+	}
 	return nil
 }

@@ -52,6 +52,7 @@ func TestInstallRuntimeSaysWhatItDoes(t *testing.T) {
 		{2, "--engine: missing: nothing was done; use one of docker, containerd, podman, crio, nerdctl", []string{"install-runtime"}},
 		{2, "x: unexpected argument", []string{"install-runtime", "x"}},
 		{2, "--engine: rkt: unknown: nothing was done", []string{"install-runtime", "--engine", "rkt"}},
+		{1, "copy-to /usr/bin/other: not called stockade-runc: nothing was changed", append(args, "--copy-to", "/usr/bin/other")},
 		{1, "wrapper /nowhere: no program there: nothing was changed", append(args, "--wrapper", "/nowhere")},
 	} {
 		if code, out, errs := call("", c.args...); code != c.code || out != "" || !strings.Contains(errs, c.want) {

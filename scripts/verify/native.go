@@ -4,6 +4,8 @@ package main
 
 import (
 	"context"
+	"io/fs"
+	"path/filepath"
 	"strings"
 )
 
@@ -26,6 +28,19 @@ func (o options) beside() bool { return o.native && !o.quick && o.run == "" }
 
 // native runs the tests of packages on this host, but for what runs beside VMs.
 func (r *report) native(ctx context.Context, o options) {
+	modules, err := modules(".")
+	if err != nil {
+		r.broken("list modules", err.Error())
+	}
+	for _, dir := range modules {
+		r.step(ctx, "go vet "+dir, "go", "vet", "-C", dir, "./...")
+		flag := "-count=1"
+		if o.quick {
+			flag = "-short"
+		}
+		args := o.goTest(flag, []string{"./..."})
+		r.tests(ctx, native+", "+dir, "", "go", append([]string{args[0], "-C", dir}, args[1:]...)...)
+	}
 	if o.quick { // a package that did not change need not run again
 		r.tests(ctx, native, "", "go", o.goTest("-short", []string{"./..."})...)
 		return
@@ -34,6 +49,25 @@ func (r *report) native(ctx context.Context, o options) {
 	if !o.beside() {
 		r.racing(ctx, o)
 	}
+}
+
+// modules lists the folders below root that are Go modules of their own: what they need
+// does not burden those who build Stockade, and no ./... of another module reaches them.
+func modules(root string) (list []string, err error) {
+	err = filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && name != root && strings.HasPrefix(d.Name(), "."):
+			return fs.SkipDir
+		case d.Name() == "go.mod" && filepath.Dir(name) != filepath.Clean(root):
+			dir, err := filepath.Rel(root, filepath.Dir(name))
+			list = append(list, dir)
+			return err
+		}
+		return nil
+	})
+	return list, err
 }
 
 // comparing runs comparisons, one package after the other. Beside others they are nice.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -96,6 +97,13 @@ func TestMadeUpKernelIsTold(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What ./... does not reach would otherwise be left out in silence.
+func TestModulesBelowAreFound(t *testing.T) {
+	if list, err := modules("../.."); err != nil || !slices.Equal(list, []string{"scripts/image"}) {
+		t.Errorf("modules: %q, %v", list, err)
 	}
 }
 
