@@ -184,7 +184,7 @@ func (d *decoder) config(n *yaml.Node) (*Config, error) {
 		return nil, err
 	}
 	seen := map[string]bool{}
-	for _, w := range c.all() {
+	for _, w := range c.All() {
 		if seen[w.Name] {
 			return nil, w.Errorf("name", "name %q: two workloads have it: nothing is changed; choose another", w.Name)
 		}
@@ -199,8 +199,8 @@ func (d *decoder) config(n *yaml.Node) (*Config, error) {
 	return c, nil
 }
 
-// all are the workloads, and what templates make of containers.
-func (c *Config) all() (list []*Workload) {
+// All are the workloads, and what templates make of containers.
+func (c *Config) All() (list []*Workload) {
 	for i := range c.Workloads {
 		list = append(list, &c.Workloads[i])
 	}

@@ -61,17 +61,11 @@ func (d *Daemon) reloaded(err error) {
 // watched lists the files and folders that a reload reads.
 func (d *Daemon) watched() []string {
 	list := []string{d.file}
-	add := func(w *config.Workload) {
+	for _, w := range d.config.All() {
 		list = append(list, w.Policies...)
 		if w.Entities != "" {
 			list = append(list, w.Entities)
 		}
-	}
-	for i := range d.config.Workloads {
-		add(&d.config.Workloads[i])
-	}
-	for i := range d.config.Containers {
-		add(&d.config.Containers[i].Workload)
 	}
 	return list
 }

@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/config"
@@ -196,8 +195,10 @@ func (cs *containers) nameFor(t *template, ask *container.Start) string {
 	if w == nil || ask.Process == nil || w.is(ask) {
 		return name
 	}
-	if w.memory.Container != nil && cs.awaitEnd(w) {
-		return name
+	if w.memory.Container != nil {
+		if gone, _ := cs.awaitRelease(w); gone { // it is started again
+			return name
+		}
 	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%d\x00%s", ask.Root, ask.ID, ask.Process.PID, ask.Process.Start))
 	return name + "-" + hex.EncodeToString(sum[:])[:apart-1]
@@ -207,17 +208,6 @@ func (cs *containers) nameFor(t *template, ask *container.Start) string {
 func (w *workload) is(ask *container.Start) bool {
 	c := w.memory.Container
 	return c != nil && c.Facts.ID == ask.ID && c.Facts.Root == ask.Root && ask.Process != nil && c.Process == *ask.Process
-}
-
-// awaitEnd waits until a workload is given back, if it is over: a container that is started
-// again has its name.
-func (cs *containers) awaitEnd(w *workload) bool {
-	for end := time.Now().Add(nameLimit); ; time.Sleep(2 * time.Millisecond) {
-		gone, err := cs.release(w)
-		if gone || err != nil || w.last == 0 || time.Now().After(end) { // w.last is 0 while it is in use
-			return gone
-		}
-	}
 }
 
 // hold makes a workload of a container whose process is prepared, and confines it.

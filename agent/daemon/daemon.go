@@ -129,11 +129,8 @@ func (d *Daemon) acquire(cfg *config.Config) (staged *draft, err error) {
 		return nil, err
 	}
 	handled := abi.DefaultActions
-	for i := range cfg.Workloads {
-		handled |= cfg.Workloads[i].Handled
-	}
-	for i := range cfg.Containers {
-		handled |= cfg.Containers[i].Handled
+	for _, w := range cfg.All() {
+		handled |= w.Handled
 	}
 	progress("loading the programs into the kernel")
 	d.kernel, err = d.machine.Load(bpf.Options{PinDir: d.machine.Pins, TableWords: int(cfg.Limits.Tables/8) - 1,

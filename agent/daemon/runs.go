@@ -136,15 +136,15 @@ func inputOfRun(r api.Run) compiler.Input {
 	return in
 }
 
-// nameLimit is how long a run waits for the name of one that ended a moment ago, whose
+// nameLimit is how long a run, or a container, waits for the name of one that ended a moment ago, whose
 // last denials are being read. Who starts it holds change meanwhile.
 const nameLimit = 2 * time.Second
 
-func (rs *runs) awaitRelease(w *workload) error {
+func (k *keeper) awaitRelease(w *workload) (gone bool, err error) {
 	for end := time.Now().Add(nameLimit); ; time.Sleep(2 * time.Millisecond) {
-		gone, err := rs.release(w)
+		gone, err = k.release(w)
 		if gone || err != nil || w.last == 0 || time.Now().After(end) { // w.last is 0 while it is in use
-			return err
+			return gone, err
 		}
 	}
 }
@@ -156,7 +156,7 @@ func (rs *runs) admitRun(r api.Run, plan *compiler.Plan) error {
 	}
 	if w := rs.all.byName[r.Name]; w != nil {
 		if w.run != nil {
-			if err := rs.awaitRelease(w); err != nil {
+			if _, err := rs.awaitRelease(w); err != nil {
 				return err
 			}
 		}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -200,7 +201,7 @@ func (w *work) removeOwn(path string, list []layer, ours ...[]string) error {
 		after = nil
 	}
 	w.change(path, l.text, after, false, "no longer has the runtime "+w.Name)
-	w.Wrapper = or(named(l.doc, ours[0]), w.Wrapper)
+	w.Wrapper = cmp.Or(named(l.doc, ours[0]), w.Wrapper)
 	return nil
 }
 

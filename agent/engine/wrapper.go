@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -109,7 +110,7 @@ func (w *work) wrapperConfig(engines string) error {
 	} else if socket == "" {
 		socket = DefaultSocket
 	}
-	for _, f := range []struct{ key, is, want string }{{"runtime", now.Runtime, runtime}, {"socket", now.Socket, socket}, {"wait", now.Wait, or(now.Wait, wait)}} {
+	for _, f := range []struct{ key, is, want string }{{"runtime", now.Runtime, runtime}, {"socket", now.Socket, socket}, {"wait", now.Wait, cmp.Or(now.Wait, wait)}} {
 		if f.is == f.want {
 			continue
 		}
@@ -136,13 +137,6 @@ func (w *work) realNow() (string, error) {
 		return "", fmt.Errorf("%s: %w: %s; mend it, or remove the file", WrapperConfig, err, unchanged)
 	}
 	return is.Runtime, nil
-}
-
-func or(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 // users are the files that may name the wrapper.
@@ -177,7 +171,7 @@ func (w *work) removeWrapperConfig() error {
 				return err
 			}
 			if bytes.Contains(after, []byte(w.Wrapper)) {
-				w.note("%s: stays: %s uses the wrapper", or(w.CopyTo, WrapperConfig), path)
+				w.note("%s: stays: %s uses the wrapper", cmp.Or(w.CopyTo, WrapperConfig), path)
 				return nil
 			}
 		}
