@@ -200,6 +200,20 @@ func unenforced(policies []*policy, covers map[types.EntityUID]abi.ActionMask) [
 	return list
 }
 
+// eachLiteral visits the entities that the conditions of a policy write out.
+func (p *policy) eachLiteral(visit func(types.EntityUID)) {
+	for _, c := range p.conditions {
+		inspect(c.body, func(n node) bool {
+			if v, ok := n.(nodeValue); ok {
+				if uid, ok := v.Value.(types.EntityUID); ok {
+					visit(uid)
+				}
+			}
+			return true
+		})
+	}
+}
+
 // actionsNamed lists the actions that a policy writes out.
 func (p *policy) actionsNamed() []types.EntityUID {
 	var named []types.EntityUID
@@ -211,15 +225,10 @@ func (p *policy) actionsNamed() []types.EntityUID {
 	case scopeInSet:
 		named = append(named, scope.Entities...)
 	}
-	for _, c := range p.conditions {
-		inspect(c.body, func(n node) bool {
-			if v, ok := n.(nodeValue); ok {
-				if uid, ok := v.Value.(types.EntityUID); ok && isAction(uid.Type) {
-					named = append(named, uid)
-				}
-			}
-			return true
-		})
-	}
+	p.eachLiteral(func(uid types.EntityUID) {
+		if isAction(uid.Type) {
+			named = append(named, uid)
+		}
+	})
 	return named
 }

@@ -64,15 +64,6 @@ func (p *policy) pathsNamed() (named []types.EntityUID) {
 	if uid, ok := scopeEntity(p.resource); ok {
 		add(uid)
 	}
-	for _, c := range p.conditions {
-		inspect(c.body, func(n node) bool {
-			if v, ok := n.(nodeValue); ok {
-				if uid, ok := v.Value.(types.EntityUID); ok {
-					add(uid)
-				}
-			}
-			return true
-		})
-	}
+	p.eachLiteral(add)
 	return named
 }
