@@ -71,7 +71,8 @@ type Container struct {
 	ID       string `json:"id"`
 	Name     string `json:"name,omitempty"`
 	Image    string `json:"image,omitempty"`
-	PID      int    `json:"pid"` // of its first process
+	Pod      string `json:"pod,omitempty"` // NAMESPACE/NAME/UID
+	PID      int    `json:"pid"`           // of its first process
 }
 
 // OriginUnknown is that of a workload of which its keeper, who knows, does not answer, and

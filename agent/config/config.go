@@ -3,10 +3,7 @@
 package config
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path"
 	"path/filepath"
@@ -49,6 +46,9 @@ type Config struct {
 	Workloads []Workload
 	// Containers are templates for those of containers: the first that selects one is its.
 	Containers []Template
+	// ContainersFrom is a file with more templates, for who writes them by program; "" is
+	// none, and it need not be there.
+	ContainersFrom string
 }
 
 // Asks is about operations that wait for the agent.
@@ -135,27 +135,27 @@ func Read(file string) (*Config, error) {
 
 // Parse is Read for a text.
 func Parse(file string, text []byte) (*Config, error) {
-	var doc, more yaml.Node
-	documents := yaml.NewDecoder(bytes.NewReader(text))
-	if err := documents.Decode(&doc); err != nil && !errors.Is(err, io.EOF) {
-		return nil, syntaxError(file, err)
+	d := decoderOf(file)
+	n, err := d.document(text)
+	if err != nil {
+		return nil, err
 	}
-	switch err := documents.Decode(&more); {
-	case err == nil:
-		return nil, place{more.Line, more.Column}.errorf(file, "configuration: a second document: nothing is changed; put all into one, without ---")
-	case !errors.Is(err, io.EOF):
-		return nil, syntaxError(file, err)
+	c, err := d.config(n)
+	if err == nil {
+		err = c.readApart()
 	}
-	if len(doc.Content) == 0 {
-		return nil, place{1, 1}.errorf(file, "configuration: empty: nothing is changed; declare workloads")
+	if err == nil {
+		err = c.complete()
 	}
-	d := &decoder{file: file, dir: filepath.Dir(file)}
-	return d.config(doc.Content[0])
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 func (d *decoder) config(n *yaml.Node) (*Config, error) {
 	c := &Config{File: d.file, Socket: DefaultSocket, Limits: Limits{defaultMemory, defaultTables, defaultEvents}, Asks: Asks{defaultDeadline}, Disarm: tripwire.DefaultDisarm}
-	err := d.mapping(n, "the configuration", fields{
+	return c, d.mapping(n, "the configuration", fields{
 		"socket":  func(v *yaml.Node) error { return d.path(v, &c.Socket) },
 		"log":     func(v *yaml.Node) error { return d.log(v, &c.Log) },
 		"limits":  func(v *yaml.Node) error { return d.limits(v, &c.Limits) },
@@ -172,31 +172,27 @@ func (d *decoder) config(n *yaml.Node) (*Config, error) {
 				return err
 			})
 		},
-		"containers": func(v *yaml.Node) error {
-			return d.list(v, "containers", func(item *yaml.Node) error {
-				t, err := d.template(item)
-				c.Containers = append(c.Containers, t)
-				return err
-			})
-		},
+		"containers":      func(v *yaml.Node) error { return d.templates(v, &c.Containers) },
+		"containers_from": func(v *yaml.Node) error { return d.path(v, &c.ContainersFrom) },
 	}, nil)
-	if err != nil {
-		return nil, err
-	}
+}
+
+// complete checks workloads against each other, and gives them what all have.
+func (c *Config) complete() error {
 	seen := map[string]bool{}
 	for _, w := range c.All() {
 		if seen[w.Name] {
-			return nil, w.Errorf("name", "name %q: two workloads have it: nothing is changed; choose another", w.Name)
+			return w.Errorf("name", "name %q: two workloads have it: nothing is changed; choose another", w.Name)
 		}
 		seen[w.Name] = true
 		if _, own := w.lines["log"]; !own {
 			w.Log = c.Log
 		}
 		if err := w.checkSinks(); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return c, nil
+	return nil
 }
 
 // All are the workloads, and what templates make of containers.

@@ -1,8 +1,11 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
 	"slices"
 
 	"go.yaml.in/yaml/v3"
@@ -18,6 +21,9 @@ type Template struct {
 	Match container.Selector
 	// Unconfined containers start, and are not held.
 	Unconfined bool
+	// Apart: it is of the file that Config.ContainersFrom names. What is wrong with it
+	// concerns its own containers alone.
+	Apart bool
 }
 
 // maxTemplateName leaves room for what tells its containers apart.
@@ -46,6 +52,38 @@ func (d *decoder) template(n *yaml.Node) (Template, error) {
 	return t, d.complete(n, &t.Workload, "match")
 }
 
+// templates reads a list of them.
+func (d *decoder) templates(n *yaml.Node, to *[]Template) error {
+	return d.list(n, "containers", func(item *yaml.Node) error {
+		t, err := d.template(item)
+		*to = append(*to, t)
+		return err
+	})
+}
+
+// readApart adds the templates of the file that c.ContainersFrom names. None is none.
+func (c *Config) readApart() error {
+	text, err := os.ReadFile(c.ContainersFrom)
+	if c.ContainersFrom == "" || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("containers_from: %w: nothing is changed; check the path", err)
+	}
+	d := decoderOf(c.ContainersFrom)
+	n, err := d.document(text)
+	if err != nil {
+		return err
+	}
+	var list []Template
+	err = d.mapping(n, "containers_from", fields{"containers": func(v *yaml.Node) error { return d.templates(v, &list) }}, nil)
+	for _, t := range list {
+		t.Apart = true
+		c.Containers = append(c.Containers, t)
+	}
+	return err
+}
+
 // selector reads which containers a template is for. One text is a list of one.
 func (d *decoder) selector(n *yaml.Node, to *container.Selector) error {
 	texts := func(to *[]string) func(*yaml.Node) error {
@@ -70,9 +108,11 @@ func (d *decoder) selector(n *yaml.Node, to *container.Selector) error {
 		"label":      pairs(&to.Labels),
 		"name":       texts(&to.Names),
 		"image":      texts(&to.Images),
+		"pod":        texts(&to.Pods),
+		"sandbox":    func(v *yaml.Node) error { return d.yes(v, &to.Sandbox) },
 	}, nil)
 	if err == nil && to.Empty() {
-		err = d.at(n).errorf(d.file, "match: empty: nothing is changed; name an annotation, a label, a name or an image")
+		err = d.at(n).errorf(d.file, "match: empty: nothing is changed; name an annotation, a label, a name, an image, a pod or sandbox")
 	}
 	return err
 }

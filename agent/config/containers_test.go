@@ -1,6 +1,8 @@
 package config
 
 import (
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -29,6 +31,42 @@ func TestTemplatesAreRead(t *testing.T) {
 	}
 	if p := c.Containers[1]; !p.Unconfined || p.Match.Names[0] != "pause" {
 		t.Errorf("%+v", p)
+	}
+}
+
+func TestMoreTemplatesComeFromAFileApart(t *testing.T) {
+	dir := t.TempDir()
+	from := filepath.Join(dir, "more.yaml")
+	text := []byte("log: {file: l}\ncontainers_from: more.yaml\n" + box)
+	read := func(more string) (*Config, error) {
+		if err := os.WriteFile(from, []byte(more), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return Parse(dir+"/f", text)
+	}
+	if c, err := Parse(dir+"/f", text); err != nil || len(c.Containers) != 1 || c.ContainersFrom != from {
+		t.Errorf("without that file: %+v, %v", c, err)
+	}
+	c, err := read("containers:\n  - {name: more, match: {pod: ns/*, sandbox: true}, principal: 'User::\"a\"', policies: q.cedar}\n")
+	if err != nil || len(c.Containers) != 2 {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	m := c.Containers[1]
+	if !m.Apart || c.Containers[0].Apart || m.Policies[0] != dir+"/q.cedar" || m.Log.File != dir+"/l" || m.Match.Pods[0] != "ns/*" || !m.Match.Sandbox {
+		t.Errorf("%+v", m)
+	}
+	for more, want := range map[string]string{
+		"socket: s\n":                     `more.yaml:1:1: "socket": no key of containers_from`,
+		"containers: {}\n":                "more.yaml:1:13: containers: not a list",
+		"":                                "more.yaml:1:1: configuration: empty",
+		"[":                               "more.yaml:1:1: YAML",
+		box:                               `more.yaml:2:11: name "box": two workloads`,
+		"containers: []\n---\na: b\n":     "a second document",
+		"containers:\n  - {name: more}\n": `workload "more": match is missing`,
+	} {
+		if _, err := read(more); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "nothing is changed") {
+			t.Errorf("%q: %v\nwant %s", more, err, want)
+		}
 	}
 }
 

@@ -1,8 +1,10 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"path/filepath"
 	"regexp"
@@ -25,6 +27,27 @@ func (p place) errorf(file, format string, args ...any) error {
 type decoder struct {
 	file, dir string
 	key       string // whose value is being read
+}
+
+func decoderOf(file string) *decoder { return &decoder{file: file, dir: filepath.Dir(file)} }
+
+// document parses a file, which has one document that is not empty.
+func (d *decoder) document(text []byte) (*yaml.Node, error) {
+	var doc, more yaml.Node
+	documents := yaml.NewDecoder(bytes.NewReader(text))
+	if err := documents.Decode(&doc); err != nil && !errors.Is(err, io.EOF) {
+		return nil, syntaxError(d.file, err)
+	}
+	switch err := documents.Decode(&more); {
+	case err == nil:
+		return nil, place{more.Line, more.Column}.errorf(d.file, "configuration: a second document: nothing is changed; put all into one, without ---")
+	case !errors.Is(err, io.EOF):
+		return nil, syntaxError(d.file, err)
+	}
+	if len(doc.Content) == 0 {
+		return nil, place{1, 1}.errorf(d.file, "configuration: empty: nothing is changed; declare workloads")
+	}
+	return doc.Content[0], nil
 }
 
 func (d *decoder) at(n *yaml.Node) place { return place{n.Line, n.Column} }

@@ -70,7 +70,11 @@ func (f *Facts) cri() {
 	if f.task() != "k8s.io" {
 		return
 	}
-	f.Name, f.Image = f.Annotations["io.kubernetes.cri.container-name"], f.Annotations["io.kubernetes.cri.image-name"]
+	told := func(key string) string { return f.Annotations["io.kubernetes.cri."+key] }
+	f.Name, f.Image, f.Sandbox = told("container-name"), told("image-name"), told("container-type") == "sandbox"
+	if uid := told("sandbox-uid"); uid != "" {
+		f.Pod = told("sandbox-namespace") + "/" + told("sandbox-name") + "/" + uid
+	}
 }
 
 // task returns the namespace of a task of containerd, by its bundle; "" of others.

@@ -16,7 +16,7 @@ import (
 )
 
 func TestSelectorsWantAllThatTheyName(t *testing.T) {
-	f := &Facts{ID: "c", Name: "agent-1", Image: "docker.io/library/debian:12", Annotations: map[string]string{"a": "b", "empty": ""}, Labels: map[string]string{"app": "x"}}
+	f := &Facts{ID: "c", Name: "agent-1", Image: "docker.io/library/debian:12", Pod: "ns/pod/7-8", Annotations: map[string]string{"a": "b", "empty": ""}, Labels: map[string]string{"app": "x"}}
 	for _, c := range []struct {
 		what string
 		s    Selector
@@ -32,6 +32,9 @@ func TestSelectorsWantAllThatTheyName(t *testing.T) {
 		{"label", Selector{Labels: map[string]string{"app": "x"}}, true},
 		{"name of a list", Selector{Names: []string{"other", "agent-*"}}, true},
 		{"name and another image", Selector{Names: []string{"agent-*"}, Images: []string{"debian"}}, false},
+		{"pod", Selector{Pods: []string{"ns/other/*", "ns/pod/*"}}, true},
+		{"another pod", Selector{Pods: []string{"ns/po/*"}}, false},
+		{"pod's sandbox", Selector{Pods: []string{"ns/pod/*"}, Sandbox: true}, false},
 		{"image across slashes", Selector{Images: []string{"*/debian:*"}}, true},
 		{"all of it", Selector{Annotations: map[string]string{"a": "b"}, Labels: map[string]string{"app": "*"}, Names: []string{"*"}, Images: []string{"docker.io/*"}}, true},
 	} {
@@ -41,6 +44,9 @@ func TestSelectorsWantAllThatTheyName(t *testing.T) {
 	}
 	if (&Selector{Names: []string{"*"}}).Selects(&Facts{ID: "c"}) {
 		t.Error("a name that is not known is selected by any")
+	}
+	if !(&Selector{Sandbox: true}).Selects(&Facts{ID: "c", Sandbox: true}) {
+		t.Error("a sandbox is not selected as one")
 	}
 }
 
@@ -74,6 +80,13 @@ const (
 	moby  = tasks + "moby/" + id
 )
 
+const sandbox = `{"io.kubernetes.cri.container-type": "sandbox", "io.kubernetes.cri.sandbox-namespace": "ns", "io.kubernetes.cri.sandbox-name": "pod", "io.kubernetes.cri.sandbox-uid": "7-8"}`
+
+func annotationsOf(text string) (list map[string]string) {
+	_ = json.Unmarshal([]byte(text), &list) // else they are none, and the test fails
+	return list
+}
+
 func TestBundlesTellWhatTheirEnginesKeep(t *testing.T) {
 	for _, c := range []struct {
 		what, bundle string
@@ -84,8 +97,9 @@ func TestBundlesTellWhatTheirEnginesKeep(t *testing.T) {
 			Facts{Annotations: map[string]string{PolicyAnnotation: "box"}}},
 		{"Kubernetes on containerd", cri, map[string]string{cri + "/config.json": `{"annotations": {"io.kubernetes.cri.container-name": "main", "io.kubernetes.cri.image-name": "r/i:1"}}`},
 			Facts{Name: "main", Image: "r/i:1", Annotations: map[string]string{"io.kubernetes.cri.container-name": "main", "io.kubernetes.cri.image-name": "r/i:1"}}},
-		{"annotations by hand that lie", "b", map[string]string{"b/config.json": `{"annotations": {"io.kubernetes.cri.container-name": "main"}}`},
-			Facts{Annotations: map[string]string{"io.kubernetes.cri.container-name": "main"}}},
+		{"a sandbox of Kubernetes", cri, map[string]string{cri + "/config.json": `{"annotations": ` + sandbox + `}`},
+			Facts{Pod: "ns/pod/7-8", Sandbox: true, Annotations: annotationsOf(sandbox)}},
+		{"annotations by hand that lie", "b", map[string]string{"b/config.json": `{"annotations": ` + sandbox + `}`}, Facts{Annotations: annotationsOf(sandbox)}},
 		{"Docker", moby, map[string]string{
 			moby + "/config.json":                         `{"mounts": [{"destination": "/etc/hostname", "source": "@/docker/containers/` + id + `/hostname"}]}`,
 			"docker/containers/" + id + "/config.v2.json": `{"ID": "` + id + `", "Name": "/worker", "Config": {"Image": "debian:12", "Labels": {"app": "x"}}}`},

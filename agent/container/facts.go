@@ -19,6 +19,10 @@ type Facts struct {
 	// Name and Image are its engine's, as far as that tells; "" is not known.
 	Name  string `json:"name,omitempty"`
 	Image string `json:"image,omitempty"`
+	// Pod is the pod of Kubernetes that it is in, NAMESPACE/NAME/UID; Sandbox says that it is
+	// the one that holds the pod's namespaces (pause).
+	Pod     string `json:"pod,omitempty"`
+	Sandbox bool   `json:"sandbox,omitempty"`
 	// Annotations are those of its bundle, Labels its engine's.
 	Annotations map[string]string `json:"annotations,omitempty"`
 	Labels      map[string]string `json:"labels,omitempty"`
@@ -61,21 +65,22 @@ func (f *Facts) Short() string {
 const PolicyAnnotation = "stockade.dev/policy"
 
 // Selector says which containers a template is for: those that have all of what it names,
-// of lists one. A * in names and images stands for any text.
+// of lists one. A * in names, images and pods stands for any text.
 type Selector struct {
 	Annotations, Labels map[string]string
-	Names, Images       []string
+	Names, Images, Pods []string
+	Sandbox             bool
 }
 
 // Empty: it names nothing, and selects nothing.
 func (s *Selector) Empty() bool {
-	return len(s.Annotations)+len(s.Labels)+len(s.Names)+len(s.Images) == 0
+	return len(s.Annotations)+len(s.Labels)+len(s.Names)+len(s.Images)+len(s.Pods) == 0 && !s.Sandbox
 }
 
 // Selects reports whether a container is one of them.
 func (s *Selector) Selects(f *Facts) bool {
 	return !s.Empty() && holds(f.Annotations, s.Annotations) && holds(f.Labels, s.Labels) &&
-		anyOf(s.Names, f.Name) && anyOf(s.Images, f.Image)
+		anyOf(s.Names, f.Name) && anyOf(s.Images, f.Image) && anyOf(s.Pods, f.Pod) && (f.Sandbox || !s.Sandbox)
 }
 
 func holds(has, wanted map[string]string) bool {

@@ -61,6 +61,10 @@ func (d *Daemon) reloaded(err error) {
 // watched lists the files and folders that a reload reads.
 func (d *Daemon) watched() []string {
 	list := []string{d.file}
+	if from := d.config.ContainersFrom; from != "" {
+		_ = os.MkdirAll(filepath.Dir(from), 0o700) // who watches it tells
+		list = append(list, from)
+	}
 	for _, w := range d.config.All() {
 		list = append(list, w.Policies...)
 		if w.Entities != "" {

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/config"
@@ -37,6 +38,7 @@ func originOf(c *memory.Container) string {
 type template struct {
 	*config.Template
 	reading
+	broken error // what is wrong with one that is apart: its containers do not start
 }
 
 // workload is what the template declares of a container.
@@ -51,7 +53,11 @@ func (t *template) workload(name string, c *memory.Container) *config.Workload {
 func (k *keeper) stageContainers(d *draft) error {
 	var errs []error
 	for i := range d.config.Containers {
-		t, err := k.stageTemplate(&d.config.Containers[i])
+		declared := &d.config.Containers[i]
+		t, err := k.stageTemplate(declared)
+		if err != nil && declared.Apart {
+			t, err = &template{Template: declared, broken: err}, nil
+		}
 		errs = append(errs, err)
 		d.templates = append(d.templates, t)
 	}
@@ -60,10 +66,14 @@ func (k *keeper) stageContainers(d *draft) error {
 	}
 	for _, w := range k.contained() {
 		t := templateNamed(d.templates, w.memory.Container.Template)
-		if t == nil || t.Unconfined {
+		if t == nil || t.Unconfined || t.broken != nil {
 			continue // it stays as it is
 		}
 		s, err := k.stageReading(t.workload(w.name, w.memory.Container), t.reading, w.memory.Container)
+		if err != nil && t.Apart {
+			t.broken = err
+			continue
+		}
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -133,6 +143,7 @@ func (cs *containers) StartContainer(ask container.Start) (container.Started, er
 	}
 	cs.change.Lock()
 	defer cs.change.Unlock()
+	cs.awaitTemplate(&ask)
 	started, err := cs.start(&ask)
 	if err != nil {
 		err = fmt.Errorf("%s: %w", &ask, err)
@@ -168,19 +179,47 @@ func (cs *containers) start(ask *container.Start) (started container.Started, er
 	return started, nil
 }
 
+// templateLimit is how long a pod's container waits for a template that is written as it
+// starts.
+const templateLimit = 10 * time.Second
+
+// awaitTemplate waits for one, where a program writes them, for a container that is made.
+// Who calls it holds change, which others get meanwhile.
+func (cs *containers) awaitTemplate(ask *container.Start) {
+	for end := time.Now().Add(templateLimit); cs.config.ContainersFrom != "" && ask.Pod != "" && ask.Process == nil && !cs.ending && time.Now().Before(end); {
+		if slices.ContainsFunc(cs.templates, func(t *template) bool { return t.Match.Selects(&ask.Facts) }) {
+			return
+		}
+		cs.change.Unlock()
+		time.Sleep(settling / 2)
+		cs.change.Lock()
+	}
+}
+
 // templateFor returns the first template that selects a container.
 func (cs *containers) templateFor(f *container.Facts) (*template, error) {
 	for _, t := range cs.templates {
-		if t.Match.Selects(f) {
-			return t, nil
+		if !t.Match.Selects(f) {
+			continue
 		}
+		if t.broken != nil {
+			return nil, fmt.Errorf("template %s: %w: nothing was started", t.Name, t.broken)
+		}
+		return t, nil
+	}
+	from := cs.config.File
+	if cs.config.ContainersFrom != "" {
+		from += " and " + cs.config.ContainersFrom
 	}
 	has := []string{"name " + strconv.Quote(f.Name), "image " + strconv.Quote(f.Image)}
+	if f.Pod != "" {
+		has = append(has, "pod "+strconv.Quote(f.Pod))
+	}
 	if policy, ok := f.Annotations[container.PolicyAnnotation]; ok {
 		has = append(has, container.PolicyAnnotation+" "+strconv.Quote(policy))
 	}
 	return nil, fmt.Errorf("no template of %s selects it (%s): nothing was started; add one to `containers:`, or start it with another runtime",
-		cs.config.File, strings.Join(has, ", "))
+		from, strings.Join(has, ", "))
 }
 
 var unfit = regexp.MustCompile(`[^a-z0-9_.-]+`)
@@ -408,7 +447,7 @@ func (w *workload) container() *api.Container {
 	if c == nil {
 		return nil
 	}
-	return &api.Container{Template: c.Template, ID: c.Facts.ID, Name: c.Facts.Name, Image: c.Facts.Image, PID: c.Process.PID}
+	return &api.Container{Template: c.Template, ID: c.Facts.ID, Name: c.Facts.Name, Image: c.Facts.Image, Pod: c.Facts.Pod, PID: c.Process.PID}
 }
 
 // ownGroups lists the outermost cgroups of a workload that no pattern finds: a run's, a

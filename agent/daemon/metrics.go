@@ -3,6 +3,7 @@ package daemon
 import (
 	"maps"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,9 @@ const allRuns = "(runs)"
 // allOf stands likewise for the containers of a template.
 func allOf(template string) string { return "(containers of " + template + ")" }
 
+// podsOf stands for those of pods: each pod may have a template of its own.
+func podsOf(namespace string) string { return "(pods of " + namespace + ")" }
+
 // ephemeral is what a workload is counted under when it is gone, with others like it; "":
 // under nothing.
 func (w *workload) ephemeral() string {
@@ -30,6 +34,9 @@ func (w *workload) ephemeral() string {
 	case w.run != nil:
 		return allRuns
 	case w.memory.Container != nil:
+		if namespace, _, of := strings.Cut(w.memory.Container.Facts.Pod, "/"); of {
+			return podsOf(namespace)
+		}
 		return allOf(w.memory.Container.Template)
 	default:
 		return ""

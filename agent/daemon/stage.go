@@ -43,7 +43,10 @@ func (d *draft) close() {
 // warnings are about what is in order, and may not do what it seems to.
 func (d *draft) warnings() (list []string) {
 	for _, t := range d.templates {
-		if !t.Unconfined {
+		switch {
+		case t.broken != nil:
+			list = append(list, t.broken.Error())
+		case !t.Unconfined:
 			list = append(list, t.plan.Container.Warnings...)
 		}
 	}
