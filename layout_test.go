@@ -48,7 +48,7 @@ var layout = []struct {
 	{"agent/tripwire", []string{"agent/sink", "bpf/abi"}},
 	{"agent/container", nil},
 	{"agent/config", []string{"agent/container", "agent/label", "agent/tripwire", "agent/sink", "bpf/abi"}},
-	{"agent/engine", nil},
+	{"agent/engine", []string{"thread"}},
 	{"agent/image", []string{"thread", "bpf/abi"}},
 	{"agent/socket", []string{"thread"}},
 	{"agent/inspect", nil},

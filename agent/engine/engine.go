@@ -102,7 +102,7 @@ func begin(o Options) (*work, kind, error) {
 	if o.Config == "" {
 		o.Config = kinds[i].config
 	}
-	w := &work{Options: o}
+	w := &work{Options: o, plan: Plan{root: o.Root}}
 	return w, kinds[i], w.beginCopy()
 }
 
@@ -147,6 +147,10 @@ func (w *work) at(path string) string { return filepath.Join("/", w.Root, path) 
 func (w *work) todo(format string, args ...any) {
 	w.plan.Todo = append(w.plan.Todo, fmt.Sprintf(format, args...))
 }
+
+// reload says how the engine comes to read its files. Whether it has is known when it is
+// asked to.
+func (w *work) reload(verb, unit, says string) { w.plan.reload = &reload{verb, unit, says} }
 
 // installNerdctl has nothing to edit: nerdctl names the program itself. By its name, and
 // not by its path, which versions take for that of a shim.

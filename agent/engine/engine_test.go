@@ -97,7 +97,7 @@ func (h *host) do(plan *Plan, err error) string {
 	if err := plan.Apply(func(text string) { said = append(said, text) }); err != nil {
 		h.t.Fatal(err)
 	}
-	return strings.Join(slices.Concat(said, plan.Notes, plan.Todo), "\n")
+	return strings.Join(slices.Concat(said, plan.Notes, []string{plan.Left()}, plan.Todo), "\n")
 }
 
 func (h *host) install(engine string) string {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,7 +17,19 @@ import (
 type Plan struct {
 	Changes []Change
 	Notes   []string // what is so already, or stays
-	Todo    []string // what is left to the user
+	Todo    []string // what is left to the user, after what Left says
+
+	root    string
+	reload  *reload
+	written time.Time // the last of the files that were read
+}
+
+// Left is what the user is to do first after a change; "" is nothing.
+func (p *Plan) Left() string {
+	if p.reload == nil || len(p.Changes) == 0 {
+		return ""
+	}
+	return p.reload.String()
 }
 
 // Change is one file's.
@@ -38,6 +51,9 @@ func (w *work) read(path string) ([]byte, error) {
 		return nil, err
 	}
 	text, err := os.ReadFile(w.at(path))
+	if info, err := os.Stat(w.at(path)); err == nil && info.ModTime().After(w.plan.written) {
+		w.plan.written = info.ModTime()
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -134,6 +150,7 @@ func (p *Plan) Apply(say func(string)) error {
 			}
 			return fmt.Errorf("%s: %w: %s; run it again as root once that is mended", c.Path, bare(err), rest)
 		}
+		p.written = time.Now()
 		say(c.Path + ": " + c.Says)
 	}
 	return nil
