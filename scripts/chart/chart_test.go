@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -12,7 +13,7 @@ import (
 const dir = "../deploy/kubernetes/chart"
 
 func TestTheRenderedChartIsThatOfToday(t *testing.T) {
-	want, err := render(dir, nil)
+	want, err := render(dir, nil, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +26,7 @@ func TestTheRenderedChartIsThatOfToday(t *testing.T) {
 // objects are those of a rendered chart, by kind and name.
 func objects(t *testing.T, values map[string]any) map[string]map[string]any {
 	t.Helper()
-	text, err := render(dir, values)
+	text, err := render(dir, values, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,6 +109,34 @@ func TestValuesReachWhatTheyAreFor(t *testing.T) {
 	}
 }
 
+// What ends enforcement on a node has the agent's own rights and mounts.
+func TestTheRemovalDoesAsTheAgentDid(t *testing.T) {
+	all := objects(t, map[string]any{"runtimeClass": map[string]any{"name": "held"}, "engine": map[string]any{"config": "/etc/c"}})
+	var pod map[string]any
+	text, _ := at(all["ConfigMap/stockade-removal"], "data", "pod.yaml").(string)
+	if err := yaml.UnmarshalStrict([]byte(text), &pod); err != nil {
+		t.Fatalf("%v in\n%s", err, text)
+	}
+	agent := at(all["DaemonSet/stockade-node"], "spec", "template", "spec")
+	for _, key := range []string{"securityContext", "image"} {
+		if a, b := fmt.Sprint(at(agent, "containers", 0, key)), fmt.Sprint(at(pod, "spec", "initContainers", 0, key)); a != b {
+			t.Errorf("%s: the agent's %s, the removal's %s", key, a, b)
+		}
+	}
+	if args := fmt.Sprint(at(pod, "spec", "containers", 0, "args")); args != "[install-runtime --root=/host --copy-to=/usr/local/bin/stockade-runc --engine=containerd --name=held --config=/etc/c --reload --remove]" {
+		t.Error(args)
+	}
+	command := fmt.Sprint(at(all["Job/stockade-removal"], "spec", "template", "spec", "containers", 0, "command"))
+	for _, want := range []string{"--runtime-class held", "--daemonset stockade-system/stockade-node"} {
+		if !strings.Contains(command, want) {
+			t.Errorf("%s is missing in %s", want, command)
+		}
+	}
+	if all := objects(t, map[string]any{"uninstall": map[string]any{"enabled": false}}); all["Job/stockade-removal"] != nil {
+		t.Error("a removal that was not asked for")
+	}
+}
+
 func TestWrongValuesAreRefused(t *testing.T) {
 	for what, values := range map[string]map[string]any{
 		"an unknown value":   {"imag": map[string]any{}},
@@ -118,7 +147,7 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"a port":             {"metrics": map[string]any{"port": 80}},
 		"a relative runtime": {"engine": map[string]any{"runtime": "runc"}},
 	} {
-		if text, err := render(dir, values); err == nil {
+		if text, err := render(dir, values, true); err == nil {
 			t.Errorf("%s: rendered:\n%s", what, text)
 		}
 	}

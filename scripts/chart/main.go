@@ -12,7 +12,7 @@ func main() {
 	chart := flag.String("chart", "../deploy/kubernetes/chart", "the chart is in `DIR`")
 	out := flag.String("out", "../deploy/kubernetes/stockade.yaml", "what it renders to goes to `FILE`")
 	flag.Parse()
-	text, err := render(*chart, nil)
+	text, err := render(*chart, nil, false)
 	if err == nil {
 		err = os.WriteFile(*out, text, 0o644)
 	}

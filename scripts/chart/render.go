@@ -20,8 +20,8 @@ const (
 
 // render renders the chart in a folder, its custom resources first, with values over its
 // own. Values that its schema does not allow are errors. Hooks, which Helm alone runs, are
-// left out.
-func render(dir string, values map[string]any) ([]byte, error) {
+// there if they are asked for.
+func render(dir string, values map[string]any, hooks bool) ([]byte, error) {
 	c, err := loader.Load(dir)
 	if err != nil {
 		return nil, err
@@ -43,7 +43,7 @@ func render(dir string, values map[string]any) ([]byte, error) {
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		for text := range strings.SplitSeq(files[name], "\n---\n") {
 			text = strings.TrimPrefix(strings.TrimSpace(text), "---\n")
-			if text == "" || strings.HasSuffix(name, ".tpl") || strings.Contains(text, "helm.sh/hook:") {
+			if text == "" || strings.HasSuffix(name, ".tpl") || !hooks && strings.Contains(text, "helm.sh/hook:") {
 				continue
 			}
 			fmt.Fprintf(&b, "---\n%s\n", text)

@@ -72,3 +72,10 @@ securityContext:
 - --reload
 {{- end }}
 {{- end }}
+
+{{/* What Helm makes before it removes the release, in the order of weights. */}}
+{{- define "stockade.hook" -}}
+helm.sh/hook: pre-delete
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}
