@@ -21,6 +21,7 @@ containers:
     match: {annotation: {stockade.dev/policy: box}}
     policies: [box.cedar]
     principal: 'Agent::"box"'
+  - {name: pause, unconfined: true, match: {annotation: {stockade.dev/policy: pause}}}
   - name: asking
     match: {annotation: {stockade.dev/policy: asking}}
     policies: [box.cedar, asking.cedar]
@@ -58,6 +59,13 @@ when { resource in [file_system::File::"/bin/sleep", file_system::File::"/bin/sh
 when { context has user && context.user.uid == 7 };
 `
 )
+
+func writeBoxPolicies() {
+	put("/policy/box.cedar", boxPolicy)
+	put("/policy/asking.cedar", askingPolicy)
+	put("/policy/roaming.cedar", roamingPolicy)
+	put("/policy/numbers.cedar", numbersPolicy)
+}
 
 // runtimesHere are the runtimes that the machine has, by their name and version.
 func runtimesHere(t *testing.T) map[string]string {
@@ -168,10 +176,7 @@ func TestContainers(t *testing.T) {
 	must(os.RemoveAll(agentLog))
 	must(os.MkdirAll(filepath.Dir(agentLog), 0o755))
 	put(agentConf, containersYAML)
-	put("/policy/box.cedar", boxPolicy)
-	put("/policy/asking.cedar", askingPolicy)
-	put("/policy/roaming.cedar", roamingPolicy)
-	put("/policy/numbers.cedar", numbersPolicy)
+	writeBoxPolicies()
 	startAgent(t)
 	defer retireAgent(t)
 	first := true
