@@ -78,7 +78,7 @@ func (k *keeper) restore() error {
 			w.memory, w.known = *m, true
 		}
 		k.all.add(w)
-		if w.memory.Container != nil && w.generation == 0 { // nothing of it was confined yet
+		if w.generation == 0 && (w.memory.Container != nil || !w.known) { // nothing of it was confined yet
 			if _, err := k.release(w); err != nil {
 				return err
 			}
