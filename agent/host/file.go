@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/stockade-dev/stockade/agent/file"
 	"github.com/stockade-dev/stockade/bpf/fault"
 )
 
@@ -33,13 +34,7 @@ func ReplaceFile(path string, what any) error {
 		err = fault.At("agent.memory-write")
 	}
 	if err == nil {
-		err = os.WriteFile(path+draft, text, 0o600)
-	}
-	if err == nil {
-		err = fault.At("agent.memory-rename")
-	}
-	if err == nil {
-		err = os.Rename(path+draft, path)
+		err = file.Replace(path, path+draft, text, func(*os.File) error { return fault.At("agent.memory-rename") })
 	}
 	return err
 }
