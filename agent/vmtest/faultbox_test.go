@@ -55,6 +55,11 @@ func TestContainersUnderFaults(t *testing.T) {
 			f.startOf(runtimes[name], c, action)
 		}
 	}
+	for i, point := range askedPoints {
+		if os.Getenv("STOCKADE_FAULTS") == "all" || i%3 == share() {
+			f.startOfAsking(runtimes[name], point)
+		}
+	}
 	f.row("of containers %d pairs; %.0f s", len(f.rows), time.Since(began).Seconds())
 }
 
@@ -118,6 +123,55 @@ func (f *faults) startOf(program string, c faultCase, action string) {
 	box.end()
 	box.gone()
 	f.nothingOf(what, box)
+	f.row("%-42s %s", what, outcome)
+}
+
+// askedPoints are where the agent is killed while a container starts whose programs are asked
+// about: as that begins, and as the first one waits for an answer.
+var askedPoints = []string{"agent.hold-group", "bpf.hold-flags", "agent.hold-mark", "bpf.read-hold", "bpf.answer", "agent.go-on"}
+
+// startOfAsking kills the agent while such a container starts. Its entry runs confined, or,
+// where it waited for the agent that was killed, not at all; the next one starts.
+func (f *faults) startOfAsking(program, point string) {
+	t := f.t
+	what := "container that asks, " + point + " kill"
+	asking := annotated(map[string]string{template: "asking"})
+	f.order("")
+	box := newContainer(t, program, f.name("asking"), true, asking, leaks)
+	if err := box.create(); err != nil {
+		t.Fatalf("%s: create: %v: %s", what, err, box.said())
+	}
+	f.order(point + "=kill")
+	started := make(chan error, 1)
+	go func() {
+		_, err := box.do("start", box.id)
+		started <- err
+	}()
+	if err := f.ended(); !wasKilled(err) || !f.fired(point) {
+		t.Errorf("%s: the agent ended with %v\n%s", what, err, f.said(f.seen))
+	}
+	f.up()
+	err := <-started
+	outcome := "it waits for the next agent"
+	switch line := box.line(); {
+	case line == "ready" && err == nil:
+		box.isConfined()
+		box.cannot("read", "/data/secret")
+	case line == "":
+		outcome = "its entry does not run"
+	default:
+		t.Errorf("%s: start: %v, it says %q: %s", what, err, line, box.said())
+	}
+	if len(box.marks()) > 0 {
+		t.Errorf("%s: its marks are %v", what, box.marks())
+	}
+	box.remove()
+	box.gone()
+	f.nothingOf(what, box)
+	next := newContainer(t, program, f.name("asking"), true, asking, leaks).begin()
+	next.isConfined()
+	next.cannot("read", "/data/secret")
+	next.end()
 	f.row("%-42s %s", what, outcome)
 }
 
