@@ -13,12 +13,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/config"
 	"github.com/stockade-dev/stockade/agent/container"
 	"github.com/stockade-dev/stockade/agent/host"
 	"github.com/stockade-dev/stockade/agent/memory"
+	"github.com/stockade-dev/stockade/agent/sink"
 	"github.com/stockade-dev/stockade/bpf/fault"
 	"github.com/stockade-dev/stockade/cgroup"
 )
@@ -431,11 +433,26 @@ func (k *keeper) sweepContainers() {
 	}
 	for _, w := range list {
 		if used[w.id] || tasks[w.id] > 0 {
+			k.tellLeft(w, tasks[w.id])
 			continue
 		}
 		if _, err := k.release(w); err != nil {
 			k.book.once("release "+w.name, err.Error())
 		}
+	}
+}
+
+// tellLeft says why a container's workload outlives its cgroup: whoever waits for its end
+// would look for it in vain.
+func (k *keeper) tellLeft(w *workload, tasks int) {
+	switch own, _ := w.ownGroups(); {
+	case len(own) > 0:
+		w.over = time.Time{}
+	case w.over.IsZero():
+		w.over = time.Now()
+	case time.Since(w.over) >= rescan: // and not just while this looked
+		k.book.once("left "+w.name, fmt.Sprintf("workload %s: its cgroup is gone, and it stays: %s of it live elsewhere, or a cgroup of it does; see `stockade inspect %s`",
+			w.name, sink.Plural(tasks, "task"), w.name))
 	}
 }
 

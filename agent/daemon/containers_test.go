@@ -146,6 +146,36 @@ func TestContainersAreHeldFromTheirStartToTheirEnd(t *testing.T) {
 	}
 }
 
+// What has left a container's cgroup keeps its workload, and the agent says so.
+func TestAContainerThatOutlivesItsCgroupIsToldOf(t *testing.T) {
+	y := newYard(t)
+	d, kill := y.boxes()
+	defer kill()
+	c := y.crate("c1", true)
+	if _, err := d.StartContainer(c.ask); err != nil {
+		t.Fatal(err)
+	}
+	w := d.all.byName["box.c1"]
+	y.set.change(func() { y.set.tasks = map[uint32]int{w.id: 2} })
+	const want = "workload box.c1: its cgroup is gone, and it stays: 2 tasks of it live elsewhere"
+	d.sweep()
+	c.end()
+	d.sweep()
+	if y.box(d, "box.c1") == nil || strings.Contains(y.said.String(), want) {
+		t.Errorf("just gone: %s", y.said.String())
+	}
+	w.over = w.over.Add(-rescan)
+	d.sweep()
+	if y.box(d, "box.c1") == nil || !strings.Contains(y.said.String(), want) {
+		t.Errorf("it says: %s", y.said.String())
+	}
+	y.set.change(func() { y.set.tasks = nil })
+	d.sweep()
+	if y.box(d, "box.c1") != nil {
+		t.Error("still there after its end")
+	}
+}
+
 func TestContainersFollowTheirTemplate(t *testing.T) {
 	y := newYard(t)
 	d, kill := y.boxes()

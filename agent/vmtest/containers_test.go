@@ -202,7 +202,7 @@ func TestContainers(t *testing.T) {
 			{"it has left its mount namespace", f.roaming, true},
 			{"a hook has moved it", f.moved, true},
 			{"it is paused before its start", f.paused, false},
-			{"beside one that is not held", f.pod, true},
+			{"beside one that is not held", f.pod, false},
 			{"its cgroup is within another's", f.within, false},
 			{"it is killed", f.killed, false},
 			{"what no template matches does not start", f.unmatched, false},
