@@ -12,13 +12,14 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/stockade-dev/stockade/agent/container"
 )
 
 // Where things lie unless somebody says otherwise.
 const (
 	DefaultName    = "stockade"
 	DefaultWrapper = "/usr/local/bin/stockade-runc"
-	DefaultSocket  = "/run/stockade/agent.sock"
 )
 
 // marker begins each comment of ours in a file of somebody else's.
@@ -159,7 +160,7 @@ func installNerdctl(w *work) error {
 		return err
 	}
 	base := filepath.Base(w.Wrapper)
-	if !slices.Contains(searched, filepath.Dir(w.Wrapper)) {
+	if !slices.Contains(container.Programs, filepath.Dir(w.Wrapper)) {
 		return fmt.Errorf("wrapper %s: not where containerd looks for programs: %s; put it in /usr/local/bin", w.Wrapper, unchanged)
 	}
 	w.todo("nerdctl has no list of runtimes: `nerdctl run --runtime %s …`, or `ctr run --runc-binary %s …`", base, w.Wrapper)

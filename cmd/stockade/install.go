@@ -44,7 +44,7 @@ EXIT CODE:
 			&cli.StringFlag{Name: "wrapper", TakesFile: true, Usage: "the wrapper is `FILE` (default: stockade-runc beside this program, else in /usr/local/bin)"},
 			&cli.StringFlag{Name: "copy-to", TakesFile: true, Usage: "copy the wrapper to `FILE`, called stockade-runc, below the root, and register that"},
 			&cli.StringFlag{Name: "runtime", TakesFile: true, Usage: "the real runtime is `FILE` (default: what is configured, else runc, else crun)"},
-			&cli.StringFlag{Name: "socket", TakesFile: true, Usage: "the agent's API is at `FILE` (default: " + agent.AgentSocket + ")"},
+			&cli.StringFlag{Name: "socket", TakesFile: true, Usage: "the agent's API is at `FILE` (default: " + agent.DefaultSocket + ")"},
 			&cli.StringFlag{Name: "config", TakesFile: true, Usage: "the engine's configuration is `FILE`"},
 			&cli.BoolFlag{Name: "remove", Usage: "take it out again"},
 			&cli.BoolFlag{Name: "reload", Usage: "then have systemd restart or reload the engine, if it has not read its files as they are"},
