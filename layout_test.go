@@ -71,7 +71,7 @@ var layout = []struct {
 	{"agent", []string{"agent/engine", "agent/daemon", "agent/run", "agent/reach", "agent/socket", "agent/tripwire", "agent/inspect", "agent/evidence", "agent/label", "agent/lock", "agent/decide", "agent/policies", "agent/host", "agent/sink", "agent/config", "agent/api", "compiler", "bpf/abi"}},
 	{"agent/kube/v1alpha1", nil},
 	{"agent/kube/plan", []string{"agent/kube/v1alpha1", "agent/label", "agent/policies", "compiler", "compiler/rule", "bpf/abi"}},
-	{"agent/kube", []string{"agent/kube/v1alpha1", "agent/kube/plan", "agent/api", "agent/sink"}},
+	{"agent/kube", []string{"agent/kube/v1alpha1", "agent/kube/plan", "agent/api", "agent/config", "agent/sink"}},
 	{"cmd/stockade-kube", []string{"agent/kube"}},
 	{"cmd/stockade", []string{"agent", "compiler", "compiler/report", "cgroup", "bpf", "bpf/abi"}},
 	{"cmd/stockade-runc", []string{"agent/container"}},

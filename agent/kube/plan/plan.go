@@ -119,7 +119,7 @@ func (p *Planner) Plan(s State) *Plan {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.UID, b.UID))
 	})
 	for i := range pods {
-		if phase := pods[i].Status.Phase; phase != corev1.PodSucceeded && phase != corev1.PodFailed {
+		if !ended(&pods[i]) {
 			m.pod(&pods[i])
 		}
 	}
@@ -173,8 +173,8 @@ func (m *maker) pod(pod *corev1.Pod) {
 			c.Policies = append(c.Policies, p.ref)
 			c.Exempt = c.Exempt || p.exempt && p.problem == nil
 		}
-		if !slices.ContainsFunc(some, func(p *policy) bool { return !p.guard }) {
-			continue // a guard alone selects nobody
+		if !slices.ContainsFunc(some, holds) {
+			continue
 		}
 		t, err := m.template(pod, &c, some)
 		if err == nil {

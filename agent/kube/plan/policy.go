@@ -86,18 +86,47 @@ func (p *policy) selects(pod *corev1.Pod, namespace *corev1.Namespace, container
 	return p.pods.Matches(labels.Set(pod.Labels))
 }
 
-// Selects reports whether an AgentPolicy selects a pod, or a container of it.
-func Selects(p *v1alpha1.AgentPolicy, pod *corev1.Pod) bool {
-	return ofNamespace(p).selectsSome(pod, nil)
+// Select lists the pods that each policy selects, guards only those that another does, too.
+func Select(s State) map[Ref][]*corev1.Pod {
+	var all []*policy
+	for i := range s.Policies {
+		all = append(all, ofNamespace(&s.Policies[i]))
+	}
+	for i := range s.ClusterPolicies {
+		all = append(all, ofCluster(&s.ClusterPolicies[i]))
+	}
+	namespaces := map[string]*corev1.Namespace{}
+	for i := range s.Namespaces {
+		namespaces[s.Namespaces[i].Name] = &s.Namespaces[i]
+	}
+	out := map[Ref][]*corev1.Pod{}
+	for i := range s.Pods {
+		pod := &s.Pods[i]
+		if ended(pod) {
+			continue
+		}
+		var some []*policy
+		for _, p := range all {
+			if slices.ContainsFunc(containersOf(pod), func(name string) bool { return p.selects(pod, namespaces[pod.Namespace], name) }) {
+				some = append(some, p)
+			}
+		}
+		if !slices.ContainsFunc(some, holds) {
+			continue
+		}
+		for _, p := range some {
+			out[p.ref] = append(out[p.ref], pod)
+		}
+	}
+	return out
 }
 
-// ClusterSelects reports whether a ClusterAgentPolicy selects a pod of a namespace.
-func ClusterSelects(p *v1alpha1.ClusterAgentPolicy, pod *corev1.Pod, namespace *corev1.Namespace) bool {
-	return ofCluster(p).selectsSome(pod, namespace)
-}
+// holds: a guard alone selects nobody.
+func holds(p *policy) bool { return !p.guard }
 
-func (p *policy) selectsSome(pod *corev1.Pod, namespace *corev1.Namespace) bool {
-	return slices.ContainsFunc(containersOf(pod), func(name string) bool { return p.selects(pod, namespace, name) })
+// ended: nothing of the pod starts any more.
+func ended(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
 
 // Check says what is wrong with an AgentPolicy: its error has a line for each mistake, which
