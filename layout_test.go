@@ -71,6 +71,10 @@ var layout = []struct {
 	{"agent/daemon", []string{"agent/container", "agent/memory", "agent/tripwire", "agent/label", "agent/lock", "agent/run", "agent/hold", "agent/respond", "agent/host", "agent/delivery", "agent/explain", "agent/policies", "agent/sink", "agent/config", "agent/api",
 		"compiler", "bpf", "bpf/abi", "bpf/fault", "cgroup", "inotify"}},
 	{"agent", []string{"agent/container", "agent/dial", "agent/engine", "agent/daemon", "agent/run", "agent/reach", "agent/socket", "agent/tripwire", "agent/inspect", "agent/evidence", "agent/label", "agent/lock", "agent/decide", "agent/policies", "agent/host", "agent/sink", "agent/config", "agent/api", "compiler", "bpf/abi"}},
+	{"agent/kube/v1alpha1", nil},
+	{"agent/kube/plan", []string{"agent/kube/v1alpha1", "agent/label", "agent/policies", "compiler", "compiler/rule", "bpf/abi"}},
+	{"agent/kube", []string{"agent/kube/v1alpha1", "agent/kube/plan", "agent/api", "agent/dial", "agent/sink"}},
+	{"cmd/stockade-kube", []string{"agent/kube"}},
 	{"cmd/stockade", []string{"agent", "compiler", "compiler/report", "cgroup", "bpf", "bpf/abi"}},
 	{"cmd/stockade-runc", []string{"agent/dial", "agent/container"}},
 	{"scripts/*", []string{"*"}},
@@ -88,7 +92,16 @@ var outside = []struct{ from, never string }{
 	{"agent/decide", "github.com/cilium/ebpf"},
 	{"agent/config", "github.com/cilium/ebpf"},
 	{"agent/api", "github.com/cilium/ebpf"},
+	{"agent/kube*", "github.com/cilium/ebpf"}, // it asks the agent by its socket
+	{"cmd/stockade-kube", "github.com/cilium/ebpf"},
 }
+
+// cluster lists whose packages speak to clusters: agent/kube alone, and what is built on it,
+// reaches them, so that all else stays small.
+var cluster = []string{"k8s.io/*", "sigs.k8s.io/*"}
+
+// ofCluster are the packages that may.
+var ofCluster = []string{"agent/kube*", "cmd/stockade-kube", "scripts/*"}
 
 func matches(pattern, name string) bool {
 	below, star := strings.CutSuffix(pattern, "*")
@@ -143,6 +156,10 @@ func violations(packages []pkg) []string {
 			if matches(rule.from, from) && reached {
 				list = append(list, fmt.Sprintf("%s reaches %s: forbidden", from, rule.never))
 			}
+		}
+		is := func(name string) func(string) bool { return func(pattern string) bool { return matches(pattern, name) } }
+		if i := slices.IndexFunc(p.Deps, func(path string) bool { return slices.ContainsFunc(cluster, is(path)) }); i >= 0 && !slices.ContainsFunc(ofCluster, is(from)) {
+			list = append(list, fmt.Sprintf("%s reaches %s: forbidden; agent/kube does", from, p.Deps[i]))
 		}
 	}
 	return list
@@ -221,7 +238,7 @@ func TestOnlyThreadsThatEndAreChanged(t *testing.T) {
 
 // TestPlantedViolationIsFound proves that the rules refuse what they should.
 func TestPlantedViolationIsFound(t *testing.T) {
-	const ebpf = "github.com/cilium/ebpf"
+	const ebpf, client = "github.com/cilium/ebpf", "k8s.io/client-go/kubernetes"
 	for _, c := range []struct {
 		from  string
 		to    string
@@ -243,7 +260,17 @@ func TestPlantedViolationIsFound(t *testing.T) {
 		{"agent/run", "agent/host", true},
 		{"bpf", "bpf/fault", true},
 		{"agent/api", "bpf/fault", true},
+		{"agent/kube", "agent/kube/plan", true},
+		{"agent/kube", client, true},
+		{"agent/kube/plan", "compiler", true},
+		{"cmd/stockade-kube", "agent/kube", true},
 
+		{"agent", "agent/kube", false},
+		{"cmd/stockade", "agent/kube", false},
+		{"cmd/stockade", client, false},
+		{"agent/daemon", client, false},
+		{"agent/kube", ebpf, false},
+		{"agent/kube/plan", "agent/kube", false},
 		{"bpf/fault", "bpf/abi", false},
 		{"compiler", "bpf/fault", false},
 		{"cmd/stockade", "bpf/fault", false},
@@ -282,7 +309,7 @@ func TestPlantedViolationIsFound(t *testing.T) {
 		{".", "bpf/abi", false},
 	} {
 		path := module + "/" + c.to
-		if strings.HasPrefix(c.to, "github.com/") {
+		if c.to == client || strings.HasPrefix(c.to, "github.com/") {
 			path = c.to
 		}
 		found := violations([]pkg{{ImportPath: module + "/" + c.from, Imports: []string{path}, Deps: []string{path}}})

@@ -1,0 +1,113 @@
+// Command stockade-kube brings Stockade to Kubernetes: one beside the agent of each node, and
+// one for the cluster.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/stockade-dev/stockade/agent/kube"
+)
+
+var version = "unknown" // set by the linker
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run runs one command line and returns its exit code: 1 if it failed, 2 if the command line
+// is wrong.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	app := &cli.App{
+		Name: "stockade-kube", Usage: "Stockade in a Kubernetes cluster", Version: version,
+		HideHelpCommand: true, Writer: stdout, ErrWriter: stderr, ExitErrHandler: func(*cli.Context, error) {},
+		OnUsageError: func(_ *cli.Context, err error, _ bool) error { return cli.Exit(err, exitUsage) },
+		Flags:        []cli.Flag{&cli.StringFlag{Name: "kubeconfig", Usage: "`FILE` that says how to reach the cluster (default: as a pod)"}},
+		Commands:     []*cli.Command{nodeCommand(), controlCommand()},
+		Action: func(c *cli.Context) error {
+			if c.NArg() > 0 {
+				return cli.Exit(fmt.Sprintf("%q: no such verb: nothing is done; use node or control", c.Args().First()), exitUsage)
+			}
+			return cli.ShowAppHelp(c)
+		},
+	}
+	err := app.RunContext(ctx, args)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(stderr, "stockade-kube:", err)
+	var code cli.ExitCoder
+	if errors.As(err, &code) {
+		return code.ExitCode()
+	}
+	return 1
+}
+
+const exitUsage = 2
+
+// listening are the flags of what either verb listens at.
+func listening() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "metrics", Value: "0", Usage: "`ADDRESS` for metrics, for example :9093"},
+		&cli.StringFlag{Name: "probes", Value: "0", Usage: "`ADDRESS` for /healthz and /readyz, for example :9094"},
+	}
+}
+
+func nodeCommand() *cli.Command {
+	return &cli.Command{
+		Name: "node", Usage: "write what the cluster's policies say for the agent of this node, and tell the cluster what that holds",
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "node", Required: true, EnvVars: []string{"NODE_NAME"}, Usage: "`NAME` of the node"},
+			&cli.StringFlag{Name: "dir", Value: "/run/stockade/kubernetes", Usage: "`FOLDER` in which containers_from of agent.yaml lies"},
+			&cli.StringFlag{Name: "socket", Value: kube.DefaultSocket, Usage: "the agent's `SOCKET`"},
+		}, listening()...),
+		Action: func(c *cli.Context) error {
+			dir := c.String("dir")
+			if !filepath.IsAbs(dir) {
+				return cli.Exit(fmt.Sprintf("--dir %q: not from the root: nothing is done; the agent must find the files under the same names", dir), exitUsage)
+			}
+			cfg, err := kube.Config(c.String("kubeconfig"))
+			if err != nil {
+				return err
+			}
+			return kube.RunNode(c.Context, cfg, kube.NodeOptions{Node: c.String("node"), Dir: filepath.Clean(dir), Socket: c.String("socket"),
+				Version: version, Metrics: c.String("metrics"), Probes: c.String("probes")})
+		},
+	}
+}
+
+func controlCommand() *cli.Command {
+	return &cli.Command{
+		Name: "control", Usage: "judge the cluster's policies as they are made, and sum up what nodes tell",
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "namespace", Required: true, EnvVars: []string{"POD_NAMESPACE"}, Usage: "`NAMESPACE` that it runs in"},
+			&cli.StringFlag{Name: "service", Value: "stockade-control", Usage: "`NAME` of the service by which the API server reaches it"},
+			&cli.StringFlag{Name: "secret", Value: "stockade-control", Usage: "`NAME` of the Secret that keeps its certificate; it is made if need be"},
+			&cli.StringFlag{Name: "webhook", Value: "stockade", Usage: "`NAME` of the ValidatingWebhookConfiguration"},
+			&cli.IntFlag{Name: "port", Value: 9443, Usage: "`PORT` at which policies are judged"},
+			&cli.StringFlag{Name: "certificates", Value: kube.DefaultCertificates(), Usage: "`FOLDER` for a copy of the Secret"},
+			&cli.BoolFlag{Name: "alone", Usage: "no other one runs: elect none"},
+		}, listening()...),
+		Action: func(c *cli.Context) error {
+			cfg, err := kube.Config(c.String("kubeconfig"))
+			if err != nil {
+				return err
+			}
+			service := c.String("service") + "." + c.String("namespace") + ".svc"
+			return kube.RunControl(c.Context, cfg, kube.ControlOptions{Namespace: c.String("namespace"), Secret: c.String("secret"), Webhook: c.String("webhook"),
+				Names: []string{service}, Port: c.Int("port"), Certificates: c.String("certificates"),
+				Metrics: c.String("metrics"), Probes: c.String("probes"), Alone: c.Bool("alone")})
+		},
+	}
+}
