@@ -39,6 +39,7 @@ type fakeSet struct {
 	installErr error
 	pending    chan abi.Event
 	strict     bool
+	strictOf   map[uint32]bool
 	real       bool // groups are those of the host
 	roll       func() ([]bpf.Marked, error)
 }
@@ -196,11 +197,21 @@ func (k *fakeSet) forgetGone() {
 func (k *fakeSet) Tasks() (map[uint32]int, error)    { return k.tasks, nil }
 func (k *fakeSet) Table(id uint32) ([]uint64, error) { return k.tables[id], nil }
 func (k *fakeSet) Handled() abi.ActionMask           { return abi.DefaultActions }
-func (k *fakeSet) Strict() bool                      { return k.strict }
-func (k *fakeSet) Used() int                         { return 100 }
-func (k *fakeSet) Words() int                        { return 1 << 30 }
-func (k *fakeSet) Confined(pid int) (bool, error)    { return k.confined[pid], nil }
-func (k *fakeSet) Count(id uint32, delivered bool)   { k.Account(id, delivered) }
+func (k *fakeSet) SetStrict(id uint32, strict bool) error {
+	k.change(func() {
+		if k.strictOf == nil {
+			k.strictOf = map[uint32]bool{}
+		}
+		k.strictOf[id] = strict
+	})
+	return nil
+}
+
+func (k *fakeSet) Strict() bool                    { return k.strict }
+func (k *fakeSet) Used() int                       { return 100 }
+func (k *fakeSet) Words() int                      { return 1 << 30 }
+func (k *fakeSet) Confined(pid int) (bool, error)  { return k.confined[pid], nil }
+func (k *fakeSet) Count(id uint32, delivered bool) { k.Account(id, delivered) }
 
 func (k *fakeSet) Roll() ([]bpf.Marked, error) {
 	k.mu.Lock()
