@@ -10,7 +10,9 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -34,10 +36,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		HideHelpCommand: true, Writer: stdout, ErrWriter: stderr, ExitErrHandler: func(*cli.Context, error) {},
 		OnUsageError: func(_ *cli.Context, err error, _ bool) error { return cli.Exit(err, exitUsage) },
 		Flags:        []cli.Flag{&cli.StringFlag{Name: "kubeconfig", Usage: "`FILE` that says how to reach the cluster (default: as a pod)"}},
-		Commands:     []*cli.Command{nodeCommand(), controlCommand()},
+		Commands:     []*cli.Command{nodeCommand(), controlCommand(), uninstallCommand()},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
-				return cli.Exit(fmt.Sprintf("%q: no such verb: nothing is done; use node or control", c.Args().First()), exitUsage)
+				return cli.Exit(fmt.Sprintf("%q: no such verb: nothing is done; use node, control or uninstall", c.Args().First()), exitUsage)
 			}
 			return cli.ShowAppHelp(c)
 		},
@@ -108,6 +110,36 @@ func controlCommand() *cli.Command {
 			return kube.RunControl(c.Context, cfg, kube.ControlOptions{Namespace: c.String("namespace"), Secret: c.String("secret"), Webhook: c.String("webhook"),
 				Names: []string{service}, Port: c.Int("port"), Certificates: c.String("certificates"),
 				Metrics: c.String("metrics"), Probes: c.String("probes"), Alone: c.Bool("alone")})
+		},
+	}
+}
+
+func uninstallCommand() *cli.Command {
+	return &cli.Command{
+		Name: "uninstall", Usage: "end the pods that are held, then the agents, then enforcement on each node",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "runtime-class", Value: "stockade", Usage: "`NAME` of the RuntimeClass: it goes first"},
+			&cli.StringFlag{Name: "daemonset", Required: true, Usage: "the agents' DaemonSet, `NAMESPACE/NAME`"},
+			&cli.StringFlag{Name: "pod", Required: true, TakesFile: true, Usage: "a pod, which ends enforcement on the node that it runs on: YAML in `FILE`"},
+			&cli.DurationFlag{Name: "timeout", Value: 10 * time.Minute, Usage: "give up after this `TIME`"},
+		},
+		Action: func(c *cli.Context) error {
+			namespace, name, ok := strings.Cut(c.String("daemonset"), "/")
+			if !ok || namespace == "" || name == "" {
+				return cli.Exit(fmt.Sprintf("--daemonset %q: not NAMESPACE/NAME: nothing was removed", c.String("daemonset")), exitUsage)
+			}
+			pod, err := os.ReadFile(c.String("pod"))
+			if err != nil {
+				return fmt.Errorf("pod: %w: nothing was removed", err)
+			}
+			cfg, err := kube.Config(c.String("kubeconfig"))
+			if err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(c.Context, c.Duration("timeout"))
+			defer cancel()
+			return kube.Uninstall(ctx, cfg, kube.Removal{RuntimeClass: c.String("runtime-class"), Namespace: namespace, DaemonSet: name, Pod: pod,
+				Say: func(text string) { fmt.Fprintln(c.App.Writer, text) }})
 		},
 	}
 }

@@ -81,7 +81,7 @@ func TestValuesReachWhatTheyAreFor(t *testing.T) {
 		"image":         map[string]any{"repository": "r.example/x", "tag": "1"},
 		"engine":        map[string]any{"name": "crio", "config": "/etc/c", "runtime": "/usr/bin/crun", "reload": false},
 		"runtimeClass":  map[string]any{"name": "held"},
-		"node":          map[string]any{"config": "strict: true\nworkloads: []"},
+		"node":          map[string]any{"config": "asks: {deadline: 3s}\nworkloads: []"},
 		"metrics":       map[string]any{"port": 9999, "serviceMonitor": map[string]any{"enabled": true}},
 		"networkPolicy": map[string]any{"enabled": false},
 	})
@@ -97,7 +97,7 @@ func TestValuesReachWhatTheyAreFor(t *testing.T) {
 	}
 	conf, _ := at(all["ConfigMap/stockade-node"], "data", "agent.yaml").(string)
 	var parsed map[string]any
-	if err := yaml.UnmarshalStrict([]byte(conf), &parsed); err != nil || parsed["strict"] != true || at(parsed, "metrics", "listen") != "0.0.0.0:9999" {
+	if err := yaml.UnmarshalStrict([]byte(conf), &parsed); err != nil || at(parsed, "asks", "deadline") != "3s" || at(parsed, "metrics", "listen") != "0.0.0.0:9999" {
 		t.Errorf("%v in\n%s", err, conf)
 	}
 	if all["RuntimeClass/held"] == nil || all["ServiceMonitor/stockade"] == nil || all["NetworkPolicy/stockade"] != nil {
