@@ -51,7 +51,7 @@ const controlName = "stockade-control"
 // that is elected writes statuses; all judge.
 func RunControl(ctx context.Context, cfg *rest.Config, o ControlOptions) error {
 	m, err := ctrl.NewManager(cfg, ctrl.Options{
-		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: o.Metrics}, HealthProbeBindAddress: o.Probes,
+		Scheme: scheme, Controller: several, Metrics: metricsserver.Options{BindAddress: o.Metrics}, HealthProbeBindAddress: o.Probes,
 		Cache:          cache.Options{DefaultTransform: slim},
 		Client:         client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
 		LeaderElection: !o.Alone, LeaderElectionID: controlName, LeaderElectionNamespace: o.Namespace, LeaderElectionReleaseOnCancel: true,
@@ -78,6 +78,9 @@ func RunControl(ctx context.Context, cfg *rest.Config, o ControlOptions) error {
 	return m.Start(ctx)
 }
 
+// rotators counts those of this process, of which each has a name of its own.
+var rotators atomic.Int32
+
 type control struct {
 	ControlOptions
 	manager manager.Manager
@@ -90,7 +93,8 @@ func (c *control) certify(ctx context.Context) error {
 	ready := make(chan struct{})
 	err := rotator.AddRotator(c.manager, &rotator.CertRotator{
 		SecretKey: key, CertDir: c.Certificates, IsReady: ready, EnableReadinessCheck: true,
-		CAName: controlName, CAOrganization: "stockade", DNSName: c.Names[0], ExtraDNSNames: c.Names[1:],
+		ControllerName: fmt.Sprintf("certificate-%d", rotators.Add(1)),
+		CAName:         controlName, CAOrganization: "stockade", DNSName: c.Names[0], ExtraDNSNames: c.Names[1:],
 		Webhooks: []rotator.WebhookInfo{{Name: c.Webhook, Type: rotator.Validating}},
 	})
 	if err != nil {
