@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help build test test-engines quick demo bench image generate lint vm-shell setup clean vm
+.PHONY: help build test test-engines quick demo bench image chart generate lint vm-shell setup clean vm
 
 export CGO_ENABLED := 0
 export PATH := $(PATH):/usr/local/go/bin
@@ -19,6 +19,9 @@ build: ## static binaries: bin/stockade, and bin/stockade-runc for containers
 	@scripts/setup build
 	@go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/stockade ./cmd/stockade-runc
 	@printf 'built bin/stockade (%s, %s bytes)\n' '$(VERSION)' "$$(stat -c %s bin/stockade)"
+
+chart: ## the Helm chart rendered, for who installs without Helm: scripts/deploy/kubernetes/stockade.yaml
+	go run -C scripts/chart .
 
 image: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
 image: ## a container image for amd64 and arm64, reproducible, without an engine: bin/stockade-image*.tar, bin/image (OCI)

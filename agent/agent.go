@@ -8,6 +8,7 @@ import (
 
 	"github.com/stockade-dev/stockade/agent/daemon"
 	"github.com/stockade-dev/stockade/agent/decide"
+	"github.com/stockade-dev/stockade/agent/host"
 	"github.com/stockade-dev/stockade/agent/inspect"
 	"github.com/stockade-dev/stockade/agent/policies"
 	"github.com/stockade-dev/stockade/agent/run"
@@ -43,6 +44,9 @@ func Reap(name string) error { return run.Reap(name) }
 
 // Look is the main of a helper that reads of a workload, see inspect.Helper.
 func Look(stdin io.Reader, stdout io.Writer) error { return inspect.Helper(stdin, stdout) }
+
+// EnterHost has a program in a container see the host's cgroups, see host.Enter.
+func EnterHost() error { return host.Enter() }
 
 // Build names the build that metrics tell of.
 var Build = &daemon.Build

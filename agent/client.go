@@ -2,7 +2,7 @@ package agent
 
 import (
 	"github.com/stockade-dev/stockade/agent/api"
-	"github.com/stockade-dev/stockade/agent/config"
+	"github.com/stockade-dev/stockade/agent/dial"
 	"github.com/stockade-dev/stockade/agent/inspect"
 	"github.com/stockade-dev/stockade/agent/label"
 	"github.com/stockade-dev/stockade/agent/lock"
@@ -83,7 +83,7 @@ var ErrNoMember = reach.ErrNoMember
 
 // DefaultSocket is where the agent listens, unless its configuration says
 // otherwise.
-const DefaultSocket = config.DefaultSocket
+const DefaultSocket = dial.DefaultSocket
 
 // NewClient returns a client of the agent behind a socket.
 func NewClient(socket string) *Client { return api.NewClient(socket) }

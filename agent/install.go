@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 
+	"github.com/stockade-dev/stockade/agent/container"
 	"github.com/stockade-dev/stockade/agent/engine"
 )
 
@@ -17,8 +18,7 @@ type (
 // Defaults of the wrapper runtime.
 const (
 	RuntimeName   = engine.DefaultName
-	RuntimeConfig = engine.WrapperConfig
-	AgentSocket   = engine.DefaultSocket
+	RuntimeConfig = container.SettingsFile
 )
 
 // Engines lists the container engines that are known.

@@ -55,15 +55,18 @@ type answer struct{ Allow, Image uint32 }
 // imagesMap is pinned last: without it the hooks that confirm are not whole.
 const imagesMap = "images"
 
+// postOpenProgram confirms opens, where the kernel has its hook.
+const postOpenProgram = "hold_file_post_open"
+
 // SetHold says what of a workload is held from now on. The hooks that confirm
-// are there before the first operation is held; once attached, they stay.
+// are there before the first operation is held: AttachHolds, unless that was done.
 func (e *Enforcer) SetHold(id uint32, which Hold) error {
 	w, err := e.workload(id)
 	if err != nil {
 		return err
 	}
 	if which != 0 {
-		if err := e.attachHolds(which); err != nil {
+		if err := e.AttachHolds(which); err != nil {
 			return fmt.Errorf("workload %d: %w", id, err)
 		}
 	}
@@ -82,21 +85,27 @@ func (e *Enforcer) SetHold(id uint32, which Hold) error {
 	return nil
 }
 
-// attachHolds attaches the hooks that confirm, all or none, and pins them where
-// the others are pinned. The kernel must have those for what is to be held.
-func (e *Enforcer) attachHolds(which Hold) (err error) {
+var errNoPostOpen = errors.New("this kernel has no hook behind an open (before 6.9): what is asked about opens is not held")
+
+// AttachHolds attaches the hooks that confirm, all or none, and pins them where
+// the others are pinned. The kernel must have those for what is to be held. Once
+// attached, they stay, and cost nobody anything of whom nothing is held.
+func (e *Enforcer) AttachHolds(which Hold) (err error) {
+	e.store.mu.Lock()
+	defer e.store.mu.Unlock()
+	if e.images != nil {
+		if which&HoldOpen != 0 && e.holds[postOpenProgram] == nil {
+			return errNoPostOpen
+		}
+		return nil
+	}
 	types := btf.NewCache()
 	kernel, err := types.Kernel()
 	if err != nil {
 		return fmt.Errorf("kernel BTF: %w: nothing is held; use a kernel with CONFIG_DEBUG_INFO_BTF", err)
 	}
 	if which&HoldOpen != 0 && !hasHook(kernel, postOpen) {
-		return errors.New("this kernel has no hook behind an open (before 6.9): what is asked about opens is not held")
-	}
-	e.store.mu.Lock()
-	defer e.store.mu.Unlock()
-	if e.images != nil {
-		return nil
+		return errNoPostOpen
 	}
 	defer func() {
 		if err != nil {

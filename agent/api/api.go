@@ -183,8 +183,3 @@ type Removed struct {
 	Killed    int      `json:"killed"`
 	Workloads []string `json:"workloads"`
 }
-
-// failure is the body of an answer that is none.
-type failure struct {
-	Error string `json:"error"`
-}

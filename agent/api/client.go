@@ -3,6 +3,7 @@ package api
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,8 @@ import (
 	"net/url"
 	"os"
 	"syscall"
+
+	"github.com/stockade-dev/stockade/agent/dial"
 )
 
 // Client talks to the agent behind a socket.
@@ -24,11 +27,7 @@ type Client struct {
 
 // NewClient returns a client; nothing is connected yet.
 func NewClient(socket string) *Client {
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "unix", socket)
-	}
-	return &Client{socket, http.Client{Transport: &http.Transport{DialContext: dial}}}
+	return &Client{socket, http.Client{Transport: dial.Transport(socket)}}
 }
 
 // Listens reports whether something listens where the agent does.
@@ -45,7 +44,7 @@ func (c *Client) Listens() bool {
 var ErrUncertain = errors.New("whether it did anything is not known")
 
 // ErrNoAgent is an error about a socket behind which no agent listens.
-var ErrNoAgent = errors.New("no agent")
+var ErrNoAgent = dial.ErrNoAgent
 
 // Status asks for the agent's state.
 func (c *Client) Status(ctx context.Context) (s Status, err error) {
@@ -125,7 +124,7 @@ func (c *Client) do(ctx context.Context, method, path string, in any) (*http.Res
 		}
 		body = bytes.NewReader(text)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://agent"+path, body)
+	req, err := http.NewRequestWithContext(ctx, method, dial.URL(path), body)
 	if err != nil {
 		return nil, fmt.Errorf("request: %w: nothing was done", err)
 	}
@@ -147,14 +146,12 @@ func (c *Client) do(ctx context.Context, method, path string, in any) (*http.Res
 		return resp, nil
 	}
 	defer resp.Body.Close()
-	var f failure
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&f); err != nil || f.Error == "" {
-		f.Error = "agent: " + resp.Status + ": nothing was done"
-	}
+	said, _ := dial.Body(resp) // a part of it says nothing
+	text := cmp.Or(dial.Refusal(said), "agent: "+resp.Status+": nothing was done")
 	if resp.StatusCode == http.StatusNotFound {
-		return nil, notFound(f.Error)
+		return nil, notFound(text)
 	}
-	return nil, errors.New(f.Error)
+	return nil, errors.New(text)
 }
 
 // notFound is ErrNotFound in the words of the agent.

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stockade-dev/stockade/agent/dial"
 	"github.com/stockade-dev/stockade/agent/lock"
 	"github.com/stockade-dev/stockade/bpf/fault"
 )
@@ -123,7 +124,7 @@ func guard(next http.Handler, allow func(Peer) error) http.Handler {
 			err = allow(peer)
 		}
 		if err != nil {
-			write(w, http.StatusForbidden, failure{err.Error()})
+			write(w, http.StatusForbidden, dial.Failure{Error: err.Error()})
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -170,7 +171,7 @@ func decode(w http.ResponseWriter, r *http.Request, v any) bool {
 		err = errors.New("more than one value")
 	}
 	if err != nil {
-		write(w, http.StatusBadRequest, failure{fmt.Sprintf("request: %v: nothing was done; see agent/api", err)})
+		write(w, http.StatusBadRequest, dial.Failure{Error: fmt.Sprintf("request: %v: nothing was done; see agent/api", err)})
 	}
 	return err == nil
 }
@@ -181,9 +182,9 @@ func answer(w http.ResponseWriter, v any, err error) {
 	}
 	switch {
 	case errors.Is(err, ErrNotFound), errors.Is(err, lock.ErrNone):
-		write(w, http.StatusNotFound, failure{err.Error()})
+		write(w, http.StatusNotFound, dial.Failure{Error: err.Error()})
 	case err != nil:
-		write(w, http.StatusConflict, failure{err.Error()})
+		write(w, http.StatusConflict, dial.Failure{Error: err.Error()})
 	default:
 		write(w, http.StatusOK, v)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/stockade-dev/stockade/agent/dial"
 	"github.com/stockade-dev/stockade/agent/label"
 	"github.com/stockade-dev/stockade/agent/tripwire"
 	"github.com/stockade-dev/stockade/bpf/abi"
@@ -19,7 +20,6 @@ import (
 
 // Defaults of what a file leaves out.
 const (
-	DefaultSocket = "/run/stockade/agent.sock"
 	defaultMemory = 512 << 20
 	defaultTables = 16 << 20
 	defaultEvents = 4 << 20
@@ -154,7 +154,7 @@ func Parse(file string, text []byte) (*Config, error) {
 }
 
 func (d *decoder) config(n *yaml.Node) (*Config, error) {
-	c := &Config{File: d.file, Socket: DefaultSocket, Limits: Limits{defaultMemory, defaultTables, defaultEvents}, Asks: Asks{defaultDeadline}, Disarm: tripwire.DefaultDisarm}
+	c := &Config{File: d.file, Socket: dial.DefaultSocket, Limits: Limits{defaultMemory, defaultTables, defaultEvents}, Asks: Asks{defaultDeadline}, Disarm: tripwire.DefaultDisarm}
 	return c, d.mapping(n, "the configuration", fields{
 		"socket":  func(v *yaml.Node) error { return d.path(v, &c.Socket) },
 		"log":     func(v *yaml.Node) error { return d.log(v, &c.Log) },

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stockade-dev/stockade/agent/dial"
 	"github.com/stockade-dev/stockade/bpf/abi"
 )
 
@@ -14,7 +15,7 @@ func TestExampleParses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(c.Workloads) != 3 || c.Limits.Tables != 16<<20 || c.Asks.Deadline != 5*time.Second || c.Socket != DefaultSocket {
+	if len(c.Workloads) != 3 || c.Limits.Tables != 16<<20 || c.Asks.Deadline != 5*time.Second || c.Socket != dial.DefaultSocket {
 		t.Fatalf("%+v", c)
 	}
 	first, second, third := c.Workloads[0], c.Workloads[1], c.Workloads[2]

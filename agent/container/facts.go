@@ -3,7 +3,6 @@
 package container
 
 import (
-	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -144,6 +143,3 @@ type Started struct {
 	// Unconfined: the template says that it is not to be confined.
 	Unconfined bool `json:"unconfined,omitempty"`
 }
-
-// ErrNoAgent is an error about a socket behind which no agent answers.
-var ErrNoAgent = errors.New("no agent")

@@ -2,16 +2,17 @@ package container
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"syscall"
 	"time"
+
+	"github.com/stockade-dev/stockade/agent/dial"
 )
 
 // Path is where the agent is asked.
@@ -23,18 +24,16 @@ const again = 100 * time.Millisecond
 // Ask asks the agent behind a socket, until it answers or ctx ends. What it did is the same
 // however often it is asked.
 func Ask(ctx context.Context, socket string, ask *Start) (Started, error) {
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "unix", socket)
-	}
-	client := http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
+	transport := dial.Transport(socket)
+	transport.DisableKeepAlives = true
+	client := http.Client{Transport: transport}
 	text, err := json.Marshal(ask)
 	if err != nil {
 		return Started{}, fmt.Errorf("%s: %w: nothing was started", ask, err)
 	}
 	for {
 		started, err := askOnce(ctx, &client, text)
-		if err == nil || !errors.Is(err, ErrNoAgent) {
+		if err == nil || !errors.Is(err, dial.ErrNoAgent) {
 			return started, err
 		}
 		select {
@@ -48,7 +47,7 @@ func Ask(ctx context.Context, socket string, ask *Start) (Started, error) {
 }
 
 func askOnce(ctx context.Context, client *http.Client, text []byte) (started Started, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://agent"+Path, bytes.NewReader(text))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, dial.URL(Path), bytes.NewReader(text))
 	if err != nil {
 		return started, err
 	}
@@ -57,26 +56,20 @@ func askOnce(ctx context.Context, client *http.Client, text []byte) (started Sta
 	case errors.Is(err, fs.ErrPermission):
 		return started, fmt.Errorf("agent: %w: only root starts containers that it confines: nothing was started; engines without root cannot use it", fs.ErrPermission)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return started, fmt.Errorf("%w listens", ErrNoAgent)
+		return started, fmt.Errorf("%w listens", dial.ErrNoAgent)
 	case err != nil: // it went away, or time is over
-		return started, fmt.Errorf("%w answers", ErrNoAgent)
+		return started, fmt.Errorf("%w answers", dial.ErrNoAgent)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	body, err := dial.Body(resp)
 	if err != nil {
-		return started, fmt.Errorf("%w answers to the end", ErrNoAgent)
+		return started, fmt.Errorf("%w answers to the end", dial.ErrNoAgent)
 	}
-	if resp.StatusCode == http.StatusOK {
-		if err := json.Unmarshal(body, &started); err != nil {
-			return started, fmt.Errorf("agent: its answer: %w: nothing was started; use one build for both", err)
-		}
-		return started, nil
+	if resp.StatusCode != http.StatusOK {
+		return started, errors.New(cmp.Or(dial.Refusal(body), fmt.Sprintf("agent: %s: nothing was started; use one build for both", resp.Status)))
 	}
-	var failure struct {
-		Error string `json:"error"`
+	if err := json.Unmarshal(body, &started); err != nil {
+		return started, fmt.Errorf("agent: its answer: %w: nothing was started; use one build for both", err)
 	}
-	if json.Unmarshal(body, &failure) != nil || failure.Error == "" {
-		failure.Error = fmt.Sprintf("agent: %s: nothing was started; use one build for both", resp.Status)
-	}
-	return started, errors.New(failure.Error)
+	return started, nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/stockade-dev/stockade/agent/api"
 	"github.com/stockade-dev/stockade/agent/hold"
 	"github.com/stockade-dev/stockade/bpf/abi"
+	"github.com/stockade-dev/stockade/compiler"
 )
 
 // answerAsks makes what answers for operations that wait, with the grants that
@@ -29,6 +30,17 @@ func (k *keeper) answerAsks() error {
 		}
 	}
 	return nil
+}
+
+// expectAsks has ready what containers that start would wait for.
+func (k *keeper) expectAsks() {
+	var plans []*compiler.Plan
+	for _, t := range k.templates {
+		if t.plan != nil {
+			plans = append(plans, t.plan)
+		}
+	}
+	k.held.Expect(plans)
 }
 
 // holdAsks lets wait what the plans ask now.

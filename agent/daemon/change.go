@@ -43,6 +43,7 @@ func (d *Daemon) Reload() error {
 	}
 	err = d.commit(next, false)
 	d.holdAsks()
+	d.expectAsks()
 	err = errors.Join(err, d.groups.set(patternsOf(cfg.Workloads)))
 	if d.watchFiles != nil {
 		d.watchFiles(d.watched())

@@ -20,6 +20,8 @@ import (
 	"github.com/stockade-dev/stockade/agent/container"
 	"github.com/stockade-dev/stockade/agent/host"
 	"github.com/stockade-dev/stockade/agent/memory"
+	"github.com/stockade-dev/stockade/agent/sink"
+	"github.com/stockade-dev/stockade/bpf/fault"
 	"github.com/stockade-dev/stockade/cgroup"
 )
 
@@ -253,11 +255,14 @@ func (w *workload) is(ask *container.Start) bool {
 func (cs *containers) hold(t *template, ask *container.Start, name string) (w *workload, err error) {
 	c := &memory.Container{Template: t.Name, Facts: ask.Facts, Process: *ask.Process}
 	c.Facts.Annotations, c.Facts.Labels = nil, nil // whatever they hold, it is selected
-	if err := cs.locate(c, ask.Cgroup); err != nil {
+	if err := cs.locate(c, ask.Cgroup, name); err != nil {
 		return nil, err
 	}
 	if err := t.fits(c); err != nil {
 		return nil, err
+	}
+	if err := fault.At("agent.container-stage"); err != nil {
+		return nil, fmt.Errorf("%w: nothing was started", err)
 	}
 	if w = cs.all.byName[name]; w == nil {
 		s, err := cs.stageReading(t.workload(name, c), t.reading, c)
@@ -271,23 +276,31 @@ func (cs *containers) hold(t *template, ask *container.Start, name string) (w *w
 	} else if !w.is(ask) || w.generation == 0 {
 		return nil, fmt.Errorf("name %s: in use by a workload of the agent (origin %s): nothing was started; try again when that is over", name, w.memory.Origin)
 	}
-	err = cs.kernel.SetContainer(w.id, true)
-	if err == nil {
-		err = cs.confineAll(c, w.id)
-	}
-	if err == nil {
+	if err = cs.confineAll(c, w.id); err == nil {
 		err = stays(c)
 	}
 	if err != nil {
 		return nil, cs.undo(name, err)
 	}
+	_ = fault.At("agent.container-confined")
 	cs.remember(w, c.CgroupID)
 	cs.holdAsks()
 	return w, nil
 }
 
-// confineAll confines the cgroup of a container, and what its runtime has made beneath.
+// confineAll confines the cgroup of a container, and what its runtime has made beneath. That
+// it is one is known before: of what its runtime does then, nothing is judged.
 func (cs *containers) confineAll(c *memory.Container, id uint32) error {
+	err := fault.At("agent.container-mark")
+	if err == nil {
+		err = cs.kernel.SetContainer(id, true)
+	}
+	if err == nil {
+		err = fault.At("agent.container-confine")
+	}
+	if err != nil {
+		return fmt.Errorf("%w: nothing was started", err)
+	}
 	if err := cs.kernel.Confine(c.CgroupID, id); err != nil {
 		return err
 	}
@@ -334,7 +347,7 @@ func (cs *containers) undo(name string, err error) error {
 
 // locate finds the cgroup of a container that is prepared: the runtime's, in which what it
 // executes later will be, too. It refuses what cannot be confined by that.
-func (cs *containers) locate(c *memory.Container, recorded string) error {
+func (cs *containers) locate(c *memory.Container, recorded, name string) error {
 	pid := strconv.Itoa(c.Process.PID)
 	if err := stays(c); err != nil {
 		return err
@@ -358,6 +371,9 @@ func (cs *containers) locate(c *memory.Container, recorded string) error {
 	case rel == "" || cgroup.Within(own, rel):
 		return fmt.Errorf("cgroup %q: the agent is in it, too: nothing was started; have the engine make one for each container", "/"+rel)
 	}
+	if err := cs.free(rel, name); err != nil {
+		return err
+	}
 	if err := alone(rel, c.Process.PID); err != nil {
 		return err
 	}
@@ -367,6 +383,28 @@ func (cs *containers) locate(c *memory.Container, recorded string) error {
 	c.Cgroup = rel
 	c.CgroupID, err = cgroup.ID(rel)
 	return err
+}
+
+// free refuses a cgroup that another workload has, by itself or by one above.
+func (cs *containers) free(rel, name string) error {
+	groups, err := cs.kernel.Groups()
+	if err != nil {
+		return err
+	}
+	for up := rel; up != "."; up = filepath.Dir(up) {
+		id, err := cgroup.ID(up)
+		if err != nil {
+			return err
+		}
+		if w := cs.all.byID[groups[id]]; groups[id] != 0 && (w == nil || w.name != name) {
+			who := "what an earlier workload left behind"
+			if w != nil {
+				who = "workload " + w.name
+			}
+			return fmt.Errorf("cgroup /%s: within /%s, which is confined as %s: nothing was started; have the engine make it elsewhere", rel, up, who)
+		}
+	}
+	return nil
 }
 
 // stays refuses a process that is not the one it was.
@@ -433,11 +471,26 @@ func (k *keeper) sweepContainers() {
 	}
 	for _, w := range list {
 		if used[w.id] || tasks[w.id] > 0 {
+			k.tellLeft(w, tasks[w.id])
 			continue
 		}
 		if _, err := k.release(w); err != nil {
 			k.book.once("release "+w.name, err.Error())
 		}
+	}
+}
+
+// tellLeft says why a container's workload outlives its cgroup: whoever waits for its end
+// would look for it in vain.
+func (k *keeper) tellLeft(w *workload, tasks int) {
+	switch own, _ := w.ownGroups(); {
+	case len(own) > 0:
+		w.over = time.Time{}
+	case w.over.IsZero():
+		w.over = time.Now()
+	case time.Since(w.over) >= rescan: // and not just while this looked
+		k.book.once("left "+w.name, fmt.Sprintf("workload %s: its cgroup is gone, and it stays: %s of it live elsewhere, or a cgroup of it does; see `stockade inspect %s`",
+			w.name, sink.Plural(tasks, "task"), w.name))
 	}
 }
 

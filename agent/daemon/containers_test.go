@@ -147,6 +147,36 @@ func TestContainersAreHeldFromTheirStartToTheirEnd(t *testing.T) {
 	}
 }
 
+// What has left a container's cgroup keeps its workload, and the agent says so.
+func TestAContainerThatOutlivesItsCgroupIsToldOf(t *testing.T) {
+	y := newYard(t)
+	d, kill := y.boxes()
+	defer kill()
+	c := y.crate("c1", true)
+	if _, err := d.StartContainer(c.ask); err != nil {
+		t.Fatal(err)
+	}
+	w := d.all.byName["box.c1"]
+	y.set.change(func() { y.set.tasks = map[uint32]int{w.id: 2} })
+	const want = "workload box.c1: its cgroup is gone, and it stays: 2 tasks of it live elsewhere"
+	d.sweep()
+	c.end()
+	d.sweep()
+	if y.box(d, "box.c1") == nil || strings.Contains(y.said.String(), want) {
+		t.Errorf("just gone: %s", y.said.String())
+	}
+	w.over = w.over.Add(-rescan)
+	d.sweep()
+	if y.box(d, "box.c1") == nil || !strings.Contains(y.said.String(), want) {
+		t.Errorf("it says: %s", y.said.String())
+	}
+	y.set.change(func() { y.set.tasks = nil })
+	d.sweep()
+	if y.box(d, "box.c1") != nil {
+		t.Error("still there after its end")
+	}
+}
+
 func TestContainersFollowTheirTemplate(t *testing.T) {
 	y := newYard(t)
 	d, kill := y.boxes()
@@ -374,6 +404,38 @@ func TestContainersAreConfinedWithTheirRuntimesCgroup(t *testing.T) {
 	os.Remove(sub)
 }
 
+func TestContainersWithinAnothersCgroupDoNotStart(t *testing.T) {
+	y := newYard(t)
+	d, kill := y.boxes()
+	defer kill()
+	y.set.real = false // which knows groups of runs alone
+	outer, inner := y.crate("outer", true), y.crate("inner", true)
+	if _, err := d.StartContainer(outer.ask); err != nil {
+		t.Fatal(err)
+	}
+	sub := filepath.Join(outer.group.Path(), "sub")
+	pid := inner.ask.Process.PID
+	if err := errors.Join(os.Mkdir(sub, 0o755), os.WriteFile(sub+"/cgroup.procs", []byte(strconv.Itoa(pid)), 0)); err != nil {
+		t.Fatal(err)
+	}
+	own := inner.ask.Cgroup
+	inner.ask.Cgroup = outer.ask.Cgroup + "/sub"
+	want := "cgroup " + inner.ask.Cgroup + ": within " + outer.ask.Cgroup + ", which is confined as workload box.outer: nothing was started"
+	if got, err := d.StartContainer(inner.ask); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if len(y.set.groups) != 1 || y.box(d, "box.inner") != nil {
+		t.Errorf("confined: %v", y.set.groups)
+	}
+	inner.ask.Cgroup = own
+	if err := errors.Join(os.WriteFile(inner.group.Path()+"/cgroup.procs", []byte(strconv.Itoa(pid)), 0), os.Remove(sub)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.StartContainer(inner.ask); err != nil { // the control
+		t.Error(err)
+	}
+}
+
 func TestContainersOfOneIdAreToldApart(t *testing.T) {
 	y := newYard(t)
 	d, kill := y.boxes()
@@ -414,13 +476,28 @@ func TestAContainerWhoseAgentDiedInBetweenIsNotLeftHalf(t *testing.T) {
 	if got, err := d.StartContainer(c.ask); err != nil || got.Workload != "box.c1" || y.set.groups[id] == 0 {
 		t.Errorf("%+v, %v; the set: %v", got, err, y.set.groups)
 	}
+	memories := filepath.Join(d.memories(), "box.c1.json")
+	nothing := func() {
+		t.Helper()
+		if left, err := filepath.Glob(memories + "*"); err != nil || len(left) > 0 || y.box(d, "box.c1") != nil {
+			t.Errorf("half of it is left: %v, %+v", left, y.box(d, "box.c1"))
+		}
+	}
 	kill()
 	y.set.change(func() { delete(y.set.groups, id); y.set.list[0].Generation = 0 }) // and before its plan
 	d, kill = y.boxes()
-	defer kill()
-	if w := y.box(d, "box.c1"); w != nil {
-		t.Errorf("half of it is left: %+v", w)
+	nothing()
+	if _, err := d.StartContainer(c.ask); err != nil {
+		t.Fatal(err)
 	}
+	kill()
+	y.set.change(func() { delete(y.set.groups, id); y.set.list[0].Generation = 0 }) // and before its memory
+	if err := os.Rename(memories, memories+".new"); err != nil {
+		t.Fatal(err)
+	}
+	d, kill = y.boxes()
+	defer kill()
+	nothing()
 	if got, err := d.StartContainer(c.ask); err != nil || got.Workload != "box.c1" || y.set.groups[id] == 0 {
 		t.Errorf("%+v, %v; the set: %v", got, err, y.set.groups)
 	}

@@ -175,6 +175,7 @@ func (d *Daemon) begin(staged *draft) (err error) {
 		return err
 	}
 	d.holdAsks()
+	d.expectAsks()
 	if d.groups, err = newGroups(d.confine, d.book.note); err != nil {
 		return err
 	}

@@ -53,6 +53,16 @@ func (k *holdingSet) SetHold(id uint32, which bpf.Hold) error {
 	return nil
 }
 
+func (k *holdingSet) AttachHolds(which bpf.Hold) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.set = append(k.set, fmt.Sprintf("attach:%d", which))
+	if k.noOpen && which&bpf.HoldOpen != 0 {
+		return errors.New("no hook confirms opens")
+	}
+	return nil
+}
+
 func (k *holdingSet) Holds() (host.HoldReader, error) {
 	k.quit, k.once = make(chan struct{}), sync.Once{}
 	k.read++

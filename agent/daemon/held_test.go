@@ -241,6 +241,32 @@ when { context has user && context.user.username == "root" };`
 	}
 }
 
+// What a container may ask is ready before one starts: to attach it takes a while.
+func TestWhatTemplatesAskIsAttachedBeforeAContainerStarts(t *testing.T) {
+	y := newHoldYard(t, `permit (principal, action, resource == file_system::File::"TOOL");`, `
+containers:
+  - {name: box, match: {name: x}, principal: 'User::"box"', policies: box.cedar}
+`)
+	y.write("box.cedar", strings.ReplaceAll(pushPolicy, "TOOL", y.tool))
+	d, kill := y.up()
+	if got := y.k.calls(); got != "attach:1" || !d.held.Idle() {
+		t.Errorf("at the start: %q", got)
+	}
+	y.write("box.cedar", `permit (principal, action, resource) when { context has user && context.user.username == "root" };`)
+	y.k.noOpen = true
+	if err := d.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	if got := y.k.calls(); got != "attach:1 attach:3 attach:1" || !strings.Contains(y.said.String(), "opens do not wait") {
+		t.Errorf("after a reload: %q: %s", got, y.said.String())
+	}
+	y.write("box.cedar", `permit (principal, action, resource);`)
+	if err := d.Reload(); err != nil || strings.Count(y.k.calls(), "attach") != 3 {
+		t.Errorf("nothing is asked: %q, %v", y.k.calls(), err)
+	}
+	kill()
+}
+
 // A grant holds for so many operations, across agents, and lapses.
 func TestApprovalsForANumberOfTimes(t *testing.T) {
 	y := newHoldYard(t, `@id("keys") permit (principal, action, resource == file_system::File::"TOOL")

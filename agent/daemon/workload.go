@@ -56,7 +56,7 @@ type workload struct {
 	past          map[uint64]bool // ids of cgroups that were beneath its own
 	outlet        outlet          // nowhere if it is not declared
 	run           *runQueue       // of one that a run asked for, else nil
-	over          time.Time       // when its process was found to be gone
+	over          time.Time       // when its process, or the cgroup of a container, was found to be gone
 	responses     int             // that go on: its number stays
 	last          uint64          // where on the ring its last denial ends at most, 0: not known yet
 	err           string
@@ -78,7 +78,7 @@ func (k *keeper) restore() error {
 			w.memory, w.known = *m, true
 		}
 		k.all.add(w)
-		if w.memory.Container != nil && w.generation == 0 { // nothing of it was confined yet
+		if w.generation == 0 && (w.memory.Container != nil || !w.known) { // nothing of it was confined yet
 			if _, err := k.release(w); err != nil {
 				return err
 			}

@@ -168,6 +168,7 @@ func installContainerd(w *work) error {
 	if err := w.wrapperConfig(usual.text("options", "BinaryName")); err != nil {
 		return err
 	}
+	w.reload("restart", "containerd", " (containers go on running)")
 	use := fmt.Sprintf("then a RuntimeClass with `handler: %s`, named by a pod's `runtimeClassName`; nerdctl and ctr do not read this list: see --engine nerdctl", w.Name)
 	entry := w.entry(usual)
 	if w.registered(f.runtime(w.Name), entry) {
@@ -175,7 +176,6 @@ func installContainerd(w *work) error {
 		w.todo("%s", use)
 		return nil
 	}
-	w.todo("`systemctl restart containerd` (containers go on running)")
 	w.todo("%s", use)
 	if f.version > 2 {
 		return w.installDropIn(f, entry)
@@ -380,7 +380,7 @@ func removeContainerd(w *work) error {
 			return fmt.Errorf("%s: %s is the default_runtime_name: %s; name another one there first", w.Config, w.Name, unchanged)
 		}
 	}
-	w.todo("`systemctl restart containerd`, once no container uses the runtime")
+	w.reload("restart", "containerd", ", once no container uses the runtime")
 	others := false // in the directory of our drop-in
 	pattern, _ := f.dropIns()
 	for _, i := range f.imports {

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/stockade-dev/stockade/agent/container"
 )
 
 // image is a host without the wrapper, and the wrapper of an image beside it.
@@ -150,7 +152,7 @@ func TestRuntimeIsFoundByAHostsLinks(t *testing.T) {
 	}
 	o.Runtime = "/data/current/runc"
 	h.do(Install(o))
-	if text := h.get(WrapperConfig); !strings.Contains(text, `"/data/current/runc"`) {
+	if text := h.get(container.SettingsFile); !strings.Contains(text, `"/data/current/runc"`) {
 		t.Errorf("it is %s", text)
 	}
 }

@@ -68,9 +68,7 @@ func installCrio(w *work) error {
 	if err := w.ownFile(path, list, []byte(after), []string{"crio", "runtime", "runtimes", w.Name}); err != nil {
 		return err
 	}
-	if len(w.plan.Changes) > 0 {
-		w.todo("`systemctl restart crio` (containers go on running)")
-	}
+	w.reload("restart", "crio", " (containers go on running)")
 	w.todo("then a RuntimeClass with `handler: %s`, named by a pod's `runtimeClassName`", w.Name)
 	return nil
 }
@@ -85,6 +83,6 @@ func removeCrio(w *work) error {
 			return fmt.Errorf("%s: %s is the default_runtime: %s; name another one there first", l.path, w.Name, unchanged)
 		}
 	}
-	w.todo("`systemctl restart crio`, once no container uses the runtime")
+	w.reload("restart", "crio", ", once no container uses the runtime")
 	return w.removeOwn(path, list, []string{"crio", "runtime", "runtimes", w.Name})
 }

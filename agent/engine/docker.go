@@ -49,8 +49,8 @@ func installDocker(w *work) error {
 		w.note("%s: has the runtime %s already", w.Config, w.Name)
 	} else {
 		w.change(w.Config, text, tree.set(doc, quote(w.Wrapper), "runtimes", w.Name, "path"), true, "has the runtime "+w.Name+", "+w.Wrapper)
-		w.todo("`systemctl reload docker`, or restart it where it is not running")
 	}
+	w.reload("reload", "docker", ", or restart it where it is not running")
 	w.todo("then `docker run --runtime %s …`", w.Name)
 	return nil
 }
@@ -89,7 +89,7 @@ func removeDocker(w *work) error {
 	case len(blank(kept)) == 0:
 		after = kept
 	}
-	w.todo("`systemctl reload docker`; containers that run keep the runtime that they have")
+	w.reload("reload", "docker", "; containers that run keep the runtime that they have")
 	return w.removed(w.Config, text, after, "no longer has the runtime "+w.Name)
 }
 

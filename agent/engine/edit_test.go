@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/stockade-dev/stockade/agent/container"
 )
 
 // has fails unless a text has all parts.
@@ -45,7 +47,7 @@ SystemdCgroup = true
 	if strings.Contains(h.get(toml1), "runtimes.runc]") {
 		t.Error("runc has an entry that it needs not")
 	}
-	has(t, h.get(WrapperConfig), `"runtime": "/usr/bin/crun"`)
+	has(t, h.get(container.SettingsFile), `"runtime": "/usr/bin/crun"`)
 	// What the node's entry changes to is followed, once it is asked for again.
 	h.edit(toml1, "SystemdCgroup = true", "SystemdCgroup = false")
 	h.install("containerd")
@@ -169,7 +171,7 @@ func TestTheUsualRuntimeIsNotTakenAway(t *testing.T) {
 		h.same(before, c.engine)
 		if c.engine != "containerd" {
 			h.install(c.engine) // the real one is not the wrapper
-			has(t, h.get(WrapperConfig), `"runtime": "/usr/sbin/runc"`)
+			has(t, h.get(container.SettingsFile), `"runtime": "/usr/sbin/runc"`)
 		}
 	}
 }
@@ -199,7 +201,7 @@ func TestPodmansListsAreRepeated(t *testing.T) {
 	h := newHost(t, map[string]string{"/etc/containers/containers.conf": "[engine]\nruntime = 'mine'\nruntime_supports_json = ['mine']\n[engine.runtimes]\nmine = ['/none', '/usr/bin/crun']\n"})
 	h.install("podman")
 	const path = "/etc/containers/containers.conf.d/50-stockade.conf"
-	has(t, h.get(WrapperConfig), `"runtime": "/usr/bin/crun"`)
+	has(t, h.get(container.SettingsFile), `"runtime": "/usr/bin/crun"`)
 	has(t, h.get(path), "runtime_supports_nocgroups = [\"crun\", \"krun\", \"stockade\"]\n")
 	if strings.Contains(h.get(path), "supports_json") {
 		t.Errorf("crun is not in that list, and the wrapper is:\n%s", h.get(path))
@@ -219,36 +221,36 @@ runtime_type = "oci"
 ` {
 		t.Error(is)
 	}
-	has(t, h.get(WrapperConfig), `"runtime": "/usr/libexec/crio/crun"`)
+	has(t, h.get(container.SettingsFile), `"runtime": "/usr/libexec/crio/crun"`)
 }
 
 func TestWrapperConfigKeepsWhatIsThere(t *testing.T) {
 	const mine = `{"wait": "5s", "runtime": "/usr/bin/crun", "more": [1, {"a": null}]}`
-	h := newHost(t, map[string]string{WrapperConfig: mine})
+	h := newHost(t, map[string]string{container.SettingsFile: mine})
 	h.install("docker")
-	if is := h.get(WrapperConfig); is != strings.TrimSuffix(mine, "}")+`,"socket": "/run/stockade/agent.sock"}` {
+	if is := h.get(container.SettingsFile); is != strings.TrimSuffix(mine, "}")+`,"socket": "/run/stockade/agent.sock"}` {
 		t.Error(is)
 	}
 	o := h.options("docker")
 	o.Runtime, o.Socket = "/usr/sbin/runc", "/run/other.sock"
 	h.do(Install(o))
 	var is map[string]any
-	if err := json.Unmarshal([]byte(h.get(WrapperConfig)), &is); err != nil {
+	if err := json.Unmarshal([]byte(h.get(container.SettingsFile)), &is); err != nil {
 		t.Fatal(err)
 	}
 	if is["runtime"] != o.Runtime || is["socket"] != o.Socket || is["wait"] != "5s" || is["more"] == nil {
 		t.Errorf("%v", is)
 	}
 	// One that is gone is looked for anew.
-	h.edit(WrapperConfig, "/usr/sbin/runc", "/usr/sbin/gone")
+	h.edit(container.SettingsFile, "/usr/sbin/runc", "/usr/sbin/gone")
 	h.install("docker")
-	has(t, h.get(WrapperConfig), "/usr/sbin/runc")
+	has(t, h.get(container.SettingsFile), "/usr/sbin/runc")
 }
 
 func TestNerdctlNeedsTheWrappersConfigurationAlone(t *testing.T) {
 	h := newHost(t, nil)
 	has(t, h.install("nerdctl"), "nerdctl run --runtime stockade-runc", "ctr run --runc-binary "+DefaultWrapper)
-	if files := h.files(); len(files) != 1 || files[WrapperConfig] == "" {
+	if files := h.files(); len(files) != 1 || files[container.SettingsFile] == "" {
 		t.Errorf("%v", files)
 	}
 	h.remove("nerdctl")

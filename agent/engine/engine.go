@@ -12,13 +12,14 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/stockade-dev/stockade/agent/container"
 )
 
 // Where things lie unless somebody says otherwise.
 const (
 	DefaultName    = "stockade"
 	DefaultWrapper = "/usr/local/bin/stockade-runc"
-	DefaultSocket  = "/run/stockade/agent.sock"
 )
 
 // marker begins each comment of ours in a file of somebody else's.
@@ -102,7 +103,7 @@ func begin(o Options) (*work, kind, error) {
 	if o.Config == "" {
 		o.Config = kinds[i].config
 	}
-	w := &work{Options: o}
+	w := &work{Options: o, plan: Plan{root: o.Root}}
 	return w, kinds[i], w.beginCopy()
 }
 
@@ -148,6 +149,10 @@ func (w *work) todo(format string, args ...any) {
 	w.plan.Todo = append(w.plan.Todo, fmt.Sprintf(format, args...))
 }
 
+// reload says how the engine comes to read its files. Whether it has is known when it is
+// asked to.
+func (w *work) reload(verb, unit, says string) { w.plan.reload = &reload{verb, unit, says} }
+
 // installNerdctl has nothing to edit: nerdctl names the program itself. By its name, and
 // not by its path, which versions take for that of a shim.
 func installNerdctl(w *work) error {
@@ -155,7 +160,7 @@ func installNerdctl(w *work) error {
 		return err
 	}
 	base := filepath.Base(w.Wrapper)
-	if !slices.Contains(searched, filepath.Dir(w.Wrapper)) {
+	if !slices.Contains(container.Programs, filepath.Dir(w.Wrapper)) {
 		return fmt.Errorf("wrapper %s: not where containerd looks for programs: %s; put it in /usr/local/bin", w.Wrapper, unchanged)
 	}
 	w.todo("nerdctl has no list of runtimes: `nerdctl run --runtime %s …`, or `ctr run --runc-binary %s …`", base, w.Wrapper)

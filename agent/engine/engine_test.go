@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/stockade-dev/stockade/agent/container"
 )
 
 // host is a root directory with the wrapper, runc and some files in it.
@@ -97,7 +99,7 @@ func (h *host) do(plan *Plan, err error) string {
 	if err := plan.Apply(func(text string) { said = append(said, text) }); err != nil {
 		h.t.Fatal(err)
 	}
-	return strings.Join(slices.Concat(said, plan.Notes, plan.Todo), "\n")
+	return strings.Join(slices.Concat(said, plan.Notes, []string{plan.Left()}, plan.Todo), "\n")
 }
 
 func (h *host) install(engine string) string {
@@ -221,7 +223,7 @@ func TestFilesThatAreWrongAreRefusedWhereTheyAre(t *testing.T) {
 		{"docker", "/etc/docker/daemon.json", "[]", "daemon.json:1:1: not an object"},
 		{"docker", "/etc/docker/daemon.json", "{\n  \"runtimes\": 5}", "daemon.json:2:3: runtimes: not an object"},
 		{"docker", "/etc/docker/daemon.json", "{\"runtimes\": {\"x\": 5}}", "daemon.json: json: cannot unmarshal number"},
-		{"docker", WrapperConfig, "{,}", "runtime.json:1:2: "},
+		{"docker", container.SettingsFile, "{,}", "runtime.json:1:2: "},
 		{"podman", "/etc/containers/containers.conf", "[engine]\nx = \n", "containers.conf:2:"},
 		{"podman", "/etc/containers/containers.conf.d/50-stockade.conf", "# mine\n", "not written by this program"},
 		{"podman", "/etc/containers/containers.conf", "[engine.runtimes]\nstockade = ['/x']\n", "that is not ours"},

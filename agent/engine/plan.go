@@ -8,15 +8,30 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/stockade-dev/stockade/agent/file"
 )
 
 // Plan is what is to be done.
 type Plan struct {
 	Changes []Change
 	Notes   []string // what is so already, or stays
-	Todo    []string // what is left to the user
+	Todo    []string // what is left to the user, after what Left says
+
+	root    string
+	reload  *reload
+	written time.Time // the last of the files that were read
+}
+
+// Left is what the user is to do first after a change; "" is nothing.
+func (p *Plan) Left() string {
+	if p.reload == nil || len(p.Changes) == 0 {
+		return ""
+	}
+	return p.reload.String()
 }
 
 // Change is one file's.
@@ -38,6 +53,9 @@ func (w *work) read(path string) ([]byte, error) {
 		return nil, err
 	}
 	text, err := os.ReadFile(w.at(path))
+	if info, err := os.Stat(w.at(path)); err == nil && info.ModTime().After(w.plan.written) {
+		w.plan.written = info.ModTime()
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -134,6 +152,7 @@ func (p *Plan) Apply(say func(string)) error {
 			}
 			return fmt.Errorf("%s: %w: %s; run it again as root once that is mended", c.Path, bare(err), rest)
 		}
+		p.written = time.Now()
 		say(c.Path + ": " + c.Says)
 	}
 	return nil
@@ -141,11 +160,11 @@ func (p *Plan) Apply(say func(string)) error {
 
 func (c *Change) apply(say func(string)) error {
 	// A link stays one: what it points to is replaced.
-	file := c.file
-	if real, err := filepath.EvalSymlinks(file); err == nil {
-		file = real
+	name := c.file
+	if real, err := filepath.EvalSymlinks(name); err == nil {
+		name = real
 	}
-	now, err := os.ReadFile(file)
+	now, err := os.ReadFile(name)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -153,13 +172,13 @@ func (c *Change) apply(say func(string)) error {
 		return errors.New("somebody changed it meanwhile")
 	}
 	if c.After == nil {
-		return os.Remove(file)
+		return os.Remove(name)
 	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
 	}
 	if c.Copy {
-		copied, err := keep(file, c.file+suffix, now)
+		copied, err := keep(name, c.file+suffix, now)
 		if err != nil {
 			return err
 		}
@@ -168,61 +187,36 @@ func (c *Change) apply(say func(string)) error {
 		}
 	}
 	if c.program {
-		return write(file, c.After, "", programMode)
+		return write(name, c.After, "", programMode)
 	}
-	return write(file, c.After, file, 0o644)
+	return write(name, c.After, name, 0o644)
 }
 
 // keep copies a file, unless there is a copy already: the first is the one from before
 // any change.
-func keep(file, to string, text []byte) (bool, error) {
+func keep(like, to string, text []byte) (bool, error) {
 	if _, err := os.Lstat(to); err == nil {
 		return false, nil
 	}
-	return true, write(to, text, file, 0o644)
+	return true, write(to, text, like, 0o644)
 }
 
 // write puts text in the place of a file, whole or not at all, with the mode and the owner
 // of the file like, if there is one. Until it is whole it lies above directories that
 // engines read all files of.
-func write(file string, text []byte, like string, mode fs.FileMode) (err error) {
-	dir := filepath.Dir(file)
+func write(name string, text []byte, like string, mode fs.FileMode) error {
+	dir := filepath.Dir(name)
 	if strings.HasSuffix(dir, ".d") {
 		dir = filepath.Dir(dir)
 	}
-	temp, err := os.CreateTemp(dir, ".stockade-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			os.Remove(temp.Name())
+	return file.Replace(name, filepath.Join(dir, ".stockade-"+filepath.Base(name)), text, func(draft *os.File) error {
+		var was unix.Stat_t
+		if unix.Stat(like, &was) == nil {
+			mode = fs.FileMode(was.Mode & 0o777)
+			if err := draft.Chown(int(was.Uid), int(was.Gid)); err != nil {
+				return err
+			}
 		}
-	}()
-	defer temp.Close()
-	var was unix.Stat_t
-	if unix.Stat(like, &was) == nil {
-		mode = fs.FileMode(was.Mode & 0o777)
-		if err := temp.Chown(int(was.Uid), int(was.Gid)); err != nil {
-			return err
-		}
-	}
-	if err := temp.Chmod(mode); err != nil {
-		return err
-	}
-	if _, err := temp.Write(text); err != nil {
-		return err
-	}
-	if err := temp.Sync(); err != nil {
-		return err
-	}
-	if err := os.Rename(temp.Name(), file); err != nil {
-		return err
-	}
-	d, err := os.Open(filepath.Dir(file))
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
+		return draft.Chmod(mode)
+	})
 }

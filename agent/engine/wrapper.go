@@ -8,16 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/stockade-dev/stockade/agent/container"
+	"github.com/stockade-dev/stockade/agent/dial"
 )
-
-// WrapperConfig is the file that tells the wrapper which runtime is the real one.
-const WrapperConfig = "/etc/stockade/runtime.json"
-
-// wait is how long the wrapper waits for the agent.
-const wait = "60s"
-
-// searched is where programs are looked for.
-var searched = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
 
 // executable says whether a program lies there.
 func (w *work) executable(path string) bool {
@@ -41,17 +35,14 @@ func (w *work) isWrapper(path string) bool {
 // find is the first program among names, which are paths or are searched for; "" if there is
 // none.
 func (w *work) find(names ...string) string {
+	is := func(path string) bool { return w.executable(path) && !w.isWrapper(path) }
 	for _, n := range names {
 		if filepath.IsAbs(n) {
-			if w.executable(n) && !w.isWrapper(n) {
+			if is(n) {
 				return n
 			}
-			continue
-		}
-		for _, dir := range searched {
-			if path := filepath.Join(dir, n); n != "" && w.executable(path) && !w.isWrapper(path) {
-				return path
-			}
+		} else if path := container.FindRuntime(is, n); path != "" {
+			return path
 		}
 	}
 	return ""
@@ -74,30 +65,30 @@ func (w *work) real(engines string) (string, error) {
 		}
 		return "", fmt.Errorf("runtime %s: %s is configured to use it, and no program is there: %s; install it, or name another with --runtime", engines, w.Engine, unchanged)
 	}
-	if path := w.find("runc", "crun"); path != "" {
+	if path := w.find(container.Runtimes...); path != "" {
 		return path, nil
 	}
-	return "", fmt.Errorf("runtime: neither runc nor crun in %s: %s; install one, or name it with --runtime", strings.Join(searched, ":"), unchanged)
+	return "", fmt.Errorf("runtime: neither runc nor crun in %s: %s; install one, or name it with --runtime", strings.Join(container.Programs, ":"), unchanged)
 }
 
 // wrapperConfig plans the wrapper's file: what is there stays, unless it is asked for
 // otherwise or names no program.
 func (w *work) wrapperConfig(engines string) error {
-	text, err := w.read(WrapperConfig)
+	text, err := w.read(container.SettingsFile)
 	if err != nil {
 		return err
 	}
-	var now struct{ Runtime, Socket, Wait string }
+	var now container.Settings
 	doc := text
 	if len(bytes.TrimSpace(doc)) == 0 {
 		doc = []byte("{}\n")
 	}
-	tree, err := parseJSON(WrapperConfig, doc)
+	tree, err := parseJSON(container.SettingsFile, doc)
 	if err != nil {
 		return err
 	}
 	if err := json.Unmarshal(doc, &now); err != nil {
-		return fmt.Errorf("%s: %w: %s; mend it, or remove the file", WrapperConfig, err, unchanged)
+		return fmt.Errorf("%s: %w: %s; mend it, or remove the file", container.SettingsFile, err, unchanged)
 	}
 	runtime, socket := now.Runtime, now.Socket
 	if w.Runtime != "" || w.find(now.Runtime) == "" || !filepath.IsAbs(now.Runtime) {
@@ -108,33 +99,33 @@ func (w *work) wrapperConfig(engines string) error {
 	if w.Socket != "" {
 		socket = w.Socket
 	} else if socket == "" {
-		socket = DefaultSocket
+		socket = dial.DefaultSocket
 	}
-	for _, f := range []struct{ key, is, want string }{{"runtime", now.Runtime, runtime}, {"socket", now.Socket, socket}, {"wait", now.Wait, cmp.Or(now.Wait, wait)}} {
+	for _, f := range []struct{ key, is, want string }{{"runtime", now.Runtime, runtime}, {"socket", now.Socket, socket}, {"wait", now.Wait, cmp.Or(now.Wait, container.DefaultWait)}} {
 		if f.is == f.want {
 			continue
 		}
 		doc = tree.set(doc, quote(f.want), f.key)
-		if tree, err = parseJSON(WrapperConfig, doc); err != nil {
+		if tree, err = parseJSON(container.SettingsFile, doc); err != nil {
 			return err
 		}
 	}
 	if bytes.Equal(doc, text) {
-		w.note("%s: names %s already", WrapperConfig, runtime)
+		w.note("%s: names %s already", container.SettingsFile, runtime)
 	}
-	w.change(WrapperConfig, text, doc, false, "names the real runtime, "+runtime)
+	w.change(container.SettingsFile, text, doc, false, "names the real runtime, "+runtime)
 	return nil
 }
 
 // realNow is the real runtime as it is planned.
 func (w *work) realNow() (string, error) {
-	text, err := w.after(WrapperConfig)
+	text, err := w.after(container.SettingsFile)
 	if err != nil {
 		return "", err
 	}
-	var is struct{ Runtime string }
+	var is container.Settings
 	if err := json.Unmarshal(text, &is); err != nil {
-		return "", fmt.Errorf("%s: %w: %s; mend it, or remove the file", WrapperConfig, err, unchanged)
+		return "", fmt.Errorf("%s: %w: %s; mend it, or remove the file", container.SettingsFile, err, unchanged)
 	}
 	return is.Runtime, nil
 }
@@ -151,7 +142,7 @@ var users = []string{
 
 // removeWrapperConfig plans that the wrapper's file, and the copy, go with the last entry.
 func (w *work) removeWrapperConfig() error {
-	text, err := w.read(WrapperConfig)
+	text, err := w.read(container.SettingsFile)
 	if err != nil || text == nil && w.CopyTo == "" {
 		return err
 	}
@@ -171,12 +162,12 @@ func (w *work) removeWrapperConfig() error {
 				return err
 			}
 			if bytes.Contains(after, []byte(w.Wrapper)) {
-				w.note("%s: stays: %s uses the wrapper", cmp.Or(w.CopyTo, WrapperConfig), path)
+				w.note("%s: stays: %s uses the wrapper", cmp.Or(w.CopyTo, container.SettingsFile), path)
 				return nil
 			}
 		}
 	}
-	w.change(WrapperConfig, text, nil, false, "removed: no engine uses the wrapper")
+	w.change(container.SettingsFile, text, nil, false, "removed: no engine uses the wrapper")
 	if w.CopyTo != "" {
 		return w.removeCopy()
 	}

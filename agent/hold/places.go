@@ -42,6 +42,37 @@ func (h *Answerer) wants(plan *compiler.Plan) bpf.Hold {
 	return which
 }
 
+// Expect has ready what lets wait what plans ask that no workload has yet.
+func (h *Answerer) Expect(plans []*compiler.Plan) {
+	if h.kernel == nil {
+		return
+	}
+	var which bpf.Hold
+	for _, plan := range plans {
+		which |= h.wants(plan)
+	}
+	if which == 0 {
+		return
+	}
+	err := h.kernel.AttachHolds(which)
+	if err != nil && which&bpf.HoldOpen != 0 {
+		h.opensStay(err)
+		if which &^= bpf.HoldOpen; which == 0 {
+			return
+		}
+		err = h.kernel.AttachHolds(which)
+	}
+	if err != nil {
+		h.note("expect", fmt.Sprintf("asks: %v: it is tried again with the first container that asks", err))
+	}
+}
+
+// opensStay notes that the kernel confirms no opens.
+func (h *Answerer) opensStay(err error) {
+	h.note("open", fmt.Sprintf("asks: %v: opens do not wait for the agent, asks about them become tickets", err))
+	h.noOpen = true
+}
+
 // Apply lets wait what the plans of all workloads ask, and nothing else. Marks
 // come before the kernel relies on them, and go after.
 func (h *Answerer) Apply(list []Workload) {
@@ -84,8 +115,7 @@ func (h *Answerer) set(which map[uint32]bpf.Hold, change func(now, next bpf.Hold
 		}
 		err := h.kernel.SetHold(id, next)
 		if err != nil && next&bpf.HoldOpen != 0 {
-			h.note("open", fmt.Sprintf("asks: %v: opens do not wait for the agent, asks about them become tickets", err))
-			h.noOpen = true
+			h.opensStay(err)
 			if next &^= bpf.HoldOpen; next == now {
 				continue
 			}

@@ -57,6 +57,8 @@ type HoldKernel interface {
 	// SetHold says which asked operations of a workload wait. bpf.HoldOpen is
 	// refused where the kernel has no hook to confirm an open.
 	SetHold(id uint32, which bpf.Hold) error
+	// AttachHolds has the hooks ready that SetHold would attach, which takes a while.
+	AttachHolds(which bpf.Hold) error
 	Holds() (HoldReader, error)
 }
 

@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/stockade-dev/stockade/agent/file"
 )
 
 // KeyFile is where the key lies that this host signs with. It outlives a reboot: what
@@ -112,7 +114,7 @@ func readKey(file string) (ed25519.PrivateKey, error) {
 
 // makeKey makes a key: whole, on the disk, or not at all; and never in the place of
 // one that is there.
-func makeKey(file string) error {
+func makeKey(name string) error {
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return err
@@ -121,7 +123,7 @@ func makeKey(file string) error {
 	if err != nil {
 		return err
 	}
-	folder := filepath.Dir(file)
+	folder := filepath.Dir(name)
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return err
 	}
@@ -133,22 +135,10 @@ func makeKey(file string) error {
 	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
 		return err
 	}
-	if _, err := os.Lstat(file); err == nil {
+	if _, err := os.Lstat(name); err == nil {
 		return fs.ErrExist
 	}
-	// Of whoever was killed here before, the next one takes the name.
-	f, err := os.OpenFile(file+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), file); err != nil {
-		return err
-	}
-	return dir.Sync()
+	return file.Replace(name, name+draft, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil)
 }
 
 // PublicKey renders the public half of a key in PEM, and its fingerprint.

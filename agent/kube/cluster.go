@@ -10,11 +10,11 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	ctrl "sigs.k8s.io/controller-runtime"
 
-	"github.com/stockade-dev/stockade/agent/config"
+	"github.com/stockade-dev/stockade/agent/dial"
 )
 
 // DefaultSocket is where the agent listens, unless its configuration says otherwise.
-const DefaultSocket = config.DefaultSocket
+const DefaultSocket = dial.DefaultSocket
 
 // Config says how the cluster is reached: as a file says, or, without one, as a pod does.
 func Config(file string) (*rest.Config, error) {

@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/stockade-dev/stockade/agent/file"
 	"github.com/stockade-dev/stockade/agent/label"
 )
 
@@ -227,26 +228,10 @@ func (b Book) change(edit func([]Lock) []Lock) error {
 		err = fmt.Errorf("more than %d bytes", maxBook)
 	}
 	if err == nil {
-		err = replace(string(b), append(text, '\n'))
-	}
-	if err == nil {
-		err = dir.Sync()
+		err = file.Replace(string(b), string(b)+".new", append(text, '\n'), nil)
 	}
 	if err != nil {
 		return fmt.Errorf("locks: %w: nothing is changed; make room in %s", err, folder)
 	}
 	return nil
-}
-
-// replace writes a file anew; what was written is on the disk before it has the name.
-func replace(name string, text []byte) error {
-	file, err := os.OpenFile(name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(text)
-	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return err
-	}
-	return os.Rename(name+".new", name)
 }

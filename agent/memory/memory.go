@@ -92,7 +92,7 @@ func Forget(dir, name string) error {
 	if err := fault.At("agent.forget"); err != nil {
 		return fmt.Errorf("memory of workload %s: %w: remove it by hand", name, err)
 	}
-	if err := os.Remove(Path(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := host.RemoveFile(Path(dir, name)); err != nil {
 		return fmt.Errorf("memory of workload %s: %w: remove it by hand", name, err)
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stockade-dev/stockade/agent/api"
+	"github.com/stockade-dev/stockade/agent/file"
 )
 
 // maxPast bounds what is remembered of a workload: the first, which says what it began
@@ -75,10 +76,7 @@ func (b Book) Remember(name string, p api.Past) error {
 	}
 	draft := fmt.Sprintf("%s.%d", b.path(name), os.Getpid()) // an agent, and who does without it
 	if err == nil {
-		err = os.WriteFile(draft, text, 0o600)
-	}
-	if err == nil {
-		err = os.Rename(draft, b.path(name))
+		err = file.Replace(b.path(name), draft, text, nil)
 	}
 	if err != nil {
 		return fmt.Errorf("workload %s: %w: who stopped it is not remembered; make room in %s", name, err, filepath.Dir(draft))

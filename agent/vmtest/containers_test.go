@@ -21,6 +21,7 @@ containers:
     match: {annotation: {stockade.dev/policy: box}}
     policies: [box.cedar]
     principal: 'Agent::"box"'
+  - {name: pause, unconfined: true, match: {annotation: {stockade.dev/policy: pause}}}
   - name: asking
     match: {annotation: {stockade.dev/policy: asking}}
     policies: [box.cedar, asking.cedar]
@@ -58,6 +59,13 @@ when { resource in [file_system::File::"/bin/sleep", file_system::File::"/bin/sh
 when { context has user && context.user.uid == 7 };
 `
 )
+
+func writeBoxPolicies() {
+	put("/policy/box.cedar", boxPolicy)
+	put("/policy/asking.cedar", askingPolicy)
+	put("/policy/roaming.cedar", roamingPolicy)
+	put("/policy/numbers.cedar", numbersPolicy)
+}
 
 // runtimesHere are the runtimes that the machine has, by their name and version.
 func runtimesHere(t *testing.T) map[string]string {
@@ -168,10 +176,7 @@ func TestContainers(t *testing.T) {
 	must(os.RemoveAll(agentLog))
 	must(os.MkdirAll(filepath.Dir(agentLog), 0o755))
 	put(agentConf, containersYAML)
-	put("/policy/box.cedar", boxPolicy)
-	put("/policy/asking.cedar", askingPolicy)
-	put("/policy/roaming.cedar", roamingPolicy)
-	put("/policy/numbers.cedar", numbersPolicy)
+	writeBoxPolicies()
 	startAgent(t)
 	defer retireAgent(t)
 	first := true
@@ -197,6 +202,9 @@ func TestContainers(t *testing.T) {
 			{"it has left its mount namespace", f.roaming, true},
 			{"a hook has moved it", f.moved, true},
 			{"it is paused before its start", f.paused, false},
+			{"beside one that is not held", f.pod, false},
+			{"its cgroup is within another's", f.within, false},
+			{"it is killed", f.killed, false},
 			{"what no template matches does not start", f.unmatched, false},
 			{"what would start one at once is refused", f.atOnce, false},
 			{"the runtime itself is no entry", f.self, true},

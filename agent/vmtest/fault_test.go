@@ -111,6 +111,16 @@ var faultCases = []faultCase{
 	{point: "agent.confine", way: "group", says: "cgroup single"},
 	{point: "bpf.confine", way: "group", says: "cgroup single"},
 
+	{point: "agent.container-stage", way: "container", says: "agent.container-stage"},
+	{point: "bpf.claim", way: "container", says: "workload"},
+	{point: "agent.memory-rename", way: "container", says: "memory of workload"},
+	{point: "agent.install", way: "container", says: "workload box"},
+	{point: "agent.container-mark", way: "container", says: "agent.container-mark"},
+	{point: "agent.container-confine", way: "container", says: "agent.container-confine"},
+	{point: "bpf.confine", way: "container", says: "cgroup"},
+	{point: "agent.container-confined", way: "container"},
+	{point: "agent.answer", way: "container", suffers: true}, // the wrapper asks again
+
 	{point: "bpf.load-object", way: "confirm", says: "BPF programs"},
 	{point: "bpf.attach", way: "confirm", says: "hook "},
 	{point: "bpf.pin-hold", way: "confirm", says: "/sys/fs/bpf/stockade/@agent"},

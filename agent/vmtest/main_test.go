@@ -29,6 +29,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == "roam" {
 		os.Exit(roam())
 	}
+	if len(os.Args) == 2 && os.Args[1] == "plug" {
+		os.Exit(plug())
+	}
 	if len(os.Args) == 2 && os.Args[1] == "ring" {
 		os.Exit(ring())
 	}

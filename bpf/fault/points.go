@@ -63,6 +63,11 @@ var Points = []Point{
 	{Name: "bpf.adopt-program"},  // before the program
 	{Name: "bpf.recover"},        // before the arena is looked through
 	{Name: "agent.recall"},       // before a memory is read
+	// A container that a runtime has prepared.
+	{Name: "agent.container-stage"},                // before what it gets is checked
+	{Name: "agent.container-mark"},                 // its plan is installed, nothing is confined
+	{Name: "agent.container-confine"},              // it is known for a container's, its cgroup is not confined
+	{Name: "agent.container-confined", Sure: true}, // confined, before the answer
 	// Denials.
 	{Name: "bpf.read-ring", Sure: true}, // taken from the ring, not handed on
 	{Name: "agent.deliver"},             // before a denial is written to its log

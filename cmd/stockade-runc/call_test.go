@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/stockade-dev/stockade/agent/container"
 )
 
 func TestCallsOfEnginesAreUnderstood(t *testing.T) {
@@ -121,7 +123,7 @@ func TestTheRuntimesBookSaysWhichCgroup(t *testing.T) {
 		}
 	}
 	for id, want := range map[string]string{"runc": "/sys/fs/cgroup/boxes/runc", "crun": "/boxes/crun", "none": "", "torn": "", "old": "", "gone": ""} {
-		got, err := groupOf(&settings{Runtime: "/usr/bin/runc"}, &call{root: dir, id: id})
+		got, err := groupOf(&settings{Settings: container.Settings{Runtime: "/usr/bin/runc"}}, &call{root: dir, id: id})
 		if got != want || (err == nil) != (want != "") || err != nil && !strings.Contains(err.Error(), "nothing was started") {
 			t.Errorf("%s: %q, %v", id, got, err)
 		}

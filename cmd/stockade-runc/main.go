@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+
+	"github.com/stockade-dev/stockade/agent/container"
 )
 
 func main() {
@@ -21,7 +23,7 @@ func main() {
 
 // run does what the wrapper is for, and becomes the runtime. It returns with an error only.
 func run(c *call) error {
-	s, err := readSettings(settingsFile)
+	s, err := readSettings(container.SettingsFile)
 	if err != nil {
 		return err
 	}
@@ -41,5 +43,5 @@ func run(c *call) error {
 		return err
 	}
 	err = syscall.Exec(s.Runtime, append([]string{s.Runtime}, os.Args[1:]...), os.Environ())
-	return fmt.Errorf("runtime %s: %w: nothing was started; correct %s", s.Runtime, err, settingsFile)
+	return fmt.Errorf("runtime %s: %w: nothing was started; correct %s", s.Runtime, err, container.SettingsFile)
 }

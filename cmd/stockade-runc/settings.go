@@ -11,30 +11,19 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
-)
 
-// settingsFile is what `stockade install-runtime` writes. The environment, which an engine's
-// user may choose, says nothing here.
-const settingsFile = "/etc/stockade/runtime.json"
+	"github.com/stockade-dev/stockade/agent/container"
+	"github.com/stockade-dev/stockade/agent/dial"
+)
 
 // settings say what the wrapper stands before.
 type settings struct {
-	// Runtime is the path of the runtime; Socket the agent's; Wait how long an agent is
-	// waited for, such as 60s.
-	Runtime string `json:"runtime"`
-	Socket  string `json:"socket"`
-	Wait    string `json:"wait"`
-	wait    time.Duration
+	container.Settings
+	wait time.Duration
 }
 
-// Defaults of what the file leaves out.
-const (
-	defaultSocket = "/run/stockade/agent.sock"
-	defaultWait   = "60s"
-)
-
 func readSettings(name string) (*settings, error) {
-	s := &settings{Socket: defaultSocket, Wait: defaultWait}
+	s := &settings{Settings: container.Settings{Socket: dial.DefaultSocket, Wait: container.DefaultWait}}
 	text, err := readOwn(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -43,7 +32,7 @@ func readSettings(name string) (*settings, error) {
 	default:
 		dec := json.NewDecoder(bytes.NewReader(text))
 		dec.DisallowUnknownFields()
-		if err := dec.Decode(s); err != nil {
+		if err := dec.Decode(&s.Settings); err != nil {
 			return nil, fmt.Errorf("settings: %s: %w: nothing was done; correct it", name, err)
 		}
 	}
@@ -51,7 +40,7 @@ func readSettings(name string) (*settings, error) {
 		return nil, fmt.Errorf("settings: %s: wait %q: no time: nothing was done; write for example 60s", name, s.Wait)
 	}
 	if s.Runtime == "" {
-		s.Runtime = usualRuntime()
+		s.Runtime = container.FindRuntime(executable, container.Runtimes...)
 	}
 	return s, own(name, s.Runtime)
 }
@@ -73,16 +62,10 @@ func readOwn(name string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(file, 1<<20))
 }
 
-// usualRuntime looks where Debian's and others' packages put theirs.
-func usualRuntime() string {
-	for _, name := range []string{"runc", "crun"} {
-		for _, dir := range []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"} {
-			if info, err := os.Stat(filepath.Join(dir, name)); err == nil && info.Mode()&0o111 != 0 {
-				return filepath.Join(dir, name)
-			}
-		}
-	}
-	return ""
+// executable says whether a program lies there.
+func executable(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
 }
 
 // own refuses a runtime that is none, or this program.

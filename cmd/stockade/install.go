@@ -14,7 +14,7 @@ func installVerb() *cli.Command {
 	return &cli.Command{
 		Name:      "install-runtime",
 		Usage:     "let a container engine start containers confined",
-		UsageText: "stockade install-runtime --engine docker|containerd|podman|crio|nerdctl [--copy-to FILE] [--remove] [--dry-run]",
+		UsageText: "stockade install-runtime --engine docker|containerd|podman|crio|nerdctl [--copy-to FILE] [--remove] [--reload] [--dry-run]",
 		Description: `Registers stockade-runc, which has the agent confine a container and then starts
 the real runtime, in the engine's configuration, and writes ` + agent.RuntimeConfig + `,
 which names the real one. It says what is left to do. Other settings and comments
@@ -44,9 +44,10 @@ EXIT CODE:
 			&cli.StringFlag{Name: "wrapper", TakesFile: true, Usage: "the wrapper is `FILE` (default: stockade-runc beside this program, else in /usr/local/bin)"},
 			&cli.StringFlag{Name: "copy-to", TakesFile: true, Usage: "copy the wrapper to `FILE`, called stockade-runc, below the root, and register that"},
 			&cli.StringFlag{Name: "runtime", TakesFile: true, Usage: "the real runtime is `FILE` (default: what is configured, else runc, else crun)"},
-			&cli.StringFlag{Name: "socket", TakesFile: true, Usage: "the agent's API is at `FILE` (default: " + agent.AgentSocket + ")"},
+			&cli.StringFlag{Name: "socket", TakesFile: true, Usage: "the agent's API is at `FILE` (default: " + agent.DefaultSocket + ")"},
 			&cli.StringFlag{Name: "config", TakesFile: true, Usage: "the engine's configuration is `FILE`"},
 			&cli.BoolFlag{Name: "remove", Usage: "take it out again"},
+			&cli.BoolFlag{Name: "reload", Usage: "then have systemd restart or reload the engine, if it has not read its files as they are"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "print what would change, and change nothing"},
 			&cli.StringFlag{Name: "root", TakesFile: true, Usage: "all files lie below `DIR`, but for the wrapper that is copied"},
 		},
@@ -81,12 +82,19 @@ func installAction(c *cli.Context) error {
 		fmt.Fprint(c.App.Writer, plan.Diff())
 	} else if err := plan.Apply(say); err != nil {
 		return err
+	} else if c.Bool("reload") {
+		if err := plan.Reload(say); err != nil {
+			return err
+		}
 	}
 	for _, text := range plan.Notes {
 		say(text)
 	}
 	if len(plan.Changes) == 0 {
 		say("nothing to change")
+	}
+	if text := plan.Left(); text != "" {
+		say("to do: " + text)
 	}
 	for _, text := range plan.Todo {
 		say("to do: " + text)

@@ -23,7 +23,15 @@ const (
 	exitUsage  = 2
 )
 
-func main() { os.Exit(run(os.Args, os.Stdin, os.Stdout, os.Stderr)) }
+func main() {
+	if os.Geteuid() == 0 {
+		if err := agent.EnterHost(); err != nil {
+			printError(os.Stderr, err)
+			os.Exit(exitFailed)
+		}
+	}
+	os.Exit(run(os.Args, os.Stdin, os.Stdout, os.Stderr))
+}
 
 // run runs one command line and returns its exit code.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
