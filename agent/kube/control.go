@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -17,14 +15,12 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
-
-	"github.com/stockade-dev/stockade/agent/kube/v1alpha1"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 )
 
 // ControlOptions say how the part that is one in the cluster is reached.
@@ -109,11 +105,9 @@ func (c *control) certify(ctx context.Context) error {
 			return nil
 		case <-ready:
 		}
-		err := errors.Join(
-			builder.WebhookManagedBy(c.manager, &v1alpha1.AgentPolicy{}).WithValidator(judge[*v1alpha1.AgentPolicy]{}).Complete(),
-			builder.WebhookManagedBy(c.manager, &v1alpha1.ClusterAgentPolicy{}).WithValidator(judge[*v1alpha1.ClusterAgentPolicy]{}).Complete())
-		c.judges.Store(err == nil)
-		return err
+		c.manager.GetWebhookServer().Register(judgePath, &webhook.Admission{Handler: judge{admission.NewDecoder(scheme)}})
+		c.judges.Store(true)
+		return nil
 	}))
 }
 
@@ -157,7 +151,3 @@ func (c *control) copySecret(ctx context.Context, key types.NamespacedName) erro
 		}
 	}
 }
-
-// DefaultCertificates is a folder that only root reads, in which nothing outlives the process
-// that matters.
-func DefaultCertificates() string { return filepath.Join(os.TempDir(), "stockade-control") }

@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -21,9 +23,25 @@ func controlOf(t *testing.T, port int) func(context.Context) error {
 	if port == 0 {
 		port = freePort(t)
 	}
-	options := kube.ControlOptions{Namespace: "stockade", Secret: "stockade-control", Webhook: "stockade", Names: []string{"stockade-control.stockade.svc", "localhost"},
+	options := kube.ControlOptions{Namespace: system, Secret: "stockade-control", Webhook: "stockade-policies", Names: []string{"stockade-control." + system + ".svc", "localhost"},
 		Host: "127.0.0.1", Port: port, Certificates: t.TempDir(), Metrics: "0", Probes: "0"}
 	return func(ctx context.Context) error { return kube.RunControl(ctx, asControl, options) }
+}
+
+// TestWhatIsInstalledIsAccepted has the API server judge the rendered chart.
+func TestWhatIsInstalledIsAccepted(t *testing.T) {
+	for _, o := range installed {
+		o = o.DeepCopy()
+		if o.GetKind() == "Namespace" || strings.HasPrefix(o.GetAPIVersion(), "rbac.") {
+			continue // they are there
+		}
+		if err := strictly.Create(t.Context(), o, client.DryRunAll); err != nil {
+			t.Errorf("%s %s: %v", o.GetKind(), o.GetName(), err)
+		}
+	}
+	if len(installed) < 10 {
+		t.Errorf("%d objects: too few to be all", len(installed))
+	}
 }
 
 func freePort(t *testing.T) int {
@@ -40,15 +58,16 @@ func freePort(t *testing.T) int {
 	return n
 }
 
-// webhook has the API server ask control at a port, as webhook.yaml says but for the service.
+// webhook has the API server ask control at a port, as what is installed says but for the
+// service.
 func webhook(t *testing.T, port int) {
 	t.Helper()
-	objects, err := manifest("webhook.yaml")
-	if err != nil || len(objects) != 1 {
-		t.Fatal(len(objects), err)
+	i := slices.IndexFunc(installed, func(o *unstructured.Unstructured) bool { return o.GetKind() == "ValidatingWebhookConfiguration" })
+	if i < 0 {
+		t.Fatal("none is installed")
 	}
 	var c admissionv1.ValidatingWebhookConfiguration
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(objects[0].Object, &c); err != nil {
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(installed[i].Object, &c); err != nil {
 		t.Fatal(err)
 	}
 	for i := range c.Webhooks {
@@ -115,7 +134,7 @@ func TestControlJudgesPolicies(t *testing.T) {
 
 	// The next one takes the certificate that is there.
 	secret := &corev1.Secret{}
-	secret.Namespace, secret.Name = "stockade", "stockade-control"
+	secret.Namespace, secret.Name = system, "stockade-control"
 	was := string(get(t, secret).Data["tls.crt"])
 	stop()
 	start(t, "control, again", controlOf(t, port))

@@ -31,11 +31,15 @@ import (
 	"github.com/stockade-dev/stockade/agent/kube/v1alpha1"
 )
 
-const deploy = "../../../scripts/deploy/kubernetes"
+const (
+	deploy = "../../../scripts/deploy/kubernetes"
+	system = "stockade-system"
+)
 
 var (
-	admin    client.Client
-	strictly client.Client // refuses fields that are not known, as kubectl does
+	admin     client.Client
+	strictly  client.Client // refuses fields that are not known, as kubectl does
+	installed []*unstructured.Unstructured
 	// What the two parts are: each with its own rights alone.
 	asNode, asControl *rest.Config
 )
@@ -74,18 +78,17 @@ func prepare(env *envtest.Environment, cfg *rest.Config) error {
 		return err
 	}
 	strictly = client.WithFieldValidation(admin, metav1.FieldValidationStrict)
-	objects, err := manifest("rbac.yaml")
-	if err != nil {
+	if installed, err = manifest(); err != nil {
 		return err
 	}
-	ctx := context.Background()
-	err = admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "stockade"}})
-	for _, o := range objects {
-		err = errors.Join(err, admin.Create(ctx, o))
+	for _, o := range installed {
+		if o.GetKind() == "Namespace" || strings.HasPrefix(o.GetAPIVersion(), "rbac.") {
+			err = errors.Join(err, admin.Create(context.Background(), o.DeepCopy()))
+		}
 	}
 	for name, to := range map[string]**rest.Config{"stockade-node": &asNode, "stockade-control": &asControl} {
 		// As their service accounts would be, which no controller makes here.
-		user, failed := env.AddUser(envtest.User{Name: "system:serviceaccount:stockade:" + name, Groups: []string{"system:serviceaccounts"}}, cfg)
+		user, failed := env.AddUser(envtest.User{Name: "system:serviceaccount:" + system + ":" + name, Groups: []string{"system:serviceaccounts"}}, cfg)
 		if err = errors.Join(err, failed); failed == nil {
 			*to = user.Config()
 		}
@@ -93,9 +96,9 @@ func prepare(env *envtest.Environment, cfg *rest.Config) error {
 	return err
 }
 
-// manifest reads a file of scripts/deploy/kubernetes.
-func manifest(name string) (list []*unstructured.Unstructured, err error) {
-	file, err := os.Open(filepath.Join(deploy, name))
+// manifest reads what is installed.
+func manifest() (list []*unstructured.Unstructured, err error) {
+	file, err := os.Open(filepath.Join(deploy, "stockade.yaml"))
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +110,9 @@ func manifest(name string) (list []*unstructured.Unstructured, err error) {
 		} else if err != nil {
 			return nil, err
 		}
-		list = append(list, o)
+		if len(o.Object) > 0 {
+			list = append(list, o)
+		}
 	}
 }
 
