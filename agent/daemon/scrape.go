@@ -6,6 +6,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -22,7 +23,7 @@ func (d *Daemon) Metrics() http.Handler {
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(collector{d})
 	plain := promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true})
-	ask := &http.Request{Method: http.MethodGet, Header: http.Header{}} // the text format, whoever asks for what
+	ask := &http.Request{Method: http.MethodGet, URL: &url.URL{}, Header: http.Header{}} // the text format, whoever asks for what
 	var mu sync.Mutex
 	var last *page
 	var made time.Time
