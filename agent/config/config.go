@@ -90,6 +90,9 @@ type Workload struct {
 	// Handled are the actions to enforce beside the default ones.
 	Handled abi.ActionMask
 	Mode    abi.Mode
+	// Strict refuses it executable memory that no file holds, and judges every use of a
+	// descriptor.
+	Strict bool
 	// Grants are what the boundary lets it do beside what every workload may.
 	Grants abi.Grants
 	Log    Log
@@ -274,6 +277,7 @@ func (d *decoder) plan(w *Workload) fields {
 		"baseline":  func(v *yaml.Node) error { return d.choice(v, &w.Baseline, "runtime", "none") },
 		"handle":    func(v *yaml.Node) error { return d.actions(v, &w.Handled) },
 		"mode":      func(v *yaml.Node) error { return d.mode(v, &w.Mode) },
+		"strict":    func(v *yaml.Node) error { return d.yes(v, &w.Strict) },
 		"caps":      func(v *yaml.Node) error { return d.caps(v, &w.Grants.Caps) },
 		"sockets":   func(v *yaml.Node) error { return d.sockets(v, &w.Grants.Sockets) },
 		"log":       func(v *yaml.Node) error { return d.log(v, &w.Log) },

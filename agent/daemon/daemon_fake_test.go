@@ -39,12 +39,13 @@ type fakeSet struct {
 	installErr error
 	pending    chan abi.Event
 	strict     bool
+	areStrict  map[uint32]bool
 	real       bool // groups are those of the host
 	roll       func() ([]bpf.Marked, error)
 }
 
 func newFakeSet() *fakeSet {
-	return &fakeSet{tables: map[uint32][]uint64{}, groups: map[uint64]uint32{}, tasks: map[uint32]int{}, confined: map[int]bool{}, container: map[uint32]bool{}, pending: make(chan abi.Event, 100)}
+	return &fakeSet{tables: map[uint32][]uint64{}, groups: map[uint64]uint32{}, tasks: map[uint32]int{}, confined: map[int]bool{}, container: map[uint32]bool{}, areStrict: map[uint32]bool{}, pending: make(chan abi.Event, 100)}
 }
 
 // now returns a copy of what the set has of a workload, nil if nothing: the daemon goes on.
@@ -109,6 +110,16 @@ func (k *fakeSet) Retire(id uint32) error {
 		}
 	}
 	k.list = slices.DeleteFunc(k.list, func(w bpf.Workload) bool { return w.ID == id })
+	return nil
+}
+
+func (k *fakeSet) SetStrict(id uint32, strict bool) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if strict && !k.strict {
+		return errors.New("no hooks for it")
+	}
+	k.areStrict[id] = strict
 	return nil
 }
 

@@ -160,6 +160,9 @@ func (k *keeper) stageReading(declared *config.Workload, r reading, of *memory.C
 	if err := k.hooksFor(s.plan); err != nil {
 		return nil, declared.Errorf("handle", "%w", err)
 	}
+	if err := k.strictFor(declared); err != nil {
+		return nil, err
+	}
 	return s, s.open(k.std)
 }
 

@@ -188,6 +188,9 @@ func (k *keeper) commitOne(s *staged, start bool) error {
 	if err == nil {
 		err = k.kernel.Grant(w.id, s.declared.Grants)
 	}
+	if err == nil {
+		err = k.kernel.SetStrict(w.id, s.declared.Strict)
+	}
 	if err != nil && w.known { // what is installed is what it was
 		err = errors.Join(err, w.memory.Keep(k.memories(), w.name))
 	}
