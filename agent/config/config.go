@@ -35,7 +35,7 @@ type Config struct {
 	Socket string
 	Limits Limits
 	Asks   Asks
-	// Strict attaches the hooks that strict runs need.
+	// Strict attaches the hooks that strict workloads need, of runs and of templates to come.
 	Strict bool
 	// Metrics is the address that serves them beside the socket, "" for none.
 	Metrics string
@@ -90,8 +90,7 @@ type Workload struct {
 	// Handled are the actions to enforce beside the default ones.
 	Handled abi.ActionMask
 	Mode    abi.Mode
-	// Strict refuses it executable memory that no file holds, and judges every use of a
-	// descriptor.
+	// Strict: code comes from files alone, and every use of a descriptor is judged.
 	Strict bool
 	// Grants are what the boundary lets it do beside what every workload may.
 	Grants abi.Grants

@@ -19,14 +19,14 @@ const box = `containers:
 `
 
 func TestTemplatesAreRead(t *testing.T) {
-	c, err := Parse("/d/f", []byte("log: {file: l}\n"+box+"    mode: audit\n    strict: true\n  - {name: pause, match: {name: pause}, unconfined: true}\n"))
+	c, err := Parse("/d/f", []byte("log: {file: l}\n"+box+"    mode: audit\n  - {name: pause, match: {name: pause}, unconfined: true}\n"))
 	if err != nil || len(c.Containers) != 2 || len(c.Workloads) != 0 {
 		t.Fatalf("%+v, %v", c, err)
 	}
 	b := c.Containers[0]
 	want := container.Selector{Annotations: map[string]string{"stockade.dev/policy": "box"}, Labels: map[string]string{"app": "x"},
 		Names: []string{"a", "b"}, Images: []string{"debian:*"}}
-	if !reflect.DeepEqual(b.Match, want) || b.Mode != abi.Audit || !b.Strict || b.Policies[0] != "/d/p.cedar" || b.Log.File != "/d/l" || b.Baseline != "runtime" || b.Handled != abi.DefaultActions {
+	if !reflect.DeepEqual(b.Match, want) || b.Mode != abi.Audit || b.Policies[0] != "/d/p.cedar" || b.Log.File != "/d/l" || b.Baseline != "runtime" || b.Handled != abi.DefaultActions {
 		t.Errorf("%+v", b)
 	}
 	if p := c.Containers[1]; !p.Unconfined || p.Match.Names[0] != "pause" {

@@ -106,7 +106,7 @@ func (k *keeper) stageTemplate(declared *config.Template) (*template, error) {
 	if err := k.hooksFor(t.plan); err != nil {
 		return nil, declared.Errorf("handle", "%w", err)
 	}
-	if err := k.strictFor(&declared.Workload); err != nil {
+	if err := k.hooksForStrict(&declared.Workload); err != nil {
 		return nil, err
 	}
 	trial := &staged{declared: &declared.Workload}

@@ -128,13 +128,14 @@ func (d *Daemon) acquire(cfg *config.Config) (staged *draft, err error) {
 	if staged, err = d.stage(cfg); err != nil {
 		return nil, err
 	}
-	handled := abi.DefaultActions
+	handled, strict := abi.DefaultActions, cfg.Strict
 	for _, w := range cfg.All() {
 		handled |= w.Handled
+		strict = strict || w.Strict
 	}
 	progress("loading the programs into the kernel")
 	d.kernel, err = d.machine.Load(bpf.Options{PinDir: d.machine.Pins, TableWords: int(cfg.Limits.Tables/8) - 1,
-		EventBytes: int(cfg.Limits.Events), Handled: handled, Strict: cfg.Strict,
+		EventBytes: int(cfg.Limits.Events), Handled: handled, Strict: strict,
 		Clock: true}) // policies to come may test the time
 	return staged, err
 }

@@ -39,13 +39,13 @@ type fakeSet struct {
 	installErr error
 	pending    chan abi.Event
 	strict     bool
-	areStrict  map[uint32]bool
+	strictOf   map[uint32]bool
 	real       bool // groups are those of the host
 	roll       func() ([]bpf.Marked, error)
 }
 
 func newFakeSet() *fakeSet {
-	return &fakeSet{tables: map[uint32][]uint64{}, groups: map[uint64]uint32{}, tasks: map[uint32]int{}, confined: map[int]bool{}, container: map[uint32]bool{}, areStrict: map[uint32]bool{}, pending: make(chan abi.Event, 100)}
+	return &fakeSet{tables: map[uint32][]uint64{}, groups: map[uint64]uint32{}, tasks: map[uint32]int{}, confined: map[int]bool{}, container: map[uint32]bool{}, pending: make(chan abi.Event, 100)}
 }
 
 // now returns a copy of what the set has of a workload, nil if nothing: the daemon goes on.
@@ -110,16 +110,6 @@ func (k *fakeSet) Retire(id uint32) error {
 		}
 	}
 	k.list = slices.DeleteFunc(k.list, func(w bpf.Workload) bool { return w.ID == id })
-	return nil
-}
-
-func (k *fakeSet) SetStrict(id uint32, strict bool) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if strict && !k.strict {
-		return errors.New("no hooks for it")
-	}
-	k.areStrict[id] = strict
 	return nil
 }
 
@@ -207,11 +197,21 @@ func (k *fakeSet) forgetGone() {
 func (k *fakeSet) Tasks() (map[uint32]int, error)    { return k.tasks, nil }
 func (k *fakeSet) Table(id uint32) ([]uint64, error) { return k.tables[id], nil }
 func (k *fakeSet) Handled() abi.ActionMask           { return abi.DefaultActions }
-func (k *fakeSet) Strict() bool                      { return k.strict }
-func (k *fakeSet) Used() int                         { return 100 }
-func (k *fakeSet) Words() int                        { return 1 << 30 }
-func (k *fakeSet) Confined(pid int) (bool, error)    { return k.confined[pid], nil }
-func (k *fakeSet) Count(id uint32, delivered bool)   { k.Account(id, delivered) }
+func (k *fakeSet) SetStrict(id uint32, strict bool) error {
+	k.change(func() {
+		if k.strictOf == nil {
+			k.strictOf = map[uint32]bool{}
+		}
+		k.strictOf[id] = strict
+	})
+	return nil
+}
+
+func (k *fakeSet) Strict() bool                    { return k.strict }
+func (k *fakeSet) Used() int                       { return 100 }
+func (k *fakeSet) Words() int                      { return 1 << 30 }
+func (k *fakeSet) Confined(pid int) (bool, error)  { return k.confined[pid], nil }
+func (k *fakeSet) Count(id uint32, delivered bool) { k.Account(id, delivered) }
 
 func (k *fakeSet) Roll() ([]bpf.Marked, error) {
 	k.mu.Lock()

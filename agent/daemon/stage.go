@@ -160,7 +160,7 @@ func (k *keeper) stageReading(declared *config.Workload, r reading, of *memory.C
 	if err := k.hooksFor(s.plan); err != nil {
 		return nil, declared.Errorf("handle", "%w", err)
 	}
-	if err := k.strictFor(declared); err != nil {
+	if err := k.hooksForStrict(declared); err != nil {
 		return nil, err
 	}
 	return s, s.open(k.std)
@@ -189,6 +189,14 @@ func (k *keeper) hooksFor(plan *compiler.Plan) error {
 		return fmt.Errorf("handle %s: the pinned set has no hooks for it: nothing is changed; end the workloads, run `stockade uninstall` and start again", lack)
 	}
 	return nil
+}
+
+// hooksForStrict refuses what is to be strict where no hooks for that are attached.
+func (k *keeper) hooksForStrict(declared *config.Workload) error {
+	if !declared.Strict || k.kernel == nil || k.kernel.Strict() {
+		return nil
+	}
+	return declared.Errorf("strict", "strict: the pinned set has no hooks for it: nothing is changed; write `strict: true` at the top of the configuration, end the workloads, run `stockade uninstall` and start again")
 }
 
 // unused returns an error if a workload has tasks or cgroups.

@@ -186,10 +186,7 @@ func (k *keeper) commitOne(s *staged, start bool) error {
 		s.mode, err = k.kernel.Shift(w.id, s.mode) // what is locked down meanwhile stays so
 	}
 	if err == nil {
-		err = k.kernel.Grant(w.id, s.declared.Grants)
-	}
-	if err == nil {
-		err = k.kernel.SetStrict(w.id, s.declared.Strict)
+		err = errors.Join(k.kernel.SetStrict(w.id, s.declared.Strict), k.kernel.Grant(w.id, s.declared.Grants))
 	}
 	if err != nil && w.known { // what is installed is what it was
 		err = errors.Join(err, w.memory.Keep(k.memories(), w.name))
