@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help build test test-engines quick demo bench image chart generate lint vm-shell setup clean vm
+.PHONY: help build test test-engines test-kubernetes quick demo bench image chart generate lint vm-shell setup clean vm
 
 export CGO_ENABLED := 0
 export PATH := $(PATH):/usr/local/go/bin
@@ -15,9 +15,9 @@ IMAGE ?= localhost/stockade
 help: ## show this help
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target about; do printf '  make %-12s %s\n' "$$target" "$$about"; done
 
-build: ## static binaries: bin/stockade, and bin/stockade-runc for containers
+build: ## static binaries: bin/stockade, bin/stockade-runc for containers, bin/stockade-kube for Kubernetes
 	@scripts/setup build
-	@go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/stockade ./cmd/stockade-runc
+	@go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/stockade ./cmd/stockade-runc ./cmd/stockade-kube
 	@printf 'built bin/stockade (%s, %s bytes)\n' '$(VERSION)' "$$(stat -c %s bin/stockade)"
 
 chart: ## the Helm chart rendered, for who installs without Helm: scripts/deploy/kubernetes/stockade.yaml
@@ -37,6 +37,11 @@ test-engines: ## containers of Docker, Podman and containerd, on kernel 6.12 (ro
 	@scripts/setup test
 	@go run ./scripts/verify -engines $(TESTFLAGS)
 
+test-kubernetes: export STOCKADE_KUBERNETES ?= $(CURDIR)/.cache/vm/kubernetes
+test-kubernetes: ## what is for Kubernetes, against an API server (root; its programs are in $STOCKADE_KUBERNETES/bin)
+	@scripts/setup test
+	@go test -count=1 ./agent/kube/envtest
+
 quick: ## lint, short native tests, and the core trials on kernel 6.12 (root; minutes)
 	@scripts/setup test lint
 	@scripts/lint & lint=$$!; failed=0; go run ./scripts/verify -quick $(TESTFLAGS) || failed=1; wait $$lint || failed=1; exit $$failed
@@ -50,7 +55,7 @@ bench: ## what a verdict costs, in ratios
 
 generate: ## compile the BPF programs anew (clang-14)
 	@scripts/setup generate
-	go generate ./bpf
+	go generate ./bpf ./agent/kube/v1alpha1
 
 lint: ## format, vet, file lengths, BPF objects up to date
 	@scripts/setup lint

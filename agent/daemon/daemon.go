@@ -172,6 +172,9 @@ func (d *Daemon) begin(staged *draft) (err error) {
 	if cfg.Strict && !d.kernel.Strict() {
 		d.book.note("strict: the pinned set has no hooks for it: no run can be strict; run `stockade uninstall` and start again to change it")
 	}
+	if err = d.checkStrict(staged); err != nil {
+		return err
+	}
 	if err = d.commit(staged, true); err != nil {
 		return err
 	}

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -17,14 +15,12 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
-
-	"github.com/stockade-dev/stockade/agent/kube/v1alpha1"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 )
 
 // ControlOptions say how the part that is one in the cluster is reached.
@@ -51,7 +47,7 @@ const controlName = "stockade-control"
 // that is elected writes statuses; all judge.
 func RunControl(ctx context.Context, cfg *rest.Config, o ControlOptions) error {
 	m, err := ctrl.NewManager(cfg, ctrl.Options{
-		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: o.Metrics}, HealthProbeBindAddress: o.Probes,
+		Scheme: scheme, Controller: several, Metrics: metricsserver.Options{BindAddress: o.Metrics}, HealthProbeBindAddress: o.Probes,
 		Cache:          cache.Options{DefaultTransform: slim},
 		Client:         client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
 		LeaderElection: !o.Alone, LeaderElectionID: controlName, LeaderElectionNamespace: o.Namespace, LeaderElectionReleaseOnCancel: true,
@@ -78,6 +74,9 @@ func RunControl(ctx context.Context, cfg *rest.Config, o ControlOptions) error {
 	return m.Start(ctx)
 }
 
+// rotators counts those of this process, of which each has a name of its own.
+var rotators atomic.Int32
+
 type control struct {
 	ControlOptions
 	manager manager.Manager
@@ -90,7 +89,8 @@ func (c *control) certify(ctx context.Context) error {
 	ready := make(chan struct{})
 	err := rotator.AddRotator(c.manager, &rotator.CertRotator{
 		SecretKey: key, CertDir: c.Certificates, IsReady: ready, EnableReadinessCheck: true,
-		CAName: controlName, CAOrganization: "stockade", DNSName: c.Names[0], ExtraDNSNames: c.Names[1:],
+		ControllerName: fmt.Sprintf("certificate-%d", rotators.Add(1)),
+		CAName:         controlName, CAOrganization: "stockade", DNSName: c.Names[0], ExtraDNSNames: c.Names[1:],
 		Webhooks: []rotator.WebhookInfo{{Name: c.Webhook, Type: rotator.Validating}},
 	})
 	if err != nil {
@@ -105,11 +105,9 @@ func (c *control) certify(ctx context.Context) error {
 			return nil
 		case <-ready:
 		}
-		err := errors.Join(
-			builder.WebhookManagedBy(c.manager, &v1alpha1.AgentPolicy{}).WithValidator(judge[*v1alpha1.AgentPolicy]{}).Complete(),
-			builder.WebhookManagedBy(c.manager, &v1alpha1.ClusterAgentPolicy{}).WithValidator(judge[*v1alpha1.ClusterAgentPolicy]{}).Complete())
-		c.judges.Store(err == nil)
-		return err
+		c.manager.GetWebhookServer().Register(judgePath, &webhook.Admission{Handler: judge{admission.NewDecoder(scheme)}})
+		c.judges.Store(true)
+		return nil
 	}))
 }
 
@@ -153,7 +151,3 @@ func (c *control) copySecret(ctx context.Context, key types.NamespacedName) erro
 		}
 	}
 }
-
-// DefaultCertificates is a folder that only root reads, in which nothing outlives the process
-// that matters.
-func DefaultCertificates() string { return filepath.Join(os.TempDir(), "stockade-control") }

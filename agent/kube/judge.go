@@ -3,7 +3,9 @@ package kube
 import (
 	"context"
 	"fmt"
+	"net/http"
 
+	admissionv1 "k8s.io/api/admission/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
@@ -12,29 +14,47 @@ import (
 	"github.com/stockade-dev/stockade/agent/kube/v1alpha1"
 )
 
-// judge refuses policies that do not compile, with the place of each mistake.
-type judge[T runtime.Object] struct{}
+// judgePath is where the API server asks about policies.
+const judgePath = "/validate"
 
-// ValidateCreate judges a policy.
-func (judge[T]) ValidateCreate(_ context.Context, object T) (admission.Warnings, error) {
+// judge refuses policies that do not compile, with the place of each mistake. What says the
+// same as before may change otherwise, whatever it says.
+type judge struct{ decoder admission.Decoder }
+
+// Handle answers the API server.
+func (j judge) Handle(_ context.Context, r admission.Request) admission.Response {
+	object, old, err := j.decode(r)
+	if err != nil {
+		return admission.Errored(http.StatusBadRequest, err)
+	}
+	if old != nil && equality.Semantic.DeepEqual(specOf(old), specOf(object)) {
+		return admission.Allowed("")
+	}
 	warnings, err := check(object)
 	if err != nil {
-		return nil, fmt.Errorf("the policy is refused:\n%w", err)
+		return admission.Denied(err.Error())
 	}
-	return warnings, nil
+	return admission.Allowed("").WithWarnings(warnings...)
 }
 
-// ValidateUpdate judges what a policy says from now on. Where it says what it said, labels and
-// the like may change, whatever it says.
-func (j judge[T]) ValidateUpdate(ctx context.Context, old, object T) (admission.Warnings, error) {
-	if equality.Semantic.DeepEqual(specOf(old), specOf(object)) {
-		return nil, nil
+// decode reads what is asked about, and of a change what it was; nil if there was nothing.
+func (j judge) decode(r admission.Request) (object, old runtime.Object, err error) {
+	kind := func() runtime.Object {
+		if r.Kind.Kind == "ClusterAgentPolicy" {
+			return &v1alpha1.ClusterAgentPolicy{}
+		}
+		return &v1alpha1.AgentPolicy{}
 	}
-	return j.ValidateCreate(ctx, object)
+	object = kind()
+	if r.Kind.Group != v1alpha1.GroupVersion.Group {
+		return nil, nil, fmt.Errorf("%s: not of %s: nothing is judged", r.Kind.Kind, v1alpha1.GroupVersion.Group)
+	}
+	if err = j.decoder.Decode(r, object); err == nil && r.Operation == admissionv1.Update {
+		old = kind()
+		err = j.decoder.DecodeRaw(r.OldObject, old)
+	}
+	return object, old, err
 }
-
-// ValidateDelete lets all go.
-func (judge[T]) ValidateDelete(context.Context, T) (admission.Warnings, error) { return nil, nil }
 
 func check(object runtime.Object) ([]string, error) {
 	switch p := object.(type) {

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -36,6 +37,8 @@ type NodeOptions struct {
 	Version     string
 	// Metrics and Probes are addresses to listen at, "0" for none.
 	Metrics, Probes string
+	// Every is how often the status is written at most; 0 is each 10 s.
+	Every time.Duration
 }
 
 // How often a node writes its status: at most, and if nothing changed.
@@ -62,7 +65,7 @@ type node struct {
 // the folder stays as it is.
 func RunNode(ctx context.Context, cfg *rest.Config, o NodeOptions) error {
 	m, err := ctrl.NewManager(cfg, ctrl.Options{
-		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: o.Metrics}, HealthProbeBindAddress: o.Probes,
+		Scheme: scheme, Controller: several, Metrics: metricsserver.Options{BindAddress: o.Metrics}, HealthProbeBindAddress: o.Probes,
 		Cache: cache.Options{DefaultTransform: slim, ByObject: map[client.Object]cache.ByObject{
 			&corev1.Pod{}:            {Field: fields.OneTermEqualSelector("spec.nodeName", o.Node)},
 			&corev1.Node{}:           {Field: fields.OneTermEqualSelector("metadata.name", o.Node)},
@@ -73,7 +76,7 @@ func RunNode(ctx context.Context, cfg *rest.Config, o NodeOptions) error {
 		return fmt.Errorf("cluster: %w: nothing is done; check the address and the certificate", err)
 	}
 	n := &node{NodeOptions: o, client: m.GetClient(), agent: api.NewClient(o.Socket), folder: folder{dir: o.Dir},
-		plans: plan.New(o.Dir), every: statusEvery}
+		plans: plan.New(o.Dir), every: cmp.Or(o.Every, statusEvery)}
 	if err := n.join(m); err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
 
 	"github.com/stockade-dev/stockade/agent/kube/v1alpha1"
 )
@@ -29,6 +30,9 @@ var scheme = func() *runtime.Scheme {
 	utilruntime.Must(v1alpha1.AddToScheme(s))
 	return s
 }()
+
+// several managers may be in one process, one after the other.
+var several = config.Controller{SkipNameValidation: new(true)}
 
 // slim drops from what is kept in memory what nobody here reads.
 func slim(in any) (any, error) {

@@ -59,10 +59,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 const exitUsage = 2
 
 // listening are the flags of what either verb listens at.
-func listening() []cli.Flag {
+func listening(probes string) []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "metrics", Value: "0", Usage: "`ADDRESS` for metrics, for example :9093"},
-		&cli.StringFlag{Name: "probes", Value: "0", Usage: "`ADDRESS` for /healthz and /readyz, for example :9094"},
+		&cli.StringFlag{Name: "metrics", Value: "0", Usage: "`ADDRESS` for metrics, 0 for none"},
+		&cli.StringFlag{Name: "probes", Value: probes, Usage: "`ADDRESS` for /healthz and /readyz, 0 for none"},
 	}
 }
 
@@ -73,7 +73,7 @@ func nodeCommand() *cli.Command {
 			&cli.StringFlag{Name: "node", Required: true, EnvVars: []string{"NODE_NAME"}, Usage: "`NAME` of the node"},
 			&cli.StringFlag{Name: "dir", Value: "/run/stockade/kubernetes", Usage: "`FOLDER` in which containers_from of agent.yaml lies"},
 			&cli.StringFlag{Name: "socket", Value: kube.DefaultSocket, Usage: "the agent's `SOCKET`"},
-		}, listening()...),
+		}, listening("0")...),
 		Action: func(c *cli.Context) error {
 			dir := c.String("dir")
 			if !filepath.IsAbs(dir) {
@@ -96,11 +96,11 @@ func controlCommand() *cli.Command {
 			&cli.StringFlag{Name: "namespace", Required: true, EnvVars: []string{"POD_NAMESPACE"}, Usage: "`NAMESPACE` that it runs in"},
 			&cli.StringFlag{Name: "service", Value: "stockade-control", Usage: "`NAME` of the service by which the API server reaches it"},
 			&cli.StringFlag{Name: "secret", Value: "stockade-control", Usage: "`NAME` of the Secret that keeps its certificate; it is made if need be"},
-			&cli.StringFlag{Name: "webhook", Value: "stockade", Usage: "`NAME` of the ValidatingWebhookConfiguration"},
+			&cli.StringFlag{Name: "webhook", Value: "stockade-policies", Usage: "`NAME` of the ValidatingWebhookConfiguration"},
 			&cli.IntFlag{Name: "port", Value: 9443, Usage: "`PORT` at which policies are judged"},
-			&cli.StringFlag{Name: "certificates", Value: kube.DefaultCertificates(), Usage: "`FOLDER` for a copy of the Secret"},
+			&cli.StringFlag{Name: "certificates", Value: "/run/certificates", Usage: "`FOLDER` for a copy of the Secret"},
 			&cli.BoolFlag{Name: "alone", Usage: "no other one runs: elect none"},
-		}, listening()...),
+		}, listening(":8081")...),
 		Action: func(c *cli.Context) error {
 			cfg, err := kube.Config(c.String("kubeconfig"))
 			if err != nil {

@@ -5,12 +5,19 @@ package main
 import (
 	"context"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 )
 
 // native begins the names of what runs on this host.
 const native = "native"
+
+// clusterTests run where an API server is, which clusterEnv says.
+const (
+	clusterTests = "agent/kube/envtest"
+	clusterEnv   = "STOCKADE_KUBERNETES"
+)
 
 // comparisons marks those packages among the machines whose tests compute and wait for
 // nothing: they run beside VMs, in the place of one.
@@ -44,6 +51,9 @@ func (r *report) native(ctx context.Context, o options) {
 	if o.quick { // a package that did not change need not run again
 		r.tests(ctx, native, "", "go", o.goTest("-short", []string{"./..."})...)
 		return
+	}
+	if os.Getenv(clusterEnv) == "" && o.run == "" {
+		r.leftOut(clusterTests + ": all (make test-kubernetes)")
 	}
 	r.tests(ctx, native, "", "go", o.goTest("-count=1", r.packages(ctx, func(pkg string) bool { return !o.beside() || !compares(pkg) }))...)
 	if !o.beside() {
