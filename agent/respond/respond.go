@@ -199,10 +199,17 @@ func (r *response) end(ctx context.Context, c *Custody, ask *api.Respond) error 
 	after, cancel := context.WithTimeout(context.Background(), ask.Within)
 	defer cancel()
 	r.step("verify", func() error { return r.await(after, r.ended) })
+	empty := r.Verified
+	if !empty { // of its sockets alone nothing goes on
+		over, err := r.over()
+		empty = over && err == nil
+	}
 	r.Left = processes(r.living)
 	r.step("list holders", r.handed)
 	r.Zombies = processes(r.dead)
-	if r.Verified { // what starts in its cgroups is to be denied, and not to wait for ever
+	// What starts in its cgroups is to be denied, and not to wait for ever; a container whose
+	// cgroup is frozen counts as paused with its runtime, which then does not remove it.
+	if empty {
 		r.step("thaw", r.thaw)
 		_ = r.eachGroup(func(g *cgroup.Group) error { g.Forget(); return nil })
 	}
