@@ -72,6 +72,7 @@ type response struct {
 	tries  int          // of a freeze that found some running
 	urged  map[int]bool // processes that were stopped by a signal, for a freeze
 	net    *network     // nil: not looked at yet
+	empty  bool         // nothing of it lives, when that was last looked at
 	begun  func()       // called once it is locked down
 	bundle *evidence.Bundle
 	*api.Response
@@ -202,7 +203,9 @@ func (r *response) end(ctx context.Context, c *Custody, ask *api.Respond) error 
 	r.Left = processes(r.living)
 	r.step("list holders", r.handed)
 	r.Zombies = processes(r.dead)
-	if r.Verified { // what starts in its cgroups is to be denied, and not to wait for ever
+	// What starts in its cgroups is to be denied, and not to wait for ever; a container whose
+	// cgroup is frozen counts as paused with its runtime, which then does not remove it.
+	if r.empty {
 		r.step("thaw", r.thaw)
 		_ = r.eachGroup(func(g *cgroup.Group) error { g.Forget(); return nil })
 	}
@@ -226,6 +229,7 @@ func (r *response) release() {
 // ended reports whether nothing lives and no socket is left.
 func (r *response) ended() (bool, error) {
 	over, err := r.over()
+	r.empty = over && err == nil
 	if !over { // who was moved in or out meanwhile has escaped the first
 		return false, errors.Join(err, r.kill())
 	}

@@ -40,7 +40,7 @@ func (c *container) pid() int {
 // that is held, in its namespaces.
 func (f *fleetOfBoxes) pod(t *testing.T) {
 	paused := annotated(map[string]string{template: "pause"})
-	pause := f.box(t, "pause", paused).begin()
+	pause := f.box(t, "sandbox", paused).begin()
 	pause.can("read", "/data/secret", "secret")
 	if out, err := pause.do("exec", pause.id, "/bin/cat", "/data/secret"); err != nil || out != "secret\n" {
 		t.Errorf("exec in what is not held: %v: %s", err, out)
@@ -104,6 +104,9 @@ func (f *fleetOfBoxes) killed(t *testing.T) {
 	c.isConfined()
 	if r := stockade(t, "kill", "--within", "2s", c.workloadName()); r.code == 0 || !strings.Contains(r.stdout+r.stderr, "NOT STOPPED") {
 		t.Errorf("kill without the kernel's list of sockets: exit %d: %s%s", r.code, r.stdout, r.stderr)
+	}
+	if text, err := os.ReadFile("/sys/fs/cgroup/boxes/" + c.id + "/cgroup.freeze"); err != nil || string(text) != "0\n" {
+		t.Errorf("nothing lives in it, and cgroup.freeze is %q, %v", text, err)
 	}
 	await(t, "the end of "+c.id, func() bool { return c.state() == "stopped" })
 	if out, err := c.do("delete", c.id); err != nil {
