@@ -41,9 +41,10 @@ type Options struct {
 type FilePair struct{ Host, Guest string }
 
 const (
-	rootInitramfs = "initramfs"
-	rootDebian    = "debian"
-	rootEngines   = "engines"
+	rootInitramfs  = "initramfs"
+	rootDebian     = "debian"
+	rootEngines    = "engines"
+	rootKubernetes = "kubernetes"
 )
 
 // onDisk reports whether the root is a userland's image.
@@ -72,7 +73,7 @@ func newFlags(verb string) *flags {
 	}
 	f.SetOutput(io.Discard)
 	f.StringVar(&o.Kernel, "kernel", defaultKernel, "`LABEL` of the kernel, see vm list")
-	f.StringVar(&o.Root, "root", root, "`KIND` of root: initramfs (busybox on a tmpfs), debian (ext4; default of shell) or engines (ext4)")
+	f.StringVar(&o.Root, "root", root, "`KIND` of root: initramfs (busybox on a tmpfs), debian (ext4; default of shell), engines or kubernetes (ext4)")
 	f.IntVar(&o.CPUs, "cpus", 1, "`NUMBER` of processors; more than 1 is for race tests only")
 	f.IntVar(&o.Memory, "mem", 1024, "memory in `MiB`")
 	f.BoolVar(&o.ICount, "icount", false, "let guest time count instructions, for ratios of cost; needs 1 processor")
@@ -129,7 +130,7 @@ func (o *Options) check() error {
 	case findKernel(o.Kernel) == nil:
 		return fmt.Errorf("--kernel %s: no such kernel: nothing done; known are %s", o.Kernel, kernelLabels())
 	case o.Root != rootInitramfs && !o.onDisk():
-		return fmt.Errorf("--root %s: no such root: nothing done; give %s, %s or %s", o.Root, rootInitramfs, rootDebian, rootEngines)
+		return fmt.Errorf("--root %s: no such root: nothing done; give %s, %s, %s or %s", o.Root, rootInitramfs, rootDebian, rootEngines, rootKubernetes)
 	case o.CPUs < 1 || o.Memory < 128 || o.Tries < 1:
 		return errors.New("--cpus, --mem, --tries: at least 1, 128 and 1: nothing done")
 	case o.ICount && o.CPUs != 1:
