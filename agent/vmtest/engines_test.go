@@ -271,8 +271,8 @@ type engineWorkload struct {
 	Name, Origin, Mode string
 	Denied             uint64
 	Container          *struct {
-		Template, ID, Name, Image string
-		PID                       int
+		Template, ID, Name, Image, Pod string
+		PID                            int
 	}
 }
 

@@ -20,6 +20,7 @@ type talk struct {
 	name, dir string
 	in        *os.File
 	read      int // so much of out is read
+	patience  time.Duration
 }
 
 // talking is such an entry.
@@ -27,7 +28,7 @@ var talking = []string{"/bin/sh", "-c", "exec </vol/in >>/vol/out 2>&1; " + entr
 
 func newTalk(t *testing.T, name, dir string) *talk {
 	t.Helper()
-	b := &talk{t: t, name: name, dir: dir}
+	b := &talk{t: t, name: name, dir: dir, patience: 30 * time.Second}
 	must(os.RemoveAll(dir))
 	must(os.MkdirAll(dir, 0o755))
 	must(syscall.Mkfifo(dir+"/in", 0o644))
@@ -49,7 +50,7 @@ func (b *talk) ready() {
 // line is the next that the entry says.
 func (b *talk) line() string {
 	b.t.Helper()
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(b.patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		text, err := os.ReadFile(b.dir + "/out")
 		must(err)
 		if line, _, whole := strings.Cut(string(text[b.read:]), "\n"); whole {
