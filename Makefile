@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help build test test-engines quick demo bench image generate lint vm-shell setup clean vm
+.PHONY: help build test test-engines test-kubernetes quick demo bench image generate lint vm-shell setup clean vm
 
 export CGO_ENABLED := 0
 export PATH := $(PATH):/usr/local/go/bin
@@ -13,7 +13,7 @@ KERNEL ?= 6.12
 IMAGE ?= localhost/stockade
 
 help: ## show this help
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target about; do printf '  make %-12s %s\n' "$$target" "$$about"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target about; do printf '  make %-15s %s\n' "$$target" "$$about"; done
 
 build: ## static binaries: bin/stockade, and bin/stockade-runc for containers
 	@scripts/setup build
@@ -32,7 +32,11 @@ test: ## all tests: native, then on kernels 6.1, 6.12 and 7.2 (root; it says wha
 
 test-engines: ## containers of Docker, Podman and containerd, on kernel 6.12 (root; it fetches them)
 	@scripts/setup test
-	@go run ./scripts/verify -engines $(TESTFLAGS)
+	@go run ./scripts/verify -only engines $(TESTFLAGS)
+
+test-kubernetes: ## pods of a kubelet and of a cluster, on kernel 6.12 (root; it builds Kubernetes, 20 min once)
+	@scripts/setup test
+	@go run ./scripts/verify -only kubernetes $(TESTFLAGS)
 
 quick: ## lint, short native tests, and the core trials on kernel 6.12 (root; minutes)
 	@scripts/setup test lint

@@ -26,7 +26,7 @@ const (
 	kubernetesPath       = "k8s.io/kubernetes"
 )
 
-var kubernetesLine = regexp.MustCompile(`(?m)^require ` + kubernetesPath + ` (v(\d+)\.(\d+)\.\S+)$`)
+var kubernetesLine = regexp.MustCompile(`(?m)^\t` + kubernetesPath + ` (v(\d+)\.(\d+)\.\S+)`)
 
 // kubernetesDir has the programs, and a file that says what they were built of.
 func kubernetesDir(cache *Cache) string { return cache.path("kubernetes", "bin") }
