@@ -60,11 +60,16 @@ func (p *pod) text() string {
 // place makes it a static pod of the node.
 func (p *pod) place() *pod {
 	p.t.Helper()
+	p.put()
+	p.t.Cleanup(p.remove)
+	return p
+}
+
+// put has the kubelet find it.
+func (p *pod) put() {
 	p.full, p.manifest = p.name+"-"+nodeName, manifests+p.name+".json"
 	put("/etc/kubernetes/half/"+p.name, p.text())
 	must(os.Rename("/etc/kubernetes/half/"+p.name, p.manifest))
-	p.t.Cleanup(p.remove)
-	return p
 }
 
 // remove takes a static pod away, and waits for its end.
@@ -173,10 +178,10 @@ func (p *pod) execs(well bool, says string, argv ...string) {
 	}
 }
 
-// silent demands that nothing of it ran.
+// silent demands that nothing of it ran since it was heard last.
 func (p *pod) silent() {
 	p.t.Helper()
-	if text, err := os.ReadFile(p.dir + "/out"); err != nil || len(text) > 0 {
+	if text, err := os.ReadFile(p.dir + "/out"); err != nil || len(text) > p.read {
 		p.t.Errorf("%s says %q, %v", p.full, text, err)
 	}
 }
@@ -184,9 +189,8 @@ func (p *pod) silent() {
 // waits demands that it does not start, and that the kubelet says why, in its log as well.
 func (p *pod) waits(n *node, says string) {
 	p.t.Helper()
-	before := len(n.said("kubelet", 1<<30))
 	logged := func() bool {
-		for line := range bytes.Lines([]byte(n.said("kubelet", 1<<30))[before:]) {
+		for line := range bytes.Lines([]byte(n.said("kubelet", 1<<30))) {
 			if bytes.Contains(line, []byte(says)) && bytes.Contains(line, []byte(p.full)) {
 				return true
 			}

@@ -79,3 +79,16 @@ func (b *talk) confined() {
 		b.t.Errorf("%s: what it may not read: %q", b.name, got)
 	}
 }
+
+// goOn takes up a talk after a boot, past what was said.
+func goOn(t *testing.T, name, dir string) *talk {
+	t.Helper()
+	b := &talk{t: t, name: name, dir: dir, patience: 2 * time.Minute}
+	said, err := os.ReadFile(dir + "/out")
+	must(err)
+	b.read = len(said)
+	b.in, err = os.OpenFile(dir+"/in", os.O_RDWR, 0)
+	must(err)
+	t.Cleanup(func() { b.in.Close() })
+	return b
+}

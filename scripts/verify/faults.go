@@ -22,6 +22,7 @@ const (
 	boxTests    = "^TestContainers"
 	engineTests = "^TestEngines"
 	podTests    = "^TestKubernetes"
+	rebootTests = "^TestReboot$"
 	askTests    = "^Test(WhatIsAsked|Executions|Opens|AKilledAgent|NoGroup|AnApproval|Rewritten|Hold)"
 	runTests    = "^TestRunsOfTheAgent$" // wants a set with the hooks of strict runs
 	unitTests   = "^TestSystemd"
@@ -59,7 +60,7 @@ func (r *report) withFaults(ctx context.Context, o options, s machineTest) []mac
 			boxes.run = ""
 			return []machineTest{boxes}
 		}
-		s.skip = strings.Join([]string{boxTests, engineTests, podTests}, "|")
+		s.skip = strings.Join([]string{boxTests, engineTests, podTests, rebootTests}, "|")
 		if strings.Contains(o.run, "Systemd") { // they are skipped elsewhere
 			unit.run = ""
 			return []machineTest{unit}
@@ -70,7 +71,7 @@ func (r *report) withFaults(ctx context.Context, o options, s machineTest) []mac
 		r.leftOut(fmt.Sprintf("%s, faults: %d of %d shares (three kernels have all, or STOCKADE_FAULTS=all)", s.pkg, shares-n, shares))
 	}
 	faults, asks, runs := s, s, s
-	s.skip = strings.Join([]string{faultTests, askTests, runTests, unitTests, boxTests, engineTests, podTests}, "|")
+	s.skip = strings.Join([]string{faultTests, askTests, runTests, unitTests, boxTests, engineTests, podTests, rebootTests}, "|")
 	faults.where, faults.run = ", faults", faultTests
 	faults.icount = true
 	asks.where, asks.run = ", asks", askTests
@@ -122,7 +123,9 @@ func (r *report) withKubernetes(ctx context.Context, s machineTest) []machineTes
 	s.root, s.memory, s.where, s.run, s.skip = kubernetes, "3072", ", Kubernetes", podTests+"$", ""
 	cluster := s
 	cluster.where, cluster.run = ", a cluster of Kubernetes", podTests+"Cluster"
-	return []machineTest{s, cluster}
+	again := s
+	again.where, again.run, again.boots = ", Kubernetes, two boots", rebootTests, 2
+	return []machineTest{s, cluster, again}
 }
 
 // faultOptions hand on which faults are wanted: STOCKADE_FAULTS=all takes long. Of

@@ -30,6 +30,7 @@ type machineTest struct {
 	runtimes            string   // a glob of container runtimes
 	modules             []string // of the kernel, loaded beforehand
 	boot                string   // on the kernel's command line
+	boots               int      // of one disk, one after the other; 0 is 1
 	icount              bool     // idle time is skipped: for what waits more than it computes
 	patient             bool     // no time that passes here counts: it may wait for the processor
 	yields              bool     // it gives way to the others
@@ -275,7 +276,17 @@ func (r *report) machine(ctx context.Context, o options, m machineTest) {
 	if m.skip != "" {
 		args = append(args, "-test.skip="+m.skip)
 	}
-	r.tests(ctx, m.name(), m.kernel, "bin/vm", args...)
+	if m.boots == 0 {
+		r.tests(ctx, m.name(), m.kernel, "bin/vm", args...)
+		return
+	}
+	disk := filepath.Join(work, "disk-"+m.kernel)
+	defer os.Remove(disk)
+	os.Remove(disk)
+	for boot := range m.boots {
+		more := []string{args[0], "--disk", disk, "--env", fmt.Sprintf("STOCKADE_BOOT=%d", boot+1)}
+		r.tests(ctx, fmt.Sprintf("%s, boot %d", m.name(), boot+1), m.kernel, "bin/vm", append(more, args[1:]...)...)
+	}
 }
 
 // demo runs the demo's stage, which checks by itself what happened: the whole

@@ -29,6 +29,7 @@ type Options struct {
 	Env         []string
 	Modules     []string
 	Runtimes    string
+	Disk        string
 	Dir         string
 	Ship        bool
 	KeepLog     bool
@@ -86,6 +87,7 @@ func newFlags(verb string) *flags {
 	f.Var(&f.env, "env", "`NAME=VALUE` for the command; may be repeated")
 	f.Var(&f.modules, "module", "also load the kernel module `NAME`; may be repeated")
 	f.StringVar(&o.Runtimes, "runtimes", "", "container runtimes whose name matches the `GLOB`, and busybox, in /vmtest; needs the root debian")
+	f.StringVar(&o.Disk, "disk", "", "keep the root on disk in `FILE`, for the next run: so a machine boots again; made where it is missing")
 	f.StringVar(&o.Dir, "dir", "/root", "working `FOLDER` of the command in the guest")
 	f.BoolVar(&o.Ship, "ship", false, "CMD is a file of the host: copy it, and ./testdata, to /ship and run it there")
 	f.BoolVar(&o.KeepLog, "keep-log", false, "keep the kernel's console log after a success too")
@@ -141,6 +143,8 @@ func (o *Options) check() error {
 		return errors.New("--systemd: the small root has none: nothing done; add --root debian")
 	case o.Runtimes != "" && o.Root != rootDebian:
 		return errors.New("--runtimes: the small root lacks their libraries: nothing done; add --root debian")
+	case o.Disk != "" && !o.onDisk():
+		return errors.New("--disk: the small root is in memory: nothing done; add --root debian")
 	case !o.Shell && len(o.Command) == 0:
 		return errors.New("run: no command: nothing done; give it after --")
 	case o.Ship && len(o.Command) == 0:
