@@ -152,7 +152,13 @@ func (n *node) forbidden(t *testing.T) {
 	p := newPod(t, "box-touch", func(p *pod) {
 		p.fields["containers"] = []any{podContainer("main", plainImage, "/bin/touch", "/vol/mark")}
 	}).place()
-	p.waits(n, "permission denied")
+	// The kubelet sees it start, and end: why is in its log, as kubectl logs shows it.
+	await(t, "an entry that failed", func() bool { return strings.Contains(p.log(), "permission denied") })
+	await(t, "its end", func() bool {
+		c := p.container("main")
+		return c.RestartCount > 0 || c.State.Terminated != nil && c.State.Terminated.ExitCode != 0
+	})
+	denied(t, p.workload("box", "main"), touchDenied)
 	if _, err := os.Stat(p.dir + "/mark"); err == nil {
 		t.Error("it ran")
 	}
@@ -162,8 +168,8 @@ func (n *node) unmatched(t *testing.T) {
 	const says = "no template of /policy/agent.yaml selects it"
 	p := newPod(t, "other").place()
 	p.waits(n, says)
-	if c := p.container("main"); c.State.Waiting == nil || !strings.Contains(c.State.Waiting.Message, says) {
-		t.Errorf("the kubelet says of it: %+v", c.State)
+	if s := p.status(); s == nil || !strings.Contains(s.whole, says) {
+		t.Errorf("its status: %+v", s)
 	}
 	p.silent()
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -87,6 +88,7 @@ func (p *pod) remove() {
 
 // podStatus is what the kubelet says of it.
 type podStatus struct {
+	whole    string
 	Metadata struct{ Name, UID string }
 	Status   struct {
 		Phase                                                                string
@@ -132,9 +134,11 @@ func (p *pod) status() *podStatus {
 	if err != nil {
 		p.t.Fatalf("kubelet: %v: %s", err, text)
 	}
-	var list struct{ Items []*podStatus }
+	var list struct{ Items []json.RawMessage }
 	must(json.Unmarshal([]byte(text), &list))
-	for _, s := range list.Items {
+	for _, item := range list.Items {
+		s := &podStatus{whole: string(item)}
+		must(json.Unmarshal(item, s))
 		if s.Metadata.Name == p.full {
 			return s
 		}
@@ -176,6 +180,17 @@ func (p *pod) execs(well bool, says string, argv ...string) {
 	if (err == nil) != well || !strings.Contains(strings.ToLower(out), says) {
 		p.t.Errorf("%s: exec %v: %v: %s", p.full, argv, err, out)
 	}
+}
+
+// log is what the main container wrote to its descriptors, of each time that it ran.
+func (p *pod) log() (all string) {
+	files, err := filepath.Glob("/var/log/pods/default_" + p.full + "_*/main/*.log")
+	must(err)
+	for _, name := range files {
+		text, _ := os.ReadFile(name) // older ones go
+		all += string(text)
+	}
+	return all
 }
 
 // silent demands that nothing of it ran since it was heard last.

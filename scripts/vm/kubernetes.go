@@ -100,10 +100,14 @@ func fetchStore(cache *Cache, dir string) error {
 
 // addKubernetes puts the programs into the tree of a root.
 func addKubernetes(cache *Cache, tree string) error {
+	dir := filepath.Join(tree, "usr/local/bin")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
 	for _, name := range append([]string{kubernetesStore}, kubernetesPrograms...) {
 		text, err := os.ReadFile(filepath.Join(kubernetesDir(cache), name))
 		if err == nil {
-			err = os.WriteFile(filepath.Join(tree, "usr/local/bin", name), text, 0o755)
+			err = os.WriteFile(filepath.Join(dir, name), text, 0o755)
 		}
 		if err != nil {
 			return err
