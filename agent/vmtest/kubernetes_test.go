@@ -215,6 +215,7 @@ func (n *node) outlived(t *testing.T) {
 	p.confined()
 	n.startContainerd("stockade")
 	n.startKubelet()
+	await(t, "the kubelet to know it", func() bool { return p.container("main").State.Running != nil })
 	p.execs(false, "permission denied", "/bin/cat", "/data/secret")
 	p.confined()
 	if now := p.workload("box", "main"); now != before {
