@@ -13,7 +13,7 @@ KERNEL ?= 6.12
 IMAGE ?= localhost/stockade
 
 help: ## show this help
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target about; do printf '  make %-12s %s\n' "$$target" "$$about"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target about; do printf '  make %-15s %s\n' "$$target" "$$about"; done
 
 build: ## static binaries: bin/stockade, bin/stockade-runc for containers, bin/stockade-kube for Kubernetes
 	@scripts/setup build
@@ -35,12 +35,12 @@ test: ## all tests: native, then on kernels 6.1, 6.12 and 7.2 (root; it says wha
 
 test-engines: ## containers of Docker, Podman and containerd, on kernel 6.12 (root; it fetches them)
 	@scripts/setup test
-	@go run ./scripts/verify -engines $(TESTFLAGS)
+	@go run ./scripts/verify -only engines $(TESTFLAGS)
 
 test-kubernetes: export STOCKADE_KUBERNETES ?= $(CURDIR)/.cache/vm/kubernetes
-test-kubernetes: ## what is for Kubernetes, against an API server (root; its programs are in $STOCKADE_KUBERNETES/bin)
+test-kubernetes: ## pods of a kubelet and of a cluster, on kernel 6.12, and an API server (root; it builds Kubernetes, 20 min once)
 	@scripts/setup test
-	@go test -count=1 ./agent/kube/envtest
+	@failed=0; go run ./scripts/verify -only kubernetes $(TESTFLAGS) || failed=1; go test -count=1 ./agent/kube/envtest || failed=1; exit $$failed
 
 quick: ## lint, short native tests, and the core trials on kernel 6.12 (root; minutes)
 	@scripts/setup test lint

@@ -1,27 +1,14 @@
 package vmtest
 
 import (
-	"archive/tar"
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
-)
-
-// Names of the image: one that a template selects, one that none does.
-const (
-	plainImage  = "stockade/plain:1"
-	chosenImage = "stockade/chosen:1"
-	imageFile   = "/srv/image.tar"
 )
 
 // engine is a container engine, by its commands.
@@ -98,21 +85,14 @@ func cgroupManager() string {
 }
 
 // engineBox is a container of an engine.
-//
-//	/srv/engines/NAME
-//	├── in      a pipe: its entry does what it is told there
-//	└── out     what the entry says
 type engineBox struct {
-	t         *testing.T
-	e         *engine
-	name, dir string
-	image     string
-	options   []string // of run: annotations and labels
-	runtime   []string
-	argv      []string
-	terminal  bool // is what it has for its three descriptors
-	in        *os.File
-	read      int // so much of out is read
+	*talk
+	e        *engine
+	image    string
+	options  []string // of run: annotations and labels
+	runtime  []string
+	argv     []string
+	terminal bool // is what it has for its three descriptors
 }
 
 // enginesDir holds what the containers share with the host.
@@ -121,21 +101,13 @@ const enginesDir = "/srv/engines/"
 // box makes a container, which begins when a test says so.
 func (e *engine) box(t *testing.T, name string, change ...func(*engineBox)) *engineBox {
 	t.Helper()
-	b := &engineBox{t: t, e: e, name: name, dir: enginesDir + e.name + "-" + name, image: plainImage, runtime: e.wrapped}
+	b := &engineBox{talk: newTalk(t, name, enginesDir+e.name+"-"+name), e: e, image: plainImage, runtime: e.wrapped}
 	b.options = []string{"--annotation", template + "=box"}
-	b.argv = []string{"/bin/sh", "-c", "exec </vol/in >>/vol/out 2>&1; " + entry[2]}
+	b.argv = talking
 	for _, f := range change {
 		f(b)
 	}
-	must(os.RemoveAll(b.dir))
-	must(os.MkdirAll(b.dir, 0o755))
-	must(syscall.Mkfifo(b.dir+"/in", 0o644))
-	put(b.dir+"/out", "")
-	var err error
-	b.in, err = os.OpenFile(b.dir+"/in", os.O_RDWR, 0)
-	must(err)
 	t.Cleanup(func() {
-		b.in.Close()
 		for _, argv := range e.remove(name) {
 			command(argv...)
 		}
@@ -201,46 +173,6 @@ func (b *engineBox) begin() *engineBox {
 	return b
 }
 
-func (b *engineBox) ready() {
-	b.t.Helper()
-	if line := b.line(); line != "ready" {
-		b.t.Fatalf("%s says %q", b.name, line)
-	}
-}
-
-// line is the next that the entry says.
-func (b *engineBox) line() string {
-	b.t.Helper()
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		text, err := os.ReadFile(b.dir + "/out")
-		must(err)
-		if line, _, whole := strings.Cut(string(text[b.read:]), "\n"); whole {
-			b.read += len(line) + 1
-			return line
-		}
-	}
-	b.t.Fatalf("%s says nothing", b.name)
-	return ""
-}
-
-func (b *engineBox) ask(how, what string) string {
-	b.t.Helper()
-	_, err := fmt.Fprintln(b.in, how, what)
-	must(err)
-	return b.line()
-}
-
-// confined demands that its entry may read what it may, and nothing else.
-func (b *engineBox) confined() {
-	b.t.Helper()
-	if got := b.ask("read", "/data/ok"); got != "done: ok" {
-		b.t.Errorf("%s: what it may read: %q", b.name, got)
-	}
-	if got := b.ask("read", "/data/secret"); !strings.HasPrefix(got, "failed: ") || !strings.Contains(got, "ermission denied") {
-		b.t.Errorf("%s: what it may not read: %q", b.name, got)
-	}
-}
-
 // execs demands what a program says that is executed in it, in lower case, and how it ends.
 func (b *engineBox) execs(well bool, says string, argv ...string) {
 	b.t.Helper()
@@ -292,42 +224,4 @@ func (b *engineBox) id() string {
 		b.t.Fatalf("%s: inspect: %v: %s", b.name, err, out)
 	}
 	return strings.TrimSpace(out)
-}
-
-// makeImage writes an image that all engines load, under both names.
-func makeImage() {
-	program, err := os.ReadFile("/usr/bin/busybox")
-	must(err)
-	files := map[string]string{"data/ok": "ok\n", "data/secret": "secret\n"}
-	for _, name := range []string{"sh", "cat", "sleep", "touch"} {
-		files["bin/"+name] = string(program)
-	}
-	layer := archive([]string{"bin/", "data/", "vol/", "proc/", "dev/", "etc/", "sys/"}, files)
-	digest := func(data []byte) string { return fmt.Sprintf("%x", sha256.Sum256(data)) }
-	config, err := json.Marshal(map[string]any{
-		"architecture": "amd64", "os": "linux", "config": map[string]any{"Env": []string{"PATH=/bin"}, "Cmd": []string{"/bin/sh"}},
-		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + digest(layer)}},
-	})
-	must(err)
-	manifest, err := json.Marshal([]map[string]any{{
-		"Config": digest(config) + ".json", "RepoTags": []string{plainImage, chosenImage}, "Layers": []string{digest(layer) + "/layer.tar"}}})
-	must(err)
-	put(imageFile, string(archive([]string{digest(layer) + "/"}, map[string]string{
-		"manifest.json": string(manifest), digest(config) + ".json": string(config), digest(layer) + "/layer.tar": string(layer)})))
-}
-
-// archive is a tar file.
-func archive(dirs []string, files map[string]string) []byte {
-	var out bytes.Buffer
-	w := tar.NewWriter(&out)
-	for _, name := range dirs {
-		must(w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: 0o755}))
-	}
-	for name, text := range files {
-		must(w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o755, Size: int64(len(text))}))
-		_, err := io.WriteString(w, text)
-		must(err)
-	}
-	must(w.Close())
-	return out.Bytes()
 }

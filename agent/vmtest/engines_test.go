@@ -271,8 +271,8 @@ type engineWorkload struct {
 	Name, Origin, Mode string
 	Denied             uint64
 	Container          *struct {
-		Template, ID, Name, Image string
-		PID                       int
+		Template, ID, Name, Image, Pod string
+		PID                            int
 	}
 }
 
@@ -289,13 +289,19 @@ func (b *engineBox) workload(template string) string {
 // shown is what ps shows of it; nil: nothing.
 func (b *engineBox) shown(template string) *engineWorkload {
 	b.t.Helper()
-	r := stockade(b.t, "ps", "--json")
+	return shown(b.t, b.workload(template))
+}
+
+// shown is what ps shows of a container that is confined; nil: nothing.
+func shown(t *testing.T, name string) *engineWorkload {
+	t.Helper()
+	r := stockade(t, "ps", "--json")
 	var s struct{ Workloads []*engineWorkload }
 	if err := json.Unmarshal([]byte(r.stdout), &s); r.code != 0 || err != nil {
-		b.t.Fatalf("ps: exit %d, %v: %s%s", r.code, err, r.stdout, r.stderr)
+		t.Fatalf("ps: exit %d, %v: %s%s", r.code, err, r.stdout, r.stderr)
 	}
 	for _, w := range s.Workloads {
-		if w.Name == b.workload(template) && w.Origin == "container" && w.Mode == "enforce" {
+		if w.Name == name && w.Origin == "container" && w.Mode == "enforce" {
 			return w
 		}
 	}
@@ -305,11 +311,15 @@ func (b *engineBox) shown(template string) *engineWorkload {
 // denied demands that these are what was denied to it.
 func (b *engineBox) denied(template string, want ...string) {
 	b.t.Helper()
-	name := b.workload(template)
+	denied(b.t, b.workload(template), want...)
+}
+
+func denied(t *testing.T, name string, want ...string) {
+	t.Helper()
 	for end := time.Now().Add(10 * time.Second); len(denialsOf(name)) < len(want) && time.Now().Before(end); {
 		time.Sleep(50 * time.Millisecond)
 	}
 	if got := denialsOf(name); !slices.Equal(got, want) {
-		b.t.Errorf("%s: denied %q, want %q", name, got, want)
+		t.Errorf("%s: denied %q, want %q", name, got, want)
 	}
 }

@@ -21,9 +21,18 @@ const (
 	faultTests  = "^TestFaults"
 	boxTests    = "^TestContainers"
 	engineTests = "^TestEngines"
+	podTests    = "^TestKubernetes"
+	rebootTests = "^TestReboot$"
 	askTests    = "^Test(WhatIsAsked|Executions|Opens|AKilledAgent|NoGroup|AnApproval|Rewritten|Hold)"
 	runTests    = "^TestRunsOfTheAgent$" // wants a set with the hooks of strict runs
 	unitTests   = "^TestSystemd"
+)
+
+// Roots of VMs, and with them the parts of the suite that take long or need what takes long
+// to build: they have targets of their own.
+const (
+	engines    = "engines"
+	kubernetes = "kubernetes"
 )
 
 // shares into which the faults are parted: each kernel of the list has one.
@@ -32,8 +41,11 @@ const shares = 3
 // withFaults builds that program and splits the suite.
 func (r *report) withFaults(ctx context.Context, o options, s machineTest) []machineTest {
 	const program = work + "/stockade-faults"
-	if o.engines {
+	switch o.only {
+	case engines:
 		return r.withEngines(ctx, s)
+	case kubernetes:
+		return r.withKubernetes(ctx, s)
 	}
 	if !r.step(ctx, "build bin/stockade with faults", "go", "build", "-tags", "faults", "-trimpath", "-o", program, "./cmd/stockade") {
 		return []machineTest{s}
@@ -48,7 +60,7 @@ func (r *report) withFaults(ctx context.Context, o options, s machineTest) []mac
 			boxes.run = ""
 			return []machineTest{boxes}
 		}
-		s.skip = boxTests + "|" + engineTests
+		s.skip = strings.Join([]string{boxTests, engineTests, podTests, rebootTests}, "|")
 		if strings.Contains(o.run, "Systemd") { // they are skipped elsewhere
 			unit.run = ""
 			return []machineTest{unit}
@@ -59,7 +71,7 @@ func (r *report) withFaults(ctx context.Context, o options, s machineTest) []mac
 		r.leftOut(fmt.Sprintf("%s, faults: %d of %d shares (three kernels have all, or STOCKADE_FAULTS=all)", s.pkg, shares-n, shares))
 	}
 	faults, asks, runs := s, s, s
-	s.skip = strings.Join([]string{faultTests, askTests, runTests, unitTests, boxTests, engineTests}, "|")
+	s.skip = strings.Join([]string{faultTests, askTests, runTests, unitTests, boxTests, engineTests, podTests, rebootTests}, "|")
 	faults.where, faults.run = ", faults", faultTests
 	faults.icount = true
 	asks.where, asks.run = ", asks", askTests
@@ -70,9 +82,10 @@ func (r *report) withFaults(ctx context.Context, o options, s machineTest) []mac
 		list = append(list, boxes)
 	}
 	if os.Getenv("STOCKADE_ALL") != "" {
-		return append(list, r.withEngines(ctx, s)...)
+		return append(append(list, r.withEngines(ctx, s)...), r.withKubernetes(ctx, s)...)
 	}
 	r.leftOut(s.pkg + ", engines: all (make test-engines)")
+	r.leftOut(s.pkg + ", Kubernetes: all (make test-kubernetes)")
 	return list
 }
 
@@ -95,10 +108,24 @@ func (r *report) withEngines(ctx context.Context, s machineTest) []machineTest {
 	if !built {
 		return nil
 	}
-	s.root, s.memory, s.where, s.run, s.skip = "engines", "2048", ", engines", engineTests, ""
+	s.root, s.memory, s.where, s.run, s.skip = engines, "2048", ", engines", engineTests, ""
 	unit := s
 	unit.where, unit.systemd = ", engines, systemd", true
 	return []machineTest{s, unit}
+}
+
+// withKubernetes are machines that are nodes: of no cluster, and of one of their own.
+func (r *report) withKubernetes(ctx context.Context, s machineTest) []machineTest {
+	s, built := r.withWrapper(ctx, s)
+	if !built {
+		return nil
+	}
+	s.root, s.memory, s.where, s.run, s.skip = kubernetes, "3072", ", Kubernetes", podTests+"$", ""
+	cluster := s
+	cluster.where, cluster.run = ", a cluster of Kubernetes", podTests+"Cluster"
+	again := s
+	again.where, again.run, again.boots = ", Kubernetes, two boots", rebootTests, 2
+	return []machineTest{s, cluster, again}
 }
 
 // faultOptions hand on which faults are wanted: STOCKADE_FAULTS=all takes long. Of

@@ -20,7 +20,7 @@ const work = ".cache/verify"
 // machineTest is one test binary on one kernel.
 type machineTest struct {
 	kernel, pkg, binary string
-	root                string   // of the VM: initramfs, debian or engines
+	root                string   // of the VM, see vm run --root
 	memory              string   // in MiB, "" is what vm gives
 	where               string   // says in which of the package's machines; "" where it has one
 	cpus                string   // "" is 1
@@ -30,6 +30,7 @@ type machineTest struct {
 	runtimes            string   // a glob of container runtimes
 	modules             []string // of the kernel, loaded beforehand
 	boot                string   // on the kernel's command line
+	boots               int      // of one disk, one after the other; 0 is 1
 	icount              bool     // idle time is skipped: for what waits more than it computes
 	patient             bool     // no time that passes here counts: it may wait for the processor
 	yields              bool     // it gives way to the others
@@ -93,7 +94,7 @@ func prepare(ctx context.Context, o options, r *report) []machineTest {
 	here, _ := os.Getwd()
 	for dir := range strings.FieldsSeq(packages) {
 		pkg, err := filepath.Rel(here, dir)
-		if err != nil || filepath.Base(pkg) != "vmtest" || o.quick && pkg != enforcement || o.engines && pkg != lifeSuite {
+		if err != nil || filepath.Base(pkg) != "vmtest" || o.quick && pkg != enforcement || o.only != "" && pkg != lifeSuite {
 			continue
 		}
 		s := machineTest{pkg: pkg, root: "initramfs", boot: soon, binary: filepath.Join(work, strings.ReplaceAll(pkg, "/", "-")+".test")}
@@ -131,17 +132,19 @@ func prepare(ctx context.Context, o options, r *report) []machineTest {
 	if len(suites) == 0 {
 		r.broken("VM tests", "no package named vmtest has tests: nothing of them runs in the VMs")
 	}
-	if o.run == "" && !o.quick && !o.engines && r.step(ctx, "build stockade", "go", "build", "-trimpath", "-o", work+"/stockade", "./cmd/stockade") {
+	if o.run == "" && !o.quick && o.only == "" && r.step(ctx, "build stockade", "go", "build", "-trimpath", "-o", work+"/stockade", "./cmd/stockade") {
 		debian = true
 		suites = append(suites, machineTest{pkg: demo, root: "debian", files: []string{
 			work + "/stockade:/usr/bin/stockade", "scripts/demo:/demo/demo", "scripts/examples:/demo/examples"}})
 	}
 	present, _ := r.output(ctx, "list kernels", "bin/vm", "list")
-	if debian && !o.engines {
+	if debian && o.only == "" {
 		r.fetch(ctx, o, present, "debian")
 	}
-	if slices.ContainsFunc(suites, func(s machineTest) bool { return s.root == "engines" }) {
-		r.fetch(ctx, o, present, "engines")
+	for _, root := range []string{engines, kubernetes} {
+		if slices.ContainsFunc(suites, func(s machineTest) bool { return s.root == root }) {
+			r.fetch(ctx, o, present, root)
+		}
 	}
 	if slices.ContainsFunc(suites, func(s machineTest) bool { return s.runtimes != "" }) {
 		r.fetch(ctx, o, present, "runtimes")
@@ -184,7 +187,7 @@ func (m machineTest) seconds(o options, last times) float64 {
 		return 280
 	case m.run == faultTests:
 		return 350
-	case m.run == engineTests:
+	case m.root == engines, m.root == kubernetes:
 		return 420
 	case m.pkg == "cmd/stockade/vmtest" && m.kernel == whole(o.kernels):
 		return 650
@@ -273,7 +276,17 @@ func (r *report) machine(ctx context.Context, o options, m machineTest) {
 	if m.skip != "" {
 		args = append(args, "-test.skip="+m.skip)
 	}
-	r.tests(ctx, m.name(), m.kernel, "bin/vm", args...)
+	if m.boots == 0 {
+		r.tests(ctx, m.name(), m.kernel, "bin/vm", args...)
+		return
+	}
+	disk := filepath.Join(work, "disk-"+m.kernel)
+	defer os.Remove(disk)
+	os.Remove(disk)
+	for boot := range m.boots {
+		more := []string{args[0], "--disk", disk, "--env", fmt.Sprintf("STOCKADE_BOOT=%d", boot+1)}
+		r.tests(ctx, fmt.Sprintf("%s, boot %d", m.name(), boot+1), m.kernel, "bin/vm", append(more, args[1:]...)...)
+	}
 }
 
 // demo runs the demo's stage, which checks by itself what happened: the whole

@@ -33,7 +33,7 @@ type options struct {
 	native  bool
 	run     string
 	quick   bool
-	engines bool
+	only    string // engines or kubernetes
 }
 
 func main() {
@@ -44,19 +44,23 @@ func main() {
 	flag.BoolVar(&o.native, "native", true, "run go vet and the native tests")
 	flag.StringVar(&o.run, "run", "", "only tests that match this `PATTERN`")
 	flag.BoolVar(&o.quick, "quick", false, "only short native tests, those that changed, and the core trials, beside each other; on "+quickKernel+" unless kernels are given")
-	flag.BoolVar(&o.engines, "engines", false, "only the tests with container engines; on "+quickKernel+" unless kernels are given")
+	flag.StringVar(&o.only, "only", "", "only the tests with `WHAT` make test leaves out: "+engines+" or "+kubernetes+"; on "+quickKernel+" unless kernels are given")
 	flag.Usage = func() { fmt.Fprint(os.Stderr, usage); flag.PrintDefaults() }
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "verify: %q: no option: nothing is run; separate kernels by commas\n", flag.Arg(0))
 		os.Exit(2)
 	}
+	if o.only != "" && o.only != engines && o.only != kubernetes {
+		fmt.Fprintf(os.Stderr, "verify: -only %s: no such part: nothing is run; one of %s, %s\n", o.only, engines, kubernetes)
+		os.Exit(2)
+	}
 	o.kernels = strings.FieldsFunc(*kernels, func(r rune) bool { return r == ',' || r == ' ' })
 
-	if (o.quick || o.engines) && !given("kernels") {
+	if (o.quick || o.only != "") && !given("kernels") {
 		o.kernels = []string{quickKernel}
 	}
-	o.native = o.native && !o.engines
+	o.native = o.native && o.only == ""
 
 	if _, err := os.Stat("go.mod"); err != nil {
 		fmt.Fprintln(os.Stderr, "verify: not at the root of the repository: nothing is run; run: make test")

@@ -28,6 +28,9 @@ func boot(cache *Cache, o *Options) (int, error) {
 	if u := findUserland(o.Root); u != nil && !u.there(cache) {
 		return statusFailed, fmt.Errorf("%s root: not in the cache: nothing booted; run: vm fetch %[1]s", u.Name)
 	}
+	if err := o.makeDisk(cache); err != nil {
+		return statusFailed, err
+	}
 	run, err := cache.newRun()
 	if err != nil {
 		return statusFailed, err
@@ -58,6 +61,21 @@ func boot(cache *Cache, o *Options) (int, error) {
 		}
 		return v.report(o, outcome, release, log)
 	}
+}
+
+// makeDisk makes the file that keeps a root, unless it is there.
+func (o *Options) makeDisk(cache *Cache) error {
+	if o.Disk == "" {
+		return nil
+	}
+	if _, err := os.Stat(o.Disk); err == nil {
+		return nil
+	}
+	_, err := tool("", nil, "cp", "--sparse=always", findUserland(o.Root).image(cache), o.Disk)
+	if err != nil {
+		return fmt.Errorf("--disk: %w: nothing booted", err)
+	}
+	return nil
 }
 
 func bootOnce(o *Options, token string, args []string) (*Outcome, error) {

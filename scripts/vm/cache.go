@@ -88,7 +88,7 @@ func (c *Cache) lock() (func(), error) {
 
 // removeHalves removes what a killed fetch left behind. The lock is held.
 func (c *Cache) removeHalves() {
-	for _, pattern := range []string{"kernels/.new-*", "roots/.new-*", "runtimes/.new-*", "apt/*/download-*"} {
+	for _, pattern := range []string{"kernels/.new-*", "roots/.new-*", "runtimes/.new-*", "kubernetes/.new-*", "apt/*/download-*"} {
 		names, _ := filepath.Glob(c.path(pattern))
 		for _, name := range names {
 			os.RemoveAll(name)

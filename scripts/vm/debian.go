@@ -20,11 +20,13 @@ import (
 type Userland struct {
 	Name     string
 	Packages []string
-	Extra    bool // left out of "fetch all"
+	Suites   []string // of Debian; none: userlandSuites
+	Cluster  bool     // it has the programs of Kubernetes
+	Extra    bool     // left out of "fetch all"
 }
 
 // userlands are those that can be booted: one with what the tests and people use, one with
-// container engines.
+// container engines, one with Kubernetes, whose kubelet wants a newer containerd.
 var userlands = []*Userland{
 	{Name: rootDebian, Packages: strings.Fields(`
 	acl attr base-files base-passwd bash bubblewrap bsdutils ca-certificates
@@ -37,6 +39,17 @@ var userlands = []*Userland{
 	debianutils diffutils docker-cli docker.io findutils grep gzip hostname iproute2 jq less
 	libc-bin login mawk mount ncurses-base netavark passwd podman procps runc sed strace
 	systemd tar tzdata util-linux`)},
+	{Name: rootKubernetes, Extra: true, Cluster: true, Suites: []string{"sid"}, Packages: strings.Fields(`
+	base-files base-passwd bash bsdutils busybox-static ca-certificates containerd containernetworking-plugins
+	coreutils curl dash debianutils diffutils findutils grep gzip hostname iproute2 jq less libc-bin login
+	mawk mount ncurses-base passwd procps runc sed socat strace systemd tar tzdata util-linux`)},
+}
+
+func (u *Userland) suites() []string {
+	if len(u.Suites) > 0 {
+		return u.Suites
+	}
+	return userlandSuites
 }
 
 func findUserland(name string) *Userland {
@@ -54,7 +67,12 @@ const debianRecipe = "2"
 const debianSpare = 1536 // MiB free in the image, which is sparse
 
 func (u *Userland) image(cache *Cache) string {
-	sum := sha256.Sum256([]byte(debianRecipe + strings.Join(userlandSuites, " ") + strings.Join(u.Packages, " ")))
+	recipe := debianRecipe + strings.Join(u.suites(), " ") + strings.Join(u.Packages, " ")
+	if u.Cluster {
+		text, _, _ := kubernetesOrigin(cache) // what is wrong with it keeps it from being built
+		recipe += text
+	}
+	sum := sha256.Sum256([]byte(recipe))
 	return cache.path("roots", fmt.Sprintf("%s-%x", u.Name, sum[:6]), "root.ext4")
 }
 
@@ -82,8 +100,17 @@ func (u *Userland) build(cache *Cache) error {
 	if os.Geteuid() != 0 {
 		fmt.Fprintf(os.Stderr, "vm: %s root: built by a plain user: its files belong to that user in the guest; run vm fetch %[1]s as root, or under fakeroot, to have them belong to root\n", u.Name)
 	}
+	if u.Cluster {
+		if err := fetchKubernetes(cache); err != nil {
+			return err
+		}
+	}
 	began := time.Now()
-	apt, err := openApt(cache, "userland", userlandSuites)
+	lists := "userland"
+	if len(u.Suites) > 0 {
+		lists += "-" + strings.Join(u.Suites, "-")
+	}
+	apt, err := openApt(cache, lists, u.suites())
 	if err != nil {
 		return err
 	}
@@ -102,6 +129,11 @@ func (u *Userland) build(cache *Cache) error {
 		}
 		if err := finishDebian(tree); err != nil {
 			return err
+		}
+		if u.Cluster {
+			if err := addKubernetes(cache, tree); err != nil {
+				return err
+			}
 		}
 		if err := writeManifest(filepath.Join(dir, "packages"), packages); err != nil {
 			return err

@@ -88,7 +88,7 @@ func fetch(cache *Cache, args []string) error {
 		case findKernel(arg) != nil, findUserland(arg) != nil:
 			wanted[arg] = true
 		default:
-			return fmt.Errorf("fetch %s: no such thing: nothing fetched; known are %s, %s, %s, %s and all", arg, kernelLabels(), rootDebian, rootEngines, runtimesWord)
+			return fmt.Errorf("fetch %s: no such thing: nothing fetched; known are %s, %s, %s, %s, %s and all", arg, kernelLabels(), rootDebian, rootEngines, rootKubernetes, runtimesWord)
 		}
 	}
 	if missing := missingPackages(); len(missing) > 0 {

@@ -20,10 +20,10 @@ const statusFailed = 125
 const usage = `vm runs commands under real Debian kernels in an emulator.
 
   vm deps                            install the emulator and tools (Debian package names)
-  vm fetch [KERNEL|debian|engines|runtimes|all]
+  vm fetch [KERNEL|debian|engines|kubernetes|runtimes|all]
                                      get kernels (vm list names them), build the debian root;
-                                     that with container engines, container runtimes (all
-                                     leaves these out)
+                                     those with container engines, with Kubernetes, container
+                                     runtimes (all leaves these out)
   vm list                            kernels present, with their true versions
   vm run [OPTION]... -- CMD [ARG]... run a command, and exit with its status
   vm shell [OPTION]... [-- CMD]      a shell on this terminal (leave: exit, or Ctrl-A X)

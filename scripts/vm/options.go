@@ -29,6 +29,7 @@ type Options struct {
 	Env         []string
 	Modules     []string
 	Runtimes    string
+	Disk        string
 	Dir         string
 	Ship        bool
 	KeepLog     bool
@@ -41,9 +42,10 @@ type Options struct {
 type FilePair struct{ Host, Guest string }
 
 const (
-	rootInitramfs = "initramfs"
-	rootDebian    = "debian"
-	rootEngines   = "engines"
+	rootInitramfs  = "initramfs"
+	rootDebian     = "debian"
+	rootEngines    = "engines"
+	rootKubernetes = "kubernetes"
 )
 
 // onDisk reports whether the root is a userland's image.
@@ -72,7 +74,7 @@ func newFlags(verb string) *flags {
 	}
 	f.SetOutput(io.Discard)
 	f.StringVar(&o.Kernel, "kernel", defaultKernel, "`LABEL` of the kernel, see vm list")
-	f.StringVar(&o.Root, "root", root, "`KIND` of root: initramfs (busybox on a tmpfs), debian (ext4; default of shell) or engines (ext4)")
+	f.StringVar(&o.Root, "root", root, "`KIND` of root: initramfs (busybox on a tmpfs), debian (ext4; default of shell), engines or kubernetes (ext4)")
 	f.IntVar(&o.CPUs, "cpus", 1, "`NUMBER` of processors; more than 1 is for race tests only")
 	f.IntVar(&o.Memory, "mem", 1024, "memory in `MiB`")
 	f.BoolVar(&o.ICount, "icount", false, "let guest time count instructions, for ratios of cost; needs 1 processor")
@@ -85,6 +87,7 @@ func newFlags(verb string) *flags {
 	f.Var(&f.env, "env", "`NAME=VALUE` for the command; may be repeated")
 	f.Var(&f.modules, "module", "also load the kernel module `NAME`; may be repeated")
 	f.StringVar(&o.Runtimes, "runtimes", "", "container runtimes whose name matches the `GLOB`, and busybox, in /vmtest; needs the root debian")
+	f.StringVar(&o.Disk, "disk", "", "keep the root on disk in `FILE`, for the next run: so a machine boots again; made where it is missing")
 	f.StringVar(&o.Dir, "dir", "/root", "working `FOLDER` of the command in the guest")
 	f.BoolVar(&o.Ship, "ship", false, "CMD is a file of the host: copy it, and ./testdata, to /ship and run it there")
 	f.BoolVar(&o.KeepLog, "keep-log", false, "keep the kernel's console log after a success too")
@@ -129,7 +132,7 @@ func (o *Options) check() error {
 	case findKernel(o.Kernel) == nil:
 		return fmt.Errorf("--kernel %s: no such kernel: nothing done; known are %s", o.Kernel, kernelLabels())
 	case o.Root != rootInitramfs && !o.onDisk():
-		return fmt.Errorf("--root %s: no such root: nothing done; give %s, %s or %s", o.Root, rootInitramfs, rootDebian, rootEngines)
+		return fmt.Errorf("--root %s: no such root: nothing done; give %s, %s, %s or %s", o.Root, rootInitramfs, rootDebian, rootEngines, rootKubernetes)
 	case o.CPUs < 1 || o.Memory < 128 || o.Tries < 1:
 		return errors.New("--cpus, --mem, --tries: at least 1, 128 and 1: nothing done")
 	case o.ICount && o.CPUs != 1:
@@ -140,6 +143,8 @@ func (o *Options) check() error {
 		return errors.New("--systemd: the small root has none: nothing done; add --root debian")
 	case o.Runtimes != "" && o.Root != rootDebian:
 		return errors.New("--runtimes: the small root lacks their libraries: nothing done; add --root debian")
+	case o.Disk != "" && !o.onDisk():
+		return errors.New("--disk: the small root is in memory: nothing done; add --root debian")
 	case !o.Shell && len(o.Command) == 0:
 		return errors.New("run: no command: nothing done; give it after --")
 	case o.Ship && len(o.Command) == 0:

@@ -32,7 +32,7 @@ func TestBadOptionsAreRefused(t *testing.T) {
 	for _, line := range []string{
 		"", "--kernel 5.4 -- true", "--root nfs -- true", "--cpus 0 -- true", "--icount --cpus 2 -- true",
 		"--file relative:path -- true", "--file lonely -- true", "--env =x -- true", "--ship -- /nonexistent", "--wrong -- true",
-		"--systemd -- true",
+		"--systemd -- true", "--disk x -- true",
 	} {
 		if _, err := parseOptions("run", strings.Fields(line)); err == nil {
 			t.Errorf("run %s: taken", line)

@@ -59,8 +59,12 @@ func emulatorArgs(cache *Cache, o *Options, initramfs, console string) []string 
 		args = append(args, "-icount", "shift=0,sleep=off")
 	}
 	if u := findUserland(o.Root); u != nil {
+		file := "snapshot=on,file=" + escape(u.image(cache))
+		if o.Disk != "" {
+			file = "file=" + escape(o.Disk)
+		}
 		args = append(args,
-			"-drive", "if=none,id=root,format=raw,snapshot=on,cache=unsafe,file="+escape(u.image(cache)),
+			"-drive", "if=none,id=root,format=raw,cache=unsafe,"+file,
 			"-device", "virtio-blk-pci,drive=root")
 	}
 	return args
