@@ -295,17 +295,23 @@ func (b *engineBox) shown(template string) *engineWorkload {
 // shown is what ps shows of a container that is confined; nil: nothing.
 func shown(t *testing.T, name string) *engineWorkload {
 	t.Helper()
-	r := stockade(t, "ps", "--json")
-	var s struct{ Workloads []*engineWorkload }
-	if err := json.Unmarshal([]byte(r.stdout), &s); r.code != 0 || err != nil {
-		t.Fatalf("ps: exit %d, %v: %s%s", r.code, err, r.stdout, r.stderr)
-	}
-	for _, w := range s.Workloads {
+	for _, w := range allShown(t) {
 		if w.Name == name && w.Origin == "container" && w.Mode == "enforce" {
 			return w
 		}
 	}
 	return nil
+}
+
+// allShown is what ps shows.
+func allShown(t *testing.T) []*engineWorkload {
+	t.Helper()
+	r := stockade(t, "ps", "--json")
+	var s struct{ Workloads []*engineWorkload }
+	if err := json.Unmarshal([]byte(r.stdout), &s); r.code != 0 || err != nil {
+		t.Fatalf("ps: exit %d, %v: %s%s", r.code, err, r.stdout, r.stderr)
+	}
+	return s.Workloads
 }
 
 // denied demands that these are what was denied to it.

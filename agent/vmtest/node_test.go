@@ -86,8 +86,8 @@ func newNode(t *testing.T) *node {
 		}
 	}
 	t.Cleanup(func() {
-		n.stop("kubelet", "containerd", "kube-apiserver", "etcd")
-		for _, name := range []string{"kubelet", "containerd", "kube-apiserver"} {
+		n.stop(policyNode, policyControl, "kubelet", "containerd", "kube-apiserver", "etcd")
+		for _, name := range []string{policyNode, policyControl, "kubelet", "containerd", "kube-apiserver"} {
 			if t.Failed() {
 				t.Logf("%s: %s", name, n.said(name, 12000))
 			}

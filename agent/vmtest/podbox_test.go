@@ -20,6 +20,7 @@ import (
 type pod struct {
 	*talk
 	full     string // its name: that of a static one ends with the node's
+	labels   map[string]string
 	fields   map[string]any
 	manifest string // the file of a static one
 }
@@ -53,7 +54,7 @@ func newPod(t *testing.T, name string, change ...func(*pod)) *pod {
 
 func (p *pod) text() string {
 	text, err := json.Marshal(map[string]any{"apiVersion": "v1", "kind": "Pod",
-		"metadata": map[string]any{"name": p.name, "namespace": "default"}, "spec": p.fields})
+		"metadata": map[string]any{"name": p.name, "namespace": "default", "labels": p.labels}, "spec": p.fields})
 	must(err)
 	return string(text)
 }

@@ -116,16 +116,20 @@ func (r *report) withEngines(ctx context.Context, s machineTest) []machineTest {
 
 // withKubernetes are machines that are nodes: of no cluster, and of one of their own.
 func (r *report) withKubernetes(ctx context.Context, s machineTest) []machineTest {
+	const program = work + "/stockade-kube"
 	s, built := r.withWrapper(ctx, s)
-	if !built {
+	if !built || !r.step(ctx, "build bin/stockade-kube", "go", "build", "-trimpath", "-o", program, "./cmd/stockade-kube") {
 		return nil
 	}
+	s.files = append(s.files, program+":/usr/bin/stockade-kube")
 	s.root, s.memory, s.where, s.run, s.skip = kubernetes, "3072", ", Kubernetes", podTests+"$", ""
 	cluster := s
 	cluster.where, cluster.run = ", a cluster of Kubernetes", podTests+"Cluster"
+	policies := s
+	policies.where, policies.run = ", policies of Kubernetes", podTests+"Policies"
 	again := s
 	again.where, again.run, again.boots = ", Kubernetes, two boots", rebootTests, 2
-	return []machineTest{s, cluster, again}
+	return []machineTest{s, cluster, policies, again}
 }
 
 // faultOptions hand on which faults are wanted: STOCKADE_FAULTS=all takes long. Of
