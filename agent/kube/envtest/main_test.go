@@ -55,7 +55,7 @@ func TestMain(m *testing.M) {
 
 func run(m *testing.M, bin string) int {
 	ctrl.SetLogger(logr.FromSlogHandler(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
-	env := &envtest.Environment{BinaryAssetsDirectory: bin, CRDDirectoryPaths: []string{deploy + "/crds"}, ErrorIfCRDPathMissing: true}
+	env := &envtest.Environment{BinaryAssetsDirectory: bin, CRDDirectoryPaths: []string{deploy + "/chart/crds"}, ErrorIfCRDPathMissing: true}
 	cfg, err := env.Start()
 	if err == nil {
 		defer func() { _ = env.Stop() }()

@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-//go:generate go tool controller-gen object paths=. crd output:crd:dir=../../../scripts/deploy/kubernetes/crds
+//go:generate go tool controller-gen object paths=. crd output:crd:dir=../../../scripts/deploy/kubernetes/chart/crds
 
 // GroupVersion is the group with its version.
 var GroupVersion = schema.GroupVersion{Group: "stockade.dev", Version: "v1alpha1"}
