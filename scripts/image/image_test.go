@@ -59,6 +59,7 @@ func prepare(t *testing.T) options {
 	o.version, o.revision, o.made = "v1.2.3", "abc", time.Unix(1700000000, 0).UTC()
 	for _, m := range machines {
 		program(t, filepath.Join(o.programs, m.arch, "stockade"), m.machine, false)
+		program(t, filepath.Join(o.programs, m.arch, "stockade-kube"), m.machine, false)
 		program(t, filepath.Join(o.programs, m.arch, "stockade-runc"), m.machine, false)
 	}
 	write(t, filepath.Join(dir, "LICENSES", "B.txt"), []byte("b"), 0o600)
@@ -116,7 +117,7 @@ func TestTwoBuildsInTwoFoldersAreEqual(t *testing.T) {
 
 // wanted are the files of an image.
 var wanted = []string{
-	"drwxr-xr-x usr/", "drwxr-xr-x usr/bin/", "-rwxr-xr-x usr/bin/stockade", "-rwxr-xr-x usr/bin/stockade-runc",
+	"drwxr-xr-x usr/", "drwxr-xr-x usr/bin/", "-rwxr-xr-x usr/bin/stockade", "-rwxr-xr-x usr/bin/stockade-kube", "-rwxr-xr-x usr/bin/stockade-runc",
 	"drwxr-xr-x usr/share/", "drwxr-xr-x usr/share/doc/", "drwxr-xr-x usr/share/doc/stockade/",
 	"-rw-r--r-- usr/share/doc/stockade/LICENSE", "drwxr-xr-x usr/share/doc/stockade/LICENSES/",
 	"-rw-r--r-- usr/share/doc/stockade/LICENSES/A.txt", "-rw-r--r-- usr/share/doc/stockade/LICENSES/B.txt",
