@@ -26,7 +26,7 @@ chart: ## the Helm chart rendered, for who installs without Helm: scripts/deploy
 image: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
 image: ## a container image for amd64 and arm64, reproducible, without an engine: bin/stockade-image*.tar, bin/image (OCI)
 	@scripts/setup build
-	@for arch in amd64 arm64; do GOOS=linux GOARCH=$$arch GOAMD64=v1 GOARM64=v8.0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o .cache/image/$$arch/ ./cmd/stockade ./cmd/stockade-runc ./cmd/stockade-kube; done
+	@for arch in amd64 arm64; do GOOS=linux GOARCH=$$arch GOAMD64=v1 GOARM64=v8.0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o .cache/image/$$arch/ ./cmd/stockade ./cmd/stockade-kube ./cmd/stockade-runc; done
 	@mkdir -p bin && go run -C scripts/image . -programs ../../.cache/image -out ../../bin -name '$(IMAGE)' -version '$(VERSION)' -revision '$(COMMIT)'
 
 test: ## all tests: native, then on kernels 6.1, 6.12 and 7.2 (root; it says what it will take)

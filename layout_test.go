@@ -157,7 +157,9 @@ func violations(packages []pkg) []string {
 				list = append(list, fmt.Sprintf("%s reaches %s: forbidden", from, rule.never))
 			}
 		}
-		is := func(name string) func(string) bool { return func(pattern string) bool { return matches(pattern, name) } }
+		is := func(name string) func(string) bool {
+			return func(pattern string) bool { return matches(pattern, name) }
+		}
 		if i := slices.IndexFunc(p.Deps, func(path string) bool { return slices.ContainsFunc(cluster, is(path)) }); i >= 0 && !slices.ContainsFunc(ofCluster, is(from)) {
 			list = append(list, fmt.Sprintf("%s reaches %s: forbidden; agent/kube does", from, p.Deps[i]))
 		}

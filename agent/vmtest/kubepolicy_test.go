@@ -222,7 +222,7 @@ func (n *node) audited(t *testing.T) {
 		t.Fatalf("ps shows %+v", w)
 	}
 	await(t, "what would be denied", func() bool { w := p.held("main"); return w != nil && w.Denied == 1 })
-	columned(t, "audit", "Audit True True 1 1")
+	columned(t, "audit", "Audit True False 1 1")
 }
 
 func (n *node) guarded(t *testing.T) {

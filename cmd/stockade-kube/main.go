@@ -34,7 +34,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	app := &cli.App{
 		Name: "stockade-kube", Usage: "Stockade in a Kubernetes cluster", Version: version,
 		HideHelpCommand: true, Writer: stdout, ErrWriter: stderr, ExitErrHandler: func(*cli.Context, error) {},
-		OnUsageError: func(_ *cli.Context, err error, _ bool) error { return cli.Exit(err, exitUsage) },
+		OnUsageError: misused,
 		Flags:        []cli.Flag{&cli.StringFlag{Name: "kubeconfig", Usage: "`FILE` that says how to reach the cluster (default: as a pod)"}},
 		Commands:     []*cli.Command{nodeCommand(), controlCommand(), uninstallCommand()},
 		Action: func(c *cli.Context) error {
@@ -58,6 +58,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 const exitUsage = 2
 
+// misused is the error of a command line that is wrong.
+func misused(_ *cli.Context, err error, _ bool) error { return cli.Exit(err, exitUsage) }
+
+// needed reads a flag that may not be empty.
+func needed(c *cli.Context, flag string) (string, error) {
+	if text := c.String(flag); text != "" {
+		return text, nil
+	}
+	return "", cli.Exit("--"+flag+": missing: nothing is done; name it", exitUsage)
+}
+
 // listening are the flags of what either verb listens at.
 func listening(probes string) []cli.Flag {
 	return []cli.Flag{
@@ -68,13 +79,17 @@ func listening(probes string) []cli.Flag {
 
 func nodeCommand() *cli.Command {
 	return &cli.Command{
-		Name: "node", Usage: "write what the cluster's policies say for the agent of this node, and tell the cluster what that holds",
+		Name: "node", OnUsageError: misused, Usage: "write what the cluster's policies say for the agent of this node, and tell the cluster what that holds",
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "node", Required: true, EnvVars: []string{"NODE_NAME"}, Usage: "`NAME` of the node"},
+			&cli.StringFlag{Name: "node", EnvVars: []string{"NODE_NAME"}, Usage: "`NAME` of the node"},
 			&cli.StringFlag{Name: "dir", Value: "/run/stockade/kubernetes", Usage: "`FOLDER` in which containers_from of agent.yaml lies"},
 			&cli.StringFlag{Name: "socket", Value: kube.DefaultSocket, Usage: "the agent's `SOCKET`"},
 		}, listening("0")...),
 		Action: func(c *cli.Context) error {
+			name, err := needed(c, "node")
+			if err != nil {
+				return err
+			}
 			dir := c.String("dir")
 			if !filepath.IsAbs(dir) {
 				return cli.Exit(fmt.Sprintf("--dir %q: not from the root: nothing is done; the agent must find the files under the same names", dir), exitUsage)
@@ -83,7 +98,7 @@ func nodeCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return kube.RunNode(c.Context, cfg, kube.NodeOptions{Node: c.String("node"), Dir: filepath.Clean(dir), Socket: c.String("socket"),
+			return kube.RunNode(c.Context, cfg, kube.NodeOptions{Node: name, Dir: filepath.Clean(dir), Socket: c.String("socket"),
 				Version: version, Metrics: c.String("metrics"), Probes: c.String("probes")})
 		},
 	}
@@ -91,9 +106,9 @@ func nodeCommand() *cli.Command {
 
 func controlCommand() *cli.Command {
 	return &cli.Command{
-		Name: "control", Usage: "judge the cluster's policies as they are made, and sum up what nodes tell",
+		Name: "control", OnUsageError: misused, Usage: "judge the cluster's policies as they are made, and sum up what nodes tell",
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "namespace", Required: true, EnvVars: []string{"POD_NAMESPACE"}, Usage: "`NAMESPACE` that it runs in"},
+			&cli.StringFlag{Name: "namespace", EnvVars: []string{"POD_NAMESPACE"}, Usage: "`NAMESPACE` that it runs in"},
 			&cli.StringFlag{Name: "service", Value: "stockade-control", Usage: "`NAME` of the service by which the API server reaches it"},
 			&cli.StringFlag{Name: "secret", Value: "stockade-control", Usage: "`NAME` of the Secret that keeps its certificate; it is made if need be"},
 			&cli.StringFlag{Name: "webhook", Value: "stockade-policies", Usage: "`NAME` of the ValidatingWebhookConfiguration"},
@@ -102,12 +117,16 @@ func controlCommand() *cli.Command {
 			&cli.BoolFlag{Name: "alone", Usage: "no other one runs: elect none"},
 		}, listening(":8081")...),
 		Action: func(c *cli.Context) error {
+			namespace, err := needed(c, "namespace")
+			if err != nil {
+				return err
+			}
 			cfg, err := kube.Config(c.String("kubeconfig"))
 			if err != nil {
 				return err
 			}
-			service := c.String("service") + "." + c.String("namespace") + ".svc"
-			return kube.RunControl(c.Context, cfg, kube.ControlOptions{Namespace: c.String("namespace"), Secret: c.String("secret"), Webhook: c.String("webhook"),
+			service := c.String("service") + "." + namespace + ".svc"
+			return kube.RunControl(c.Context, cfg, kube.ControlOptions{Namespace: namespace, Secret: c.String("secret"), Webhook: c.String("webhook"),
 				Names: []string{service}, Port: c.Int("port"), Certificates: c.String("certificates"),
 				Metrics: c.String("metrics"), Probes: c.String("probes"), Alone: c.Bool("alone")})
 		},

@@ -27,7 +27,7 @@ const documents = "usr/share/doc/stockade"
 // PROGRAMS/ARCH, licences from the repository.
 func collect(repository, programs, arch string, machine elf.Machine) ([]file, error) {
 	var files []file
-	for _, name := range []string{"stockade", "stockade-runc", "stockade-kube"} {
+	for _, name := range []string{"stockade", "stockade-kube", "stockade-runc"} {
 		from := filepath.Join(programs, arch, name)
 		if err := fits(from, machine); err != nil {
 			return nil, fmt.Errorf("%s: %w: no image is made; run make image", from, err)

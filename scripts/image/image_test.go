@@ -59,8 +59,8 @@ func prepare(t *testing.T) options {
 	o.version, o.revision, o.made = "v1.2.3", "abc", time.Unix(1700000000, 0).UTC()
 	for _, m := range machines {
 		program(t, filepath.Join(o.programs, m.arch, "stockade"), m.machine, false)
-		program(t, filepath.Join(o.programs, m.arch, "stockade-runc"), m.machine, false)
 		program(t, filepath.Join(o.programs, m.arch, "stockade-kube"), m.machine, false)
+		program(t, filepath.Join(o.programs, m.arch, "stockade-runc"), m.machine, false)
 	}
 	write(t, filepath.Join(dir, "LICENSES", "B.txt"), []byte("b"), 0o600)
 	write(t, filepath.Join(dir, "LICENSES", "A.txt"), []byte("a"), 0o600)

@@ -112,10 +112,10 @@ func TestPoliciesReachTheAgentAndItsStateTheCluster(t *testing.T) {
 		})
 	}
 	runs(t, web, "c1")
-	tells("False Incomplete: 0 of 1 nodes")
-	if got := condition(policy, v1alpha1.Enforced); !strings.Contains(got, "container main: runs and is not held") {
-		t.Errorf("%s", got)
-	}
+	within(t, soon, "condition Enforced with its reason", func() (bool, string) {
+		got := condition(get(t, policy), v1alpha1.Enforced)
+		return strings.HasPrefix(got, "False Incomplete: 0 of 1 nodes") && strings.Contains(got, "container main: runs and is not held"), got
+	})
 	a.starts(factsOf(web, "c1"))
 	tells("False Audit: 1 of 1 nodes")
 	policy.Spec.Mode = v1alpha1.Enforce
