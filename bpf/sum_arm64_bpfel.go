@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "252be710763f5aa761b49800a40bd21f2e1a1e5013154ea8fd17f07cc28e4106"
+const objectSum = "74fb67b645b5ed3cb09f9c52b51ee122dc9205c3580aa17a3e524afca5a762cf"

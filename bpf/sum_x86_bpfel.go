@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "62253dd8b66ef96a7524b7146c73afb53fc2cd47f3a019e5ab5f57c3e5601cd2"
+const objectSum = "d17dda4682bbbc64097da4973a2512fa214f1b5d6493c8ec5f3d099628326350"
