@@ -30,7 +30,8 @@ var contractMaps = []string{registryName, "workloads", "cgroups", "tasks", "memb
 
 // besideSuffix ends the name of the folder of the set that is beside the one which counts: a
 // new one that does not hold everything yet, or an old one of which something is to be read.
-const besideSuffix = ".beside"
+// (No name on bpffs has a dot.)
+const besideSuffix = "-beside"
 
 // Beside is the folder of the set beside that of dir, while one build's takes the place of
 // another's. What it says of workloads, it says beside that one, which counts.

@@ -373,11 +373,11 @@ type Reader interface {
 // Without read, what is on the ring counts as lost. There may be none; then nothing is done.
 // Whoever is killed over it leaves the rest to the next.
 func Bury(dir string, read func(Reader) error) error {
+	if _, err := os.Stat(Beside(dir)); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	gone, err := openFormer(Beside(dir))
-	if errors.Is(err, fs.ErrNotExist) { // nothing, or what nobody takes for a whole set
-		if _, err := os.Stat(Beside(dir)); err != nil {
-			return nil
-		}
+	if errors.Is(err, fs.ErrNotExist) { // what nobody takes for a whole set
 		return Remove(Beside(dir))
 	}
 	if err != nil {
