@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "74fb67b645b5ed3cb09f9c52b51ee122dc9205c3580aa17a3e524afca5a762cf"
+const objectSum = "862a2c7c867385521318b153f1c2c55e6392b300af1805d49c6a78e8157f7e82"

@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "d17dda4682bbbc64097da4973a2512fa214f1b5d6493c8ec5f3d099628326350"
+const objectSum = "28efada2aeb7021cd0a5f23f303ae1716cb3a393a1c105fb54a0ba3acf18e868"

@@ -68,18 +68,22 @@ static __always_inline void take_mark(struct task_struct *task)
 	struct member *old = bpf_map_lookup_elem(&old_members, &key), *m;
 
 	theirs = bpf_task_storage_get(&old_tasks, task, 0, 0);
-	if (!sum || (!theirs && !old))
+	if (!sum)
 		return;
-	if (theirs && *theirs) {
+	barrier_var(old); /* pointers are no numbers: they are asked one by one */
+	if (!theirs) {
+		if (!old)
+			return;
+		if (old->starting < STARTING_RUNTIME)
+			missed = 1; /* its mark is busy */
+	} else if (*theirs) {
 		ours = bpf_task_storage_get(&tasks, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-		if (!ours)
+		if (!ours) {
 			missed = 1;
-		else if (*ours != *theirs) {
+		} else if (*ours != *theirs) {
 			*ours = *theirs;
 			changed = 1;
 		}
-	} else if (old && old->starting < STARTING_RUNTIME) {
-		missed = 1; /* its mark is busy */
 	}
 	if (old) {
 		m = bpf_map_lookup_elem(&members, &key);
