@@ -105,7 +105,9 @@ func (d *Daemon) acquire(cfg *config.Config) (staged *draft, err error) {
 	defer debug.FreeOSMemory() // loading took several times what running needs
 	d.kernel, err = d.machine.Adopt(d.machine.Pins)
 	if succeedable(err) {
-		err = d.succeed(cfg)
+		if err = d.succeed(cfg); err != nil {
+			return nil, err
+		}
 	}
 	var incomplete *bpf.IncompleteError
 	switch {
@@ -194,14 +196,14 @@ func (d *Daemon) begin(staged *draft) (err error) {
 	if err = d.commit(staged, true); err != nil {
 		return err
 	}
-	if err = d.bury(); err != nil {
-		return err
-	}
 	d.holdAsks()
 	if d.groups, err = newGroups(d.confine, d.book.note); err != nil {
 		return err
 	}
-	if err = d.groups.set(patternsOf(cfg.Workloads)); err != nil {
+	if err = d.groups.set(patternsOf(cfg.Workloads)); err == nil {
+		err = d.bury() // what it reads may be responded to: all is there for that
+	}
+	if err != nil {
 		return errors.Join(err, d.groups.tree.Close())
 	}
 	return nil
