@@ -25,5 +25,6 @@ func init() {
 	if err != nil {
 		panic(err)
 	}
+	heirs = false
 	object = fmt.Sprintf("%x", sha256.Sum256(_KernBytes))
 }
