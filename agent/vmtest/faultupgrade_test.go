@@ -41,8 +41,8 @@ func TestFaultsOfUpgrades(t *testing.T) {
 	began := time.Now()
 	defer f.kill()
 	f.load = strings.Join([]string{identityPrograms, openPrograms, "roll", heirPrograms}, ",")
-	for i, c := range upgradeCases {
-		for _, action := range []string{"kill", "error"} {
+	for _, action := range []string{"kill", "error"} {
+		for i, c := range upgradeCases {
 			if action == "error" && c.sure() || os.Getenv("STOCKADE_FAULTS") != "all" && (i+share())%3 != 0 && c.point != "bpf.heir-placed" {
 				continue
 			}
