@@ -63,7 +63,8 @@ func (s *store) Accounted(id uint32) (delivered, lost uint64) {
 	if id == 0 || id >= abi.MaxWorkloads {
 		return 0, 0
 	}
-	return atomic.LoadUint64(s.count(id, false)), atomic.LoadUint64(s.count(id, true))
+	before := &s.record(id).Before
+	return atomic.LoadUint64(s.count(id, false)) + before.Delivered, atomic.LoadUint64(s.count(id, true)) + before.Lost
 }
 
 // resume brings to its end what the reader before was in the middle of.

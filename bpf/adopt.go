@@ -24,8 +24,11 @@ import (
 // format of what user space keeps beside it. A set that other code made is not
 // adopted: its maps could have another layout, and its programs other faults.
 func identity() [32]byte {
-	return sha256.Sum256(fmt.Appendf(nil, "registry 2, record %d, workloads %d\nobject %s\n", recordSize, abi.MaxWorkloads, objectSum))
+	return sha256.Sum256(fmt.Appendf(nil, "registry 2, record %d, workloads %d\nobject %s\n", recordSize, abi.MaxWorkloads, object))
 }
+
+// object is the SHA-256 of the object that is loaded.
+var object = objectSum
 
 // Identity names the kernel side of this build.
 func Identity() string {
@@ -45,14 +48,6 @@ type IncompleteError struct {
 // Error says what is missing.
 func (e *IncompleteError) Error() string {
 	return fmt.Sprintf("%s: %s: what is pinned is not whole and is not adopted; end its workloads, run `stockade uninstall`, then start again", e.Dir, e.What)
-}
-
-// ForeignError is about pins that another build made.
-type ForeignError struct{ Dir, Theirs, Ours string }
-
-// Error says whose they are, and how to go on.
-func (e *ForeignError) Error() string {
-	return fmt.Sprintf("%s: pinned by a build with kernel side %s, this one has %s: nothing is changed, and what is pinned goes on enforcing; start that build again, or end the workloads, run `stockade uninstall` and start this one", e.Dir, e.Theirs, e.Ours)
 }
 
 // Adopt opens the set that an earlier process pinned in dir: its enforcement
@@ -102,25 +97,6 @@ func (e *Enforcer) adopt(dir string) error {
 		return err
 	}
 	return e.SyncClock()
-}
-
-// checkIdentity looks before anything of another layout is touched.
-func checkIdentity(dir string, registry *ebpf.Map) error {
-	ours := identity()
-	foreign := func(theirs string) error {
-		return &ForeignError{dir, theirs, hex.EncodeToString(ours[:6])}
-	}
-	if registry.ValueSize() != uint32(recordSize) || registry.MaxEntries() != abi.MaxWorkloads {
-		return foreign("unknown")
-	}
-	value, err := registry.LookupBytes(uint32(0))
-	if err != nil {
-		return fmt.Errorf("%s: registry: %w: it is not adopted; try again", dir, err)
-	}
-	if theirs := [32]byte(value); theirs != ours {
-		return foreign(hex.EncodeToString(theirs[:6]))
-	}
-	return nil
 }
 
 // openPins opens the maps that the programs of this build have, every link and

@@ -22,7 +22,7 @@ type Deputy struct {
 }
 
 // OpenDeputy opens a set that is pinned in dir. The error is fs.ErrNotExist if there is
-// none, and a ForeignError if another build made it.
+// none, and a ForeignError if it is of a build whose sets are not understood.
 func OpenDeputy(dir string) (*Deputy, error) {
 	d := &Deputy{dir: dir, e: Enforcer{maps: map[string]*ebpf.Map{}, links: map[string]link.Link{}}}
 	if err := d.open(); err != nil {
@@ -37,7 +37,7 @@ func (d *Deputy) open() error {
 		return err
 	}
 	d.e.maps[registryName] = registry
-	if err := checkIdentity(d.dir, registry); err != nil {
+	if err := checkContract(d.dir, registry); err != nil {
 		return err
 	}
 	for _, name := range []string{"cgroups", "members", "counts"} {
@@ -102,7 +102,8 @@ func (d *Deputy) Workload(id uint32) (one Workload, err error) {
 		return one, err
 	}
 	one = told(id, &r, w)
-	one.Counters, err = d.e.store.Counters(id)
+	one.Counters, err = sumCounts(d.e.maps["counts"], id)
+	one.Counters = r.Before.counters(one.Counters)
 	return one, err
 }
 
@@ -135,8 +136,33 @@ func (d *Deputy) LockDown(id uint32, name string) error {
 	if err == nil {
 		r, err = d.record(id)
 	}
+	if err == nil {
+		err = d.counts()
+	}
 	if err == nil && r.name() != name {
 		err = fmt.Errorf("workload %s: ended meanwhile: number %d is %q now; see `stockade ps`", name, id, r.name())
 	}
 	return err
+}
+
+// counts is an error about a set that is not the one that counts any more: another build's
+// took its place.
+func (d *Deputy) counts() error {
+	now, err := openPin(d.dir, registryName)
+	if err != nil {
+		return err
+	}
+	defer now.Close()
+	var ids [2]ebpf.MapID
+	for i, m := range []*ebpf.Map{now, d.e.maps[registryName]} {
+		info, err := m.Info()
+		if err != nil {
+			return fmt.Errorf("%s: registry: %w: whether it is locked down is not known; try again", d.dir, err)
+		}
+		ids[i], _ = info.ID()
+	}
+	if ids[0] != ids[1] {
+		return fmt.Errorf("%s: another set took its place meanwhile: whether it is locked down is not known; try again", d.dir)
+	}
+	return nil
 }

@@ -15,11 +15,12 @@ const (
 	groupAlways group = ""        // what confines
 	groupStrict group = "strict_" // the hooks that only strict workloads need
 	groupHold   group = "hold_"   // the hooks that confirm what the agent was asked about
+	groupHeir   group = "heir_"   // what takes marks over from another build's set
 	groupWalker group = "walker_" // the decision core for callers in user space
 )
 
 func groupOf(program string) group {
-	for _, g := range []group{groupStrict, groupHold, groupWalker} {
+	for _, g := range []group{groupStrict, groupHold, groupHeir, groupWalker} {
 		if strings.HasPrefix(program, string(g)) {
 			return g
 		}
@@ -28,7 +29,7 @@ func groupOf(program string) group {
 }
 
 // mapGroups are the groups of maps that no other programs use.
-var mapGroups = map[string]group{imagesMap: groupHold, "walk_input": groupWalker}
+var mapGroups = map[string]group{imagesMap: groupHold, oldTasks: groupHeir, oldMembers: groupHeir, inheritedMap: groupHeir, "walk_input": groupWalker}
 
 // choose leaves in spec what groups need.
 func choose(spec *ebpf.CollectionSpec, groups ...group) {

@@ -16,7 +16,7 @@ func TestProgramsBeginAsTheirGroup(t *testing.T) {
 		t.Fatal(files, err)
 	}
 	named := regexp.MustCompile(`(?:BPF_PROG\(|SEC\("syscall"\)\nint )([a-z_0-9#]+)`)
-	of := map[string]group{"strict.bpf.c": groupStrict, "hold.bpf.c": groupHold, "walk.bpf.c": groupWalker}
+	of := map[string]group{"strict.bpf.c": groupStrict, "hold.bpf.c": groupHold, "heir.bpf.c": groupHeir, "walk.bpf.c": groupWalker}
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {

@@ -26,8 +26,11 @@ const (
 	kernMapEvents                   = "events"
 	kernMapHolds                    = "holds"
 	kernMapImages                   = "images"
+	kernMapInherited                = "inherited"
 	kernMapLates                    = "lates"
 	kernMapMembers                  = "members"
+	kernMapOldMembers               = "old_members"
+	kernMapOldTasks                 = "old_tasks"
 	kernMapOwing                    = "owing"
 	kernMapPlaceBits                = "place_bits"
 	kernMapPlaces                   = "places"
@@ -58,6 +61,8 @@ const (
 	kernProgFileReceive             = "file_receive"
 	kernProgFileTruncate            = "file_truncate"
 	kernProgFsContextParseParam     = "fs_context_parse_param"
+	kernProgHeirMarks               = "heir_marks"
+	kernProgHeirNewtask             = "heir_newtask"
 	kernProgHoldExecOver            = "hold_exec_over"
 	kernProgHoldFilePostOpen        = "hold_file_post_open"
 	kernProgHoldImage               = "hold_image"
@@ -223,6 +228,8 @@ type kernProgramSpecs struct {
 	FileReceive             *ebpf.ProgramSpec `ebpf:"file_receive"`
 	FileTruncate            *ebpf.ProgramSpec `ebpf:"file_truncate"`
 	FsContextParseParam     *ebpf.ProgramSpec `ebpf:"fs_context_parse_param"`
+	HeirMarks               *ebpf.ProgramSpec `ebpf:"heir_marks"`
+	HeirNewtask             *ebpf.ProgramSpec `ebpf:"heir_newtask"`
 	HoldExecOver            *ebpf.ProgramSpec `ebpf:"hold_exec_over"`
 	HoldFilePostOpen        *ebpf.ProgramSpec `ebpf:"hold_file_post_open"`
 	HoldImage               *ebpf.ProgramSpec `ebpf:"hold_image"`
@@ -331,8 +338,11 @@ type kernMapSpecs struct {
 	Events     *ebpf.MapSpec `ebpf:"events"`
 	Holds      *ebpf.MapSpec `ebpf:"holds"`
 	Images     *ebpf.MapSpec `ebpf:"images"`
+	Inherited  *ebpf.MapSpec `ebpf:"inherited"`
 	Lates      *ebpf.MapSpec `ebpf:"lates"`
 	Members    *ebpf.MapSpec `ebpf:"members"`
+	OldMembers *ebpf.MapSpec `ebpf:"old_members"`
+	OldTasks   *ebpf.MapSpec `ebpf:"old_tasks"`
 	Owing      *ebpf.MapSpec `ebpf:"owing"`
 	PlaceBits  *ebpf.MapSpec `ebpf:"place_bits"`
 	Places     *ebpf.MapSpec `ebpf:"places"`
@@ -396,8 +406,11 @@ type kernMaps struct {
 	Events     *ebpf.Map `ebpf:"events"`
 	Holds      *ebpf.Map `ebpf:"holds"`
 	Images     *ebpf.Map `ebpf:"images"`
+	Inherited  *ebpf.Map `ebpf:"inherited"`
 	Lates      *ebpf.Map `ebpf:"lates"`
 	Members    *ebpf.Map `ebpf:"members"`
+	OldMembers *ebpf.Map `ebpf:"old_members"`
+	OldTasks   *ebpf.Map `ebpf:"old_tasks"`
 	Owing      *ebpf.Map `ebpf:"owing"`
 	PlaceBits  *ebpf.Map `ebpf:"place_bits"`
 	Places     *ebpf.Map `ebpf:"places"`
@@ -425,8 +438,11 @@ func (m *kernMaps) Close() error {
 		m.Events,
 		m.Holds,
 		m.Images,
+		m.Inherited,
 		m.Lates,
 		m.Members,
+		m.OldMembers,
+		m.OldTasks,
 		m.Owing,
 		m.PlaceBits,
 		m.Places,
@@ -482,6 +498,8 @@ type kernPrograms struct {
 	FileReceive             *ebpf.Program `ebpf:"file_receive"`
 	FileTruncate            *ebpf.Program `ebpf:"file_truncate"`
 	FsContextParseParam     *ebpf.Program `ebpf:"fs_context_parse_param"`
+	HeirMarks               *ebpf.Program `ebpf:"heir_marks"`
+	HeirNewtask             *ebpf.Program `ebpf:"heir_newtask"`
 	HoldExecOver            *ebpf.Program `ebpf:"hold_exec_over"`
 	HoldFilePostOpen        *ebpf.Program `ebpf:"hold_file_post_open"`
 	HoldImage               *ebpf.Program `ebpf:"hold_image"`
@@ -595,6 +613,8 @@ func (p *kernPrograms) Close() error {
 		p.FileReceive,
 		p.FileTruncate,
 		p.FsContextParseParam,
+		p.HeirMarks,
+		p.HeirNewtask,
 		p.HoldExecOver,
 		p.HoldFilePostOpen,
 		p.HoldImage,

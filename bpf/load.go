@@ -46,6 +46,8 @@ type Options struct {
 	// KnownCalls is the highest number of a system call that counts as known;
 	// 0 means all that this build knows.
 	KnownCalls int
+
+	isNew bool // it is loaded beside another one, whose place it will take
 }
 
 const (
@@ -248,7 +250,7 @@ func attachOne(p program) (l link.Link, err error) {
 	case err != nil:
 	case p.Type() == ebpf.LSM:
 		l, err = link.AttachLSM(link.LSMOptions{Program: p.Program})
-	case p.name == retireIter || p.name == rollIter:
+	case p.name == retireIter, p.name == rollIter, p.name == heirIter:
 		l, err = link.AttachIter(link.IterOptions{Program: p.Program})
 	case p.Type() == ebpf.Tracing:
 		l, err = link.AttachTracing(link.TracingOptions{Program: p.Program})

@@ -20,7 +20,7 @@ type Left struct {
 // nothing is changed. The error is fs.ErrNotExist if the set, or the workload in
 // it, is not there.
 func LeftOf(dir, name string) (left Left, err error) {
-	id, err := numberOf(dir, name)
+	id, before, err := numberOf(dir, name)
 	if err != nil {
 		return left, err
 	}
@@ -40,21 +40,23 @@ func LeftOf(dir, name string) (left Left, err error) {
 	}
 	left.Tasks = tasks[id]
 	left.Counters, err = sumCounts(counts, id)
+	left.Counters = before.counters(left.Counters)
 	return left, err
 }
 
-// numberOf finds the number of a workload in the registry of a pinned set.
-func numberOf(dir, name string) (found uint32, err error) {
+// numberOf finds the number of a workload in the registry of a pinned set, and what was
+// counted of it before that set was.
+func numberOf(dir, name string) (found uint32, before totals, err error) {
 	err = eachRecord(dir, func(id uint32, r *record) bool {
 		if r.name() == name {
-			found = id
+			found, before = id, r.Before
 		}
 		return found == 0
 	})
 	if err == nil && found == 0 {
 		err = fmt.Errorf("%s: workload %s: %w", dir, name, fs.ErrNotExist)
 	}
-	return found, err
+	return found, before, err
 }
 
 // eachRecord gives the records of a pinned registry to take, until it wants no more.

@@ -89,7 +89,13 @@ func mapMemory(m *ebpf.Map) ([]byte, error) {
 func (s *store) close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return errors.Join(unix.Munmap(s.arena), unix.Munmap(s.workloads), unix.Munmap(s.registry), s.outer.Close(), s.inner.Close())
+	var errs []error
+	for _, memory := range [][]byte{s.arena, s.workloads, s.registry} {
+		if memory != nil {
+			errs = append(errs, unix.Munmap(memory))
+		}
+	}
+	return errors.Join(append(errs, s.outer.Close(), s.inner.Close())...)
 }
 
 func (s *store) workload(id uint32) (*workload, error) {
@@ -124,8 +130,8 @@ func (s *store) Install(id uint32, words []uint64, mode abi.Mode) (generation ui
 	if err := fault.At("bpf.arena"); err != nil {
 		return 0, fmt.Errorf("workload %d: table: %w: the old plan stays; try again", id, err)
 	}
-	for i := 0; i < len(words) && !shared; i++ {
-		binary.NativeEndian.PutUint64(s.arena[(at+i)*8:], words[i])
+	if !shared {
+		s.put(at, words)
 	}
 	generation = uint32(atomic.LoadUint64(&w.plan)>>32) + 1
 	if err := s.flip(w, uint64(at)|uint64(generation)<<32, mode); err != nil {
@@ -205,6 +211,13 @@ func (s *store) same(words []uint64) (at int, ok bool) {
 		}
 	}
 	return 0, false
+}
+
+// put writes words into a free part of the arena.
+func (s *store) put(at int, words []uint64) {
+	for i, word := range words {
+		binary.NativeEndian.PutUint64(s.arena[(at+i)*8:], word)
+	}
 }
 
 // holds reports whether words stand at a word of the arena.
@@ -379,5 +392,9 @@ func (s *store) Confine(cgroup uint64, id uint32) error {
 
 // Counters returns the totals of a workload.
 func (s *store) Counters(id uint32) (abi.Counters, error) {
-	return sumCounts(s.maps["counts"], id)
+	sum, err := sumCounts(s.maps["counts"], id)
+	if err != nil {
+		return sum, err
+	}
+	return s.record(id).Before.counters(sum), nil
 }

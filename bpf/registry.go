@@ -23,13 +23,16 @@ const registryName = "registry"
 // header is entry 0.
 type header struct {
 	Identity [32]byte // see identity
-	_        uint32
-	Links    uint32 // how many
-	Clock    uint64 // 1: plans may test the time
-	Strict   uint64 // 1: the hooks of strict workloads are attached
-	Account  entry  // see Account
-	Handled  uint64 // the actions for which hooks are attached
-	_        [40]byte
+	Contract uint32   // see contract
+	Links    uint32   // how many
+	Clock    uint64   // 1: plans may test the time
+	Strict   uint64   // 1: the hooks of strict workloads are attached
+	Account  entry    // see Account
+	Handled  uint64   // the actions for which hooks are attached
+	Events   uint32   // see eventsContract
+	New      uint32   // 1: it does not hold yet what the set beside it holds
+	Carried  uint32   // 1: its counts are those of the other set
+	_        [28]byte
 }
 
 // record is what there is to tell of one workload.
@@ -38,7 +41,22 @@ type record struct {
 	// Delivered and Lost count the events that were read from the ring, by
 	// what became of them.
 	Delivered, Lost uint64
-	_               [48]byte
+	Before          totals
+}
+
+// totals are counts of a workload in sets that this one took the place of.
+type totals struct {
+	Allowed, Denied, Dropped, Withheld uint64
+	Delivered, Lost                    uint64
+}
+
+// counters adds what was counted before.
+func (t *totals) counters(c abi.Counters) abi.Counters {
+	c.Allowed += atomic.LoadUint64(&t.Allowed)
+	c.Denied += atomic.LoadUint64(&t.Denied)
+	c.Dropped += atomic.LoadUint64(&t.Dropped)
+	c.Withheld += atomic.LoadUint64(&t.Withheld)
+	return c
 }
 
 const recordSize = int(unsafe.Sizeof(record{}))
@@ -62,7 +80,11 @@ func newRegistry() (*ebpf.Map, error) {
 // describe fills in the header.
 func (e *Enforcer) describe(o Options) {
 	h := e.store.header()
-	h.Identity, h.Handled, h.Links = identity(), uint64(o.Handled), uint32(len(e.links))
+	h.Identity, h.Contract, h.Events = identity(), contract, eventsContract
+	h.Handled, h.Links = uint64(o.Handled), uint32(len(e.links))
+	if o.isNew {
+		h.New = 1
+	}
 	if o.Clock {
 		h.Clock = 1
 	}
@@ -121,7 +143,7 @@ func (s *store) Workloads() ([]Workload, error) {
 // told is what the memory of a set tells of a workload.
 func told(id uint32, r *record, w *workload) Workload {
 	return Workload{ID: id, Name: r.name(), Mode: abi.Mode(atomic.LoadUint32(&w.mode)), Generation: uint32(atomic.LoadUint64(&w.plan) >> 32),
-		Delivered: atomic.LoadUint64(&r.Delivered), Lost: atomic.LoadUint64(&r.Lost)}
+		Delivered: atomic.LoadUint64(&r.Delivered) + r.Before.Delivered, Lost: atomic.LoadUint64(&r.Lost) + r.Before.Lost}
 }
 
 // Claim gives a name to a free number. Numbers take turns, so that one is not

@@ -3,7 +3,6 @@ package bpf
 import (
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -111,12 +110,7 @@ func (e *Enforcer) move(from, to uint32) (groups int, err error) {
 	if !ok {
 		return 0, errors.New("tasks: no iterator")
 	}
-	tasks, err := iter.Open()
-	if err != nil {
-		return 0, fmt.Errorf("tasks: %w", err)
-	}
-	defer tasks.Close()
-	if _, err := io.Copy(io.Discard, tasks); err != nil {
+	if err := runIter(iter); err != nil {
 		return 0, fmt.Errorf("tasks: %w", err)
 	}
 	return len(list), nil

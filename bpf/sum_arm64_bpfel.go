@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "252be710763f5aa761b49800a40bd21f2e1a1e5013154ea8fd17f07cc28e4106"
+const objectSum = "862a2c7c867385521318b153f1c2c55e6392b300af1805d49c6a78e8157f7e82"

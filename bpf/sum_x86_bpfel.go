@@ -4,4 +4,4 @@
 package bpf
 
 // objectSum is the SHA-256 of the object.
-const objectSum = "62253dd8b66ef96a7524b7146c73afb53fc2cd47f3a019e5ab5f57c3e5601cd2"
+const objectSum = "28efada2aeb7021cd0a5f23f303ae1716cb3a393a1c105fb54a0ba3acf18e868"

@@ -104,6 +104,11 @@ func (m machine) open(file string, std io.Writer) (d *Daemon, err error) {
 func (d *Daemon) acquire(cfg *config.Config) (staged *draft, err error) {
 	defer debug.FreeOSMemory() // loading took several times what running needs
 	d.kernel, err = d.machine.Adopt(d.machine.Pins)
+	if succeedable(err) {
+		if err = d.succeed(cfg); err != nil {
+			return nil, err
+		}
+	}
 	var incomplete *bpf.IncompleteError
 	switch {
 	case err == nil:
@@ -121,6 +126,10 @@ func (d *Daemon) acquire(cfg *config.Config) (staged *draft, err error) {
 		}
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
+	default:
+		if err = d.discard(); err != nil { // what somebody left of an upgrade
+			return nil, err
+		}
 	}
 	if err = d.machine.Check(); err != nil { // a set that is pinned has proved itself
 		return nil, err
@@ -128,29 +137,42 @@ func (d *Daemon) acquire(cfg *config.Config) (staged *draft, err error) {
 	if staged, err = d.stage(cfg); err != nil {
 		return nil, err
 	}
+	progress("loading the programs into the kernel")
+	d.kernel, err = d.machine.Load(options(d.machine, cfg))
+	return staged, err
+}
+
+// options are those of the set that a configuration wants.
+func options(m machine, cfg *config.Config) bpf.Options {
 	handled, strict := abi.DefaultActions, cfg.Strict
 	for _, w := range cfg.All() {
 		handled |= w.Handled
 		strict = strict || w.Strict
 	}
-	progress("loading the programs into the kernel")
-	d.kernel, err = d.machine.Load(bpf.Options{PinDir: d.machine.Pins, TableWords: int(cfg.Limits.Tables/8) - 1,
+	return bpf.Options{PinDir: m.Pins, TableWords: int(cfg.Limits.Tables/8) - 1,
 		EventBytes: int(cfg.Limits.Events), Handled: handled, Strict: strict,
-		Clock: true}) // policies to come may test the time
-	return staged, err
+		Clock: true} // policies to come may test the time
 }
 
 // discard removes pins that never became, or no longer are, a whole set.
 func (d *Daemon) discard() error {
-	n, err := bpf.Members(d.machine.Pins)
+	n, err := d.machine.members()
 	if err != nil {
 		return err
 	}
 	if n > 0 {
 		return fmt.Errorf("%s: what is pinned is not whole and confines %s: nothing is changed; end that with `stockade uninstall --force`, then start again", d.machine.Pins, sink.Plural(n, "task"))
 	}
-	d.book.note(d.machine.Pins + ": left by a start or an uninstall that was interrupted: removed")
-	return bpf.Remove(d.machine.Pins)
+	for _, dir := range d.machine.sets() {
+		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		d.book.note(dir + ": left by a start or an uninstall that was interrupted: removed")
+		if err := bpf.Remove(dir); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // begin installs what was staged and confines what is there.
@@ -183,7 +205,10 @@ func (d *Daemon) begin(staged *draft) (err error) {
 	if d.groups, err = newGroups(d.confine, d.book.note); err != nil {
 		return err
 	}
-	if err = d.groups.set(patternsOf(cfg.Workloads)); err != nil {
+	if err = d.groups.set(patternsOf(cfg.Workloads)); err == nil {
+		err = d.bury() // what it reads may be responded to: all is there for that
+	}
+	if err != nil {
 		return errors.Join(err, d.groups.tree.Close())
 	}
 	return nil

@@ -285,6 +285,7 @@ func newYard(t *testing.T) *yard {
 			}
 			return y.set, nil
 		},
+		Bury: func(string, func(bpf.Reader) error) error { return nil },
 		Pins: filepath.Join(y.dir, "pins"), RunPins: filepath.Join(y.dir, "runs"), State: filepath.Join(y.dir, "state"),
 		Lasting: filepath.Join(y.dir, "lasting"),
 	}}

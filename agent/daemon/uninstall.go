@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -96,11 +97,52 @@ func (m machine) uninstall(force bool, note func(string)) (killed int, err error
 	return killed, nil
 }
 
+// sets are the folders of the agent's sets: that beside the other may be there, if an upgrade
+// was interrupted, and does not count.
+func (m machine) sets() []string { return []string{bpf.Beside(m.Pins), m.Pins} }
+
+// members counts the tasks of all sets.
+func (m machine) members() (n int, err error) {
+	for _, dir := range m.sets() {
+		in, err := bpf.Members(dir)
+		if err != nil {
+			return 0, err
+		}
+		n = max(n, in) // most are in both
+	}
+	return n, nil
+}
+
+// confined lists the cgroups of all sets.
+func (m machine) confined() (map[uint64]uint32, error) {
+	all := map[uint64]uint32{}
+	for _, dir := range m.sets() {
+		in, err := bpf.Groups(dir)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(all, in)
+	}
+	return all, nil
+}
+
+// marked reports whether a process is a task of a workload of any set.
+func (m machine) marked(pid int) (bool, error) {
+	for _, dir := range m.sets() {
+		if yes, err := bpf.ConfinedBy(dir, pid); yes || err != nil {
+			return yes, err
+		}
+	}
+	return false, nil
+}
+
 // remove removes what the agent pinned and what it remembers. The workloads are
 // empty.
 func (m machine) remove() error {
-	if err := bpf.Remove(m.Pins); err != nil {
-		return err
+	for _, dir := range m.sets() {
+		if err := bpf.Remove(dir); err != nil {
+			return err
+		}
 	}
 	if err := os.Remove(m.RunPins); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTEMPTY) {
 		return fmt.Errorf("pins: %w: remove the folder by hand", err)
@@ -132,7 +174,7 @@ func (m machine) empty(force bool) (killed int, err error) {
 		if err != nil {
 			return killed, err
 		}
-		members, err := bpf.Members(m.Pins)
+		members, err := m.members()
 		if err != nil {
 			return killed, err
 		}
@@ -161,7 +203,7 @@ func (m machine) empty(force bool) (killed int, err error) {
 // occupied lists the confined groups that hold processes, and every process that
 // is confined by its group or by its mark.
 func (m machine) occupied() (groups []string, pids []int, err error) {
-	confined, err := bpf.Groups(m.Pins)
+	confined, err := m.confined()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -186,7 +228,7 @@ func (m machine) occupied() (groups []string, pids []int, err error) {
 			groups = append(groups, rel)
 		}
 		if !inside {
-			inside, err = bpf.ConfinedBy(m.Pins, pid)
+			inside, err = m.marked(pid)
 			if err != nil && !errors.Is(err, unix.ESRCH) {
 				return nil, nil, err
 			}

@@ -34,9 +34,13 @@ const (
 
 // Machine is what the daemon is on.
 type Machine struct {
-	Check    func() error
-	Load     func(bpf.Options) (Kernel, error)
-	Adopt    func(dir string) (Kernel, error)
+	Check func() error
+	Load  func(bpf.Options) (Kernel, error)
+	Adopt func(dir string) (Kernel, error)
+	// Succeed takes the place of another build's set, Bury ends what that leaves beside it:
+	// see package bpf.
+	Succeed  func(dir string, o bpf.Options, h bpf.Heir) (Kernel, error)
+	Bury     func(dir string, read func(bpf.Reader) error) error
 	Identity string
 	Pins     string // the folder of the pinned set
 	RunPins  string // the folder with that of each run in it
@@ -46,21 +50,11 @@ type Machine struct {
 
 // This is the machine itself.
 var This = Machine{
-	Check: bpf.Ready,
-	Load: func(o bpf.Options) (Kernel, error) {
-		e, err := bpf.Load(o)
-		if err != nil {
-			return nil, err
-		}
-		return Loaded{e}, nil
-	},
-	Adopt: func(dir string) (Kernel, error) {
-		e, err := bpf.Adopt(dir)
-		if err != nil {
-			return nil, err
-		}
-		return Loaded{e}, nil
-	},
+	Check:    bpf.Ready,
+	Load:     func(o bpf.Options) (Kernel, error) { return loaded(bpf.Load(o)) },
+	Adopt:    func(dir string) (Kernel, error) { return loaded(bpf.Adopt(dir)) },
+	Succeed:  func(dir string, o bpf.Options, h bpf.Heir) (Kernel, error) { return loaded(bpf.Succeed(dir, o, h)) },
+	Bury:     bpf.Bury,
 	Identity: bpf.Identity(),
 	Pins:     PinRoot + "/" + AgentPins,
 	RunPins:  PinRoot,
@@ -87,6 +81,13 @@ func (m Machine) Own() []string {
 
 // Loaded is a kernel side that is loaded, or adopted.
 type Loaded struct{ *bpf.Enforcer }
+
+func loaded(e *bpf.Enforcer, err error) (Kernel, error) {
+	if err != nil {
+		return nil, err
+	}
+	return Loaded{e}, nil
+}
 
 // Events opens the ring of denials.
 func (l Loaded) Events() (delivery.Source, error) { return l.Enforcer.Events() }

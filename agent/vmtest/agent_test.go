@@ -78,8 +78,15 @@ var agents *agentProcess
 // startAgent starts an agent and waits until it answers.
 func startAgent(t *testing.T) *agentProcess {
 	t.Helper()
+	return startProgram(t, program)
+}
+
+// startProgram is startAgent for another build, with more in its environment.
+func startProgram(t *testing.T, program string, env ...string) *agentProcess {
+	t.Helper()
 	a := &agentProcess{t: t, cmd: exec.Command(program, "agent", "--config", agentConf), said: &bytes.Buffer{}, done: make(chan error, 1)}
 	a.cmd.Stderr = a.said
+	a.cmd.Env = append(os.Environ(), env...)
 	agents = a
 	must(a.cmd.Start())
 	go func() { a.done <- a.cmd.Wait() }()

@@ -61,20 +61,21 @@ func (s setting) permits(name string) bool { return slices.Contains(strings.Fiel
 
 // faults is a test that lets agents fail.
 type faults struct {
-	t      *testing.T
-	client *agent.Client
-	cmd    *exec.Cmd // the agent
-	done   chan error
-	crowd  *crowd
-	now    setting
-	load   string // the BPF programs to load, "" for all
-	orders int
-	seen   int // of faultSaid
-	names  int // that were made up
-	rows   []string
-	last   time.Time // when the last row was added
-	wrong  uint64    // operations that were wrongly allowed
-	all    uint64    // operations
+	t       *testing.T
+	client  *agent.Client
+	cmd     *exec.Cmd // the agent
+	done    chan error
+	crowd   *crowd
+	now     setting
+	load    string // the BPF programs to load, "" for all
+	program string // the agent's
+	orders  int
+	seen    int // of faultSaid
+	names   int // that were made up
+	rows    []string
+	last    time.Time // when the last row was added
+	wrong   uint64    // operations that were wrongly allowed
+	all     uint64    // operations
 }
 
 func newFaults(t *testing.T) *faults {
@@ -82,7 +83,7 @@ func newFaults(t *testing.T) *faults {
 	if _, err := os.Stat(faultProgram); err != nil {
 		t.Fatalf("%v: build it with `go build -tags faults ./cmd/stockade`", err)
 	}
-	f := &faults{t: t, last: time.Now(), client: agent.NewClient(agent.DefaultSocket), now: setting{"a", "enforce", ""}}
+	f := &faults{t: t, program: faultProgram, last: time.Now(), client: agent.NewClient(agent.DefaultSocket), now: setting{"a", "enforce", ""}}
 	for _, name := range []string{"a", "b"} {
 		put("/policy/"+name+".cedar", permitting(name, "both"))
 	}
@@ -123,7 +124,7 @@ func (f *faults) begin() error {
 	said, err := os.OpenFile(faultSaid, os.O_APPEND|os.O_WRONLY, 0)
 	must(err)
 	defer said.Close()
-	f.cmd = exec.Command(faultProgram, "agent", "--config", agentConf)
+	f.cmd = exec.Command(f.program, "agent", "--config", agentConf)
 	f.cmd.Env = append(os.Environ(), "STOCKADE_FAULT=@"+faultOrders)
 	f.cmd.Env = append(f.cmd.Env, "STOCKADE_FAULT_PROGRAMS="+f.load)
 	f.cmd.Stderr = said

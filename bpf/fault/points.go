@@ -68,6 +68,15 @@ var Points = []Point{
 	{Name: "agent.container-mark"},                 // its plan is installed, nothing is confined
 	{Name: "agent.container-confine"},              // it is known for a container's, its cgroup is not confined
 	{Name: "agent.container-confined", Sure: true}, // confined, before the answer
+	// The start of an agent of another build.
+	{Name: "bpf.heir-workload"},           // before each workload is given to the new set
+	{Name: "bpf.heir-attach"},             // before what takes marks over
+	{Name: "bpf.heir-marks"},              // before each look at all tasks
+	{Name: "bpf.heir-entry"},              // before each cgroup, or terminal
+	{Name: "bpf.heir-place"},              // all is taken over, the old set counts
+	{Name: "bpf.heir-placed", Sure: true}, // the new one counts, the old one enforces, too
+	{Name: "bpf.bury"},                    // before its hooks are detached
+	{Name: "bpf.bury-count"},              // detached and read, not counted
 	// Denials.
 	{Name: "bpf.read-ring", Sure: true}, // taken from the ring, not handed on
 	{Name: "agent.deliver"},             // before a denial is written to its log

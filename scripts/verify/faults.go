@@ -26,6 +26,7 @@ const (
 	askTests    = "^Test(WhatIsAsked|Executions|Opens|AKilledAgent|NoGroup|AnApproval|Rewritten|Hold)"
 	runTests    = "^TestRunsOfTheAgent$" // wants a set with the hooks of strict runs
 	unitTests   = "^TestSystemd"
+	nextTests   = "^TestUpgrade" // want nothing pinned
 )
 
 // Roots of VMs, and with them the parts of the suite that take long or need what takes long
@@ -50,7 +51,11 @@ func (r *report) withFaults(ctx context.Context, o options, s machineTest) []mac
 	if !r.step(ctx, "build bin/stockade with faults", "go", "build", "-tags", "faults", "-trimpath", "-o", program, "./cmd/stockade") {
 		return []machineTest{s}
 	}
-	s.files = append(s.files, program+":/usr/bin/stockade-faults")
+	const before = work + "/stockade-before" // with objects of an earlier build
+	if !r.step(ctx, "build bin/stockade of an earlier build", "go", "build", "-tags", "faults,predecessor", "-trimpath", "-o", before, "./cmd/stockade") {
+		return []machineTest{s}
+	}
+	s.files = append(s.files, program+":/usr/bin/stockade-faults", before+":/usr/bin/stockade-before")
 	unit := s
 	unit.where, unit.run, unit.systemd = ", systemd", unitTests, true
 	unit.files = append(slices.Clone(s.files), "scripts/deploy:/vmtest/deploy")
@@ -70,14 +75,15 @@ func (r *report) withFaults(ctx context.Context, o options, s machineTest) []mac
 	if n := len(o.kernels); n < shares && os.Getenv("STOCKADE_FAULTS") != "all" {
 		r.leftOut(fmt.Sprintf("%s, faults: %d of %d shares (three kernels have all, or STOCKADE_FAULTS=all)", s.pkg, shares-n, shares))
 	}
-	faults, asks, runs := s, s, s
-	s.skip = strings.Join([]string{faultTests, askTests, runTests, unitTests, boxTests, engineTests, podTests, rebootTests}, "|")
+	faults, asks, runs, next := s, s, s, s
+	s.skip = strings.Join([]string{faultTests, askTests, runTests, unitTests, nextTests, boxTests, engineTests, podTests, rebootTests}, "|")
 	faults.where, faults.run = ", faults", faultTests
 	faults.icount = true
 	asks.where, asks.run = ", asks", askTests
 	asks.cpus = "2" // arguments are changed while they are judged
 	runs.where, runs.run = ", runs", runTests
-	list := []machineTest{s, faults, asks, runs, unit}
+	next.where, next.run = ", upgrade", nextTests
+	list := []machineTest{s, faults, asks, runs, unit, next}
 	if built {
 		list = append(list, boxes)
 	}
