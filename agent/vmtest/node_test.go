@@ -107,7 +107,7 @@ func (n *node) start(ready func() bool, argv ...string) {
 	daemon.Stdout, daemon.Stderr = log, log
 	must(daemon.Start())
 	n.daemons[name] = daemon
-	for end := time.Now().Add(4 * time.Minute); !ready(); time.Sleep(200 * time.Millisecond) {
+	for end := time.Now().Add(6 * time.Minute); !ready(); time.Sleep(200 * time.Millisecond) {
 		if time.Now().After(end) {
 			n.t.Fatalf("%s is not ready: %s", name, n.said(name, 12000))
 		}

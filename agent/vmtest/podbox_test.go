@@ -40,7 +40,7 @@ func podContainer(name, image string, command ...string) map[string]any {
 func newPod(t *testing.T, name string, change ...func(*pod)) *pod {
 	t.Helper()
 	p := &pod{talk: newTalk(t, name, podsDir+name), full: name}
-	p.patience = 2 * time.Minute
+	p.patience = 4 * time.Minute // an API server in the emulator makes all others slow
 	p.fields = map[string]any{
 		"hostNetwork": true, "terminationGracePeriodSeconds": 1, "enableServiceLinks": false, "automountServiceAccountToken": false,
 		"volumes":    []any{map[string]any{"name": "vol", "hostPath": map[string]any{"path": p.dir}}},
