@@ -99,7 +99,7 @@ func (f *faults) upgrade(c faultCase, action string, back bool) {
 	}
 	f.crowd.rounds(t, 2)
 	f.judge(what, outcome, f.now, f.now, f.crowd.rest(t).minus(before))
-	f.counted(what)
+	f.readAll(what)
 	f.crowd.stop()
 	if r := stockade(t, "uninstall", "--force"); r.code != 0 {
 		t.Errorf("%s: uninstall: exit %d: %s", what, r.code, r.stderr)
@@ -133,4 +133,15 @@ func (f *faults) goBack(what string, c faultCase) string {
 	f.kill()
 	f.program = faultProgram
 	return "goes on"
+}
+
+// readAll waits until every denial is accounted for: there are thousands. The probes rest.
+func (f *faults) readAll(what string) {
+	f.t.Helper()
+	for end := time.Now().Add(3 * time.Minute); time.Now().Before(end); time.Sleep(time.Second) {
+		if w := f.workload("agents"); w.Denied == w.Delivered+w.Dropped+w.Lost {
+			return
+		}
+	}
+	f.counted(what)
 }
