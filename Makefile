@@ -40,7 +40,8 @@ test-engines: ## containers of Docker, Podman and containerd, on kernel 6.12 (ro
 test-kubernetes: export STOCKADE_KUBERNETES ?= $(CURDIR)/.cache/vm/kubernetes
 test-kubernetes: ## pods of a kubelet and of a cluster, on kernel 6.12, and an API server (root; it builds Kubernetes, 20 min once)
 	@scripts/setup test
-	@failed=0; go run ./scripts/verify -only kubernetes $(TESTFLAGS) || failed=1; go test -count=1 ./agent/kube/envtest || failed=1; exit $$failed
+	@failed=0; go run ./scripts/verify -only kubernetes $(TESTFLAGS) || failed=1; go test -count=1 ./agent/kube/envtest || failed=1; \
+	CGO_ENABLED=1 go test -race -short -count=1 ./agent/kube ./agent/kube/plan || failed=1; exit $$failed
 
 quick: ## lint, short native tests, and the core trials on kernel 6.12 (root; minutes)
 	@scripts/setup test lint
