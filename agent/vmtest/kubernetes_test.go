@@ -168,9 +168,10 @@ func (n *node) unmatched(t *testing.T) {
 	const says = "no template of /policy/agent.yaml selects it"
 	p := newPod(t, "other").place()
 	p.waits(n, says)
-	if s := p.status(); s == nil || !strings.Contains(s.whole, says) {
-		t.Errorf("its status: %+v", s)
-	}
+	await(t, "its status to say so, after the log", func() bool {
+		s := p.status()
+		return s != nil && strings.Contains(s.whole, says)
+	})
 	p.silent()
 }
 
