@@ -87,6 +87,10 @@ type control struct {
 func (c *control) certify(ctx context.Context) error {
 	key := types.NamespacedName{Namespace: c.Namespace, Name: c.Secret}
 	ready := make(chan struct{})
+	// Who makes certificates gives up where there is nothing to keep them in.
+	if err := c.makeSecret(ctx, key); err != nil {
+		return fmt.Errorf("certificate: %w: no policy is judged", err)
+	}
 	err := rotator.AddRotator(c.manager, &rotator.CertRotator{
 		SecretKey: key, CertDir: c.Certificates, IsReady: ready, EnableReadinessCheck: true,
 		ControllerName: fmt.Sprintf("certificate-%d", rotators.Add(1)),
@@ -130,7 +134,7 @@ func (c *control) copySecret(ctx context.Context, key types.NamespacedName) erro
 		var secret corev1.Secret
 		err := c.manager.GetAPIReader().Get(ctx, key, &secret)
 		if apierrors.IsNotFound(err) {
-			err = c.manager.GetClient().Create(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}})
+			err = c.makeSecret(ctx, key)
 		}
 		for _, name := range []string{"ca.crt", "tls.key", "tls.crt"} {
 			text, there := secret.Data[name]
@@ -141,7 +145,7 @@ func (c *control) copySecret(ctx context.Context, key types.NamespacedName) erro
 				wait = 10 * time.Second
 			}
 		}
-		if err != nil && !apierrors.IsAlreadyExists(err) && ctx.Err() == nil {
+		if err != nil && ctx.Err() == nil {
 			log.Error(err, "the certificate that is used may be an old one")
 		}
 		select {
@@ -150,4 +154,13 @@ func (c *control) copySecret(ctx context.Context, key types.NamespacedName) erro
 		case <-time.After(wait):
 		}
 	}
+}
+
+// makeSecret makes the Secret, if there is none.
+func (c *control) makeSecret(ctx context.Context, key types.NamespacedName) error {
+	err := c.manager.GetClient().Create(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}})
+	if apierrors.IsAlreadyExists(err) {
+		return nil
+	}
+	return err
 }
