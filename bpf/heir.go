@@ -293,7 +293,6 @@ func (e *Enforcer) takeEntries(old *former, name string) (news int, err error) {
 		if err := fault.At("bpf.heir-entry"); err != nil {
 			return 0, err
 		}
-		news++
 		if err := e.maps[name].Put(key, id); err != nil {
 			return 0, err
 		}
@@ -303,7 +302,9 @@ func (e *Enforcer) takeEntries(old *former, name string) (news int, err error) {
 			if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 				return 0, err
 			}
+			continue // gone from both: who makes and ends some all the time keeps nobody
 		}
+		news++
 	}
 	return news, nil
 }

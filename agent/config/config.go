@@ -174,7 +174,13 @@ func (d *decoder) config(n *yaml.Node) (*Config, error) {
 				return err
 			})
 		},
-		"containers":      func(v *yaml.Node) error { return d.templates(v, &c.Containers) },
+		"containers": func(v *yaml.Node) error {
+			return d.list(v, "containers", func(item *yaml.Node) error {
+				t, err := d.template(item)
+				c.Containers = append(c.Containers, t)
+				return err
+			})
+		},
 		"containers_from": func(v *yaml.Node) error { return d.path(v, &c.ContainersFrom) },
 	}, nil)
 }
@@ -197,12 +203,15 @@ func (c *Config) complete() error {
 	return nil
 }
 
-// All are the workloads, and what templates make of containers.
+// All are the workloads, and what templates make of containers, but for broken ones.
 func (c *Config) All() (list []*Workload) {
 	for i := range c.Workloads {
 		list = append(list, &c.Workloads[i])
 	}
 	for i := range c.Containers {
+		if c.Containers[i].Broken != nil {
+			continue
+		}
 		list = append(list, &c.Containers[i].Workload)
 	}
 	return list

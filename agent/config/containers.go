@@ -24,6 +24,8 @@ type Template struct {
 	// Apart: it is of the file that Config.ContainersFrom names. What is wrong with it
 	// concerns its own containers alone.
 	Apart bool
+	// Broken is what is wrong with the text of one that is apart: then it selects none.
+	Broken error
 }
 
 // maxTemplateName leaves room for what tells its containers apart.
@@ -52,15 +54,6 @@ func (d *decoder) template(n *yaml.Node) (Template, error) {
 	return t, d.complete(n, &t.Workload, "match")
 }
 
-// templates reads a list of them.
-func (d *decoder) templates(n *yaml.Node, to *[]Template) error {
-	return d.list(n, "containers", func(item *yaml.Node) error {
-		t, err := d.template(item)
-		*to = append(*to, t)
-		return err
-	})
-}
-
 // readApart adds the templates of the file that c.ContainersFrom names. None is none.
 func (c *Config) readApart() error {
 	text, err := os.ReadFile(c.ContainersFrom)
@@ -75,13 +68,24 @@ func (c *Config) readApart() error {
 	if err != nil {
 		return err
 	}
-	var list []Template
-	err = d.mapping(n, "containers_from", fields{"containers": func(v *yaml.Node) error { return d.templates(v, &list) }}, nil)
-	for _, t := range list {
-		t.Apart = true
-		c.Containers = append(c.Containers, t)
+	taken := map[string]bool{}
+	for _, w := range c.All() {
+		taken[w.Name] = true
 	}
-	return err
+	return d.mapping(n, "containers_from", fields{"containers": func(v *yaml.Node) error {
+		return d.list(v, "containers", func(item *yaml.Node) error {
+			t, err := d.template(item)
+			if err == nil && taken[t.Name] {
+				err = t.Errorf("name", "name %q: two workloads have it: it is left out; choose another", t.Name)
+			}
+			if t.Apart = true; err != nil {
+				t = Template{Apart: true, Broken: err}
+			}
+			taken[t.Name] = true
+			c.Containers = append(c.Containers, t)
+			return nil
+		})
+	}}, nil)
 }
 
 // selector reads which containers a template is for. One text is a list of one.

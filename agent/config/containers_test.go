@@ -56,16 +56,42 @@ func TestMoreTemplatesComeFromAFileApart(t *testing.T) {
 		t.Errorf("%+v", m)
 	}
 	for more, want := range map[string]string{
-		"socket: s\n":                     `more.yaml:1:1: "socket": no key of containers_from`,
-		"containers: {}\n":                "more.yaml:1:13: containers: not a list",
-		"":                                "more.yaml:1:1: configuration: empty",
-		"[":                               "more.yaml:1:1: YAML",
-		box:                               `more.yaml:2:11: name "box": two workloads`,
-		"containers: []\n---\na: b\n":     "a second document",
-		"containers:\n  - {name: more}\n": `workload "more": match is missing`,
+		"socket: s\n":                 `more.yaml:1:1: "socket": no key of containers_from`,
+		"containers: {}\n":            "more.yaml:1:13: containers: not a list",
+		"":                            "more.yaml:1:1: configuration: empty",
+		"[":                           "more.yaml:1:1: YAML",
+		"containers: []\n---\na: b\n": "a second document",
 	} {
 		if _, err := read(more); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "nothing is changed") {
 			t.Errorf("%q: %v\nwant %s", more, err, want)
+		}
+	}
+}
+
+// A template apart that is wrong is left out: it hinders no other, and selects nothing.
+func TestWrongTemplatesApartAreLeftOut(t *testing.T) {
+	dir := t.TempDir()
+	const other = "  - {name: other, match: {pod: a/b/c}, principal: 'User::\"a\"', policies: p}\n"
+	for item, want := range map[string]string{
+		"  - {name: more}\n": `more.yaml:2:5: workload "more": match is missing`,
+		"  - {name: more, match: {name: main, pod: \"a/b\\0\"}, principal: x, policies: p}\n": "more.yaml:2:43: pod: text with a NUL byte",
+		"  - {name: box, match: {name: main}, principal: x, policies: p}\n":                   `more.yaml:2:12: name "box": two workloads`,
+		"  - nonsense\n": "more.yaml:2:5: a template for containers: not a mapping",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, "more.yaml"), []byte("containers:\n"+item+other), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := Parse(dir+"/f", []byte("containers_from: more.yaml\n"+box))
+		if err != nil || len(c.Containers) != 3 {
+			t.Errorf("%s: %+v, %v", item, c, err)
+			continue
+		}
+		wrong := c.Containers[1]
+		if wrong.Broken == nil || !strings.Contains(wrong.Broken.Error(), want) || !wrong.Apart || !wrong.Match.Empty() {
+			t.Errorf("%s: %+v, %v\nwant %s", item, wrong, wrong.Broken, want)
+		}
+		if c.Containers[2].Name != "other" || c.Containers[2].Broken != nil || len(c.All()) != 2 {
+			t.Errorf("%s: %+v", item, c.Containers[2])
 		}
 	}
 }

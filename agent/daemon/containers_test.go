@@ -423,19 +423,24 @@ func TestContainersAreCountedByTheirTemplate(t *testing.T) {
 	d, kill := y.boxes()
 	defer kill()
 	c := y.crate("c1", true)
-	if _, err := d.StartContainer(c.ask); err != nil {
-		t.Fatal(err)
+	pod := y.crate("c2", true)
+	pod.ask.Pod = "team/web/u"
+	for _, one := range []*crate{c, pod} {
+		if _, err := d.StartContainer(one.ask); err != nil {
+			t.Fatal(err)
+		}
 	}
 	y.set.Counts = abi.Counters{Denied: 5, Dropped: 5, Allowed: 7}
 	y.set.change(func() { y.set.list[0].Counters = y.set.Counts })
 	for range 2 {
 		text := scraped(d)
-		for _, want := range []string{`stockade_denied_total{workload="(containers of box)"} 5`, `stockade_allowed_total{workload="(containers of box)"} 7`} {
+		for _, want := range []string{`stockade_denied_total{workload="(containers of box)"} 5`, `stockade_allowed_total{workload="(containers of box)"} 7`, `stockade_denied_total{workload="(pods of team)"} `} {
 			if !strings.Contains(text, want) {
 				t.Errorf("%s is missing in\n%s", want, text)
 			}
 		}
 		c.end()
+		pod.end()
 		d.sweep()
 	}
 	if text := scraped(d); !strings.Contains(text, "stockade_containers 0\n") || strings.Contains(text, `"box.c1"`) {

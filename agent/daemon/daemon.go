@@ -147,7 +147,12 @@ func options(m machine, cfg *config.Config) bpf.Options {
 	handled, strict := abi.DefaultActions, cfg.Strict
 	for _, w := range cfg.All() {
 		handled |= w.Handled
+	}
+	for _, w := range cfg.Workloads {
 		strict = strict || w.Strict
+	}
+	for _, t := range cfg.Containers { // those apart are not the owner's of the host
+		strict = strict || t.Strict && !t.Apart
 	}
 	return bpf.Options{PinDir: m.Pins, TableWords: int(cfg.Limits.Tables/8) - 1,
 		EventBytes: int(cfg.Limits.Events), Handled: handled, Strict: strict,

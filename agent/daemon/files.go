@@ -15,6 +15,10 @@ import (
 // package managers write in several steps.
 const settling = 200 * time.Millisecond
 
+// patience is how long files are waited for that do not rest: who changes some all the time
+// puts nobody else's off.
+const patience = 2 * time.Second
+
 // fileWatch tells when files change: it watches their folders, for most
 // programs replace a file rather than write to it.
 type fileWatch struct {
@@ -75,8 +79,11 @@ func (f *fileWatch) follow() {
 		}
 	}()
 	for range burst {
+		late := time.After(patience)
 		for rest := true; rest; {
 			select {
+			case <-late:
+				rest = false
 			case _, open := <-burst:
 				if !open {
 					return

@@ -21,11 +21,14 @@ var Build = struct{ Version, Commit string }{"unknown", "unknown"}
 // there would be no end of them. No workload can have this name.
 const allRuns = "(runs)"
 
-// allOf stands likewise for the containers of a template.
-func allOf(template string) string { return "(containers of " + template + ")" }
-
-// podsOf stands for those of pods: each pod may have a template of its own.
-func podsOf(namespace string) string { return "(pods of " + namespace + ")" }
+// likeOf stands likewise for the containers of a template, or of the pods of a namespace, each
+// of which may have a template of its own.
+func likeOf(template, pod string) string {
+	if namespace, _, of := strings.Cut(pod, "/"); of {
+		return "(pods of " + namespace + ")"
+	}
+	return "(containers of " + template + ")"
+}
 
 // ephemeral is what a workload is counted under when it is gone, with others like it; "":
 // under nothing.
@@ -34,10 +37,7 @@ func (w *workload) ephemeral() string {
 	case w.run != nil:
 		return allRuns
 	case w.memory.Container != nil:
-		if namespace, _, of := strings.Cut(w.memory.Container.Facts.Pod, "/"); of {
-			return podsOf(namespace)
-		}
-		return allOf(w.memory.Container.Template)
+		return likeOf(w.memory.Container.Template, w.memory.Container.Facts.Pod)
 	default:
 		return ""
 	}
@@ -158,7 +158,7 @@ func (c collector) workloads(to chan<- prometheus.Metric, s api.Status, sums map
 	for _, w := range s.Workloads {
 		under := allRuns
 		if w.Container != nil {
-			under = allOf(w.Container.Template)
+			under = likeOf(w.Container.Template, w.Container.Pod)
 		}
 		if w.Origin != fromRun && w.Container == nil {
 			counts(to, w, len(w.Cgroups))

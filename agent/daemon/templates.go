@@ -65,6 +65,9 @@ func (k *keeper) stageContainers(d *draft) error {
 
 func (k *keeper) stageTemplate(declared *config.Template) (*template, error) {
 	t := &template{Template: declared}
+	if declared.Broken != nil {
+		return nil, declared.Broken
+	}
 	if err := host.CheckName(declared.Name); err != nil {
 		return nil, declared.Errorf("name", "%w", err)
 	}

@@ -20,7 +20,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
-	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 )
 
 // ControlOptions say how the part that is one in the cluster is reached.
@@ -109,7 +108,7 @@ func (c *control) certify(ctx context.Context) error {
 			return nil
 		case <-ready:
 		}
-		c.manager.GetWebhookServer().Register(judgePath, &webhook.Admission{Handler: judge{admission.NewDecoder(scheme)}})
+		c.manager.GetWebhookServer().Register(judgePath, &webhook.Admission{Handler: newJudge()})
 		c.judges.Store(true)
 		return nil
 	}))

@@ -19,10 +19,28 @@ const judgePath = "/validate"
 
 // judge refuses policies that do not compile, with the place of each mistake. What says the
 // same as before may change otherwise, whatever it says.
-type judge struct{ decoder admission.Decoder }
+type judge struct {
+	decoder admission.Decoder
+	turn    chan struct{} // one at a time: a policy may take seconds, and hundreds of MiB
+}
+
+// largest is the most bytes that a policy of the API has, its status and all: who asks may be
+// somebody else.
+const largest = 1 << 20
+
+func newJudge() judge { return judge{admission.NewDecoder(scheme), make(chan struct{}, 1)} }
 
 // Handle answers the API server.
-func (j judge) Handle(_ context.Context, r admission.Request) admission.Response {
+func (j judge) Handle(ctx context.Context, r admission.Request) admission.Response {
+	if len(r.Object.Raw) > largest {
+		return admission.Errored(http.StatusRequestEntityTooLarge, fmt.Errorf("object: more than %d bytes: it is refused", largest))
+	}
+	select {
+	case j.turn <- struct{}{}:
+		defer func() { <-j.turn }()
+	case <-ctx.Done():
+		return admission.Errored(http.StatusServiceUnavailable, ctx.Err())
+	}
 	object, old, err := j.decode(r)
 	if err != nil {
 		return admission.Errored(http.StatusBadRequest, err)

@@ -136,8 +136,9 @@ func compare(status *v1alpha1.StockadeNodeStatus, p *plan.Plan, pods []corev1.Po
 	for i := range pods {
 		known[pods[i].Namespace+"/"+pods[i].Name+"/"+plan.UIDOf(&pods[i])] = &pods[i]
 	}
-	policies := map[plan.Ref]*v1alpha1.NodePolicy{}
+	policies, enforces := map[plan.Ref]*v1alpha1.NodePolicy{}, map[plan.Ref]bool{}
 	for _, policy := range p.Policies {
+		enforces[policy.Ref] = policy.Enforces
 		policies[policy.Ref] = &v1alpha1.NodePolicy{Namespace: policy.Namespace, Name: policy.Name, Digest: policy.Digest}
 	}
 	for start := 0; start < len(p.Containers); {
@@ -152,7 +153,7 @@ func compare(status *v1alpha1.StockadeNodeStatus, p *plan.Plan, pods []corev1.Po
 			for _, c := range p.Containers[start:end] {
 				comparePod(&one, &c, pod, held)
 			}
-			count(policies, &one, p.Containers[start:end])
+			count(policies, enforces, &one, p.Containers[start:end])
 			status.Pods = append(status.Pods, one)
 		}
 		start = end
@@ -175,6 +176,7 @@ func comparePod(to *v1alpha1.NodePod, c *plan.Container, pod *corev1.Pod, held m
 	message := ""
 	switch {
 	case c.Exempt:
+		message = fmt.Sprintf("container %s: is not held: a ClusterAgentPolicy exempts it", c.Name)
 	case c.Problem != nil:
 		message = c.Problem.Error()
 	case id != "" && w == nil:
@@ -208,7 +210,7 @@ func runningID(pod *corev1.Pod, name string) string {
 }
 
 // count adds a pod to the policies that select it.
-func count(policies map[plan.Ref]*v1alpha1.NodePolicy, one *v1alpha1.NodePod, containers []plan.Container) {
+func count(policies map[plan.Ref]*v1alpha1.NodePolicy, enforces map[plan.Ref]bool, one *v1alpha1.NodePod, containers []plan.Container) {
 	seen := map[plan.Ref]bool{}
 	for _, c := range containers {
 		for _, ref := range c.Policies {
@@ -218,10 +220,14 @@ func count(policies map[plan.Ref]*v1alpha1.NodePolicy, one *v1alpha1.NodePod, co
 			}
 			seen[ref] = true
 			of.Pods.Total++
-			if one.Message == "" {
+			message := one.Message
+			if message == "" && enforces[ref] && !c.Enforced { // it is a guard
+				message = fmt.Sprintf("container %s: only reports: its own policies are in mode Audit", c.Name)
+			}
+			if message == "" {
 				of.Pods.Ready++
 			} else if of.Message == "" {
-				of.Message = shorten(one.Namespace + "/" + one.Name + ": " + one.Message)
+				of.Message = shorten(one.Namespace + "/" + one.Name + ": " + message)
 			}
 		}
 	}

@@ -52,7 +52,7 @@ func TestWhatIsHeldIsComparedWithWhatShouldBe(t *testing.T) {
 		{"under other policies", planned(nil), held("enforce", "e"), 0, "is held under other policies"},
 		{"not at all", planned(nil), nil, 0, "runs and is not held"},
 		{"by policies that do not compile", planned(func(c *plan.Container) { c.Problem = errors.New("policies:1:1: wrong") }), held("enforce", "d"), 0, "policies:1:1: wrong"},
-		{"exempt", planned(func(c *plan.Container) { c.Exempt = true }), nil, 1, ""},
+		{"exempt", planned(func(c *plan.Container) { c.Exempt = true }), nil, 0, "a ClusterAgentPolicy exempts it"},
 		{"not started yet", planned(func(c *plan.Container) { c.Name = "later" }), nil, 1, ""},
 	} {
 		status := &v1alpha1.StockadeNodeStatus{}
@@ -114,6 +114,20 @@ func TestStatusesSumUpWhatNodesTell(t *testing.T) {
 		}
 		if accepted := meta.FindStatusCondition(is.Conditions, v1alpha1.Accepted); (accepted.Status == metav1.ConditionTrue) != (c.wrong == nil) {
 			t.Errorf("%s: %+v", c.what, accepted)
+		}
+	}
+}
+
+// A guard enforces nothing where a container's own policies only report.
+func TestAGuardOfWhatIsInAuditIsNotEnforced(t *testing.T) {
+	own, guard := plan.Ref{Namespace: "team", Name: "p"}, plan.Ref{Name: "g"}
+	for mode, want := range map[string]int32{"audit": 0, "enforce": 1} {
+		status := &v1alpha1.StockadeNodeStatus{}
+		compare(status, &plan.Plan{Policies: []plan.Policy{{Ref: own}, {Ref: guard, Enforces: true}},
+			Containers: []plan.Container{{Namespace: "team", Pod: "web", UID: "u-web", Name: "main", Policies: []plan.Ref{own, guard}, Template: "t", Digest: "d", Enforced: mode == "enforce"}}},
+			[]corev1.Pod{running("web", "main")}, []api.Workload{{Name: "t.x", Mode: mode, Digest: "d", Container: &api.Container{ID: "web-main"}}})
+		if len(status.Policies) != 2 || status.Policies[0].Pods.Ready != 1 || status.Policies[1].Pods.Ready != want || (status.Policies[1].Message == "") != (want == 1) {
+			t.Errorf("%s: %+v", mode, status.Policies)
 		}
 	}
 }

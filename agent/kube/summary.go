@@ -155,7 +155,7 @@ func (one *subject) sum(wrong error, nodes []v1alpha1.StockadeNode, pods []*core
 	case is.Nodes.Total == 0:
 		enforced.Reason, enforced.Message = "Unscheduled", "no pod of it is on a node"
 	case one.mode != v1alpha1.Enforce:
-		enforced.Reason, enforced.Message = "Audit", enforced.Message+", and only report what it does not permit"
+		enforced.Reason, enforced.Message = "Audit", enforced.Message+"; its mode is Audit: where no other policy of a container says Enforce, what it does not permit is only reported"
 	default:
 		enforced.Status, enforced.Reason = metav1.ConditionTrue, "Held"
 	}

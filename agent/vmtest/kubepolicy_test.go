@@ -123,7 +123,7 @@ func (n *node) judged(t *testing.T) {
 		out, err := kubectl("get", "validatingwebhookconfiguration", "stockade-policies", "-o", "jsonpath={.webhooks[0].clientConfig.caBundle}")
 		return err == nil && len(out) > 100
 	})
-	refused(t, policyOf("wrong", "Enforce", "permit (principal,\n  action, resource) when { resource is Nothing };"), ":2:")
+	refused(t, policyOf("wrong", "Enforce", "permit (principal,\n  acton, resource);"), ":2:3:")
 	refused(t, strings.Replace(policyOf("wrong", "Enforce", boxPolicy), `"Enforce"`, `"Perhaps"`, 1), "spec.mode")
 	if out, err := kubectl("get", "agentpolicies", "-o", "name"); err != nil || out != "" {
 		t.Errorf("%v: %s", err, out)

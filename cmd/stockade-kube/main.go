@@ -135,7 +135,7 @@ func controlCommand() *cli.Command {
 
 func uninstallCommand() *cli.Command {
 	return &cli.Command{
-		Name: "uninstall", Usage: "end the pods that are held, then the agents, then enforcement on each node",
+		Name: "uninstall", OnUsageError: misused, Usage: "end the pods that are held, then the agents, then enforcement on each node",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "runtime-class", Value: "stockade", Usage: "`NAME` of the RuntimeClass: it goes first"},
 			&cli.StringFlag{Name: "daemonset", Required: true, Usage: "the agents' DaemonSet, `NAMESPACE/NAME`"},

@@ -79,7 +79,7 @@ func TestValuesReachWhatTheyAreFor(t *testing.T) {
 	}
 	all = objects(t, map[string]any{
 		"image":         map[string]any{"repository": "r.example/x", "tag": "1"},
-		"engine":        map[string]any{"name": "crio", "config": "/etc/c", "runtime": "/usr/bin/crun", "reload": false},
+		"engine":        map[string]any{"wrapper": "/opt/stockade-runc", "config": "/etc/c", "runtime": "/usr/bin/crun", "reload": false},
 		"runtimeClass":  map[string]any{"name": "held"},
 		"node":          map[string]any{"config": "asks: {deadline: 3s}\nworkloads: []"},
 		"metrics":       map[string]any{"port": 9999, "serviceMonitor": map[string]any{"enabled": true}},
@@ -87,7 +87,7 @@ func TestValuesReachWhatTheyAreFor(t *testing.T) {
 	})
 	install := at(all["DaemonSet/stockade-node"], append(pod, "initContainers", 0)...)
 	args, err := yaml.Marshal(at(install, "args"))
-	for _, want := range []string{"--engine=crio", "--config=/etc/c", "--runtime=/usr/bin/crun", "--name=held"} {
+	for _, want := range []string{"--copy-to=/opt/stockade-runc", "--config=/etc/c", "--runtime=/usr/bin/crun", "--name=held"} {
 		if err != nil || !strings.Contains(string(args), want) {
 			t.Errorf("%s is missing in\n%s", want, args)
 		}

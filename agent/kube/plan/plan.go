@@ -68,6 +68,8 @@ type Policy struct {
 	Ref
 	// Digest tells what it says from what it said before.
 	Digest string
+	// Enforces: its mode is Enforce.
+	Enforces bool
 	// Problem is what is wrong with it by itself; nil is nothing.
 	Problem error
 }
@@ -151,7 +153,7 @@ func (m *maker) policies(s *State) {
 		}
 		checked[key] = p
 		m.all = append(m.all, p)
-		m.plan.Policies = append(m.plan.Policies, Policy{p.ref, p.digest, p.problem})
+		m.plan.Policies = append(m.plan.Policies, Policy{p.ref, p.digest, p.rules.Mode == v1alpha1.Enforce, p.problem})
 	}
 	for i := range s.ClusterPolicies {
 		add(ofCluster(&s.ClusterPolicies[i]))

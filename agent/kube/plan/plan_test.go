@@ -22,6 +22,19 @@ import (
 
 const permit = "permit (principal, action, resource in file_system::Dir::\"/work\");"
 
+// mirrored is how a kubelet names a static pod, as its mirror has it.
+const mirrored = "0123456789abcdef0123456789abcdef"
+
+// Whoever makes a pod that says it is a mirror chooses what else it says.
+func TestMirrorsOfNoKubeletHaveTheirOwnUID(t *testing.T) {
+	for hash, want := range map[string]string{mirrored: mirrored, "": "u", "*": "u", "h\x00": "u", mirrored + "\n": "u", "a/b": "u"} {
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "u", Annotations: map[string]string{mirrorOf: "x", staticHash: hash}}}
+		if got := UIDOf(p); got != want {
+			t.Errorf("%q: %q, want %q", hash, got, want)
+		}
+	}
+}
+
 func pod(namespace, name string, change ...func(*corev1.Pod)) corev1.Pod {
 	p := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, UID: types.UID("uid-" + name), Labels: map[string]string{"app": name}},
 		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "main"}}}}
@@ -157,9 +170,9 @@ func TestContainersGetWhatSelectsThem(t *testing.T) {
 			ClusterPolicies: []v1alpha1.ClusterAgentPolicy{clusterPolicy("x", "", func(s *v1alpha1.ClusterAgentPolicySpec) { s.Exempt, s.PodSelector = true, app("db") })}},
 			map[string]want{"team/web/uid-web main": {abi.Audit, "team/all/0"}, "team/db/uid-db main": {0, "unconfined"}}},
 		{"a static pod, by the uid that its kubelet gave it", State{Pods: []corev1.Pod{pod("team", "web", func(p *corev1.Pod) {
-			p.Annotations = map[string]string{mirrorOf: "0123", staticHash: "0123"}
+			p.Annotations = map[string]string{mirrorOf: mirrored, staticHash: mirrored}
 		})}, Policies: []v1alpha1.AgentPolicy{policyOf("team", "all", permit)}},
-			map[string]want{"team/web/0123 main": {abi.Audit, "team/all/0"}}},
+			map[string]want{"team/web/" + mirrored + " main": {abi.Audit, "team/all/0"}}},
 		{"one that has ended", State{Pods: []corev1.Pod{pod("team", "web", func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed })},
 			Policies: []v1alpha1.AgentPolicy{policyOf("team", "all", permit)}}, nil},
 	} {

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"cmp"
+	"regexp"
 	"strings"
 
 	"github.com/cedar-policy/cedar-go/types"
@@ -29,11 +30,16 @@ func podUID(namespace, pod string) types.EntityUID {
 	return types.NewEntityUID(typePod, types.String(namespace+"/"+pod))
 }
 
+// validHash is what the kubelet writes.
+var validHash = regexp.MustCompile(`^[0-9a-f]{32,64}$`)
+
 // UIDOf is the uid of a pod as its containers' runtime has it. A static pod has one of its own,
 // which is not that of the mirror that the API shows.
 func UIDOf(pod *corev1.Pod) string {
 	if _, mirror := pod.Annotations[mirrorOf]; mirror {
-		return cmp.Or(pod.Annotations[staticHash], string(pod.UID))
+		if hash := pod.Annotations[staticHash]; validHash.MatchString(hash) { // whoever made the mirror wrote it
+			return hash
+		}
 	}
 	return string(pod.UID)
 }

@@ -62,7 +62,7 @@ securityContext:
 {{- define "stockade.installArgs" -}}
 - install-runtime
 - --root=/host
-- --copy-to=/usr/local/bin/stockade-runc
+- --copy-to={{ .Values.engine.wrapper }}
 - --engine={{ .Values.engine.name }}
 - --name={{ .Values.runtimeClass.name }}
 {{- with .Values.engine.config }}
