@@ -130,3 +130,6 @@ func (p *Plan) Asks(request abi.Request) []rule.Residual {
 	}
 	return list
 }
+
+// DigestName is the digest as the API and events tell it, with the algorithm's name.
+func (p *Plan) DigestName() string { return "sha256:" + p.Digest }

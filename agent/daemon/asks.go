@@ -86,5 +86,5 @@ func (d *Daemon) grant(a *ask, w *workload, given api.Answer) (api.Change, error
 		return api.Change{}, err
 	}
 	d.tickets.drop(a.ID)
-	return api.Change{Name: w.name, Generation: w.generation, Digest: "sha256:" + w.plan.Digest}, nil
+	return api.Change{Name: w.name, Generation: w.generation, Digest: w.plan.DigestName()}, nil
 }

@@ -193,7 +193,7 @@ func (k *keeper) replace(w *workload, input compiler.Input, origin string) (api.
 	generation := w.generation
 	k.all.mu.Unlock()
 	k.holdAsks()
-	return api.Change{Name: w.name, Generation: generation, Digest: "sha256:" + plan.Digest, Warnings: plan.Warnings}, nil
+	return api.Change{Name: w.name, Generation: generation, Digest: plan.DigestName(), Warnings: plan.Warnings}, nil
 }
 
 // SetMode changes the mode of a workload: until the configuration says another, but for a
@@ -228,7 +228,7 @@ func (d *Daemon) SetMode(name, text string) (api.Change, error) {
 	w.mode = mode
 	change := api.Change{Name: name, Generation: w.generation}
 	if w.plan != nil {
-		change.Digest = "sha256:" + w.plan.Digest
+		change.Digest = w.plan.DigestName()
 	}
 	return change, nil
 }
@@ -275,7 +275,7 @@ func (d *Daemon) Status() (api.Status, error) {
 			one.Responses = d.past().Past(k.Name)
 			one.Origin, one.Error, one.Held, one.Sinks = w.memory.Origin, w.err, d.held.Status(k.ID), w.sinkStatus()
 			if w.plan != nil {
-				one.Digest, one.Principal = "sha256:"+w.plan.Digest, w.plan.Principal
+				one.Digest, one.Principal = w.plan.DigestName(), w.plan.Principal
 				for _, a := range w.plan.Handled.Actions() {
 					one.Handled = append(one.Handled, a.String())
 				}

@@ -146,7 +146,7 @@ func (c *control) Status() (api.Status, error) {
 		return api.Status{}, err
 	}
 	cfg := c.s.cfg
-	w := api.Workload{Name: cfg.Name, Mode: mode.String(), Generation: c.s.generation, Digest: "sha256:" + cfg.Plan.Digest, Origin: "run",
+	w := api.Workload{Name: cfg.Name, Mode: mode.String(), Generation: c.s.generation, Digest: cfg.Plan.DigestName(), Origin: "run",
 		Principal: cfg.Plan.Principal, Labels: cfg.Labels, Cgroups: []string{path.Join(cgroup.Parent, cfg.Name)}, Tasks: len(marked),
 		Allowed: counters.Allowed, Denied: counters.Denied, Delivered: c.s.watch.written.Load(), Dropped: counters.Dropped, Lost: c.s.watch.lost.Load(), Withheld: counters.Withheld}
 	w.Frozen, _ = c.s.group.Frozen() // it may be gone

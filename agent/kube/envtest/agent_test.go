@@ -97,7 +97,7 @@ func (a *fakeAgent) status() (s api.Status) {
 			a.t.Error(err)
 			continue
 		}
-		s.Workloads = append(s.Workloads, api.Workload{Name: t.Name + "." + f.ID, Mode: t.Mode.String(), Digest: p.Digest,
+		s.Workloads = append(s.Workloads, api.Workload{Name: t.Name + "." + f.ID, Mode: t.Mode.String(), Digest: p.DigestName(),
 			Container: &api.Container{Template: t.Name, ID: f.ID, Name: f.Name, Pod: f.Pod}})
 	}
 	return s

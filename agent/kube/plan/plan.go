@@ -272,7 +272,7 @@ func (m *maker) compile(in compiler.Input) (string, error) {
 	if !ok {
 		plan, err := compiler.Compile(in)
 		if c.err = err; err == nil {
-			c.digest = plan.Digest
+			c.digest = plan.DigestName()
 		} else {
 			c.err = errors.New(strings.ReplaceAll(err.Error(), m.dir+"/", "")) // where they lie says nothing
 		}

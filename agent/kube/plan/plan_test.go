@@ -193,8 +193,8 @@ func TestContainersGetWhatSelectsThem(t *testing.T) {
 				if template.Unconfined || got.Problem != nil {
 					continue
 				}
-				if is := strings.Join(ids(plans[key]), " "); is != want.ids || template.Mode != want.mode || got.Digest != plans[key].Digest {
-					t.Errorf("%s: %s in %s, want %s in %s; digest %s, the agent's %s", key, is, template.Mode, want.ids, want.mode, got.Digest, plans[key].Digest)
+				if is := strings.Join(ids(plans[key]), " "); is != want.ids || template.Mode != want.mode || got.Digest != plans[key].DigestName() {
+					t.Errorf("%s: %s in %s, want %s in %s; digest %s, the agent's %s", key, is, template.Mode, want.ids, want.mode, got.Digest, plans[key].DigestName())
 				}
 			}
 		})
