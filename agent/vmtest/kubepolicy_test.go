@@ -94,6 +94,7 @@ func TestKubernetesPolicies(t *testing.T) {
 	n := nodeOf(t)
 	put(agentConf, followYAML)
 	n.guard("runc")
+	waitFor(2 * waits) // the agent answers late where a template may still come
 	n.startCluster()
 	startAgent(t)
 	defer retireAgent(t)

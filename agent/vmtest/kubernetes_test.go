@@ -51,16 +51,21 @@ func (n *node) guard(runtime string) {
 		n.t.Fatalf("install-runtime: %v: %s", err, out)
 	}
 	n.t.Logf("%s", out)
+	waitFor(waits)
+	n.stop("containerd")
+	n.startContainerd(runtime)
+}
+
+// waitFor sets how long the wrapper waits for an agent's answer.
+func waitFor(d time.Duration) {
 	text, err := os.ReadFile(wrapperConf)
 	must(err)
 	var settings map[string]any
 	must(json.Unmarshal(text, &settings))
-	settings["wait"] = waits.String()
+	settings["wait"] = d.String()
 	text, err = json.Marshal(settings)
 	must(err)
 	put(wrapperConf, string(text))
-	n.stop("containerd")
-	n.startContainerd(runtime)
 }
 
 // TestKubernetes has a kubelet without a cluster start static pods.
