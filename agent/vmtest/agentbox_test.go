@@ -46,53 +46,52 @@ func inDaemonSet(c *container) {
 
 // TestContainersHeldFromAContainer has the agent in a container, as its DaemonSet does.
 func TestContainersHeldFromAContainer(t *testing.T) {
-	eachRuntime(t, func(t *testing.T, program string) {
-		must(os.RemoveAll(agentLog))
-		put(agentConf, containersYAML[:strings.Index(containersYAML, "  - name: asking")])
-		put("/policy/box.cedar", boxPolicy)
-		put(wrapperConf, fmt.Sprintf(`{"runtime": %q, "wait": %q}`+"\n", program, waits))
-		if r := stockade(t, "uninstall", "--force"); r.code != 0 {
-			t.Fatalf("uninstall: %+v", r)
+	runtime := oneRuntime(t)
+	must(os.RemoveAll(agentLog))
+	put(agentConf, containersYAML[:strings.Index(containersYAML, "  - name: asking")])
+	put("/policy/box.cedar", boxPolicy)
+	put(wrapperConf, fmt.Sprintf(`{"runtime": %q, "wait": %q}`+"\n", runtime, waits))
+	if r := stockade(t, "uninstall", "--force"); r.code != 0 {
+		t.Fatalf("uninstall: %+v", r)
+	}
+	a := newContainer(t, runtime, "daemonset", false, inDaemonSet)
+	if err := a.create(); err != nil {
+		t.Fatalf("create: %v: %s", err, a.said())
+	}
+	if out, err := a.do("start", a.id); err != nil {
+		t.Fatalf("start: %v: %s%s", err, out, a.said())
+	}
+	for end := time.Now().Add(4 * time.Minute); !listens(); time.Sleep(time.Second) {
+		if time.Now().After(end) || a.state() != "running" {
+			t.Fatalf("the agent is %s: %s", a.state(), a.said())
 		}
-		a := newContainer(t, program, "daemonset", false, inDaemonSet)
-		if err := a.create(); err != nil {
-			t.Fatalf("create: %v: %s", err, a.said())
-		}
-		if out, err := a.do("start", a.id); err != nil {
-			t.Fatalf("start: %v: %s%s", err, out, a.said())
-		}
-		for end := time.Now().Add(4 * time.Minute); !listens(); time.Sleep(time.Second) {
-			if time.Now().After(end) || a.state() != "running" {
-				t.Fatalf("the agent is %s: %s", a.state(), a.said())
-			}
-		}
-		t.Log(a.said())
-		f := &fleetOfBoxes{program, "held"}
-		c := f.box(t, "entry").begin()
-		c.isConfined()
-		c.can("read", "/data/ok", "ok")
-		c.cannot("read", "/data/secret")
-		c.refuses("/bin/touch", "/vol/mark")
-		c.wantDenials(secretDenied, touchDenied)
-		if groups := groupsOf(t, c.workloadName()); !slices.Equal(groups, []string{"boxes/" + c.id}) {
-			t.Errorf("its cgroups, as the agent names them: %q", groups)
-		}
-		if r := stockade(t, "kill", c.workloadName()); r.code != 0 || c.state() != "stopped" {
-			t.Errorf("kill by the agent: %+v; it is %s", r, c.state())
-		}
-		c.end()
-		c.gone()
-		if out, err := a.do("exec", a.id, "/stockade", "ps"); err != nil {
-			t.Errorf("ps in the agent's container: %v: %s", err, out)
-		}
-		if out, err := a.do("kill", a.id, "TERM"); err != nil {
-			t.Errorf("%v: %s", err, out)
-		}
-		await(t, "the agent's end", func() bool { return a.state() == "stopped" })
-		if r := stockade(t, "uninstall"); r.code != 0 {
-			t.Errorf("uninstall: %+v", r)
-		}
-	})
+	}
+	t.Log(a.said())
+	f := &fleetOfBoxes{runtime, "held"}
+	c := f.box(t, "entry").begin()
+	c.isConfined()
+	c.can("read", "/data/ok", "ok")
+	c.cannot("read", "/data/secret")
+	c.refuses("/bin/touch", "/vol/mark")
+	c.wantDenials(secretDenied, touchDenied)
+	if groups := groupsOf(t, c.workloadName()); !slices.Equal(groups, []string{"boxes/" + c.id}) {
+		t.Errorf("its cgroups, as the agent names them: %q", groups)
+	}
+	if r := stockade(t, "kill", c.workloadName()); r.code != 0 || c.state() != "stopped" {
+		t.Errorf("kill by the agent: %+v; it is %s", r, c.state())
+	}
+	c.end()
+	c.gone()
+	if out, err := a.do("exec", a.id, "/stockade", "ps"); err != nil {
+		t.Errorf("ps in the agent's container: %v: %s", err, out)
+	}
+	if out, err := a.do("kill", a.id, "TERM"); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	await(t, "the agent's end", func() bool { return a.state() == "stopped" })
+	if r := stockade(t, "uninstall"); r.code != 0 {
+		t.Errorf("uninstall: %+v", r)
+	}
 }
 
 // groupsOf are the cgroups of a workload in ps.

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -83,6 +84,13 @@ func runtimesHere(t *testing.T) map[string]string {
 		t.Fatal("no runtimes: vm run --runtimes puts them in /vmtest/runtimes")
 	}
 	return programs
+}
+
+// oneRuntime is the first of them in the order of eachRuntime.
+func oneRuntime(t *testing.T) string {
+	t.Helper()
+	programs := runtimesHere(t)
+	return programs[slices.Max(slices.Collect(maps.Keys(programs)))]
 }
 
 // eachRuntime runs tests with all of them.

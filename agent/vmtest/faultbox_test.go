@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,19 +22,14 @@ const waitsLong = 40 * time.Second
 // container's start. Nothing of the container runs before it is confined; the wrapper waits
 // for the next agent, or tells the error, and then a new start works.
 func TestContainersUnderFaults(t *testing.T) {
-	runtimes := runtimesHere(t)
+	runtime := oneRuntime(t)
 	f := newFaults(t)
 	put(faultConf, containersYAML)
 	must(os.Remove(agentConf))
 	must(os.Link(faultConf, agentConf))
 	writeBoxPolicies()
-	names := make([]string, 0, len(runtimes))
-	for name := range runtimes {
-		names = append(names, name)
-	}
-	name := slices.Max(names)
-	put(wrapperConf, fmt.Sprintf(`{"runtime": %q, "socket": "/run/stockade/agent.sock", "wait": %q}`+"\n", runtimes[name], waitsLong))
-	free := newContainer(t, runtimes[name], "free-leak", false, leaks).begin() // the control
+	put(wrapperConf, fmt.Sprintf(`{"runtime": %q, "socket": "/run/stockade/agent.sock", "wait": %q}`+"\n", runtime, waitsLong))
+	free := newContainer(t, runtime, "free-leak", false, leaks).begin() // the control
 	if got := fmt.Sprint(free.marks()); got != "[leak]" {
 		t.Errorf("without the wrapper its marks are %s", got)
 	}
@@ -52,12 +46,12 @@ func TestContainersUnderFaults(t *testing.T) {
 	for _, action := range faultActions {
 		cases, _ := casesOf("container", action)
 		for _, c := range cases {
-			f.startOf(runtimes[name], c, action)
+			f.startOf(runtime, c, action)
 		}
 	}
 	for i, point := range askedPoints {
 		if os.Getenv("STOCKADE_FAULTS") == "all" || i%3 == share() {
-			f.startOfAsking(runtimes[name], point)
+			f.startOfAsking(runtime, point)
 		}
 	}
 	f.row("of containers %d pairs; %.0f s", len(f.rows), time.Since(began).Seconds())

@@ -10,7 +10,7 @@ import (
 )
 
 // shareOfUpgrades is which part of the cases a kernel has, where not all are wanted.
-const shareOfUpgrades = 4
+const shareOfUpgrades = 6
 
 // heirPrograms take marks over.
 const heirPrograms = "heir_marks,heir_newtask"

@@ -20,6 +20,7 @@ const lifeSuite = "agent/vmtest"
 const (
 	faultTests  = "^TestFaults"
 	boxTests    = "^TestContainers"
+	heldTests   = "^TestContainersHeldFromAContainer$"
 	engineTests = "^TestEngines"
 	podTests    = "^TestKubernetes"
 	rebootTests = "^TestReboot$"
