@@ -76,6 +76,9 @@ func (r *report) withFaults(ctx context.Context, o options, s machineTest) []mac
 	if n := len(o.kernels); n < shares && os.Getenv("STOCKADE_FAULTS") != "all" {
 		r.leftOut(fmt.Sprintf("%s, faults: %d of %d shares (three kernels have all, or STOCKADE_FAULTS=all)", s.pkg, shares-n, shares))
 	}
+	if os.Getenv("STOCKADE_FAULTS") != "all" {
+		r.leftOut(s.pkg + ", faults of upgrades: all but one kill a kernel (STOCKADE_FAULTS=all)")
+	}
 	faults, asks, runs, next := s, s, s, s
 	s.skip = strings.Join([]string{faultTests, askTests, runTests, unitTests, nextTests, boxTests, engineTests, podTests, rebootTests}, "|")
 	faults.where, faults.run = ", faults", faultTests
