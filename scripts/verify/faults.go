@@ -20,7 +20,7 @@ const lifeSuite = "agent/vmtest"
 const (
 	faultTests  = "^TestFaults"
 	boxTests    = "^TestContainers"
-	heldTests   = "^TestContainersHeldFromAContainer$"
+	longBoxes   = "^TestContainers(HeldFromAContainer|UnderFaults)$" // load the kernel side anew
 	engineTests = "^TestEngines"
 	podTests    = "^TestKubernetes"
 	rebootTests = "^TestReboot$"

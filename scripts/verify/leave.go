@@ -32,7 +32,7 @@ func (m machineTest) leave(o options, r *report) (left machineTest, some bool) {
 	case m.pkg == "cmd/stockade/vmtest":
 		m.run, what = "^Test(DeniedOperation|ReadWriteTree|KilledRunAndReaper|ProcessMovedOut|Strict)", "all but five tests"
 	case m.runtimes != "":
-		m.runtimes, m.skip, what = "runc-*", heldTests, "runtimes but runc, and the agent in a container"
+		m.runtimes, m.skip, what = "runc-*", longBoxes, "runtimes but runc, the agent in a container, and faults of starts"
 	case m.run == runTests, m.run == nextTests: // upgrades that are killed run on each
 		what, some = "all", false
 	case m.run == askTests:
