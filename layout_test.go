@@ -73,7 +73,7 @@ var layout = []struct {
 	{"agent", []string{"agent/container", "agent/dial", "agent/engine", "agent/daemon", "agent/run", "agent/reach", "agent/socket", "agent/tripwire", "agent/inspect", "agent/evidence", "agent/label", "agent/lock", "agent/decide", "agent/policies", "agent/host", "agent/sink", "agent/config", "agent/api", "compiler", "bpf/abi"}},
 	{"agent/kube/v1alpha1", nil},
 	{"agent/kube/plan", []string{"agent/kube/v1alpha1", "agent/label", "agent/policies", "compiler", "compiler/rule", "bpf/abi"}},
-	{"agent/kube", []string{"agent/kube/v1alpha1", "agent/kube/plan", "agent/api", "agent/dial", "agent/sink"}},
+	{"agent/kube", []string{"agent/kube/v1alpha1", "agent/kube/plan", "agent/api", "agent/dial", "agent/file", "agent/sink"}},
 	{"cmd/stockade-kube", []string{"agent/kube"}},
 	{"cmd/stockade", []string{"agent", "compiler", "compiler/report", "cgroup", "bpf", "bpf/abi"}},
 	{"cmd/stockade-runc", []string{"agent/dial", "agent/container"}},

@@ -364,8 +364,8 @@ func (d *decoder) root(n *yaml.Node, to *string) error {
 func (d *decoder) actions(n *yaml.Node, to *abi.ActionMask) error {
 	var names []string
 	return d.texts(n, &names, func(v *yaml.Node, text string) (string, error) {
-		a, ok := abi.ParseAction("file_system::Action", text)
-		if !ok || !abi.EnforcedActions.Has(a) {
+		a, ok := abi.ParseEnforced(text)
+		if !ok {
 			return "", d.at(v).errorf(d.file, "handle %q: no action that can be enforced: nothing is changed; use one of %s", text, abi.EnforcedActions)
 		}
 		*to |= abi.MaskOf(a)

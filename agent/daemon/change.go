@@ -133,8 +133,8 @@ func applied(w *workload, p api.Policy) (compiler.Input, error) {
 		in.Principal = *p.Principal
 	}
 	for _, action := range p.Handle {
-		a, ok := abi.ParseAction("file_system::Action", action)
-		if !ok || !abi.EnforcedActions.Has(a) {
+		a, ok := abi.ParseEnforced(action)
+		if !ok {
 			return in, fmt.Errorf("handle %q: no action that can be enforced: nothing was done; use one of %s", action, abi.EnforcedActions)
 		}
 		in.Handled |= abi.MaskOf(a)

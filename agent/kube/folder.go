@@ -2,7 +2,6 @@ package kube
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -11,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/stockade-dev/stockade/agent/file"
 	"github.com/stockade-dev/stockade/agent/kube/plan"
 )
 
@@ -50,17 +50,9 @@ func (f *folder) put(name string, text []byte) (bool, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return false, err
 	}
-	file, err := os.CreateTemp(filepath.Dir(path), temporary)
-	if err != nil {
+	draft := filepath.Join(filepath.Dir(path), temporary+filepath.Base(path))
+	if err := file.Replace(path, draft, text, nil); err != nil {
 		return false, err
-	}
-	_, err = file.Write(text)
-	err = errors.Join(err, file.Sync(), file.Close())
-	if err == nil {
-		err = os.Rename(file.Name(), path)
-	}
-	if err != nil {
-		return false, errors.Join(err, os.Remove(file.Name()))
 	}
 	return true, nil
 }

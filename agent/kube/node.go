@@ -122,7 +122,7 @@ func (n *node) now() (*plan.Plan, error) {
 
 // Reconcile makes the folder hold what the cluster says.
 func (n *node) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
-	s, err := n.state(ctx)
+	s, err := stateOf(ctx, n.client)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
@@ -140,14 +140,14 @@ func (n *node) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Re
 	return reconcile.Result{}, err
 }
 
-// state reads what is known of the cluster.
-func (n *node) state(ctx context.Context) (s plan.State, err error) {
+// stateOf reads what a client knows of its cluster, or of a node of it.
+func stateOf(ctx context.Context, from client.Client) (s plan.State, err error) {
 	var pods corev1.PodList
 	var namespaces corev1.NamespaceList
 	var own v1alpha1.AgentPolicyList
 	var all v1alpha1.ClusterAgentPolicyList
 	for _, list := range []client.ObjectList{&pods, &namespaces, &own, &all} {
-		if err := n.client.List(ctx, list); err != nil {
+		if err := from.List(ctx, list); err != nil {
 			return s, err
 		}
 	}

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	"github.com/stockade-dev/stockade/agent/kube/plan"
 	"github.com/stockade-dev/stockade/agent/kube/v1alpha1"
 )
 
@@ -89,11 +90,6 @@ func (r *Removal) await(ctx context.Context, look func(context.Context) (left []
 	return err
 }
 
-// ended: nothing of a pod runs any more.
-func ended(pod *corev1.Pod) bool {
-	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
-}
-
 // drain evicts the pods that are held, as far and as fast as their disruption budgets allow.
 func (r *Removal) drain(ctx context.Context) error {
 	asked := map[types.UID]bool{}
@@ -104,7 +100,7 @@ func (r *Removal) drain(ctx context.Context) error {
 		}
 		for i := range pods.Items {
 			pod := &pods.Items[i]
-			if pod.Spec.RuntimeClassName == nil || *pod.Spec.RuntimeClassName != r.RuntimeClass || ended(pod) {
+			if pod.Spec.RuntimeClassName == nil || *pod.Spec.RuntimeClassName != r.RuntimeClass || plan.Ended(pod) {
 				continue
 			}
 			left = append(left, pod.Namespace+"/"+pod.Name)

@@ -59,7 +59,7 @@ func (s *summary) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile
 		return reconcile.Result{RequeueAfter: wait}, nil
 	}
 	s.last = time.Now()
-	state, err := (&node{client: s.client}).state(ctx)
+	state, err := stateOf(ctx, s.client)
 	var nodes v1alpha1.StockadeNodeList
 	if err = errors.Join(err, s.client.List(ctx, &nodes)); err != nil {
 		return reconcile.Result{}, err

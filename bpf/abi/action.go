@@ -80,6 +80,12 @@ func ParseAction(typ, id string) (Action, bool) {
 	return 0, false
 }
 
+// ParseEnforced finds the action of files with the given id, if it can be enforced.
+func ParseEnforced(id string) (Action, bool) {
+	a, ok := ParseAction("file_system::Action", id)
+	return a, ok && EnforcedActions.Has(a)
+}
+
 // ActionMask is a set of actions, one bit each.
 type ActionMask uint64
 

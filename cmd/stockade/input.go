@@ -35,8 +35,8 @@ func inputFlags(defaultBaseline string) []cli.Flag {
 func readInput(c *cli.Context, policies []string) (compiler.Input, error) {
 	in := compiler.Input{Principal: c.String("principal"), EntitiesName: c.String("entities"), Handled: abi.DefaultActions}
 	for _, name := range c.StringSlice("handle") {
-		a, ok := abi.ParseAction("file_system::Action", name)
-		if !ok || !abi.EnforcedActions.Has(a) {
+		a, ok := abi.ParseEnforced(name)
+		if !ok {
 			return in, usage(c, "handle %q: no action that can be enforced: %s; use one of %s", name, undone(c), abi.EnforcedActions)
 		}
 		in.Handled |= abi.MaskOf(a)

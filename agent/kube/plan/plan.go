@@ -121,7 +121,7 @@ func (p *Planner) Plan(s State) *Plan {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.UID, b.UID))
 	})
 	for i := range pods {
-		if !ended(&pods[i]) {
+		if !Ended(&pods[i]) {
 			m.pod(&pods[i])
 		}
 	}

@@ -102,7 +102,7 @@ func Select(s State) map[Ref][]*corev1.Pod {
 	out := map[Ref][]*corev1.Pod{}
 	for i := range s.Pods {
 		pod := &s.Pods[i]
-		if ended(pod) {
+		if Ended(pod) {
 			continue
 		}
 		var some []*policy
@@ -124,8 +124,8 @@ func Select(s State) map[Ref][]*corev1.Pod {
 // holds: a guard alone selects nobody.
 func holds(p *policy) bool { return !p.guard }
 
-// ended: nothing of the pod starts any more.
-func ended(pod *corev1.Pod) bool {
+// Ended: nothing of the pod runs or starts any more.
+func Ended(pod *corev1.Pod) bool {
 	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
 
@@ -238,8 +238,8 @@ func onlyForbids(plan *compiler.Plan) error {
 // handled reads names of actions.
 func handled(names []string) (mask abi.ActionMask, err error) {
 	for i, name := range names {
-		a, ok := abi.ParseAction("file_system::Action", name)
-		if !ok || !abi.EnforcedActions.Has(a) {
+		a, ok := abi.ParseEnforced(name)
+		if !ok {
 			return 0, fmt.Errorf("handle[%d]: %q: no action that can be enforced: nothing is compiled; use some of %s", i, name, abi.EnforcedActions)
 		}
 		mask |= abi.MaskOf(a)
