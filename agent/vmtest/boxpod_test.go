@@ -102,8 +102,8 @@ func plug() int {
 func (f *fleetOfBoxes) killed(t *testing.T) {
 	c := f.box(t, "killed", annotated(map[string]string{template: "roaming"}), roams, runs("/bin/roam", "plug")).begin()
 	c.isConfined()
-	_, err := os.Stat("/sys/module/tcp_diag") // with it the kernel lists sockets, and a kill may be verified
-	if r := stockade(t, "kill", "--within", "2s", c.workloadName()); err != nil && (r.code == 0 || !strings.Contains(r.stdout+r.stderr, "NOT STOPPED")) {
+	_, err := os.Stat("/sys/module/tcp_diag") // with it the kernel lists sockets, and all is verified
+	if r := stockade(t, "kill", "--within", "2s", c.workloadName()); (r.code == 0) != (err == nil) || err != nil && !strings.Contains(r.stdout+r.stderr, "NOT STOPPED") {
 		t.Errorf("kill, list of sockets %v: exit %d: %s%s", err, r.code, r.stdout, r.stderr)
 	}
 	if text, err := os.ReadFile("/sys/fs/cgroup/boxes/" + c.id + "/cgroup.freeze"); err != nil || string(text) != "0\n" {
